@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * collective: what the ranks of one generation do together.
+ *
+ * Two implementations with the same calls and the same order of sums, so that every cut gives the
+ * same bits in one process and across machines: collective.c (MPI, the only includer of mpi.h)
+ * and engine/collective_threads.c (threads of one process).
+ *
+ * Owner    the engine thread of a rank; no other thread calls.
+ * Memory   the implementation keeps a scratch of size * count floats, grown when needed.
+ * Fails    STATUS_IO when a sibling is lost; nothing but ending the generation helps then.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_COLLECTIVE_H
+#define TROUPE_ACTORS_RUNNER_COLLECTIVE_H
+
+#include "protocol/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct collective;
+
+struct collective_ops {
+    /* values[count] becomes the sum over ranks, added in rank order 0, 1, 2, ... on every rank
+     * (an all-gather and a local sum), so all ranks hold the same bits. */
+    enum status (*sum)(struct collective *collective, float *values, size_t count);
+    /* Each rank gives counts[rank] floats; rank `root` gets them one after another in rank order.
+     * `all_out` is NULL elsewhere. */
+    enum status (*gather)(struct collective *collective, const float *values,
+                          const size_t *counts, float *all_out, uint32_t root);
+    /* `size` bytes of `root` reach every rank; any size. */
+    enum status (*broadcast)(struct collective *collective, void *bytes, size_t size,
+                             uint32_t root);
+    /* Point to point, in order per pair; `size` is known to both sides; any size. */
+    enum status (*send)(struct collective *collective, const void *bytes, size_t size,
+                        uint32_t target);
+    enum status (*receive)(struct collective *collective, void *bytes_out, size_t size,
+                           uint32_t source);
+    enum status (*barrier)(struct collective *collective);
+};
+
+struct collective {
+    const struct collective_ops *ops;
+    uint32_t rank;
+    uint32_t size;
+    /* Number of the call last entered and last finished, read by the actor loop's beats. */
+    _Atomic uint64_t entered;
+    _Atomic uint64_t finished;
+};
+
+#endif

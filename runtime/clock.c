@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/clock.h"
+
+#include <time.h>
+
+#ifdef CLOCK_BOOTTIME
+#define CLOCK_OF_INTERVALS CLOCK_BOOTTIME
+#else
+#define CLOCK_OF_INTERVALS CLOCK_MONOTONIC
+#endif
+
+static uint64_t read_us(clockid_t id)
+{
+    struct timespec now;
+    (void)clock_gettime(id, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+uint64_t clock_now_ms(void)
+{
+    return read_us(CLOCK_OF_INTERVALS) / 1000u;
+}
+
+uint64_t clock_now_us(void)
+{
+    return read_us(CLOCK_OF_INTERVALS);
+}
+
+uint64_t clock_wall_ms(void)
+{
+    return read_us(CLOCK_REALTIME) / 1000u;
+}
+
+void clock_sleep_ms(uint64_t duration_ms)
+{
+    struct timespec wait = {(time_t)(duration_ms / 1000u), (long)(duration_ms % 1000u) * 1000000L};
+    (void)nanosleep(&wait, NULL);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * clock: the only readers of the time.  Steps get the time in their input.
+ */
+#ifndef TROUPE_RUNTIME_CLOCK_H
+#define TROUPE_RUNTIME_CLOCK_H
+
+#include <stdint.h>
+
+/* Milliseconds since boot, suspended time counted (CLOCK_BOOTTIME; monotonic elsewhere). */
+uint64_t clock_now_ms(void);
+/* Microseconds of the same clock, for measurements. */
+uint64_t clock_now_us(void);
+/* Milliseconds since 1970, UTC; may jump. */
+uint64_t clock_wall_ms(void);
+/* Sleeps; returns early on a signal. */
+void clock_sleep_ms(uint64_t duration_ms);
+
+#endif
