@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_keys: the settings, one row each: NAME, name, type, default, least, most, sentence.
+ *
+ * TEXT: least and most bound its length.  NUMBER: its value.  SIZE: bytes, also written 512M, 4G.
+ * SWITCH: true or false.
+ */
+#ifndef TROUPE_RUNTIME_CONFIG_KEYS_H
+#define TROUPE_RUNTIME_CONFIG_KEYS_H
+
+#define CONFIG_KEY_LIST(K)                                                                         \
+    K(HOME, home, TEXT, "", 0, 1024,                                                               \
+      "directory of this node; empty: $XDG_STATE_HOME/troupe or ~/.local/state/troupe")            \
+    K(NAME, name, TEXT, "", 0, 64, "name of this node; empty: the host's name")                    \
+    K(LISTEN, listen, TEXT, "127.0.0.1:0", 3, 100,                                                 \
+      "address of the master for other nodes; port 0: any free one, kept over restarts")           \
+    K(ADVERTISE, advertise, TEXT, "", 0, 400,                                                      \
+      "addresses other nodes are told, separated by commas; empty: the one of listen")             \
+    K(HTTP, http, TEXT, "127.0.0.1:52414", 3, 100, "address of the HTTP interface")                \
+    K(HTTP_KEY_FILE, http_key_file, TEXT, "", 0, 1024,                                             \
+      "file of HTTP keys, one a line; needed when http is not on loopback")                        \
+    K(QUORUM, quorum, SWITCH, "false", 0, 1,                                                       \
+      "commit only what a majority of all nodes holds")                                            \
+    K(TRUSTED_NETWORKS, trusted_networks, TEXT, "127.0.0.0/8,::1/128", 0, 400,                     \
+      "networks on which weights and activations may travel unencrypted by MPI")                   \
+    K(THREADS, threads, NUMBER, "0", 0, 1024, "threads of a runner; 0: the cores it is given")     \
+    K(MEMORY_MAX, memory_max, SIZE, "0", 0, 1ull << 50,                                            \
+      "memory this node offers to models; 0: what is free")                                        \
+    K(CONTEXT, context, NUMBER, "0", 0, 1u << 24,                                                  \
+      "tokens of context promised to each instance; 0: the least of the model's, 32768 and what "  \
+      "fits")                                                                                      \
+    K(STORE, store, TEXT, "", 0, 1024, "directory of models; empty: HOME/models")                  \
+    K(LOG_LEVEL, log_level, TEXT, "notice", 5, 7, "error, warning, notice or debug")               \
+    K(LEASE_MS, lease_ms, NUMBER, "1000", 100, 60000, "a leader's lease without beats")            \
+    K(BEAT_MS, beat_ms, NUMBER, "250", 10, 10000, "time between beats of masters")                 \
+    K(VIEW_TIMEOUT_MS, view_timeout_ms, NUMBER, "1000", 100, 60000,                                \
+      "a follower silent so long leaves the view")                                                 \
+    K(HANG_MS, hang_ms, NUMBER, "10000", 500, 600000,                                              \
+      "a process that answers no ping so long is killed")                                          \
+    K(PING_MS, ping_ms, NUMBER, "2000", 50, 60000, "time between pings of the supervisor")         \
+    K(DEATHS_MAX, deaths_max, NUMBER, "5", 1, 1000,                                                \
+      "deaths of one process within deaths_window_s before the supervisor gives up")               \
+    K(DEATHS_WINDOW_S, deaths_window_s, NUMBER, "60", 1, 86400, "window of deaths_max")            \
+    K(BACKOFF_MIN_MS, backoff_min_ms, NUMBER, "200", 1, 60000, "first wait before a restart")      \
+    K(BACKOFF_MAX_MS, backoff_max_ms, NUMBER, "30000", 1, 600000, "longest wait before a restart") \
+    K(HEALTHY_S, healthy_s, NUMBER, "60", 1, 86400,                                                \
+      "a process alive so long starts its backoff anew")
+
+#endif
