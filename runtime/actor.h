@@ -38,7 +38,7 @@ enum input_kind {
     INPUT_LINK_UP,     /* `peer`: connected and authenticated.  On a bound link it comes just
                           before the peer's first message */
     INPUT_LINK_DOWN,   /* `peer`: the connection ended; a connected link tries again by itself */
-    INPUT_SEND_FAILED, /* `peer`, `status`: BUSY (queue full) or UNREACHABLE; that message is gone */
+    INPUT_SEND_FAILED, /* `peer`, `status`: BUSY (queue full) or UNREACHABLE; the message is gone */
     INPUT_RESULT,      /* `result`: of an effect, or a word from the shell nobody asked for */
     INPUT_CHILD_READY, /* `child` */
     INPUT_CHILD_BEAT,  /* `child`: answered the ping of outbox effect or shell */
@@ -162,7 +162,7 @@ void result_fini(struct result *result);
 struct actor_ops {
     const char *name;
     size_t memory_size; /* zeroed before init */
-    /* `settings` is what main gave the loop (config and the like), borrowed for the actor's life. */
+    /* `settings` is what main gave the loop (config and so on), borrowed for the actor's life. */
     enum status (*init)(void *actor, const void *settings, struct reason *reason);
     /* Anything but OK ends the process with the reason: something is wrong that only a restart
      * mends. */
