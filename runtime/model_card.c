@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/model_card.h"
+
+#include "protocol/memory.h"
+#include "runtime/model_layout.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FILES_MAX 8192u
+
+static void add_module(struct model_card *card, const struct model_module *module)
+{
+    uint64_t bytes = model_module_bytes(module);
+    card->weight_bytes += bytes;
+    if (module->role == MODULE_EMBEDDING)
+        card->embedding_bytes += bytes;
+    else if (module->role == MODULE_HEAD)
+        card->head_bytes += bytes;
+    else if (module->layer == MODULE_NO_LAYER)
+        card->other_bytes += bytes;
+    else if (module->role >= MODULE_FFN_NORM)
+        card->ffn_bytes[module->layer] += bytes;
+    else
+        card->attention_bytes[module->layer] += bytes;
+}
+
+static enum status describe(const struct model_config *config, const struct model_layout *layout,
+                            struct model_card *card, struct reason *reason)
+{
+    memcpy(card->model_type, config->model_type, sizeof card->model_type);
+    card->layers = config->layers;
+    card->hidden = config->hidden;
+    card->heads = config->heads;
+    card->kv_heads = config->kv_heads;
+    card->head_dim = config->head_dim;
+    card->intermediate = config->intermediate;
+    card->vocab = config->vocab;
+    card->context = config->context;
+    card->tied = config->tied;
+    card->kv_units = config->kv_heads;
+    card->ffn_unit = layout->ffn_unit;
+    card->ffn_units = config->intermediate / layout->ffn_unit;
+    card->vocab_units = config->vocab;
+    card->quantisation = model_layout_find(layout, MODULE_QUERY, 0)->quantisation;
+    card->attention_bytes = memory_zeroed(config->layers, sizeof *card->attention_bytes);
+    card->ffn_bytes = memory_zeroed(config->layers, sizeof *card->ffn_bytes);
+    if (!card->attention_bytes || !card->ffn_bytes)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", config->layers);
+    for (size_t i = 0; i < layout->module_count; i++) {
+        const struct model_module *module = &layout->modules[i];
+        add_module(card, module);
+        /* Norms are dense in every model. */
+        if (module->rows > 1 && (module->quantisation.format != card->quantisation.format ||
+                                 module->quantisation.bits != card->quantisation.bits ||
+                                 module->quantisation.group != card->quantisation.group))
+            card->is_mixed = true;
+    }
+    return STATUS_OK;
+}
+
+static int compare_files(const void *left, const void *right)
+{
+    const struct model_card_file *a = left;
+    const struct model_card_file *b = right;
+    return strcmp(a->name, b->name);
+}
+
+static enum status add_file(struct model_card *card, const char *name, uint64_t size,
+                            const struct tensor_table *table, struct reason *reason)
+{
+    if (card->file_count == FILES_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "more than %u files in the model", FILES_MAX);
+    struct model_card_file *grown =
+        memory_resized(card->files, card->file_count + 1, sizeof *grown);
+    if (!grown)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of files");
+    card->files = grown;
+    struct model_card_file *file = &card->files[card->file_count];
+    *file = (struct model_card_file){memory_text(name, strlen(name)), size, false};
+    if (!file->name)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of files");
+    card->file_count++;
+    for (size_t i = 0; i < table->file_count; i++)
+        file->is_weight = file->is_weight || strcmp(table->files[i].name, name) == 0;
+    return STATUS_OK;
+}
+
+static enum status list_files(const char *path, const struct tensor_table *table,
+                              struct model_card *card, struct reason *reason)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        return refuse(reason, status_from_errno(errno), "%s: %s", path, strerror(errno));
+    enum status status = STATUS_OK;
+    const struct dirent *entry;
+    while (status == STATUS_OK && (entry = readdir(directory))) {
+        struct stat facts;
+        if (entry->d_name[0] != '.' && fstatat(dirfd(directory), entry->d_name, &facts, 0) == 0 &&
+            S_ISREG(facts.st_mode))
+            status = add_file(card, entry->d_name, (uint64_t)facts.st_size, table, reason);
+    }
+    closedir(directory);
+    if (card->file_count > 0)
+        qsort(card->files, card->file_count, sizeof *card->files, compare_files);
+    return status;
+}
+
+static bool has_file(const struct model_card *card, const char *name)
+{
+    for (size_t i = 0; i < card->file_count; i++) {
+        if (strcmp(card->files[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum status check_tokenizer(const char *directory, const struct model_card *card,
+                                   struct reason *reason)
+{
+    if (has_file(card, "tokenizer.json") ||
+        (has_file(card, "vocab.json") && has_file(card, "merges.txt")))
+        return STATUS_OK;
+    return refuse(reason, STATUS_NOT_FOUND, "%s has no tokenizer.json (nor vocab.json with "
+                  "merges.txt); copy the tokenizer files of the model into it", directory);
+}
+
+enum status model_card_read(const char *directory, enum model_card_need need,
+                            struct model_card **card_out, struct reason *reason)
+{
+    struct model_config *config = NULL;
+    struct tensor_table *table = NULL;
+    struct model_layout *layout = NULL;
+    struct model_card *card = memory_zeroed(1, sizeof *card);
+    enum status status = card ? model_config_read(directory, &config, reason)
+                              : refuse(reason, STATUS_NO_MEMORY, "no memory for a model card");
+    if (status == STATUS_OK)
+        status = safetensors_open(directory, &table, reason);
+    if (status == STATUS_OK)
+        status = model_layout_make(config, table, &layout, reason);
+    if (status == STATUS_OK)
+        status = describe(config, layout, card, reason);
+    if (status == STATUS_OK)
+        status = list_files(directory, table, card, reason);
+    if (status == STATUS_OK && need == MODEL_CARD_WITH_TOKENIZER)
+        status = check_tokenizer(directory, card, reason);
+    model_layout_free(layout);
+    tensor_table_free(table);
+    model_config_free(config);
+    if (status != STATUS_OK) {
+        model_card_free(card);
+        return status;
+    }
+    *card_out = card;
+    return STATUS_OK;
+}
+
+void model_card_free(struct model_card *card)
+{
+    if (!card)
+        return;
+    for (size_t i = 0; i < card->file_count; i++)
+        memory_free(card->files[i].name);
+    memory_free(card->files);
+    memory_free(card->attention_bytes);
+    memory_free(card->ffn_bytes);
+    memory_free(card);
+}
+
+uint64_t model_card_kv_bytes(const struct model_card *card, uint32_t element_size)
+{
+    return (uint64_t)2 * card->layers * card->kv_heads * card->head_dim * element_size;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model_card: what others need to know of a model directory without the engine: its shape, the
+ * bytes of its parts, the units in which it may be cut, its files.
+ *
+ * Owner    the downloader (at import) and the placement.
+ * Memory   one heap object.
+ * Threads  none.
+ * Fails    one sentence that names the file, tensor or key and what to do.
+ */
+#ifndef TROUPE_RUNTIME_MODEL_CARD_H
+#define TROUPE_RUNTIME_MODEL_CARD_H
+
+#include "runtime/model_config.h"
+
+struct model_card_file {
+    char *name;
+    uint64_t size;
+    bool is_weight;
+};
+
+struct model_card {
+    char model_type[MODEL_TYPE_SIZE_MAX];
+    uint32_t layers;
+    uint32_t hidden;
+    uint32_t heads;
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t intermediate;
+    uint32_t vocab;
+    uint32_t context;
+    bool tied;
+    struct quantisation quantisation; /* of the first layer's query projection */
+    bool is_mixed;                    /* some matrix is stored otherwise */
+
+    uint64_t weight_bytes;    /* of the tensors the engine uses */
+    uint64_t embedding_bytes;
+    uint64_t head_bytes;      /* 0 when tied */
+    uint64_t other_bytes;     /* the final norm */
+    uint64_t *attention_bytes; /* per layer, norms included */
+    uint64_t *ffn_bytes;       /* per layer */
+
+    uint32_t kv_units;     /* a unit is one kv head with its query heads */
+    uint32_t ffn_units;    /* intermediate / ffn_unit */
+    uint32_t ffn_unit;     /* columns of down_proj: its largest group; 1 when dense */
+    uint32_t vocab_units;  /* rows */
+
+    struct model_card_file *files; /* regular files of the directory, sorted by name */
+    size_t file_count;
+};
+
+/* Without a tokenizer a directory cannot chat; fixtures for the engine alone have none. */
+enum model_card_need { MODEL_CARD_WITH_TOKENIZER, MODEL_CARD_WEIGHTS_ONLY };
+
+MUST_CHECK enum status model_card_read(const char *directory, enum model_card_need need,
+                                       struct model_card **card_out, struct reason *reason);
+/* Accepts NULL. */
+void model_card_free(struct model_card *card);
+/* Bytes of one position in the KV cache of all layers: 2 * layers * kv_heads * head_dim * size. */
+uint64_t model_card_kv_bytes(const struct model_card *card, uint32_t element_size);
+
+#endif

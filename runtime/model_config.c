@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/model_config.h"
+
+#include "protocol/memory.h"
+#include "runtime/model_layout.h"
+#include "runtime/safetensors.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define JSON_DEPTH_MAX 32
+#define OVERRIDES_MAX 65536u
+
+const char *quantisation_text(const struct quantisation *quantisation, char *text_out)
+{
+    const char *names[] = {"?", "bf16", "f16", "f32", "affine", "mxfp4", "mxfp8", "nvfp4"};
+    size_t format = (size_t)quantisation->format;
+    const char *name = format < COUNT_OF(names) ? names[format] : "?";
+    if (quantisation->group == 0)
+        (void)snprintf(text_out, 64, "%s", name);
+    else
+        (void)snprintf(text_out, 64, "%s %u bits, groups of %u", name, quantisation->bits,
+                       quantisation->group);
+    return text_out;
+}
+
+/* jansson recurses; the depth is bounded before it starts. */
+static bool is_shallow(const char *text, size_t size)
+{
+    uint32_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > JSON_DEPTH_MAX)
+                return false;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return true;
+}
+
+/* A whole number in [low, high]; `fallback` when the key is absent and the fallback is not 0. */
+static enum status read_count(const json_t *root, const char *key, uint32_t low, uint32_t high,
+                              uint32_t fallback, uint32_t *value_out, struct reason *reason)
+{
+    const json_t *value = json_object_get(root, key);
+    if ((!value || json_is_null(value)) && fallback != 0) {
+        *value_out = fallback;
+        return STATUS_OK;
+    }
+    if (!json_is_integer(value))
+        return refuse(reason, STATUS_MALFORMED, "config.json: %s is %s", key,
+                      value ? "not a whole number" : "missing");
+    json_int_t number = json_integer_value(value);
+    if (number < (json_int_t)low || number > (json_int_t)high)
+        return refuse(reason, STATUS_TOO_LARGE, "config.json: %s is %lld; %u to %u are allowed",
+                      key, (long long)number, low, high);
+    *value_out = (uint32_t)number;
+    return STATUS_OK;
+}
+
+static enum status read_real(const json_t *root, const char *key, double low, double high,
+                             double *value_out, struct reason *reason)
+{
+    const json_t *value = json_object_get(root, key);
+    if (!json_is_number(value))
+        return refuse(reason, STATUS_MALFORMED, "config.json: %s is %s", key,
+                      value ? "not a number" : "missing");
+    double number = json_number_value(value);
+    if (!(number >= low && number <= high))
+        return refuse(reason, STATUS_INVALID, "config.json: %s is %g; %g to %g are allowed", key,
+                      number, low, high);
+    *value_out = number;
+    return STATUS_OK;
+}
+
+static enum status read_triple(const json_t *object, const char *path,
+                               struct quantisation *quantisation_out, struct reason *reason)
+{
+    static const struct {
+        const char *mode;
+        enum weight_format format;
+        uint32_t bits;
+        uint32_t group;
+    } modes[] = {{"affine", WEIGHT_AFFINE, 4, 64},
+                 {"mxfp4", WEIGHT_MXFP4, 4, 32},
+                 {"mxfp8", WEIGHT_MXFP8, 8, 32},
+                 {"nvfp4", WEIGHT_NVFP4, 4, 16}};
+    const json_t *mode = json_object_get(object, "mode");
+    const char *name = mode && !json_is_null(mode) ? json_string_value(mode) : "affine";
+    for (size_t i = 0; name && i < COUNT_OF(modes); i++) {
+        if (strcmp(modes[i].mode, name) != 0)
+            continue;
+        quantisation_out->format = modes[i].format;
+        enum status status = read_count(object, "bits", 1, 32, modes[i].bits,
+                                        &quantisation_out->bits, reason);
+        if (status == STATUS_OK)
+            status = read_count(object, "group_size", 1, 4096, modes[i].group,
+                                &quantisation_out->group, reason);
+        return status;
+    }
+    return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantisation mode %.40s of %.100s is "
+                  "not supported; use a model quantised as affine", name ? name : "(not a string)",
+                  path);
+}
+
+static enum status read_override(const char *path, const json_t *value,
+                                 struct quantisation_override *override, struct reason *reason)
+{
+    override->path = memory_text(path, strlen(path));
+    if (!override->path)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the quantisation of %.100s", path);
+    if (json_is_boolean(value)) {
+        override->kind = json_is_true(value) ? OVERRIDE_DEFAULT : OVERRIDE_DENSE;
+        return STATUS_OK;
+    }
+    override->kind = OVERRIDE_GIVEN;
+    if (!json_is_object(value))
+        return refuse(reason, STATUS_MALFORMED,
+                      "config.json: quantisation of %.100s is neither true, false nor an object",
+                      path);
+    return read_triple(value, path, &override->quantisation, reason);
+}
+
+static bool is_setting(const char *key)
+{
+    return strcmp(key, "group_size") == 0 || strcmp(key, "bits") == 0 || strcmp(key, "mode") == 0;
+}
+
+static enum status read_overrides(json_t *object, struct model_config *config,
+                                  struct reason *reason)
+{
+    const char *key;
+    json_t *value;
+    if (json_object_size(object) > OVERRIDES_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "config.json: more than %u quantisation entries",
+                      OVERRIDES_MAX);
+    config->overrides = memory_zeroed(json_object_size(object), sizeof *config->overrides);
+    if (!config->overrides)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for quantisation entries");
+    json_object_foreach (object, key, value) {
+        if (is_setting(key))
+            continue;
+        if (strcmp(key, "quantize_activations") == 0 || strcmp(key, "quant_method") == 0 ||
+            strcmp(key, "linear_class") == 0) {
+            if (json_is_null(value) || json_is_false(value))
+                continue;
+            return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantisation with %s is not "
+                          "supported; use a model quantised as affine", key);
+        }
+        enum status status = read_override(key, value,
+                                           &config->overrides[config->override_count++], reason);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status read_quantisation(json_t *root, struct model_config *config,
+                                     struct reason *reason)
+{
+    json_t *object = json_object_get(root, "quantization");
+    if (!object || json_is_null(object)) {
+        object = json_object_get(root, "quantization_config");
+        const char *method = json_string_value(json_object_get(object, "quant_method"));
+        if (method)
+            return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantisation method %.40s is "
+                          "not supported; use a model in the MLX layout", method);
+    }
+    if (!object || json_is_null(object))
+        return STATUS_OK;
+    if (!json_is_object(object))
+        return refuse(reason, STATUS_MALFORMED, "config.json: quantization is not an object");
+    config->is_quantised = true;
+    enum status status = read_triple(object, "the model", &config->default_quantisation, reason);
+    if (status == STATUS_OK)
+        status = read_overrides(object, config, reason);
+    return status;
+}
+
+static enum status read_rope(const json_t *root, struct model_config *config,
+                             struct reason *reason)
+{
+    const json_t *parameters = json_object_get(root, "rope_parameters");
+    const json_t *scaling = json_object_get(root, "rope_scaling");
+    const json_t *from = json_object_get(root, "rope_theta") ? root : parameters;
+    if (!json_is_object(scaling))
+        scaling = parameters;
+    enum status status = read_real(from, "rope_theta", 1.0, 1e12, &config->rope_theta, reason);
+    config->rope_factor = 1.0;
+    if (status != STATUS_OK || !json_is_object(scaling))
+        return status;
+    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
+    if (!type)
+        type = json_string_value(json_object_get(scaling, "type"));
+    if (!type || strcmp(type, "default") == 0)
+        return STATUS_OK;
+    if (strcmp(type, "linear") == 0)
+        return read_real(scaling, "factor", 1.0, 1e6, &config->rope_factor, reason);
+    return refuse(reason, STATUS_UNSUPPORTED, "config.json: rope scaling %.40s is not supported "
+                  "for %s; remove rope_scaling to use the model's own context", type,
+                  config->model_type);
+}
+
+static enum status read_shape(const json_t *root, struct model_config *c, struct reason *reason)
+{
+    const struct {
+        const char *key;
+        uint32_t high;
+        uint32_t fallback;
+        uint32_t *value;
+    } rows[] = {
+        {"num_hidden_layers", MODEL_LAYERS_MAX, 0, &c->layers},
+        {"hidden_size", MODEL_WIDTH_MAX, 0, &c->hidden},
+        {"num_attention_heads", MODEL_HEADS_MAX, 0, &c->heads},
+        {"num_key_value_heads", MODEL_HEADS_MAX, 0, &c->kv_heads},
+        {"head_dim", MODEL_HEAD_DIM_MAX, 0, &c->head_dim},
+        {"intermediate_size", MODEL_WIDTH_MAX, 0, &c->intermediate},
+        {"vocab_size", MODEL_VOCAB_MAX, 0, &c->vocab},
+        {"max_position_embeddings", MODEL_CONTEXT_MAX, 32768, &c->context},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        enum status status = read_count(root, rows[i].key, 1, rows[i].high, rows[i].fallback,
+                                        rows[i].value, reason);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (c->heads % c->kv_heads != 0)
+        return refuse(reason, STATUS_INVALID, "config.json: %u attention heads are no multiple of "
+                      "%u key-value heads", c->heads, c->kv_heads);
+    if (c->head_dim % 2 != 0)
+        return refuse(reason, STATUS_INVALID, "config.json: head_dim %u is odd", c->head_dim);
+    c->tied = json_is_true(json_object_get(root, "tie_word_embeddings"));
+    if (json_is_true(json_object_get(root, "attention_bias")))
+        return refuse(reason, STATUS_UNSUPPORTED, "config.json: attention_bias is not supported "
+                      "for %s", c->model_type);
+    double epsilon = 0;
+    enum status status = read_real(root, "rms_norm_eps", 0.0, 1.0, &epsilon, reason);
+    c->norm_epsilon = (float)epsilon;
+    return status;
+}
+
+static enum status read_root(json_t *root, struct model_config *config, struct reason *reason)
+{
+    if (json_object_get(root, "model_file"))
+        return refuse(reason, STATUS_UNSUPPORTED, "config.json names a model_file: code of its own "
+                      "is never run; use a model of a known type (%s)", model_layout_types());
+    const char *type = json_string_value(json_object_get(root, "model_type"));
+    if (!type)
+        return refuse(reason, STATUS_MALFORMED, "config.json has no model_type");
+    if (!model_layout_has_type(type))
+        return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; supported: %s",
+                      type, model_layout_types());
+    (void)snprintf(config->model_type, sizeof config->model_type, "%s", type);
+    enum status status = read_shape(root, config, reason);
+    if (status == STATUS_OK)
+        status = read_rope(root, config, reason);
+    if (status == STATUS_OK)
+        status = read_quantisation(root, config, reason);
+    return status;
+}
+
+enum status model_config_parse(const char *text, size_t size, const char *label,
+                               struct model_config **config_out, struct reason *reason)
+{
+    if (size > MODEL_CONFIG_SIZE_MAX || !is_shallow(text, size))
+        return refuse(reason, STATUS_TOO_LARGE, "%s is too large or nested too deeply", label);
+    json_error_t error;
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return refuse(reason, STATUS_MALFORMED, "%s: %s", label, root ? "not an object"
+                                                                      : error.text);
+    }
+    struct model_config *config = memory_zeroed(1, sizeof *config);
+    enum status status = config ? read_root(root, config, reason)
+                                : refuse(reason, STATUS_NO_MEMORY, "no memory for %s", label);
+    json_decref(root);
+    if (status != STATUS_OK) {
+        model_config_free(config);
+        return status;
+    }
+    *config_out = config;
+    return STATUS_OK;
+}
+
+enum status model_config_read(const char *directory, struct model_config **config_out,
+                              struct reason *reason)
+{
+    char *text = NULL;
+    size_t size = 0;
+    enum status status = model_file_read(directory, "config.json", MODEL_CONFIG_SIZE_MAX, &text,
+                                         &size, reason);
+    if (status == STATUS_OK)
+        status = model_config_parse(text, size, "config.json", config_out, reason);
+    memory_free(text);
+    return status;
+}
+
+void model_config_free(struct model_config *config)
+{
+    if (!config)
+        return;
+    for (size_t i = 0; i < config->override_count; i++)
+        memory_free(config->overrides[i].path);
+    memory_free(config->overrides);
+    memory_free(config);
+}
+
+const struct quantisation_override *model_config_override(const struct model_config *config,
+                                                          const char *path)
+{
+    for (size_t i = 0; i < config->override_count; i++) {
+        if (strcmp(config->overrides[i].path, path) == 0)
+            return &config->overrides[i];
+    }
+    return NULL;
+}

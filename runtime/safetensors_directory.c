@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol/memory.h"
+#include "runtime/safetensors.h"
+#include "runtime/safetensors_scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INDEX_NAME "model.safetensors.index.json"
+#define INDEX_SIZE_MAX ((size_t)128 << 20)
+#define PATH_SIZE_MAX 4096
+
+struct file_names {
+    char **names;
+    size_t count;
+};
+
+static void names_free(struct file_names *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        memory_free(list->names[i]);
+    memory_free(list->names);
+}
+
+static int compare_text(const void *left, const void *right)
+{
+    char *const *a = left;
+    char *const *b = right;
+    return strcmp(*a, *b);
+}
+
+static enum status names_add(struct file_names *list, const char *name, struct reason *reason)
+{
+    for (size_t i = list->count; i > 0; i--) {
+        if (strcmp(list->names[i - 1], name) == 0)
+            return STATUS_OK;
+    }
+    if (list->count == SAFETENSORS_FILES_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "more than %u weight files", SAFETENSORS_FILES_MAX);
+    char **grown = memory_resized(list->names, list->count + 1, sizeof *grown);
+    if (!grown)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of weight files");
+    list->names = grown;
+    list->names[list->count] = memory_text(name, strlen(name));
+    if (!list->names[list->count])
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of weight files");
+    list->count++;
+    return STATUS_OK;
+}
+
+/* Only "../../blobs/HASH" may be followed. */
+static bool is_cache_link(const char *path)
+{
+    const char *prefix = "../../blobs/";
+    char target[PATH_SIZE_MAX];
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    if (length <= 0 || (size_t)length >= sizeof target - 1)
+        return false;
+    target[length] = '\0';
+    if (strncmp(target, prefix, strlen(prefix)) != 0)
+        return false;
+    const char *rest = target + strlen(prefix);
+    return *rest != '\0' && *rest != '.' && !strchr(rest, '/');
+}
+
+enum status model_file_open(const char *directory, const char *name, int *file_out,
+                            uint64_t *size_out, struct reason *reason)
+{
+    char path[PATH_SIZE_MAX];
+    int length = snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return refuse(reason, STATUS_TOO_LARGE, "the path of %.100s is too long", name);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (file < 0 && errno == ELOOP) {
+        if (!is_cache_link(path))
+            return refuse(reason, STATUS_REFUSED, "%s is a symbolic link out of the model; put the "
+                          "file itself there", path);
+        file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
+    if (file < 0)
+        return refuse(reason, status_from_errno(errno), "%s: %s", path, strerror(errno));
+    struct stat facts;
+    if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+        close(file);
+        return refuse(reason, STATUS_INVALID, "%s is not a regular file", path);
+    }
+    *file_out = file;
+    *size_out = (uint64_t)facts.st_size;
+    return STATUS_OK;
+}
+
+static enum status read_all(int file, char *bytes, size_t size, const char *name,
+                            struct reason *reason)
+{
+    for (size_t have = 0; have < size;) {
+        ssize_t got = pread(file, bytes + have, size - have, (off_t)have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return refuse(reason, STATUS_IO, "%s: %s", name, strerror(errno));
+        if (got == 0)
+            return refuse(reason, STATUS_IO, "%s shrank while it was read", name);
+        have += (size_t)got;
+    }
+    return STATUS_OK;
+}
+
+enum status model_file_read(const char *directory, const char *name, size_t size_max,
+                            char **text_out, size_t *size_out, struct reason *reason)
+{
+    int file = -1;
+    uint64_t size = 0;
+    enum status status = model_file_open(directory, name, &file, &size, reason);
+    if (status != STATUS_OK)
+        return status;
+    char *text = NULL;
+    if (size > size_max)
+        status = refuse(reason, STATUS_TOO_LARGE, "%s has %llu bytes; at most %zu are read", name,
+                        (unsigned long long)size, size_max);
+    else if (!(text = memory_zeroed((size_t)size + 1, 1)))
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory to read %s", name);
+    else
+        status = read_all(file, text, (size_t)size, name, reason);
+    close(file);
+    if (status != STATUS_OK) {
+        memory_free(text);
+        return status;
+    }
+    *text_out = text;
+    *size_out = (size_t)size;
+    return STATUS_OK;
+}
+
+/* Reads 8 + N bytes of one file and parses them. */
+static enum status open_file(const char *directory, const char *name,
+                             struct tensor_table **table_out, struct reason *reason)
+{
+    int file = -1;
+    uint64_t size = 0;
+    unsigned char prefix[8] = {0};
+    enum status status = model_file_open(directory, name, &file, &size, reason);
+    if (status != STATUS_OK)
+        return status;
+    size_t want = size < 8 ? (size_t)size : 8;
+    status = read_all(file, (char *)prefix, want, name, reason);
+    if (status == STATUS_OK && want == 8) {
+        uint64_t header = 0;
+        for (int i = 7; i >= 0; i--)
+            header = header << 8 | prefix[i];
+        if (header <= SAFETENSORS_HEADER_SIZE_MAX && header <= size - 8)
+            want = (size_t)header + 8;
+    }
+    char *bytes = status == STATUS_OK ? memory_zeroed(want + 1, 1) : NULL;
+    if (status == STATUS_OK && !bytes)
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory for the header of %s", name);
+    if (status == STATUS_OK)
+        status = read_all(file, bytes, want, name, reason);
+    if (status == STATUS_OK)
+        status = safetensors_parse(bytes, want, size, name, table_out, reason);
+    memory_free(bytes);
+    close(file);
+    return status;
+}
+
+/* The index's map from tensor to file; NULL and NOT_FOUND when there is no index. */
+static enum status read_index(const char *directory, json_t **root_out, struct reason *reason)
+{
+    char *text = NULL;
+    size_t size = 0;
+    enum status status = model_file_read(directory, INDEX_NAME, INDEX_SIZE_MAX, &text, &size,
+                                         reason);
+    if (status != STATUS_OK)
+        return status;
+    /* The index may hold other numbers in its metadata; only depth and counts matter here. */
+    status = safetensors_scan(text, size, INDEX_NAME, reason);
+    json_error_t error;
+    json_t *root = status == STATUS_OK ? json_loadb(text, size, JSON_REJECT_DUPLICATES, &error)
+                                       : NULL;
+    memory_free(text);
+    if (status != STATUS_OK)
+        return status;
+    if (!json_is_object(json_object_get(root, "weight_map"))) {
+        status = refuse(reason, STATUS_MALFORMED, INDEX_NAME ": %s",
+                        root ? "no weight_map" : error.text);
+        json_decref(root);
+        return status;
+    }
+    *root_out = root;
+    return STATUS_OK;
+}
+
+static enum status names_of_index(json_t *root, struct file_names *list, struct reason *reason)
+{
+    const char *tensor;
+    json_t *file;
+    json_object_foreach (json_object_get(root, "weight_map"), tensor, file) {
+        const char *name = json_string_value(file);
+        if (!name || !safetensors_is_file_name(name))
+            return refuse(reason, STATUS_MALFORMED, INDEX_NAME ": the file of tensor %.200s is "
+                          "not a plain .safetensors name", tensor);
+        enum status status = names_add(list, name, reason);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status names_of_directory(const char *path, struct file_names *list,
+                                      struct reason *reason)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        return refuse(reason, status_from_errno(errno), "%s: %s", path, strerror(errno));
+    enum status status = STATUS_OK;
+    const struct dirent *entry;
+    while (status == STATUS_OK && (entry = readdir(directory))) {
+        if (strncmp(entry->d_name, "model", 5) == 0 && safetensors_is_file_name(entry->d_name))
+            status = names_add(list, entry->d_name, reason);
+    }
+    closedir(directory);
+    if (status == STATUS_OK && list->count == 0)
+        status = refuse(reason, STATUS_NOT_FOUND, "%s holds no model*.safetensors file; name a "
+                        "directory in the MLX layout", path);
+    return status;
+}
+
+/* Moves `part` into `whole`, whose arrays and names have room; `next` is the end of the names. */
+static void append_part(struct tensor_table *whole, const struct tensor_table *part, char **next)
+{
+    uint32_t file = (uint32_t)whole->file_count++;
+    size_t length = strlen(part->files[0].name) + 1;
+    memcpy(*next, part->files[0].name, length);
+    whole->files[file] = (struct tensor_file){*next, part->files[0].size};
+    *next += length;
+    for (size_t i = 0; i < part->tensor_count; i++) {
+        struct tensor *tensor = &whole->tensors[whole->tensor_count++];
+        *tensor = part->tensors[i];
+        length = strlen(tensor->name) + 1;
+        memcpy(*next, tensor->name, length);
+        tensor->name = *next;
+        tensor->file = file;
+        *next += length;
+    }
+}
+
+static int compare_tensors(const void *left, const void *right)
+{
+    const struct tensor *a = left;
+    const struct tensor *b = right;
+    return strcmp(a->name, b->name);
+}
+
+static enum status merge_parts(struct tensor_table *const *parts, size_t count,
+                               struct tensor_table **table_out, struct reason *reason)
+{
+    size_t tensors = 0;
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        tensors += parts[i]->tensor_count;
+        bytes += strlen(parts[i]->files[0].name) + 1;
+        for (size_t t = 0; t < parts[i]->tensor_count; t++)
+            bytes += strlen(parts[i]->tensors[t].name) + 1;
+    }
+    if (tensors > SAFETENSORS_TENSORS_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "more than %u tensors", SAFETENSORS_TENSORS_MAX);
+    struct tensor_table *table = memory_zeroed(1, sizeof *table);
+    if (table) {
+        table->tensors = memory_zeroed(tensors, sizeof *table->tensors);
+        table->files = memory_zeroed(count, sizeof *table->files);
+        table->names = memory_zeroed(bytes, 1);
+    }
+    if (!table || !table->tensors || !table->files || !table->names) {
+        tensor_table_free(table);
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for a table of %zu tensors", tensors);
+    }
+    char *next = table->names;
+    for (size_t i = 0; i < count; i++)
+        append_part(table, parts[i], &next);
+    qsort(table->tensors, table->tensor_count, sizeof *table->tensors, compare_tensors);
+    for (size_t i = 1; i < table->tensor_count; i++) {
+        if (strcmp(table->tensors[i].name, table->tensors[i - 1].name) == 0) {
+            enum status status =
+                refuse(reason, STATUS_MALFORMED, "tensor %.200s is in two files: %s and %s",
+                       table->tensors[i].name, table->files[table->tensors[i - 1].file].name,
+                       table->files[table->tensors[i].file].name);
+            tensor_table_free(table);
+            return status;
+        }
+    }
+    *table_out = table;
+    return STATUS_OK;
+}
+
+/* Every tensor the index maps is in the file it names. */
+static enum status check_index(json_t *root, const struct tensor_table *table,
+                               struct reason *reason)
+{
+    const char *name;
+    json_t *file;
+    json_object_foreach (json_object_get(root, "weight_map"), name, file) {
+        const struct tensor *tensor = tensor_table_find(table, name);
+        if (!tensor || strcmp(table->files[tensor->file].name, json_string_value(file)) != 0)
+            return refuse(reason, STATUS_NOT_FOUND,
+                          "tensor %.200s is not in %.200s, where " INDEX_NAME " puts it; download "
+                          "the model again", name, json_string_value(file));
+    }
+    return STATUS_OK;
+}
+
+static enum status open_parts(const char *directory, const struct file_names *list,
+                              struct tensor_table **table_out, struct reason *reason)
+{
+    struct tensor_table **parts = memory_zeroed(list->count, sizeof *parts);
+    enum status status = STATUS_OK;
+    if (!parts)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu weight files", list->count);
+    for (size_t i = 0; status == STATUS_OK && i < list->count; i++)
+        status = open_file(directory, list->names[i], &parts[i], reason);
+    if (status == STATUS_OK)
+        status = merge_parts(parts, list->count, table_out, reason);
+    for (size_t i = 0; i < list->count; i++)
+        tensor_table_free(parts[i]);
+    memory_free(parts);
+    return status;
+}
+
+enum status safetensors_open(const char *directory, struct tensor_table **table_out,
+                             struct reason *reason)
+{
+    struct file_names list = {NULL, 0};
+    struct tensor_table *table = NULL;
+    json_t *index = NULL;
+    enum status status = read_index(directory, &index, reason);
+    if (status == STATUS_OK)
+        status = names_of_index(index, &list, reason);
+    else if (status == STATUS_NOT_FOUND)
+        status = names_of_directory(directory, &list, reason);
+    if (status == STATUS_OK) {
+        if (list.count > 0)
+            qsort(list.names, list.count, sizeof *list.names, compare_text);
+        status = open_parts(directory, &list, &table, reason);
+    }
+    if (status == STATUS_OK && index)
+        status = check_index(index, table, reason);
+    json_decref(index);
+    names_free(&list);
+    if (status != STATUS_OK) {
+        tensor_table_free(table);
+        return status;
+    }
+    if (reason)
+        reason->text[0] = '\0';
+    *table_out = table;
+    return STATUS_OK;
+}
