@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * apply: what each event means.  One small function per event, found by its code in one table.
+ *
+ * A handler returns false only without memory.  An event about a thing that is gone changes
+ * nothing: refusing belongs to the leader before the event, not to those who read it.
+ */
+#include "protocol/state.h"
+
+#include <string.h>
+
+#define PUSH(type, list, record, max) record_list_push(&type##_type, RECORD_LIST(list), record, max)
+#define REMOVE(type, list, index) record_list_remove(&type##_type, RECORD_LIST(list), index)
+
+static bool replace(const struct record_type *type, void *record, const void *value)
+{
+    _Alignas(16) uint8_t copy[1024];
+    ASSERT(type->size <= sizeof(copy));
+    if (record_copy(type, value, copy) != STATUS_OK)
+        return false;
+    record_fini(type, record);
+    memcpy(record, copy, type->size);
+    return true;
+}
+
+/* ---- nodes, tokens, clients ---- */
+
+static bool add_node(struct state *state, const struct node_record *node)
+{
+    struct node_record *known = state_find_node(state, &node->node_id);
+    if (known)
+        return replace(&node_record_type, known, node);
+    return PUSH(node_record, state->nodes, node, NODE_COUNT_MAX) != NULL;
+}
+
+static bool apply_cluster_founded(struct state *state, const struct message *event)
+{
+    const struct cluster_founded *body = event->body;
+    state->cluster_id = body->cluster_id;
+    return add_node(state, &body->node);
+}
+
+static bool apply_node_admitted(struct state *state, const struct message *event)
+{
+    const struct node_admitted *body = event->body;
+    struct token_record *token = state_find_token(state, &body->token_key);
+    if (token)
+        token->spent_by = body->node.node_id;
+    return add_node(state, &body->node);
+}
+
+static void forget_holder(struct model_record *model, const struct node_id *node_id)
+{
+    for (uint32_t i = model->holders.count; i-- > 0;)
+        if (ID_EQUAL(model->holders.items[i].node_id, *node_id))
+            REMOVE(holder_record, model->holders, i);
+}
+
+static bool apply_node_removed(struct state *state, const struct message *event)
+{
+    const struct node_removed *body = event->body;
+    for (uint32_t i = state->nodes.count; i-- > 0;)
+        if (ID_EQUAL(state->nodes.items[i].node_id, body->node_id))
+            REMOVE(node_record, state->nodes, i);
+    for (uint32_t i = state->endpoints.count; i-- > 0;)
+        if (ID_EQUAL(state->endpoints.items[i].node_id, body->node_id))
+            REMOVE(endpoint_record, state->endpoints, i);
+    for (uint32_t i = state->imports.count; i-- > 0;)
+        if (ID_EQUAL(state->imports.items[i].node_id, body->node_id))
+            REMOVE(import_record, state->imports, i);
+    for (uint32_t i = state->given_up.count; i-- > 0;)
+        if (ID_EQUAL(state->given_up.items[i].node_id, body->node_id))
+            REMOVE(given_up_record, state->given_up, i);
+    for (uint32_t i = 0; i < state->models.count; i++)
+        forget_holder(&state->models.items[i], &body->node_id);
+    return true;
+}
+
+static bool apply_node_described(struct state *state, const struct message *event)
+{
+    const struct node_described *body = event->body;
+    struct node_record *node = state_find_node(state, &body->node.node_id);
+    if (!node)
+        return true;
+    node->machine_id = body->node.machine_id;
+    node->cores = body->node.cores;
+    node->memory_bytes = body->node.memory_bytes;
+    return text_set(&node->address, body->node.address) && text_set(&node->name, body->node.name) &&
+           text_set(&node->fabric, body->node.fabric) && text_set(&node->http, body->node.http) &&
+           text_set(&node->build, body->node.build);
+}
+
+static bool apply_token_created(struct state *state, const struct message *event)
+{
+    const struct token_created *body = event->body;
+    struct token_record *token = state_find_token(state, &body->token.key);
+    if (token)
+        return replace(&token_record_type, token, &body->token);
+    /* Spent and expired ones make room, oldest first; the leader refuses when none can. */
+    for (uint32_t i = 0; i < state->tokens.count && state->tokens.count >= TOKEN_COUNT_MAX; i++)
+        if (!ID_IS_ZERO(state->tokens.items[i].spent_by) ||
+            state->tokens.items[i].expires_ms < event->head.time_ms)
+            REMOVE(token_record, state->tokens, i--);
+    if (state->tokens.count >= TOKEN_COUNT_MAX)
+        return true;
+    return PUSH(token_record, state->tokens, &body->token, TOKEN_COUNT_MAX) != NULL;
+}
+
+static bool apply_token_revoked(struct state *state, const struct message *event)
+{
+    const struct token_revoked *body = event->body;
+    for (uint32_t i = state->tokens.count; i-- > 0;)
+        if (ID_EQUAL(state->tokens.items[i].key, body->key))
+            REMOVE(token_record, state->tokens, i);
+    return true;
+}
+
+static bool apply_client_admitted(struct state *state, const struct message *event)
+{
+    const struct client_admitted *body = event->body;
+    struct client_record *client = state_find_client(state, &body->client.key);
+    if (client)
+        return replace(&client_record_type, client, &body->client);
+    if (state->clients.count >= CLIENT_COUNT_MAX)
+        return true;
+    return PUSH(client_record, state->clients, &body->client, CLIENT_COUNT_MAX) != NULL;
+}
+
+static bool apply_client_removed(struct state *state, const struct message *event)
+{
+    const struct client_removed *body = event->body;
+    for (uint32_t i = state->clients.count; i-- > 0;)
+        if (ID_EQUAL(state->clients.items[i].key, body->key))
+            REMOVE(client_record, state->clients, i);
+    return true;
+}
+
+/* ---- leadership ---- */
+
+static void set_view(struct state *state, const struct bytes *view)
+{
+    for (uint32_t i = 0; i < state->nodes.count; i++) {
+        struct node_record *node = &state->nodes.items[i];
+        node->in_view = false;
+        for (uint32_t at = 0; at + sizeof(node->node_id) <= view->count;
+             at += (uint32_t)sizeof(node->node_id))
+            if (memcmp(view->items + at, &node->node_id, sizeof(node->node_id)) == 0)
+                node->in_view = true;
+    }
+}
+
+static bool apply_epoch_begun(struct state *state, const struct message *event)
+{
+    const struct epoch_begun *body = event->body;
+    state->epoch = body->epoch;
+    set_view(state, &body->view);
+    return true;
+}
+
+static bool apply_view_changed(struct state *state, const struct message *event)
+{
+    const struct view_changed *body = event->body;
+    set_view(state, &body->view);
+    return true;
+}
+
+/* ---- processes ---- */
+
+static void forget_given_up(struct state *state, const struct node_id *node_id, uint32_t actor)
+{
+    for (uint32_t i = state->given_up.count; i-- > 0;)
+        if (ID_EQUAL(state->given_up.items[i].node_id, *node_id) &&
+            state->given_up.items[i].actor == actor)
+            REMOVE(given_up_record, state->given_up, i);
+}
+
+static bool apply_endpoint_opened(struct state *state, const struct message *event)
+{
+    const struct endpoint_opened *body = event->body;
+    forget_given_up(state, &body->endpoint.node_id, body->endpoint.actor);
+    struct endpoint_record *known =
+        state_find_endpoint(state, &body->endpoint.node_id, body->endpoint.actor);
+    if (known)
+        return replace(&endpoint_record_type, known, &body->endpoint);
+    if (state->endpoints.count >= ENDPOINT_COUNT_MAX)
+        return true;
+    return PUSH(endpoint_record, state->endpoints, &body->endpoint, ENDPOINT_COUNT_MAX) != NULL;
+}
+
+static void forget_endpoint(struct state *state, const struct node_id *node_id, uint32_t actor,
+                            uint64_t incarnation)
+{
+    for (uint32_t i = state->endpoints.count; i-- > 0;) {
+        const struct endpoint_record *endpoint = &state->endpoints.items[i];
+        if (ID_EQUAL(endpoint->node_id, *node_id) && endpoint->actor == actor &&
+            endpoint->incarnation == incarnation)
+            REMOVE(endpoint_record, state->endpoints, i);
+    }
+}
+
+static bool apply_endpoint_closed(struct state *state, const struct message *event)
+{
+    const struct endpoint_closed *body = event->body;
+    forget_endpoint(state, &body->node_id, body->actor, body->incarnation);
+    return true;
+}
+
+static bool apply_process_ended(struct state *state, const struct message *event)
+{
+    const struct process_ended *body = event->body;
+    forget_endpoint(state, &body->node_id, body->actor, body->incarnation);
+    return true;
+}
+
+static bool apply_process_given_up(struct state *state, const struct message *event)
+{
+    const struct process_given_up *body = event->body;
+    forget_given_up(state, &body->process.node_id, body->process.actor);
+    if (state->given_up.count >= ENDPOINT_COUNT_MAX)
+        return true;
+    return PUSH(given_up_record, state->given_up, &body->process, ENDPOINT_COUNT_MAX) != NULL;
+}
+
+/* ---- models ---- */
+
+static void forget_import(struct state *state, const struct node_id *node_id,
+                          const char *model_id)
+{
+    struct import_record *import = state_find_import(state, node_id, text_or_empty(model_id));
+    if (import)
+        REMOVE(import_record, state->imports, (uint32_t)(import - state->imports.items));
+}
+
+static bool apply_model_import_requested(struct state *state, const struct message *event)
+{
+    const struct model_import_requested *body = event->body;
+    forget_import(state, &body->import.node_id, body->import.model_id);
+    if (state->imports.count >= IMPORT_COUNT_MAX)
+        return true;
+    struct import_record *import =
+        PUSH(import_record, state->imports, &body->import, IMPORT_COUNT_MAX);
+    if (import)
+        import->requested_index = event->head.index;
+    return import != NULL;
+}
+
+static bool set_holder(struct model_record *model, const struct node_id *node_id,
+                       bool has_weights)
+{
+    struct holder_record *holder = model_find_holder(model, node_id);
+    if (!holder) {
+        const struct holder_record fresh = {.node_id = *node_id};
+        holder = PUSH(holder_record, model->holders, &fresh, NODE_COUNT_MAX);
+    }
+    if (holder)
+        holder->has_weights = has_weights;
+    return holder != NULL;
+}
+
+static bool apply_model_imported(struct state *state, const struct message *event)
+{
+    const struct model_imported *body = event->body;
+    forget_import(state, &body->node_id, body->model.model_id);
+    struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
+    if (model && !ID_EQUAL(model->revision, body->model.revision)) {
+        /* Another revision under the same name: the newer one counts, older copies are no holders. */
+        REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
+        model = NULL;
+    }
+    if (!model) {
+        if (state->models.count >= MODEL_COUNT_MAX)
+            return true;
+        model = PUSH(model_record, state->models, &body->model, MODEL_COUNT_MAX);
+        if (!model)
+            return false;
+        while (model->holders.count > 0)
+            REMOVE(holder_record, model->holders, model->holders.count - 1);
+    }
+    return set_holder(model, &body->node_id, true);
+}
+
+static bool apply_model_import_failed(struct state *state, const struct message *event)
+{
+    const struct model_import_failed *body = event->body;
+    forget_import(state, &body->node_id, body->model_id);
+    return true;
+}
+
+static struct model_record *find_revision(const struct state *state, const char *model_id,
+                                          const struct hash *revision)
+{
+    struct model_record *model = state_find_model(state, text_or_empty(model_id));
+    return model && ID_EQUAL(model->revision, *revision) ? model : NULL;
+}
+
+static bool apply_small_files_stored(struct state *state, const struct message *event)
+{
+    const struct small_files_stored *body = event->body;
+    struct model_record *model = find_revision(state, body->model_id, &body->revision);
+    if (!model || model_find_holder(model, &body->node_id))
+        return true;
+    return set_holder(model, &body->node_id, false);
+}
+
+static bool apply_holding_changed(struct state *state, const struct message *event)
+{
+    const struct holding_changed *body = event->body;
+    struct model_record *model = find_revision(state, body->model_id, &body->revision);
+    if (!model)
+        return true;
+    if (!body->has_small_files) {
+        forget_holder(model, &body->node_id);
+        return true;
+    }
+    return set_holder(model, &body->node_id, body->has_weights);
+}
+
+static bool apply_model_removed(struct state *state, const struct message *event)
+{
+    const struct model_removed *body = event->body;
+    struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
+    if (model)
+        REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
+    return true;
+}
+
+/* ---- instances ---- */
+
+static bool apply_instance_placed(struct state *state, const struct message *event)
+{
+    const struct instance_placed *body = event->body;
+    if (state_find_instance(state, &body->instance.instance_id) ||
+        state->instances.count >= INSTANCE_COUNT_MAX)
+        return true;
+    struct instance_record *instance =
+        PUSH(instance_record, state->instances, &body->instance, INSTANCE_COUNT_MAX);
+    if (instance)
+        instance->changed_index = event->head.index;
+    return instance != NULL;
+}
+
+static bool apply_instance_deleted(struct state *state, const struct message *event)
+{
+    const struct instance_deleted *body = event->body;
+    struct instance_record *instance = state_find_instance(state, &body->instance_id);
+    if (instance)
+        REMOVE(instance_record, state->instances, (uint32_t)(instance - state->instances.items));
+    return true;
+}
+
+/* The instance whose present generation an event names, or NULL when that one is over. */
+static struct instance_record *find_present(struct state *state, const struct instance_id *id,
+                                            const struct generation *generation, uint64_t index)
+{
+    struct instance_record *instance = state_find_instance(state, id);
+    if (!instance || !generation_equal(&instance->generation, generation))
+        return NULL;
+    instance->changed_index = index;
+    return instance;
+}
+
+static bool apply_generation_started(struct state *state, const struct message *event)
+{
+    const struct generation_started *body = event->body;
+    struct instance_record *instance = state_find_instance(state, &body->instance_id);
+    if (!instance)
+        return true;
+    instance->changed_index = event->head.index;
+    instance->generation = body->generation;
+    instance->sharding = body->sharding;
+    instance->context = body->context;
+    instance->status = INSTANCE_STARTING;
+    instance->retry_at_ms = 0;
+    while (instance->ranks.count > 0)
+        REMOVE(rank_record, instance->ranks, instance->ranks.count - 1);
+    while (instance->sources.count > 0)
+        REMOVE(file_source, instance->sources, instance->sources.count - 1);
+    for (uint32_t i = 0; i < body->ranks.count; i++)
+        if (!PUSH(rank_record, instance->ranks, &body->ranks.items[i], RANK_COUNT_MAX))
+            return false;
+    for (uint32_t i = 0; i < body->sources.count; i++)
+        if (!PUSH(file_source, instance->sources, &body->sources.items[i], MODEL_FILE_COUNT_MAX))
+            return false;
+    return text_set(&instance->why, body->why);
+}
+
+static bool apply_rank_addressed(struct state *state, const struct message *event)
+{
+    const struct rank_addressed *body = event->body;
+    struct instance_record *instance =
+        find_present(state, &body->instance_id, &body->generation, event->head.index);
+    if (!instance || body->rank >= instance->ranks.count)
+        return true;
+    struct rank_record *rank = &instance->ranks.items[body->rank];
+    if (body->actor == ACTOR_LAUNCHER) {
+        rank->launcher_key = body->key;
+        return text_set(&rank->launcher_address, body->address);
+    }
+    rank->runner_key = body->key;
+    if (rank->status == RANK_PLACED)
+        rank->status = RANK_ADDRESSED;
+    return text_set(&rank->runner_address, body->address);
+}
+
+static bool apply_generation_addressed(struct state *state, const struct message *event)
+{
+    const struct generation_addressed *body = event->body;
+    struct instance_record *instance =
+        find_present(state, &body->instance_id, &body->generation, event->head.index);
+    if (!instance)
+        return true;
+    for (uint32_t i = 0; i < instance->ranks.count && i < body->ranks.count; i++) {
+        struct rank_record *rank = &instance->ranks.items[i];
+        const struct rank_record *told = &body->ranks.items[i];
+        rank->launcher_key = told->launcher_key;
+        rank->runner_key = told->runner_key;
+        if (!text_set(&rank->launcher_address, told->launcher_address) ||
+            !text_set(&rank->runner_address, told->runner_address))
+            return false;
+    }
+    return true;
+}
+
+static bool apply_runner_status_changed(struct state *state, const struct message *event)
+{
+    const struct runner_status_changed *body = event->body;
+    struct instance_record *instance =
+        find_present(state, &body->instance_id, &body->generation, event->head.index);
+    if (!instance || body->rank >= instance->ranks.count)
+        return true;
+    instance->ranks.items[body->rank].status = body->status;
+    bool all_ready = true;
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        all_ready = all_ready && instance->ranks.items[i].status == RANK_READY;
+    if (all_ready && instance->status == INSTANCE_STARTING)
+        instance->status = INSTANCE_READY;
+    return true;
+}
+
+static bool apply_generation_failed(struct state *state, const struct message *event)
+{
+    const struct generation_failed *body = event->body;
+    struct instance_record *instance =
+        find_present(state, &body->instance_id, &body->generation, event->head.index);
+    if (!instance)
+        return true;
+    if (event->head.time_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS) {
+        instance->window_ms = event->head.time_ms;
+        instance->failures = 0;
+    }
+    instance->failures++;
+    instance->retry_at_ms = body->retry_at_ms;
+    instance->status = body->retry_at_ms == UINT64_MAX ? INSTANCE_FAILED : INSTANCE_WAITING;
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        instance->ranks.items[i].status = RANK_FAILED;
+    return text_set(&instance->last_reason, body->reason);
+}
+
+static bool apply_instance_retried(struct state *state, const struct message *event)
+{
+    const struct instance_retried *body = event->body;
+    struct instance_record *instance = state_find_instance(state, &body->instance_id);
+    if (!instance)
+        return true;
+    instance->changed_index = event->head.index;
+    instance->failures = 0;
+    instance->window_ms = event->head.time_ms;
+    instance->retry_at_ms = 0;
+    if (instance->status == INSTANCE_FAILED)
+        instance->status = INSTANCE_WAITING;
+    return true;
+}
+
+/* ---- the table ---- */
+
+typedef bool apply_event(struct state *state, const struct message *event);
+
+#define APPLY_ROW(code, NAME, record, sentence) [code] = apply_##record,
+static apply_event *const handlers[] = {EVENT_LIST(APPLY_ROW)};
+
+/* What the leader must know to take a repeated report or command as one. */
+static bool remember_origin(struct state *state, const struct envelope *head)
+{
+    if (head->incarnation != 0) {
+        struct incarnation_record *known =
+            state_find_incarnation(state, &head->node_id, head->actor, head->incarnation);
+        if (!known) {
+            const struct incarnation_record fresh = {head->node_id, head->actor,
+                                                     head->incarnation, 0};
+            if (state->incarnations.count >= INCARNATION_COUNT_MAX)
+                REMOVE(incarnation_record, state->incarnations, 0);
+            known = PUSH(incarnation_record, state->incarnations, &fresh, INCARNATION_COUNT_MAX);
+            if (!known)
+                return false;
+        }
+        known->sequence = head->sequence;
+    }
+    if (ID_IS_ZERO(head->key))
+        return true;
+    const struct command_record command = {head->key, head->index};
+    if (state->commands.count >= COMMAND_KEY_COUNT_MAX)
+        REMOVE(command_record, state->commands, 0);
+    return PUSH(command_record, state->commands, &command, COMMAND_KEY_COUNT_MAX) != NULL;
+}
+
+enum status state_apply(struct state *state, const struct message *event)
+{
+    if (event->head.kind != MESSAGE_EVENT || event->head.code >= COUNT_OF(handlers) ||
+        !handlers[event->head.code])
+        return STATUS_MALFORMED;
+    if (event->head.index != state->index + 1)
+        return STATUS_GAP;
+    if (!handlers[event->head.code](state, event) || !remember_origin(state, &event->head))
+        return STATUS_NO_MEMORY;
+    state->index = event->head.index;
+    state->time_ms = event->head.time_ms;
+    return STATUS_OK;
+}

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * schema_state: rows of the replicated state and of the events, commands and reports about it.
+ *
+ * Include protocol/schema.h, not this file.
+ */
+#ifndef TROUPE_PROTOCOL_SCHEMA_STATE_H
+#define TROUPE_PROTOCOL_SCHEMA_STATE_H
+
+#define EPOCH_FIELDS(F, L, R, S)                                                                   \
+    F(S, u64, number, 0, "counts leaders; 0 is none yet")                                          \
+    F(S, node_id, leader, 16, "its leader; the pair is compared in this order")
+
+#define GENERATION_FIELDS(F, L, R, S)                                                              \
+    F(S, u64, epoch, 0, "number of the epoch that started it")                                     \
+    F(S, node_id, leader, 16, "leader of that epoch")                                              \
+    F(S, u64, counter, 0, "counts generations of the instance")
+
+#define FILE_ENTRY_FIELDS(F, L, R, S)                                                              \
+    F(S, text, name, NAME_SIZE_MAX, "plain file name inside the model directory")                  \
+    F(S, u64, size, 0, "bytes")                                                                    \
+    F(S, hash, digest, 32, "BLAKE2b-256 of the content")                                           \
+    F(S, boolean, is_weight, 0, "weights travel by MPI, the rest is kept on every disk")
+
+/* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
+#define MODEL_CARD_FIELDS(F, L, R, S)                                                              \
+    F(S, text, model_type, NAME_SIZE_MAX, "as in config.json")                                     \
+    F(S, u32, layers, LAYER_COUNT_MAX, "transformer layers")                                       \
+    F(S, u32, hidden, 0, "width of the residual stream")                                           \
+    F(S, u32, heads, 0, "query heads")                                                             \
+    F(S, u32, kv_heads, 0, "key and value heads, the unit of a tensor cut")                        \
+    F(S, u32, head_dim, 0, "width of one head")                                                    \
+    F(S, u32, intermediate, 0, "FFN columns")                                                      \
+    F(S, u32, ffn_unit, 0, "FFN columns are cut at multiples of this")                             \
+    F(S, u32, vocab, 0, "rows of the embedding")                                                   \
+    F(S, boolean, tied, 0, "the head is the embedding")                                            \
+    F(S, u32, context, 0, "positions the model was made for")                                      \
+    F(S, u64, embedding_bytes, 0, "all rows")                                                      \
+    F(S, u64, head_bytes, 0, "all rows; 0 when tied")                                              \
+    F(S, u64, attention_bytes, 0, "of the largest layer")                                          \
+    F(S, u64, ffn_bytes, 0, "of the largest layer")                                                \
+    F(S, u64, norm_bytes, 0, "replicated on every rank")                                           \
+    F(S, u64, weight_bytes, 0, "all tensors")
+
+#define NODE_RECORD_FIELDS(F, L, R, S)                                                             \
+    F(S, node_id, node_id, 16, "from its public keys")                                             \
+    F(S, text, name, NAME_SIZE_MAX, "for people")                                                  \
+    F(S, public_key, key, 32, "CURVE key of its master")                                           \
+    F(S, public_key, sign_key, 32, "Ed25519 key")                                                  \
+    F(S, text, address, ADDRESS_SIZE_MAX, "last good address of its master")                       \
+    F(S, boolean, in_view, 0, "commits wait for it")                                               \
+    F(S, machine_id, machine_id, 16, "nodes of one machine share memory and cores")                \
+    F(S, u32, cores, 0, "logical processors it may use")                                           \
+    F(S, u64, memory_bytes, 0, "memory it may use for models")                                     \
+    F(S, text, fabric, ADDRESS_SIZE_MAX, "address its ranks use for MPI")                          \
+    F(S, text, http, ADDRESS_SIZE_MAX, "address of its HTTP API")                                  \
+    F(S, text, build, BUILD_SIZE_MAX, "ranks of one generation must be of one build")
+
+#define TOKEN_RECORD_FIELDS(F, L, R, S)                                                            \
+    F(S, public_key, key, 32, "one-time CURVE key, allowed to say join")                           \
+    F(S, u64, expires_ms, 0, "wall clock")                                                         \
+    F(S, node_id, spent_by, 16, "who joined with it; zero while unused")                           \
+    F(S, text, label, NAME_SIZE_MAX, "for people")
+
+#define CLIENT_RECORD_FIELDS(F, L, R, S)                                                           \
+    F(S, public_key, key, 32, "CURVE key")                                                         \
+    F(S, text, name, NAME_SIZE_MAX, "for people")                                                  \
+    F(S, u32, role, 3, "1 read, 2 operate, 3 admin")
+
+#define ENDPOINT_RECORD_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "where it runs")                                                    \
+    F(S, u32, actor, ACTOR_KIND_END, "what it is")                                                 \
+    F(S, u64, incarnation, 0, "random number of the spawn")                                        \
+    F(S, text, address, ADDRESS_SIZE_MAX, "tcp endpoint it bound; empty if it only connects")      \
+    F(S, public_key, key, 32, "its CURVE key for this life")
+
+#define HOLDER_RECORD_FIELDS(F, L, R, S)                                                           \
+    F(S, node_id, node_id, 16, "who")                                                              \
+    F(S, boolean, has_weights, 0, "false: only the small files")
+
+#define MODEL_RECORD_FIELDS(F, L, R, S)                                                            \
+    F(S, text, model_id, NAME_SIZE_MAX, "name of the model in the cluster")                        \
+    F(S, hash, revision, 32, "digest of the sorted file list")                                     \
+    R(S, model_card, card, "shape and bytes")                                                      \
+    L(S, file_entry, files, MODEL_FILE_COUNT_MAX, "sorted by name")                                \
+    L(S, holder_record, holders, NODE_COUNT_MAX, "who has it on disk")
+
+#define IMPORT_RECORD_FIELDS(F, L, R, S)                                                           \
+    F(S, node_id, node_id, 16, "whose downloader works on it")                                     \
+    F(S, text, model_id, NAME_SIZE_MAX, "name it will get")                                        \
+    F(S, text, path, PATH_SIZE_MAX, "directory on that node")                                      \
+    F(S, u64, requested_index, 0, "event that asked for it")
+
+#define FILE_SOURCE_FIELDS(F, L, R, S)                                                             \
+    F(S, text, name, NAME_SIZE_MAX, "weight file")                                                 \
+    F(S, u32, rank, RANK_COUNT_MAX, "the one rank that sends it")
+
+#define RANK_RECORD_FIELDS(F, L, R, S)                                                             \
+    F(S, node_id, node_id, 16, "where it runs")                                                    \
+    F(S, u32, layer_first, LAYER_COUNT_MAX, "")                                                    \
+    F(S, u32, layer_end, LAYER_COUNT_MAX, "one past the last")                                     \
+    F(S, u32, kv_first, 0, "KV heads with their query heads")                                      \
+    F(S, u32, kv_end, 0, "")                                                                       \
+    F(S, u32, ffn_first, 0, "FFN columns")                                                         \
+    F(S, u32, ffn_end, 0, "")                                                                      \
+    F(S, u32, vocab_first, 0, "rows of embedding and head")                                        \
+    F(S, u32, vocab_end, 0, "")                                                                    \
+    F(S, u32, threads, 1024, "cores this rank may use")                                            \
+    F(S, boolean, has_weights, 0, "its node holds the weight files")                               \
+    F(S, u64, weight_bytes, 0, "packed weights it keeps")                                          \
+    F(S, u64, cache_bytes, 0, "KV cache for the context promised")                                 \
+    F(S, u64, scratch_bytes, 0, "activations and the load window")                                 \
+    F(S, u32, status, RANK_STATUS_END, "life of its runner in this generation")                    \
+    F(S, text, runner_address, ADDRESS_SIZE_MAX, "")                                               \
+    F(S, public_key, runner_key, 32, "")                                                           \
+    F(S, text, launcher_address, ADDRESS_SIZE_MAX, "")                                             \
+    F(S, public_key, launcher_key, 32, "")
+
+#define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, hash, revision, 32, "")                                                                   \
+    F(S, u32, sharding, SHARDING_END, "0 whole, 1 pipeline, 2 tensor")                             \
+    F(S, u32, mode, MODE_END, "1 exact, 2 fast")                                                   \
+    F(S, u32, context, 0, "positions promised to a request")                                       \
+    L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
+    L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who sends which weight file")                \
+    F(S, text, why, SENTENCE_SIZE_MAX, "why this placement was chosen")                            \
+    R(S, place_instance, request, "the command, so that it can be placed again")                   \
+    R(S, generation, generation, "the present or last one")                                        \
+    F(S, u32, status, INSTANCE_STATUS_END, "")                                                     \
+    F(S, u32, failures, 0, "failed generations in the present window")                             \
+    F(S, u64, window_ms, 0, "wall clock of the first of them")                                     \
+    F(S, u64, retry_at_ms, 0, "wall clock before which no generation starts")                      \
+    F(S, text, last_reason, SENTENCE_SIZE_MAX, "why the last generation ended")                    \
+    F(S, u64, changed_index, 0, "last event about it")
+
+#define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, u64, incarnation, 0, "")                                                                  \
+    F(S, u64, sequence, 0, "last report of it that became an event")
+
+#define COMMAND_RECORD_FIELDS(F, L, R, S)                                                          \
+    F(S, command_key, key, 16, "")                                                                 \
+    F(S, u64, index, 0, "its event")
+
+#define GIVEN_UP_RECORD_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")
+
+/* The state itself: what state_apply writes, what a snapshot holds, what the state hash covers. */
+#define STATE_FIELDS(F, L, R, S)                                                                   \
+    F(S, cluster_id, cluster_id, 16, "zero before the cluster was founded")                        \
+    F(S, u64, index, 0, "last event applied; 0 is none")                                           \
+    F(S, u64, time_ms, 0, "wall clock of that event")                                              \
+    R(S, epoch, epoch, "of the last epoch_begun")                                                  \
+    L(S, node_record, nodes, NODE_COUNT_MAX, "by admission")                                       \
+    L(S, token_record, tokens, TOKEN_COUNT_MAX, "")                                                \
+    L(S, client_record, clients, CLIENT_COUNT_MAX, "")                                             \
+    L(S, endpoint_record, endpoints, ENDPOINT_COUNT_MAX, "")                                       \
+    L(S, model_record, models, MODEL_COUNT_MAX, "")                                                \
+    L(S, import_record, imports, IMPORT_COUNT_MAX, "")                                             \
+    L(S, instance_record, instances, INSTANCE_COUNT_MAX, "")                                       \
+    L(S, incarnation_record, incarnations, INCARNATION_COUNT_MAX, "")                              \
+    L(S, command_record, commands, COMMAND_KEY_COUNT_MAX, "oldest first")                          \
+    L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")
+
+/* In the order in which one may contain another. */
+#define STATE_RECORD_LIST(X)                                                                       \
+    X(epoch, EPOCH)                                                                                \
+    X(generation, GENERATION)                                                                      \
+    X(file_entry, FILE_ENTRY)                                                                      \
+    X(model_card, MODEL_CARD)                                                                      \
+    X(node_record, NODE_RECORD)                                                                    \
+    X(token_record, TOKEN_RECORD)                                                                  \
+    X(client_record, CLIENT_RECORD)                                                                \
+    X(endpoint_record, ENDPOINT_RECORD)                                                            \
+    X(holder_record, HOLDER_RECORD)                                                                \
+    X(model_record, MODEL_RECORD)                                                                  \
+    X(import_record, IMPORT_RECORD)                                                                \
+    X(file_source, FILE_SOURCE)                                                                    \
+    X(rank_record, RANK_RECORD)                                                                    \
+    X(place_instance, PLACE_INSTANCE)                                                              \
+    X(instance_record, INSTANCE_RECORD)                                                            \
+    X(incarnation_record, INCARNATION_RECORD)                                                      \
+    X(command_record, COMMAND_RECORD)                                                              \
+    X(given_up_record, GIVEN_UP_RECORD)                                                            \
+    X(state, STATE)
+
+enum sharding { SHARDING_WHOLE, SHARDING_PIPELINE, SHARDING_TENSOR, SHARDING_END };
+enum mode { MODE_NONE, MODE_EXACT, MODE_FAST, MODE_END };
+enum client_role { ROLE_NONE, ROLE_READ, ROLE_OPERATE, ROLE_ADMIN };
+
+enum rank_status {
+    RANK_PLACED,    /* nothing of it runs yet in this generation */
+    RANK_ADDRESSED, /* its sockets are bound and reported */
+    RANK_JOINED,    /* it is in the MPI world (or needs none) */
+    RANK_LOADING,
+    RANK_LOADED,
+    RANK_READY, /* the canary passed */
+    RANK_FAILED,
+    RANK_STATUS_END
+};
+
+enum instance_status {
+    INSTANCE_STARTING, /* a generation is on its way to ready */
+    INSTANCE_READY,
+    INSTANCE_WAITING, /* backs off, or waits for a node, until retry_at_ms or a change */
+    INSTANCE_FAILED,  /* gave up until a command or a change of nodes */
+    INSTANCE_STATUS_END
+};
+
+/* ---- commands ---- */
+
+#define PLACE_INSTANCE_FIELDS(F, L, R, S)                                                          \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, boolean, any_sharding, 0, "let the leader choose")                                        \
+    F(S, u32, sharding, SHARDING_END, "")                                                          \
+    F(S, u32, mode, MODE_END, "0: fast")                                                           \
+    F(S, u32, nodes_min, NODE_COUNT_MAX, "at least so many nodes; 0: one")                         \
+    F(S, bytes, node_ids, 1024, "ids of the nodes to use, 16 bytes each; empty: any")              \
+    F(S, u32s, shares, RANK_COUNT_MAX, "manual shares per rank; empty: by memory")                 \
+    F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
+    F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")
+
+#define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
+#define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
+
+#define ADD_MODEL_FIELDS(F, L, R, S)                                                               \
+    F(S, node_id, node_id, 16, "whose disk; zero: the node asked")                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "name it gets")                                            \
+    F(S, text, path, PATH_SIZE_MAX, "absolute path of a directory there")
+
+#define REMOVE_MODEL_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
+
+#define CREATE_TOKEN_FIELDS(F, L, R, S)                                                            \
+    F(S, public_key, key, 32, "public half; the secret half never leaves its maker")               \
+    F(S, u64, expires_ms, 0, "wall clock")                                                         \
+    F(S, text, label, NAME_SIZE_MAX, "")
+#define REVOKE_TOKEN_FIELDS(F, L, R, S) F(S, public_key, key, 32, "")
+
+#define JOIN_FIELDS(F, L, R, S)                                                                    \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, text, name, NAME_SIZE_MAX, "")                                                            \
+    F(S, public_key, key, 32, "CURVE key of the joining master")                                   \
+    F(S, public_key, sign_key, 32, "")                                                             \
+    F(S, signature, signature, 64, "by sign_key over cluster id, token key, node id and key")      \
+    F(S, public_key, token_key, 32, "must be the key of the connection")                           \
+    F(S, text, address, ADDRESS_SIZE_MAX, "where its master listens")
+#define REMOVE_NODE_FIELDS(F, L, R, S) F(S, node_id, node_id, 16, "")
+
+#define ADMIT_CLIENT_FIELDS(F, L, R, S)                                                            \
+    F(S, public_key, key, 32, "")                                                                  \
+    F(S, text, name, NAME_SIZE_MAX, "")                                                            \
+    F(S, u32, role, 3, "")
+#define REMOVE_CLIENT_FIELDS(F, L, R, S) F(S, public_key, key, 32, "")
+
+/* ---- events and reports (a report has the body of the event it becomes) ---- */
+
+#define CLUSTER_FOUNDED_FIELDS(F, L, R, S)                                                         \
+    F(S, cluster_id, cluster_id, 16, "")                                                           \
+    R(S, node_record, node, "the first node")
+#define NODE_ADMITTED_FIELDS(F, L, R, S)                                                           \
+    R(S, node_record, node, "")                                                                    \
+    F(S, public_key, token_key, 32, "the token this spends")
+#define NODE_REMOVED_FIELDS(F, L, R, S) F(S, node_id, node_id, 16, "")
+#define NODE_DESCRIBED_FIELDS(F, L, R, S)                                                          \
+    R(S, node_record, node, "present facts of a node; in_view and keys are not taken from it")
+#define TOKEN_CREATED_FIELDS(F, L, R, S) R(S, token_record, token, "")
+#define TOKEN_REVOKED_FIELDS(F, L, R, S) F(S, public_key, key, 32, "")
+#define CLIENT_ADMITTED_FIELDS(F, L, R, S) R(S, client_record, client, "")
+#define CLIENT_REMOVED_FIELDS(F, L, R, S) F(S, public_key, key, 32, "")
+#define EPOCH_BEGUN_FIELDS(F, L, R, S)                                                             \
+    R(S, epoch, epoch, "")                                                                         \
+    F(S, bytes, view, 1024, "ids of the nodes in the view, 16 bytes each")
+#define VIEW_CHANGED_FIELDS(F, L, R, S)                                                            \
+    F(S, bytes, view, 1024, "ids of the nodes in the view, 16 bytes each")                         \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")
+#define ENDPOINT_OPENED_FIELDS(F, L, R, S) R(S, endpoint_record, endpoint, "")
+#define ENDPOINT_CLOSED_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, u64, incarnation, 0, "")
+
+#define MODEL_IMPORT_REQUESTED_FIELDS(F, L, R, S) R(S, import_record, import, "")
+#define MODEL_IMPORTED_FIELDS(F, L, R, S)                                                          \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    R(S, model_record, model, "holders are not taken from it")
+#define MODEL_IMPORT_FAILED_FIELDS(F, L, R, S)                                                     \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, u32, status, 0, "")                                                                       \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")
+#define SMALL_FILES_STORED_FIELDS(F, L, R, S)                                                      \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, hash, revision, 32, "")
+/* What a node found in its own store when it looked, for instance after a split. */
+#define HOLDING_CHANGED_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, hash, revision, 32, "")                                                                   \
+    F(S, boolean, has_small_files, 0, "")                                                          \
+    F(S, boolean, has_weights, 0, "")
+#define MODEL_REMOVED_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
+
+#define INSTANCE_PLACED_FIELDS(F, L, R, S) R(S, instance_record, instance, "")
+#define INSTANCE_DELETED_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
+/* A new generation, with ranks placed anew. */
+#define GENERATION_STARTED_FIELDS(F, L, R, S)                                                      \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    F(S, u32, sharding, SHARDING_END, "")                                                          \
+    F(S, u32, context, 0, "")                                                                      \
+    L(S, rank_record, ranks, RANK_COUNT_MAX, "")                                                   \
+    L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "")                                           \
+    F(S, text, why, SENTENCE_SIZE_MAX, "")
+#define RANK_ADDRESSED_FIELDS(F, L, R, S)                                                          \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
+    F(S, u32, actor, ACTOR_KIND_END, "launcher or runner")                                         \
+    F(S, text, address, ADDRESS_SIZE_MAX, "")                                                      \
+    F(S, public_key, key, 32, "")
+#define GENERATION_ADDRESSED_FIELDS(F, L, R, S)                                                    \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    L(S, rank_record, ranks, RANK_COUNT_MAX, "all addresses and keys")
+#define RUNNER_STATUS_CHANGED_FIELDS(F, L, R, S)                                                   \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
+    F(S, u32, status, RANK_STATUS_END, "")                                                         \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "when it failed: the thing and the remedy")
+#define GENERATION_FAILED_FIELDS(F, L, R, S)                                                       \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    F(S, u32, rank, RANK_COUNT_MAX, "the rank that is to blame, where known")                      \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")                                                      \
+    F(S, u64, retry_at_ms, 0, "wall clock; UINT64_MAX: gave up")
+#define INSTANCE_RETRIED_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
+
+#define PROCESS_ENDED_FIELDS(F, L, R, S)                                                           \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, u64, incarnation, 0, "")                                                                  \
+    F(S, instance_id, instance_id, 16, "of a launcher or runner")                                  \
+    R(S, generation, generation, "of a launcher or runner")                                        \
+    F(S, u32, rank, RANK_COUNT_MAX, "of a launcher or runner")                                     \
+    F(S, u32, exit_code, 255, "")                                                                  \
+    F(S, u32, signal, 128, "0: it exited by itself")                                               \
+    F(S, boolean, was_asked, 0, "it was told to stop")                                             \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")
+#define PROCESS_GIVEN_UP_FIELDS(F, L, R, S) R(S, given_up_record, process, "")
+
+#define EVENT_RECORD_LIST(X)                                                                       \
+    X(delete_instance, DELETE_INSTANCE)                                                            \
+    X(retry_instance, RETRY_INSTANCE)                                                              \
+    X(add_model, ADD_MODEL)                                                                        \
+    X(remove_model, REMOVE_MODEL)                                                                  \
+    X(create_token, CREATE_TOKEN)                                                                  \
+    X(revoke_token, REVOKE_TOKEN)                                                                  \
+    X(join, JOIN)                                                                                  \
+    X(remove_node, REMOVE_NODE)                                                                    \
+    X(admit_client, ADMIT_CLIENT)                                                                  \
+    X(remove_client, REMOVE_CLIENT)                                                                \
+    X(cluster_founded, CLUSTER_FOUNDED)                                                            \
+    X(node_admitted, NODE_ADMITTED)                                                                \
+    X(node_removed, NODE_REMOVED)                                                                  \
+    X(node_described, NODE_DESCRIBED)                                                              \
+    X(token_created, TOKEN_CREATED)                                                                \
+    X(token_revoked, TOKEN_REVOKED)                                                                \
+    X(client_admitted, CLIENT_ADMITTED)                                                            \
+    X(client_removed, CLIENT_REMOVED)                                                              \
+    X(epoch_begun, EPOCH_BEGUN)                                                                    \
+    X(view_changed, VIEW_CHANGED)                                                                  \
+    X(endpoint_opened, ENDPOINT_OPENED)                                                            \
+    X(endpoint_closed, ENDPOINT_CLOSED)                                                            \
+    X(model_import_requested, MODEL_IMPORT_REQUESTED)                                              \
+    X(model_imported, MODEL_IMPORTED)                                                              \
+    X(model_import_failed, MODEL_IMPORT_FAILED)                                                    \
+    X(small_files_stored, SMALL_FILES_STORED)                                                      \
+    X(holding_changed, HOLDING_CHANGED)                                                            \
+    X(model_removed, MODEL_REMOVED)                                                                \
+    X(instance_placed, INSTANCE_PLACED)                                                            \
+    X(instance_deleted, INSTANCE_DELETED)                                                          \
+    X(generation_started, GENERATION_STARTED)                                                      \
+    X(rank_addressed, RANK_ADDRESSED)                                                              \
+    X(generation_addressed, GENERATION_ADDRESSED)                                                  \
+    X(runner_status_changed, RUNNER_STATUS_CHANGED)                                                \
+    X(generation_failed, GENERATION_FAILED)                                                        \
+    X(instance_retried, INSTANCE_RETRIED)                                                          \
+    X(process_ended, PROCESS_ENDED)                                                                \
+    X(process_given_up, PROCESS_GIVEN_UP)
+
+#endif

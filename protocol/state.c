@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol/state.h"
+
+#include "protocol/hash.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void state_init(struct state *state)
+{
+    memset(state, 0, sizeof(*state));
+}
+
+void state_fini(struct state *state)
+{
+    record_fini(&state_type, state);
+}
+
+#define STATE_SIZE_MAX (256u << 20)
+
+enum status state_encode(const struct state *state, struct buffer *bytes)
+{
+    return record_encode(&state_type, state, bytes);
+}
+
+enum status state_decode(const void *bytes, size_t size, struct state *state_out,
+                         struct reason *reason)
+{
+    return record_decode(&state_type, bytes, size, state_out, reason);
+}
+
+enum status state_hash(const struct state *state, struct hash *hash_out)
+{
+    struct buffer bytes;
+    buffer_init(&bytes, STATE_SIZE_MAX);
+    enum status status = state_encode(state, &bytes);
+    if (status == STATUS_OK)
+        hash_of(bytes.bytes, bytes.size, hash_out);
+    buffer_fini(&bytes);
+    return status;
+}
+
+struct node_record *state_find_node(const struct state *state, const struct node_id *id)
+{
+    for (uint32_t i = 0; i < state->nodes.count; i++)
+        if (ID_EQUAL(state->nodes.items[i].node_id, *id))
+            return &state->nodes.items[i];
+    return NULL;
+}
+
+struct node_record *state_find_node_by_key(const struct state *state,
+                                           const struct public_key *key)
+{
+    for (uint32_t i = 0; i < state->nodes.count; i++)
+        if (ID_EQUAL(state->nodes.items[i].key, *key))
+            return &state->nodes.items[i];
+    return NULL;
+}
+
+struct node_record *state_find_node_named(const struct state *state, const char *name)
+{
+    struct node_record *found = NULL;
+    size_t length = strlen(name);
+    for (uint32_t i = 0; i < state->nodes.count; i++)
+        if (strcmp(text_or_empty(state->nodes.items[i].name), name) == 0)
+            return &state->nodes.items[i];
+    if (length < 4)
+        return NULL;
+    for (uint32_t i = 0; i < state->nodes.count; i++) {
+        char hex[HEX_SIZE(sizeof(struct node_id))];
+        hex_print(&state->nodes.items[i].node_id, sizeof(struct node_id), hex);
+        if (strncmp(hex, name, length) != 0)
+            continue;
+        if (found)
+            return NULL;
+        found = &state->nodes.items[i];
+    }
+    return found;
+}
+
+struct token_record *state_find_token(const struct state *state, const struct public_key *key)
+{
+    for (uint32_t i = 0; i < state->tokens.count; i++)
+        if (ID_EQUAL(state->tokens.items[i].key, *key))
+            return &state->tokens.items[i];
+    return NULL;
+}
+
+struct client_record *state_find_client(const struct state *state, const struct public_key *key)
+{
+    for (uint32_t i = 0; i < state->clients.count; i++)
+        if (ID_EQUAL(state->clients.items[i].key, *key))
+            return &state->clients.items[i];
+    return NULL;
+}
+
+struct model_record *state_find_model(const struct state *state, const char *model_id)
+{
+    for (uint32_t i = 0; i < state->models.count; i++)
+        if (strcmp(text_or_empty(state->models.items[i].model_id), model_id) == 0)
+            return &state->models.items[i];
+    return NULL;
+}
+
+struct holder_record *model_find_holder(const struct model_record *model,
+                                        const struct node_id *id)
+{
+    for (uint32_t i = 0; i < model->holders.count; i++)
+        if (ID_EQUAL(model->holders.items[i].node_id, *id))
+            return &model->holders.items[i];
+    return NULL;
+}
+
+struct instance_record *state_find_instance(const struct state *state,
+                                            const struct instance_id *id)
+{
+    for (uint32_t i = 0; i < state->instances.count; i++)
+        if (ID_EQUAL(state->instances.items[i].instance_id, *id))
+            return &state->instances.items[i];
+    return NULL;
+}
+
+struct import_record *state_find_import(const struct state *state, const struct node_id *node,
+                                        const char *model_id)
+{
+    for (uint32_t i = 0; i < state->imports.count; i++) {
+        struct import_record *import = &state->imports.items[i];
+        if (ID_EQUAL(import->node_id, *node) &&
+            strcmp(text_or_empty(import->model_id), model_id) == 0)
+            return import;
+    }
+    return NULL;
+}
+
+struct endpoint_record *state_find_endpoint(const struct state *state,
+                                            const struct node_id *node, enum actor_kind actor)
+{
+    for (uint32_t i = 0; i < state->endpoints.count; i++) {
+        struct endpoint_record *endpoint = &state->endpoints.items[i];
+        if (ID_EQUAL(endpoint->node_id, *node) && endpoint->actor == (uint32_t)actor)
+            return endpoint;
+    }
+    return NULL;
+}
+
+struct incarnation_record *state_find_incarnation(const struct state *state,
+                                                  const struct node_id *node, uint32_t actor,
+                                                  uint64_t incarnation)
+{
+    for (uint32_t i = 0; i < state->incarnations.count; i++) {
+        struct incarnation_record *record = &state->incarnations.items[i];
+        if (ID_EQUAL(record->node_id, *node) && record->actor == actor &&
+            record->incarnation == incarnation)
+            return record;
+    }
+    return NULL;
+}
+
+uint64_t state_find_command(const struct state *state, const struct command_key *key)
+{
+    for (uint32_t i = state->commands.count; i-- > 0;)
+        if (ID_EQUAL(state->commands.items[i].key, *key))
+            return state->commands.items[i].index;
+    return 0;
+}
+
+bool generation_equal(const struct generation *a, const struct generation *b)
+{
+    return record_equal(&generation_type, a, b);
+}
+
+bool generation_is_zero(const struct generation *generation)
+{
+    return generation->epoch == 0 && generation->counter == 0;
+}
+
+const char *generation_print(const struct generation *generation, char *text_out)
+{
+    char hex[HEX_SIZE(2)];
+    hex_print(&generation->leader, 2, hex);
+    (void)snprintf(text_out, 48, "%" PRIu64 ".%s.%" PRIu64, generation->epoch, hex,
+                   generation->counter);
+    return text_out;
+}
+
+int epoch_compare(const struct epoch *a, const struct epoch *b)
+{
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    int order = memcmp(&a->leader, &b->leader, sizeof(a->leader));
+    return order < 0 ? -1 : order > 0 ? 1 : 0;
+}
+
+static const char *name_at(const char *const *names, size_t count, uint32_t index)
+{
+    return index < count ? names[index] : "unknown";
+}
+
+const char *sharding_name(uint32_t sharding)
+{
+    static const char *const names[] = {"whole", "pipeline", "tensor"};
+    return name_at(names, COUNT_OF(names), sharding);
+}
+
+const char *mode_name(uint32_t mode)
+{
+    static const char *const names[] = {"none", "exact", "fast"};
+    return name_at(names, COUNT_OF(names), mode);
+}
+
+const char *rank_status_name(uint32_t status)
+{
+    static const char *const names[] = {"placed", "addressed", "joined", "loading",
+                                        "loaded", "ready",     "failed"};
+    return name_at(names, COUNT_OF(names), status);
+}
+
+const char *instance_status_name(uint32_t status)
+{
+    static const char *const names[] = {"starting", "ready", "waiting", "failed"};
+    return name_at(names, COUNT_OF(names), status);
+}
+
+uint64_t generation_backoff_ms(uint32_t failures)
+{
+    uint64_t wait_ms = 200;
+    for (uint32_t i = 1; i < failures && wait_ms < 30000; i++)
+        wait_ms *= 2;
+    return wait_ms < 30000 ? wait_ms : 30000;
+}

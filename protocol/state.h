@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state: what the log means so far.
+ *
+ * `struct state` is a record (protocol/schema_state.h): it is copied, compared, printed, encoded and
+ * hashed like any other.  state_apply is its only writer; master, planner, gateway, runner,
+ * inspector and simulator share it.  Same log, same state, same hash, on every node.
+ *
+ * Owner    whoever initialised it.
+ * Threads  one at a time.
+ * Fails    state_apply: STATUS_GAP for an index that is not the next, STATUS_MALFORMED for a
+ *          message that is no event, STATUS_NO_MEMORY (the state is then broken: read it again
+ *          from disk).  An event about a thing that is gone changes nothing but the index: the
+ *          log is the truth, also where it is late.
+ */
+#ifndef TROUPE_PROTOCOL_STATE_H
+#define TROUPE_PROTOCOL_STATE_H
+
+#include "protocol/message.h"
+
+void state_init(struct state *state);
+void state_fini(struct state *state);
+MUST_CHECK enum status state_apply(struct state *state, const struct message *event);
+
+/* BLAKE2b over the encoded state. */
+MUST_CHECK enum status state_hash(const struct state *state, struct hash *hash_out);
+MUST_CHECK enum status state_encode(const struct state *state, struct buffer *bytes);
+MUST_CHECK enum status state_decode(const void *bytes, size_t size, struct state *state_out,
+                                    struct reason *reason);
+
+/* All of these may return NULL. */
+struct node_record *state_find_node(const struct state *state, const struct node_id *id);
+struct node_record *state_find_node_by_key(const struct state *state,
+                                           const struct public_key *key);
+/* By exact name, full hex id, or a hex prefix of at least 4 digits that only one node has. */
+struct node_record *state_find_node_named(const struct state *state, const char *name);
+struct token_record *state_find_token(const struct state *state, const struct public_key *key);
+struct client_record *state_find_client(const struct state *state, const struct public_key *key);
+struct model_record *state_find_model(const struct state *state, const char *model_id);
+struct holder_record *model_find_holder(const struct model_record *model,
+                                        const struct node_id *id);
+struct instance_record *state_find_instance(const struct state *state,
+                                            const struct instance_id *id);
+struct import_record *state_find_import(const struct state *state, const struct node_id *node,
+                                        const char *model_id);
+struct endpoint_record *state_find_endpoint(const struct state *state,
+                                            const struct node_id *node, enum actor_kind actor);
+struct incarnation_record *state_find_incarnation(const struct state *state,
+                                                  const struct node_id *node, uint32_t actor,
+                                                  uint64_t incarnation);
+/* Index of the event a command became, or 0. */
+uint64_t state_find_command(const struct state *state, const struct command_key *key);
+
+bool generation_equal(const struct generation *a, const struct generation *b);
+bool generation_is_zero(const struct generation *generation);
+/* "3.1f0a.2": epoch number, start of its leader's id, counter.  Needs 48 bytes. */
+const char *generation_print(const struct generation *generation, char *text_out);
+/* -1, 0, 1 by number, then leader id. */
+int epoch_compare(const struct epoch *a, const struct epoch *b);
+
+const char *sharding_name(uint32_t sharding);
+const char *mode_name(uint32_t mode);
+const char *rank_status_name(uint32_t status);
+const char *instance_status_name(uint32_t status);
+
+/* How long a failed generation waits before the next: 0.2 s doubling to 30 s.  `failures` counts
+ * from 1. */
+uint64_t generation_backoff_ms(uint32_t failures);
+#define GENERATION_FAILURES_MAX 5
+#define GENERATION_FAILURE_WINDOW_MS (10u * 60u * 1000u)
+
+#endif
