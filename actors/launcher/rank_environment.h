@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rank_environment: the variables by which Open MPI 4.1 starts as a rank of ours.
+ *
+ * Owner    pmix_host.
+ * Memory   the caller's; freed with rank_environment_free.  Array and strings come from malloc, as
+ *          libpmix grows them with its own calls.
+ * Threads  any; reads the list of interfaces.
+ * Fails    STATUS_INVALID for an address no interface has.
+ */
+#ifndef TROUPE_ACTORS_LAUNCHER_RANK_ENVIRONMENT_H
+#define TROUPE_ACTORS_LAUNCHER_RANK_ENVIRONMENT_H
+
+#include "protocol/status.h"
+
+#include <stdint.h>
+
+/* The runner's `bind` puts this address in place of the wildcard; see runner/collective.c. */
+#define FABRIC_ADDRESS_VARIABLE "TROUPE_FABRIC_ADDRESS"
+
+MUST_CHECK enum status rank_environment_open(char *const *base, const char *address,
+                                             uint16_t port_first, uint16_t port_count,
+                                             char ***environment_out, struct reason *reason);
+void rank_environment_free(char **environment);
+
+#endif

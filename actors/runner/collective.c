@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/collective_mpi.h"
+
+#include "protocol/memory.h"
+
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <mpi.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Counts are int in MPI 3, and chunks of this size cost nothing on TCP (measured 16 to 64 MiB). */
+static const size_t chunk_size = (size_t)16 << 20;
+/* Above this many floats each rank adds up one part for all, below it each adds up everything:
+ * fewer bytes against fewer rounds.  The additions and their order are the same. */
+static const size_t count_of_parted_sum = 16384;
+/* MPI's own messages carry tags from here; one for each direction would do. */
+enum { TAG_POINT_TO_POINT = 11 };
+
+struct collective_mpi {
+    struct collective base; /* first: the two pointers are one */
+    float *scratch;
+    size_t scratch_count;
+    int *counts; /* size ints each */
+    int *offsets;
+    int *receive_counts;
+    int *receive_offsets;
+};
+
+static struct collective_mpi *mpi_of(struct collective *collective)
+{
+    collective->entered++;
+    return (struct collective_mpi *)(void *)collective;
+}
+
+static enum status finish(struct collective *collective, int result)
+{
+    if (result != MPI_SUCCESS)
+        return STATUS_IO;
+    collective->finished++;
+    return STATUS_OK;
+}
+
+static bool scratch_grow(struct collective_mpi *mpi, size_t count)
+{
+    if (count <= mpi->scratch_count)
+        return true;
+    float *grown = memory_resized(mpi->scratch, count, sizeof(float));
+    if (!grown)
+        return false;
+    mpi->scratch = grown;
+    mpi->scratch_count = count;
+    return true;
+}
+
+/* values[count] = rows[0] + rows[1] + ..., each row `count` floats, added in this order. */
+static void add_rows(const float *rows, uint32_t row_count, size_t count, float *values_out)
+{
+    memcpy(values_out, rows, count * sizeof(float));
+    for (uint32_t row = 1; row < row_count; row++) {
+        const float *add = rows + (size_t)row * count;
+        for (size_t i = 0; i < count; i++)
+            values_out[i] += add[i];
+    }
+}
+
+static int sum_whole(struct collective_mpi *mpi, float *values, size_t count)
+{
+    uint32_t size = mpi->base.size;
+    int result = MPI_Allgather(values, (int)count, MPI_FLOAT, mpi->scratch, (int)count, MPI_FLOAT,
+                               MPI_COMM_WORLD);
+    if (result == MPI_SUCCESS)
+        add_rows(mpi->scratch, size, count, values);
+    return result;
+}
+
+/* Rank r gets everybody's part r, adds, and gives the sum to all. */
+static int sum_parted(struct collective_mpi *mpi, float *values, size_t count)
+{
+    uint32_t size = mpi->base.size;
+    size_t part = count / size;
+    for (uint32_t i = 0; i < size; i++) {
+        mpi->counts[i] = (int)(i + 1 == size ? count - part * i : part);
+        mpi->offsets[i] = (int)(part * i);
+    }
+    int own = mpi->counts[mpi->base.rank];
+    for (uint32_t i = 0; i < size; i++) {
+        mpi->receive_counts[i] = own;
+        mpi->receive_offsets[i] = own * (int)i;
+    }
+    int result = MPI_Alltoallv(values, mpi->counts, mpi->offsets, MPI_FLOAT, mpi->scratch,
+                               mpi->receive_counts, mpi->receive_offsets, MPI_FLOAT,
+                               MPI_COMM_WORLD);
+    if (result != MPI_SUCCESS)
+        return result;
+    add_rows(mpi->scratch, size, (size_t)own, values + mpi->offsets[mpi->base.rank]);
+    return MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, mpi->counts, mpi->offsets,
+                          MPI_FLOAT, MPI_COMM_WORLD);
+}
+
+static enum status mpi_sum(struct collective *collective, float *values, size_t count)
+{
+    struct collective_mpi *mpi = mpi_of(collective);
+    size_t piece_max = chunk_size / sizeof(float);
+    size_t largest = count < piece_max ? count : piece_max;
+    /* The last part takes the remainder of the division. */
+    if (!scratch_grow(mpi, (largest + collective->size) * collective->size))
+        return STATUS_NO_MEMORY;
+    int result = MPI_SUCCESS;
+    for (size_t done = 0; done < count && result == MPI_SUCCESS;) {
+        size_t piece = count - done < piece_max ? count - done : piece_max;
+        result = piece < count_of_parted_sum ? sum_whole(mpi, values + done, piece)
+                                             : sum_parted(mpi, values + done, piece);
+        done += piece;
+    }
+    return finish(collective, result);
+}
+
+static int send_chunks(const void *bytes, size_t size, uint32_t target)
+{
+    const unsigned char *at = bytes;
+    int result = MPI_SUCCESS;
+    for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
+        size_t piece = size - done < chunk_size ? size - done : chunk_size;
+        result = MPI_Send(at + done, (int)piece, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
+                          MPI_COMM_WORLD);
+        done += piece;
+    }
+    return result;
+}
+
+static int receive_chunks(void *bytes_out, size_t size, uint32_t source)
+{
+    unsigned char *at = bytes_out;
+    int result = MPI_SUCCESS;
+    for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
+        size_t piece = size - done < chunk_size ? size - done : chunk_size;
+        MPI_Status status;
+        int got = 0;
+        result = MPI_Recv(at + done, (int)piece, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
+                          MPI_COMM_WORLD, &status);
+        if (result == MPI_SUCCESS)
+            result = MPI_Get_count(&status, MPI_BYTE, &got);
+        if (result == MPI_SUCCESS && (size_t)got != piece)
+            result = MPI_ERR_TRUNCATE;
+        done += piece;
+    }
+    return result;
+}
+
+static enum status mpi_gather(struct collective *collective, const float *values,
+                              const size_t *counts, float *all_out, uint32_t root)
+{
+    struct collective_mpi *mpi = mpi_of(collective);
+    uint32_t rank = mpi->base.rank;
+    size_t total = 0;
+    for (uint32_t i = 0; i < collective->size; i++)
+        total += counts[i];
+    if (total <= INT_MAX) {
+        size_t offset = 0;
+        for (uint32_t i = 0; i < collective->size; i++) {
+            mpi->counts[i] = (int)counts[i];
+            mpi->offsets[i] = (int)offset;
+            offset += counts[i];
+        }
+        return finish(collective,
+                      MPI_Gatherv(values, (int)counts[rank], MPI_FLOAT, all_out, mpi->counts,
+                                  mpi->offsets, MPI_FLOAT, (int)root, MPI_COMM_WORLD));
+    }
+    if (rank != root)
+        return finish(collective,
+                      send_chunks(values, counts[rank] * sizeof(float), root));
+    int result = MPI_SUCCESS;
+    size_t offset = 0;
+    for (uint32_t i = 0; i < collective->size && result == MPI_SUCCESS; i++) {
+        size_t size = counts[i] * sizeof(float);
+        if (i == rank)
+            memcpy(all_out + offset, values, size);
+        else
+            result = receive_chunks(all_out + offset, size, i);
+        offset += counts[i];
+    }
+    return finish(collective, result);
+}
+
+static enum status mpi_broadcast(struct collective *collective, void *bytes, size_t size,
+                                 uint32_t root)
+{
+    (void)mpi_of(collective);
+    unsigned char *at = bytes;
+    int result = MPI_SUCCESS;
+    for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
+        size_t piece = size - done < chunk_size ? size - done : chunk_size;
+        result = MPI_Bcast(at + done, (int)piece, MPI_BYTE, (int)root, MPI_COMM_WORLD);
+        done += piece;
+    }
+    return finish(collective, result);
+}
+
+static enum status mpi_send(struct collective *collective, const void *bytes, size_t size,
+                            uint32_t target)
+{
+    (void)mpi_of(collective);
+    return finish(collective, send_chunks(bytes, size, target));
+}
+
+static enum status mpi_receive(struct collective *collective, void *bytes_out, size_t size,
+                               uint32_t source)
+{
+    (void)mpi_of(collective);
+    return finish(collective, receive_chunks(bytes_out, size, source));
+}
+
+static enum status mpi_barrier(struct collective *collective)
+{
+    (void)mpi_of(collective);
+    return finish(collective, MPI_Barrier(MPI_COMM_WORLD));
+}
+
+static const struct collective_ops mpi_ops = {
+    .sum = mpi_sum,
+    .gather = mpi_gather,
+    .broadcast = mpi_broadcast,
+    .send = mpi_send,
+    .receive = mpi_receive,
+    .barrier = mpi_barrier,
+};
+
+static void mpi_free(struct collective_mpi *mpi)
+{
+    memory_free(mpi->scratch);
+    memory_free(mpi->counts);
+    memory_free(mpi);
+}
+
+enum status collective_mpi_open(uint32_t expected_size, struct collective **collective_out,
+                                struct reason *reason)
+{
+    int granted = 0;
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &granted) != MPI_SUCCESS)
+        return refuse(reason, STATUS_IO, "MPI does not start on this rank");
+    int size = 0;
+    int rank = 0;
+    bool works = MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN) == MPI_SUCCESS &&
+                 MPI_Comm_size(MPI_COMM_WORLD, &size) == MPI_SUCCESS &&
+                 MPI_Comm_rank(MPI_COMM_WORLD, &rank) == MPI_SUCCESS;
+    if (!works || granted < MPI_THREAD_FUNNELED)
+        return refuse(reason, STATUS_IO, "MPI started but does not say who takes part");
+    if (size < 0 || (uint32_t)size != expected_size)
+        return refuse(reason, STATUS_INVALID, "the world has %d ranks where the placement has %"
+                      PRIu32 "; start ranks through the launcher of their generation", size,
+                      expected_size);
+    struct collective_mpi *mpi = memory_zeroed(1, sizeof(*mpi));
+    int *counts = memory_zeroed((size_t)size * 4, sizeof(int));
+    if (!mpi || !counts) {
+        memory_free(mpi);
+        memory_free(counts);
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the collective of %d ranks", size);
+    }
+    mpi->base.ops = &mpi_ops;
+    mpi->base.rank = (uint32_t)rank;
+    mpi->base.size = (uint32_t)size;
+    mpi->counts = counts;
+    mpi->offsets = counts + size;
+    mpi->receive_counts = counts + 2 * size;
+    mpi->receive_offsets = counts + 3 * size;
+    *collective_out = &mpi->base;
+    return STATUS_OK;
+}
+
+void collective_mpi_close(struct collective *collective)
+{
+    if (!collective)
+        return;
+    (void)MPI_Finalize();
+    mpi_free((struct collective_mpi *)(void *)collective);
+}
+
+/* ---- the listeners of Open MPI's TCP transport ---- */
+
+typedef int bind_call(int socket, const struct sockaddr *address, socklen_t size);
+
+static bind_call *next_bind(void)
+{
+    static bind_call *next;
+    if (!next) {
+        void *symbol = dlsym(RTLD_NEXT, "bind");
+        memcpy(&next, &symbol, sizeof(next));
+    }
+    return next;
+}
+
+/* The loopback of the family the placement's address is not of: that listener is of no use, and
+ * there it is out of reach. */
+static void replace_v4(struct sockaddr_in *v4, const char *address)
+{
+    if (v4->sin_addr.s_addr == htonl(INADDR_ANY) &&
+        inet_pton(AF_INET, address, &v4->sin_addr) != 1)
+        v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+}
+
+static void replace_v6(struct sockaddr_in6 *v6, const char *address)
+{
+    if (memcmp(&v6->sin6_addr, &in6addr_any, sizeof(in6addr_any)) == 0 &&
+        inet_pton(AF_INET6, address, &v6->sin6_addr) != 1)
+        v6->sin6_addr = in6addr_loopback;
+}
+
+/* Open MPI calls this one, as the program comes before libc in the order of lookup. */
+__attribute__((visibility("default"))) int bind(int socket, const struct sockaddr *address,
+                                                socklen_t size);
+
+int bind(int socket, const struct sockaddr *address, socklen_t size)
+{
+    bind_call *next = next_bind();
+    const char *fabric = getenv("TROUPE_FABRIC_ADDRESS");
+    if (!next) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (!fabric || !*fabric || !address)
+        return next(socket, address, size);
+    if (address->sa_family == AF_INET && size >= sizeof(struct sockaddr_in)) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof(v4));
+        replace_v4(&v4, fabric);
+        return next(socket, (const struct sockaddr *)&v4, sizeof(v4));
+    }
+    if (address->sa_family == AF_INET6 && size >= sizeof(struct sockaddr_in6)) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof(v6));
+        replace_v6(&v6, fabric);
+        return next(socket, (const struct sockaddr *)&v6, sizeof(v6));
+    }
+    return next(socket, address, size);
+}
