@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pmix.h>
 #include <pmix_server.h>
 #include <pthread.h>
 #include <semaphore.h>

@@ -313,11 +313,12 @@ static void replace_v6(struct sockaddr_in6 *v6, const char *address)
         v6->sin6_addr = in6addr_loopback;
 }
 
-/* Open MPI calls this one, as the program comes before libc in the order of lookup. */
-__attribute__((visibility("default"))) int bind(int socket, const struct sockaddr *address,
-                                                socklen_t size);
+/* Named `bind` in the symbol table: Open MPI calls this one, as the program comes before libc in
+ * the order of lookup. */
+__attribute__((visibility("default"), used)) int
+fabric_bind(int socket, const struct sockaddr *address, socklen_t size) __asm__("bind");
 
-int bind(int socket, const struct sockaddr *address, socklen_t size)
+int fabric_bind(int socket, const struct sockaddr *address, socklen_t size)
 {
     bind_call *next = next_bind();
     const char *fabric = getenv("TROUPE_FABRIC_ADDRESS");

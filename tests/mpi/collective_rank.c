@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * collective_rank: one rank of the world that the collective tests start.
+ *
+ *     collective_rank all|listeners|loop|leave EXPECTED_SIZE
+ *
+ * Ends with 0 when all it saw was right, else prints what was not and ends with 3.
+ */
+#include "actors/runner/collective_mpi.h"
+#include "protocol/memory.h"
+#include "tests/support/seeded.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "rank %d: line %d: not so: %s\n", (int)own_rank, __LINE__,             \
+                    #condition);                                                                   \
+            _exit(3);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+static uint32_t own_rank;
+
+static float *values_of(uint32_t rank, size_t count)
+{
+    struct seeded seeded = {1000 + rank};
+    float *values = memory_zeroed(count ? count : 1, sizeof(float));
+    EXPECT(values != NULL);
+    for (size_t i = 0; i < count; i++)
+        values[i] = seeded_float(&seeded) * (float)(1 << (i % 20));
+    return values;
+}
+
+static void check_sum(struct collective *world, size_t count)
+{
+    float *values = values_of(own_rank, count);
+    float *expected = values_of(0, count);
+    for (uint32_t rank = 1; rank < world->size; rank++) {
+        float *other = values_of(rank, count);
+        for (size_t i = 0; i < count; i++)
+            expected[i] += other[i];
+        memory_free(other);
+    }
+    EXPECT(world->ops->sum(world, values, count) == STATUS_OK);
+    EXPECT(memcmp(values, expected, count * sizeof(float)) == 0);
+    memory_free(values);
+    memory_free(expected);
+}
+
+static void check_gather(struct collective *world)
+{
+    size_t counts[8];
+    size_t total = 0;
+    for (uint32_t i = 0; i < world->size; i++)
+        total += counts[i] = 1000 * i; /* the first rank gives nothing */
+    for (uint32_t root = 0; root < world->size; root++) {
+        float *own = values_of(own_rank, counts[own_rank]);
+        float *all = memory_zeroed(total, sizeof(float));
+        EXPECT(world->ops->gather(world, own, counts, own_rank == root ? all : NULL, root) ==
+               STATUS_OK);
+        size_t offset = 0;
+        for (uint32_t i = 0; i < world->size && own_rank == root; i++) {
+            float *expected = values_of(i, counts[i]);
+            EXPECT(memcmp(all + offset, expected, counts[i] * sizeof(float)) == 0);
+            memory_free(expected);
+            offset += counts[i];
+        }
+        memory_free(own);
+        memory_free(all);
+    }
+}
+
+static void check_broadcast(struct collective *world, size_t size, uint32_t root)
+{
+    unsigned char *bytes = memory_zeroed(size + 1, 1);
+    unsigned char *expected = memory_zeroed(size + 1, 1);
+    EXPECT(bytes && expected);
+    struct seeded seeded = {size + root};
+    seeded_fill(&seeded, expected, size);
+    if (own_rank == root)
+        memcpy(bytes, expected, size);
+    EXPECT(world->ops->broadcast(world, bytes, size, root) == STATUS_OK);
+    EXPECT(memcmp(bytes, expected, size + 1) == 0);
+    memory_free(bytes);
+    memory_free(expected);
+}
+
+/* Each rank sends to each other, in order, larger than one chunk at times. */
+static void check_point_to_point(struct collective *world)
+{
+    static const size_t sizes[] = {1, 4096, (16u << 20) + 5};
+    unsigned char *bytes = memory_zeroed(sizes[2], 1);
+    EXPECT(bytes != NULL);
+    for (uint32_t source = 0; source < world->size; source++) {
+        for (uint32_t target = 0; target < world->size; target++) {
+            for (size_t i = 0; i < COUNT_OF(sizes) && source != target; i++) {
+                unsigned char mark = (unsigned char)(source * 16 + target + i);
+                memset(bytes, own_rank == source ? mark : 0, sizes[i]);
+                if (own_rank == source)
+                    EXPECT(world->ops->send(world, bytes, sizes[i], target) == STATUS_OK);
+                if (own_rank != target)
+                    continue;
+                EXPECT(world->ops->receive(world, bytes, sizes[i], source) == STATUS_OK);
+                for (size_t j = 0; j < sizes[i]; j++)
+                    EXPECT(bytes[j] == mark);
+            }
+        }
+    }
+    memory_free(bytes);
+}
+
+static void check_all(struct collective *world)
+{
+    static const size_t counts[] = {0, 1, 7, 1024, 16383, 16384, 16385, 100001, 4194304 + 77};
+    for (size_t i = 0; i < COUNT_OF(counts); i++)
+        check_sum(world, counts[i]);
+    check_gather(world);
+    for (uint32_t root = 0; root < world->size; root++) {
+        check_broadcast(world, 0, root);
+        check_broadcast(world, 1, root);
+        check_broadcast(world, (40u << 20) + 3, root);
+    }
+    check_point_to_point(world);
+    EXPECT(world->ops->barrier(world) == STATUS_OK);
+    EXPECT(world->entered == world->finished);
+    EXPECT(world->entered >= COUNT_OF(counts) + 2);
+}
+
+/* Whether the socket of this inode is one of ours. */
+static bool is_own_socket(unsigned long inode)
+{
+    char wanted[64];
+    (void)snprintf(wanted, sizeof(wanted), "socket:[%lu]", inode);
+    DIR *stream = opendir("/proc/self/fd");
+    EXPECT(stream != NULL);
+    bool found = false;
+    for (struct dirent *entry; !found && (entry = readdir(stream)) != NULL;) {
+        char path[300];
+        char target[64] = "";
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+        if (readlink(path, target, sizeof(target) - 1) > 0)
+            found = strcmp(target, wanted) == 0;
+    }
+    (void)closedir(stream);
+    return found;
+}
+
+/* Listeners of this process in one of the kernel's tables; none may have a foreign address. */
+static int check_table(const char *table, const char *only_address)
+{
+    FILE *file = fopen(table, "r");
+    EXPECT(file != NULL);
+    char line[512];
+    int listeners = 0;
+    EXPECT(fgets(line, sizeof(line), file) != NULL);
+    while (fgets(line, sizeof(line), file)) {
+        char address[64];
+        unsigned state = 0;
+        unsigned long inode = 0;
+        if (sscanf(line, " %*d: %63[0-9A-F]:%*x %*s %x %*s %*s %*s %*s %*s %lu", address, &state,
+                   &inode) != 3 || state != 10 || !is_own_socket(inode))
+            continue;
+        listeners++;
+        if (strcmp(address, only_address) != 0)
+            fprintf(stderr, "listens on %s, not only on %s\n", address, only_address);
+        EXPECT(strcmp(address, only_address) == 0);
+    }
+    (void)fclose(file);
+    return listeners;
+}
+
+static void check_listeners(struct collective *world)
+{
+    float value = 1;
+    EXPECT(world->ops->sum(world, &value, 1) == STATUS_OK);
+    EXPECT(value == (float)world->size);
+    /* As the kernel prints 127.0.0.1 and ::1 on a little-endian machine. */
+    EXPECT(check_table("/proc/net/tcp", "0100007F") >= 1);
+    (void)check_table("/proc/net/tcp6", "00000000000000000000000001000000");
+    EXPECT(world->ops->barrier(world) == STATUS_OK);
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 3)
+        return 2;
+    struct collective *world = NULL;
+    struct reason reason = {""};
+    uint32_t expected = (uint32_t)strtoul(arguments[2], NULL, 10);
+    if (collective_mpi_open(expected, &world, &reason) != STATUS_OK) {
+        fprintf(stderr, "rank refuses: %s\n", reason.text);
+        _exit(4);
+    }
+    own_rank = world->rank;
+    EXPECT(world->size == expected);
+    if (strcmp(arguments[1], "all") == 0)
+        check_all(world);
+    if (strcmp(arguments[1], "listeners") == 0)
+        check_listeners(world);
+    if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
+        _exit(7);
+    float value = 1;
+    while (strcmp(arguments[1], "loop") == 0 || strcmp(arguments[1], "leave") == 0)
+        if (world->ops->sum(world, &value, 1) != STATUS_OK)
+            _exit(5);
+    collective_mpi_close(world);
+    return 0;
+}

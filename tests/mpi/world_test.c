@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Worlds of ranks started by PMIx servers of our own: they find each other, and end together. */
+#include "runtime/clock.h"
+#include "tests/support/check_main.h"
+#include "tests/support/scratch.h"
+
+#include "protocol/assert.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Runs tests/mpi/launch_world; its standard error goes to `text_out`. */
+static int run_world(const struct scratch *scratch, const char *options, int ranks,
+                     const char *program, char *text_out, size_t text_size)
+{
+    char command[1024];
+    const char *build = getenv("TROUPE_BUILD_DIR");
+    ck_assert_ptr_nonnull(build);
+    (void)snprintf(command, sizeof(command),
+                   "cd %s/tests/mpi && ./launch_world %s %d %s %s 2>&1 >/dev/null", build, options,
+                   ranks, scratch->path, program);
+    FILE *output = popen(command, "r");
+    ck_assert_ptr_nonnull(output);
+    size_t size = fread(text_out, 1, text_size - 1, output);
+    text_out[size] = '\0';
+    int result = pclose(output);
+    ck_assert(WIFEXITED(result));
+    for (const char *line = text_out; *line;) {
+        size_t length = strcspn(line, "\n");
+        printf("# %.*s\n", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+    return WEXITSTATUS(result);
+}
+
+static int count_entries(const char *path, const char *word)
+{
+    DIR *stream = opendir(path);
+    ck_assert_ptr_nonnull(stream);
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(stream)) != NULL;)
+        if (strstr(entry->d_name, word))
+            count++;
+    (void)closedir(stream);
+    return count;
+}
+
+static void expect_nothing_left(const struct scratch *scratch, int segments_before)
+{
+    ck_assert_int_eq(count_entries(scratch->path, "launcher"), 0);
+    ck_assert_int_eq(count_entries("/dev/shm", "vader"), segments_before);
+}
+
+static void expect_good_world(int ranks, const char *program)
+{
+    struct scratch scratch;
+    char text[4096];
+    int segments = count_entries("/dev/shm", "vader");
+    scratch_open(&scratch);
+    int code = run_world(&scratch, "", ranks, program, text, sizeof(text));
+    expect_nothing_left(&scratch, segments);
+    scratch_close(&scratch);
+    ck_assert_str_eq(text, "");
+    ck_assert_int_eq(code, 0);
+}
+
+START_TEST(two_ranks_sum_gather_and_send)
+{
+    expect_good_world(2, "./collective_rank all 2");
+}
+END_TEST
+
+START_TEST(three_ranks_sum_gather_and_send)
+{
+    expect_good_world(3, "./collective_rank all 3");
+}
+END_TEST
+
+/* Ranks then ask for each other's addresses one by one instead of sharing them in the fence. */
+START_TEST(three_ranks_find_each_other_by_direct_modex)
+{
+    expect_good_world(3, "/usr/bin/env OMPI_MCA_pmix_base_async_modex=1"
+                         " OMPI_MCA_pmix_base_collect_data=0 ./collective_rank all 3");
+}
+END_TEST
+
+START_TEST(listens_on_the_chosen_address_only)
+{
+    expect_good_world(2, "./collective_rank listeners 2");
+}
+END_TEST
+
+/* So that the test above is known to see what it looks for. */
+START_TEST(without_an_address_it_would_listen_on_all)
+{
+    struct scratch scratch;
+    char text[4096];
+    scratch_open(&scratch);
+    ck_assert_int_eq(run_world(&scratch, "", 2,
+                               "/usr/bin/env -u TROUPE_FABRIC_ADDRESS ./collective_rank"
+                               " listeners 2",
+                               text, sizeof(text)),
+                     1);
+    ck_assert_ptr_nonnull(strstr(text, "listens on 00000000, not only on 0100007F"));
+    scratch_close(&scratch);
+}
+END_TEST
+
+START_TEST(refuses_a_world_of_another_size)
+{
+    struct scratch scratch;
+    char text[4096];
+    scratch_open(&scratch);
+    ck_assert_int_eq(run_world(&scratch, "", 2, "./collective_rank all 3", text, sizeof(text)), 1);
+    ck_assert_ptr_nonnull(strstr(text, "the world has 2 ranks where the placement has 3"));
+    scratch_close(&scratch);
+}
+END_TEST
+
+START_TEST(a_rank_without_launcher_is_refused)
+{
+    char command[512];
+    char text[1024];
+    (void)snprintf(command, sizeof(command), "%s/tests/mpi/collective_rank all 2 2>&1",
+                   getenv("TROUPE_BUILD_DIR"));
+    FILE *output = popen(command, "r");
+    ck_assert_ptr_nonnull(output);
+    text[fread(text, 1, sizeof(text) - 1, output)] = '\0';
+    int result = pclose(output);
+    ck_assert(WIFEXITED(result) && WEXITSTATUS(result) == 4);
+    ck_assert_ptr_nonnull(strstr(text, "the world has 1 ranks"));
+}
+END_TEST
+
+/* All launchers have ended, so all ranks have: each launcher collects its own. */
+static void expect_quick_end(const char *options, int ranks, const char *program,
+                             const char *word)
+{
+    struct scratch scratch;
+    char text[4096];
+    int segments = count_entries("/dev/shm", "vader");
+    scratch_open(&scratch);
+    uint64_t start_ms = clock_now_ms();
+    ck_assert_int_eq(run_world(&scratch, options, ranks, program, text, sizeof(text)), 1);
+    uint64_t took_ms = clock_now_ms() - start_ms;
+    printf("# ended after %d ms\n", (int)took_ms);
+    ck_assert_ptr_nonnull(strstr(text, word));
+    expect_nothing_left(&scratch, segments);
+    scratch_close(&scratch);
+    ck_assert_msg(took_ms < 10000, "took %d ms", (int)took_ms);
+}
+
+START_TEST(a_killed_rank_ends_the_world)
+{
+    expect_quick_end("--kill-after 200", 2, "./collective_rank loop 2", "signal 9");
+    expect_quick_end("--kill-after 200", 3, "./collective_rank loop 3", "lost its sibling");
+}
+END_TEST
+
+START_TEST(a_rank_that_leaves_ends_the_world)
+{
+    expect_quick_end("", 2, "./collective_rank leave 2", "code 7");
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("world");
+    const TTest *const tests[] = {two_ranks_sum_gather_and_send,
+                                  three_ranks_sum_gather_and_send,
+                                  three_ranks_find_each_other_by_direct_modex,
+                                  listens_on_the_chosen_address_only,
+                                  without_an_address_it_would_listen_on_all,
+                                  refuses_a_world_of_another_size,
+                                  a_rank_without_launcher_is_refused,
+                                  a_killed_rank_ends_the_world,
+                                  a_rank_that_leaves_ends_the_world};
+    suite_add(suite, "world", tests, COUNT_OF(tests));
+    return suite;
+}
