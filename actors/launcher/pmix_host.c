@@ -92,12 +92,12 @@ static struct pending *pending_create(struct pmix_host *host)
     return NULL;
 }
 
-static pmix_status_t on_connected(const pmix_proc_t *proc, void *object, pmix_info_t info[],
-                                  size_t info_count, pmix_op_cbfunc_t done, void *done_context)
+static pmix_status_t on_connected(const pmix_proc_t *proc, void *object, pmix_info_t rows[],
+                                  size_t row_count, pmix_op_cbfunc_t done, void *done_context)
 {
     (void)object;
-    (void)info;
-    (void)info_count;
+    (void)rows;
+    (void)row_count;
     struct pmix_host_event event = {.kind = PMIX_HOST_CONNECTED, .rank = proc->rank};
     pmix_status_t result = queue_event(the_host, event);
     if (done)
@@ -150,11 +150,11 @@ static bool signature_of(const pmix_proc_t procs[], size_t proc_count,
 }
 
 static pmix_status_t on_fence(const pmix_proc_t procs[], size_t proc_count,
-                              const pmix_info_t info[], size_t info_count, char *bytes,
+                              const pmix_info_t rows[], size_t row_count, char *bytes,
                               size_t size, pmix_modex_cbfunc_t done, void *done_context)
 {
-    (void)info;
-    (void)info_count;
+    (void)rows;
+    (void)row_count;
     struct pmix_host_event event = {.kind = PMIX_HOST_FENCE, .rank = the_host->rank};
     if (!signature_of(procs, proc_count, event.signature)) {
         memory_free(bytes);
@@ -178,11 +178,11 @@ static pmix_status_t on_fence(const pmix_proc_t procs[], size_t proc_count,
     return queue_event(the_host, event);
 }
 
-static pmix_status_t on_modex(const pmix_proc_t *proc, const pmix_info_t info[],
-                              size_t info_count, pmix_modex_cbfunc_t done, void *done_context)
+static pmix_status_t on_modex(const pmix_proc_t *proc, const pmix_info_t rows[],
+                              size_t row_count, pmix_modex_cbfunc_t done, void *done_context)
 {
-    (void)info;
-    (void)info_count;
+    (void)rows;
+    (void)row_count;
     struct pmix_host_event event = {.kind = PMIX_HOST_MODEX_WANTED, .rank = proc->rank};
     if (strncmp(proc->nspace, the_host->name, PMIX_MAX_NSLEN) != 0 ||
         proc->rank >= the_host->rank_count)
@@ -199,13 +199,13 @@ static pmix_status_t on_modex(const pmix_proc_t *proc, const pmix_info_t info[],
 }
 
 static pmix_status_t on_register_events(pmix_status_t *codes, size_t code_count,
-                                        const pmix_info_t info[], size_t info_count,
+                                        const pmix_info_t rows[], size_t row_count,
                                         pmix_op_cbfunc_t done, void *done_context)
 {
     (void)codes;
     (void)code_count;
-    (void)info;
-    (void)info_count;
+    (void)rows;
+    (void)row_count;
     if (done)
         done(PMIX_SUCCESS, done_context);
     return PMIX_SUCCESS;
@@ -219,14 +219,14 @@ static pmix_status_t on_deregister_events(pmix_status_t *codes, size_t code_coun
 
 /* Nobody outside the rank listens: the launcher learns of deaths from the kernel, and sooner. */
 static pmix_status_t on_notify(pmix_status_t code, const pmix_proc_t *source,
-                               pmix_data_range_t range, pmix_info_t info[], size_t info_count,
+                               pmix_data_range_t range, pmix_info_t rows[], size_t row_count,
                                pmix_op_cbfunc_t done, void *done_context)
 {
     (void)code;
     (void)source;
     (void)range;
-    (void)info;
-    (void)info_count;
+    (void)rows;
+    (void)row_count;
     if (done)
         done(PMIX_SUCCESS, done_context);
     return PMIX_SUCCESS;

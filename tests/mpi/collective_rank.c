@@ -153,6 +153,24 @@ static bool is_own_socket(unsigned long inode)
     return found;
 }
 
+/* The n-th of the words of a line, from 0; the words are cut where they end. */
+static char *word_of(char *line, int wanted)
+{
+    char *rest = line;
+    for (int i = 0; rest; i++) {
+        rest += strspn(rest, " ");
+        char *end = rest + strcspn(rest, " \n");
+        char *next = *end ? end + 1 : NULL;
+        if (i == wanted) {
+            *end = '\0';
+            return rest;
+        }
+        rest = next;
+    }
+    EXPECT(!"the kernel's table has fewer words");
+    return NULL;
+}
+
 /* Listeners of this process in one of the kernel's tables; none may have a foreign address. */
 static int check_table(const char *table, const char *only_address)
 {
@@ -160,13 +178,14 @@ static int check_table(const char *table, const char *only_address)
     EXPECT(file != NULL);
     char line[512];
     int listeners = 0;
-    EXPECT(fgets(line, sizeof(line), file) != NULL);
+    EXPECT(fgets(line, sizeof(line), file) != NULL); /* the heading */
     while (fgets(line, sizeof(line), file)) {
-        char address[64];
-        unsigned state = 0;
-        unsigned long inode = 0;
-        if (sscanf(line, " %*d: %63[0-9A-F]:%*x %*s %x %*s %*s %*s %*s %*s %lu", address, &state,
-                   &inode) != 3 || state != 10 || !is_own_socket(inode))
+        /* From the right, as finding a word cuts the line: inode, state, address:port. */
+        unsigned long inode = strtoul(word_of(line, 9), NULL, 10);
+        bool is_listener = strcmp(word_of(line, 3), "0A") == 0;
+        char *address = word_of(line, 1);
+        address[strcspn(address, ":")] = '\0';
+        if (!is_listener || !is_own_socket(inode))
             continue;
         listeners++;
         if (strcmp(address, only_address) != 0)

@@ -2,6 +2,7 @@
 /* Worlds of ranks started by PMIx servers of our own: they find each other, and end together. */
 #include "runtime/clock.h"
 #include "tests/support/check_main.h"
+#include "tests/support/run_program.h"
 #include "tests/support/scratch.h"
 
 #include "protocol/assert.h"
@@ -11,31 +12,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-/* Runs tests/mpi/launch_world; its standard error goes to `text_out`. */
+/* Runs tests/mpi/launch_world; `program` and `options` are words parted by spaces. */
 static int run_world(const struct scratch *scratch, const char *options, int ranks,
                      const char *program, char *text_out, size_t text_size)
 {
     char command[1024];
     const char *build = getenv("TROUPE_BUILD_DIR");
     ck_assert_ptr_nonnull(build);
-    (void)snprintf(command, sizeof(command),
-                   "cd %s/tests/mpi && ./launch_world %s %d %s %s 2>&1 >/dev/null", build, options,
-                   ranks, scratch->path, program);
-    FILE *output = popen(command, "r");
-    ck_assert_ptr_nonnull(output);
-    size_t size = fread(text_out, 1, text_size - 1, output);
-    text_out[size] = '\0';
-    int result = pclose(output);
-    ck_assert(WIFEXITED(result));
-    for (const char *line = text_out; *line;) {
-        size_t length = strcspn(line, "\n");
-        printf("# %.*s\n", (int)length, line);
-        line += length + (line[length] == '\n');
-    }
-    return WEXITSTATUS(result);
+    (void)snprintf(command, sizeof(command), "cd %s/tests/mpi && exec ./launch_world %s %d %s %s",
+                   build, options, ranks, scratch->path, program);
+    const char *const arguments[] = {"/bin/sh", "-c", command, NULL};
+    return run_program(arguments, text_out, text_size);
 }
 
 static int count_entries(const char *path, const char *word)
@@ -124,15 +113,12 @@ END_TEST
 
 START_TEST(a_rank_without_launcher_is_refused)
 {
-    char command[512];
+    char program[512];
     char text[1024];
-    (void)snprintf(command, sizeof(command), "%s/tests/mpi/collective_rank all 2 2>&1",
+    (void)snprintf(program, sizeof(program), "%s/tests/mpi/collective_rank",
                    getenv("TROUPE_BUILD_DIR"));
-    FILE *output = popen(command, "r");
-    ck_assert_ptr_nonnull(output);
-    text[fread(text, 1, sizeof(text) - 1, output)] = '\0';
-    int result = pclose(output);
-    ck_assert(WIFEXITED(result) && WEXITSTATUS(result) == 4);
+    const char *const arguments[] = {program, "all", "2", NULL};
+    ck_assert_int_eq(run_program(arguments, text, sizeof(text)), 4);
     ck_assert_ptr_nonnull(strstr(text, "the world has 1 ranks"));
 }
 END_TEST
