@@ -432,8 +432,10 @@ static bool apply_runner_status_changed(struct state *state, const struct messag
     bool all_ready = true;
     for (uint32_t i = 0; i < instance->ranks.count; i++)
         all_ready = all_ready && instance->ranks.items[i].status == RANK_READY;
-    if (all_ready && instance->status == INSTANCE_STARTING)
+    if (all_ready && instance->status == INSTANCE_STARTING) {
         instance->status = INSTANCE_READY;
+        instance->ready_ms = event->head.time_ms;
+    }
     return true;
 }
 
@@ -444,11 +446,14 @@ static bool apply_generation_failed(struct state *state, const struct message *e
         find_present(state, &body->instance_id, &body->generation, event->head.index);
     if (!instance)
         return true;
-    if (event->head.time_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS) {
+    bool has_served = instance->status == INSTANCE_READY &&
+                      event->head.time_ms - instance->ready_ms >= GENERATION_SERVED_MS;
+    if (has_served || event->head.time_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS) {
         instance->window_ms = event->head.time_ms;
         instance->failures = 0;
     }
     instance->failures++;
+    instance->ready_ms = 0;
     instance->retry_at_ms = body->retry_at_ms;
     instance->status = body->retry_at_ms == UINT64_MAX ? INSTANCE_FAILED : INSTANCE_WAITING;
     for (uint32_t i = 0; i < instance->ranks.count; i++)

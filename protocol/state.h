@@ -67,6 +67,8 @@ const char *instance_status_name(uint32_t status);
  * from 1. */
 uint64_t generation_backoff_ms(uint32_t failures);
 #define GENERATION_FAILURES_MAX 5
+/* A generation that was ready so long did not fail by itself: its end starts a new window. */
+#define GENERATION_SERVED_MS 1000u
 #define GENERATION_FAILURE_WINDOW_MS (10u * 60u * 1000u)
 
 #endif
