@@ -260,8 +260,8 @@ static enum status read_root(json_t *root, struct model_config *config, struct r
     if (!type)
         return refuse(reason, STATUS_MALFORMED, "config.json has no model_type");
     if (!model_layout_has_type(type))
-        return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; supported: %s",
-                      type, model_layout_types());
+        return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; these are: "
+                      "%s", type, model_layout_types());
     (void)snprintf(config->model_type, sizeof config->model_type, "%s", type);
     enum status status = read_shape(root, config, reason);
     if (status == STATUS_OK)
