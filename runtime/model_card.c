@@ -43,7 +43,8 @@ static enum status describe(const struct model_config *config, const struct mode
     card->vocab = config->vocab;
     card->context = config->context;
     card->tied = config->tied;
-    card->kv_units = config->kv_heads;
+    card->kv_unit = layout->kv_unit;
+    card->kv_units = config->kv_heads / layout->kv_unit;
     card->ffn_unit = layout->ffn_unit;
     card->ffn_units = config->intermediate / layout->ffn_unit;
     card->vocab_units = config->vocab;

@@ -40,7 +40,8 @@ struct model_card {
     uint64_t *attention_bytes; /* per layer, norms included */
     uint64_t *ffn_bytes;       /* per layer */
 
-    uint32_t kv_units;     /* a unit is one kv head with its query heads */
+    uint32_t kv_units;     /* each is kv_unit kv heads with their query heads */
+    uint32_t kv_unit;      /* kv heads; 1 in stock models */
     uint32_t ffn_units;    /* intermediate / ffn_unit */
     uint32_t ffn_unit;     /* columns of down_proj: its largest group; 1 when dense */
     uint32_t vocab_units;  /* rows */

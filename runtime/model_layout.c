@@ -231,13 +231,22 @@ static enum status resolve(const struct model_config *config, const struct tenso
     return resolve_dense(config, module, row->is_norm, reason);
 }
 
-static void find_ffn_unit(struct model_layout *layout)
+static void find_units(const struct model_config *config, struct model_layout *layout)
 {
+    uint32_t queries = config->heads / config->kv_heads * config->head_dim;
     layout->ffn_unit = 1;
+    layout->kv_unit = 1;
     for (size_t i = 0; i < layout->module_count; i++) {
         const struct model_module *module = &layout->modules[i];
         if (module->role == MODULE_FFN_DOWN && module->quantisation.group > layout->ffn_unit)
             layout->ffn_unit = module->quantisation.group;
+        if (module->role == MODULE_ATTENTION_OUT && module->quantisation.group > 0) {
+            while (layout->kv_unit * queries % module->quantisation.group != 0)
+                layout->kv_unit *= 2;
+        }
+        /* All heads together are always whole groups. */
+        if (config->kv_heads % layout->kv_unit != 0)
+            layout->kv_unit = config->kv_heads;
     }
 }
 
@@ -262,7 +271,8 @@ static enum status fill(const struct model_config *config, const struct tensor_t
                                  &layout->modules[layout->module_count++], reason);
         }
     }
-    find_ffn_unit(layout);
+    if (status == STATUS_OK)
+        find_units(config, layout);
     if (status == STATUS_OK && config->intermediate % layout->ffn_unit != 0)
         status = refuse(reason, STATUS_MALFORMED, "intermediate_size %u is no multiple of the "
                         "group of %u", config->intermediate, layout->ffn_unit);

@@ -66,6 +66,8 @@ struct model_layout {
     size_t first_layer_module;    /* index of the first module with a layer */
     size_t modules_per_layer;
     uint32_t ffn_unit; /* columns: the largest group of any down projection, 1 when dense */
+    uint32_t kv_unit;  /* kv heads: the fewest whose query columns are whole groups of every
+                        * attention output; 1 in stock models */
 };
 
 /* The model types that have a layout, for messages: "qwen3". */
