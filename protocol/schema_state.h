@@ -7,6 +7,8 @@
 #ifndef TROUPE_PROTOCOL_SCHEMA_STATE_H
 #define TROUPE_PROTOCOL_SCHEMA_STATE_H
 
+#include "protocol/sharding.h"
+
 #define EPOCH_FIELDS(F, L, R, S)                                                                   \
     F(S, u64, number, 0, "counts leaders; 0 is none yet")                                          \
     F(S, node_id, leader, 16, "its leader; the pair is compared in this order")
@@ -120,7 +122,7 @@
     F(S, instance_id, instance_id, 16, "")                                                         \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
-    F(S, u32, sharding, SHARDING_END, "0 whole, 1 pipeline, 2 tensor")                             \
+    F(S, u32, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor")                             \
     F(S, u32, mode, MODE_END, "1 exact, 2 fast")                                                   \
     F(S, u32, context, 0, "positions promised to a request")                                       \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
@@ -190,7 +192,6 @@
     X(given_up_record, GIVEN_UP_RECORD)                                                            \
     X(state, STATE)
 
-enum sharding { SHARDING_WHOLE, SHARDING_PIPELINE, SHARDING_TENSOR, SHARDING_END };
 enum mode { MODE_NONE, MODE_EXACT, MODE_FAST, MODE_END };
 enum client_role { ROLE_NONE, ROLE_READ, ROLE_OPERATE, ROLE_ADMIN };
 

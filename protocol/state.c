@@ -197,12 +197,6 @@ static const char *name_at(const char *const *names, size_t count, uint32_t inde
     return index < count ? names[index] : "unknown";
 }
 
-const char *sharding_name(uint32_t sharding)
-{
-    static const char *const names[] = {"whole", "pipeline", "tensor"};
-    return name_at(names, COUNT_OF(names), sharding);
-}
-
 const char *mode_name(uint32_t mode)
 {
     static const char *const names[] = {"none", "exact", "fast"};

@@ -58,7 +58,6 @@ const char *generation_print(const struct generation *generation, char *text_out
 /* -1, 0, 1 by number, then leader id. */
 int epoch_compare(const struct epoch *a, const struct epoch *b);
 
-const char *sharding_name(uint32_t sharding);
 const char *mode_name(uint32_t mode);
 const char *rank_status_name(uint32_t status);
 const char *instance_status_name(uint32_t status);
