@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/tokenizer.h"
+
+#include "actors/runner/engine/text_stream.h"
+#include "actors/runner/engine/tokenizer_parts.h"
+#include "actors/runner/engine/unicode_text.h"
+#include "protocol/memory.h"
+
+/* One call of tokenizer_encode. */
+struct encoding {
+    const struct tokenizer *tokenizer;
+    struct token_list *list;
+    struct reason *reason;
+    struct bpe_work work;
+    struct piece_ends pieces;
+    int allow_special;
+};
+
+enum status tokenizer_open(const char *directory, struct tokenizer **tokenizer_out,
+                           struct reason *reason)
+{
+    struct tokenizer *tokenizer = memory_zeroed(1, sizeof(*tokenizer));
+    if (!tokenizer)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for a tokenizer");
+    enum status status = token_table_open(&tokenizer->table);
+    if (status == STATUS_OK)
+        status = bpe_open(&tokenizer->bpe);
+    if (status == STATUS_OK)
+        status = pretokenizer_open(&tokenizer->splitter);
+    if (status == STATUS_OK)
+        status = added_tokens_open(&tokenizer->raw);
+    if (status == STATUS_OK)
+        status = added_tokens_open(&tokenizer->normalised);
+    if (status == STATUS_OK)
+        status = tokenizer_read(tokenizer, directory, reason);
+    else
+        refuse(reason, status, "no memory for a tokenizer");
+    if (status != STATUS_OK) {
+        tokenizer_close(tokenizer);
+        return status;
+    }
+    *tokenizer_out = tokenizer;
+    return STATUS_OK;
+}
+
+void tokenizer_close(struct tokenizer *tokenizer)
+{
+    if (!tokenizer)
+        return;
+    token_table_close(tokenizer->table);
+    bpe_close(tokenizer->bpe);
+    pretokenizer_close(tokenizer->splitter);
+    added_tokens_close(tokenizer->raw);
+    added_tokens_close(tokenizer->normalised);
+    memory_free(tokenizer);
+}
+
+/* Text without added tokens, normalised. */
+static enum status encode_plain(struct encoding *encoding, const char *text, size_t length)
+{
+    const struct tokenizer *tokenizer = encoding->tokenizer;
+    enum status status = pretokenizer_split(tokenizer->splitter, text, length, &encoding->pieces,
+                                            encoding->reason);
+    size_t start = 0;
+    for (size_t at = 0; at < encoding->pieces.count && status == STATUS_OK; at++) {
+        size_t end = encoding->pieces.ends[at];
+        uint32_t whole;
+        if (tokenizer->ignores_merges &&
+            token_table_find(tokenizer->table, text + start, end - start, &whole))
+            status = token_list_add(encoding->list, whole);
+        else
+            status = bpe_merge(tokenizer->bpe, &encoding->work, text + start, end - start,
+                               encoding->list);
+        start = end;
+    }
+    return status;
+}
+
+/* Cuts the added tokens of `set` out of the text and gives the rest to `rest`. */
+static enum status encode_around(struct encoding *encoding, const struct added_tokens *set,
+                                 const char *text, size_t length,
+                                 enum status (*rest)(struct encoding *encoding, const char *text,
+                                                     size_t length))
+{
+    enum status status = STATUS_OK;
+    size_t from = 0;
+    struct added_match match;
+    while (status == STATUS_OK && from < length &&
+           added_tokens_next(set, text, length, from, encoding->allow_special, &match)) {
+        if (match.start > from)
+            status = rest(encoding, text + from, match.start - from);
+        if (status == STATUS_OK)
+            status = token_list_add(encoding->list, match.id);
+        from = match.end;
+    }
+    if (status == STATUS_OK && from < length)
+        status = rest(encoding, text + from, length - from);
+    return status;
+}
+
+static enum status encode_raw(struct encoding *encoding, const char *text, size_t length)
+{
+    char *normalised = NULL;
+    enum status status =
+        tokenizer_normalise(encoding->tokenizer, text, length, &normalised, &length);
+    if (status == STATUS_OK)
+        status = encode_around(encoding, encoding->tokenizer->normalised,
+                               normalised ? normalised : text, length, encode_plain);
+    memory_free(normalised);
+    return status;
+}
+
+static enum status add_affix(struct token_list *list, const struct token_affix *affix)
+{
+    enum status status = STATUS_OK;
+    for (size_t at = 0; at < affix->count && status == STATUS_OK; at++)
+        status = token_list_add(list, affix->ids[at]);
+    return status;
+}
+
+enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             unsigned options, struct token_list *list, struct reason *reason)
+{
+    if (length > TOKENIZER_TEXT_MAX)
+        return refuse(reason, STATUS_TOO_LARGE,
+                      "the text has %zu bytes; at most %d can be encoded at once", length,
+                      TOKENIZER_TEXT_MAX);
+    size_t valid = utf8_valid_prefix(text, length);
+    if (valid < length)
+        return refuse(reason, STATUS_MALFORMED, "the text is not UTF-8 at byte %zu", valid);
+    struct encoding encoding = {
+        .tokenizer = tokenizer,
+        .list = list,
+        .reason = reason,
+        .allow_special = !(options & TOKENIZER_SPECIAL_AS_TEXT),
+    };
+    enum status status = STATUS_OK;
+    if (options & TOKENIZER_POST_PROCESS)
+        status = add_affix(list, &tokenizer->prefix);
+    if (status == STATUS_OK)
+        status = encode_around(&encoding, tokenizer->raw, text, length, encode_raw);
+    if (status == STATUS_OK && (options & TOKENIZER_POST_PROCESS))
+        status = add_affix(list, &tokenizer->suffix);
+    bpe_work_free(&encoding.work);
+    piece_ends_free(&encoding.pieces);
+    if (status == STATUS_NO_MEMORY)
+        return refuse(reason, status, "no memory to encode %zu bytes of text", length);
+    return status;
+}
+
+int tokenizer_piece(const struct tokenizer *tokenizer, uint32_t id, struct token_piece *piece_out)
+{
+    return token_table_get(tokenizer->table, id, piece_out);
+}
+
+size_t tokenizer_size(const struct tokenizer *tokenizer)
+{
+    return token_table_size(tokenizer->table);
+}
+
+int tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size,
+                   uint32_t *id_out)
+{
+    const struct added_tokens *const sets[] = {tokenizer->raw, tokenizer->normalised};
+    for (size_t at = 0; at < COUNT_OF(sets); at++) {
+        if (added_tokens_get(sets[at], text, size, id_out))
+            return 1;
+    }
+    return token_table_find(tokenizer->table, text, size, id_out);
+}
+
+size_t tokenizer_end_ids(const struct tokenizer *tokenizer, const uint32_t **ids_out)
+{
+    *ids_out = tokenizer->end_ids;
+    return tokenizer->end_count;
+}
+
+int tokenizer_is_end(const struct tokenizer *tokenizer, uint32_t id)
+{
+    for (size_t at = 0; at < tokenizer->end_count; at++) {
+        if (tokenizer->end_ids[at] == id)
+            return 1;
+    }
+    return 0;
+}
+
+enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
+                             int skip_special, char **text_out, size_t *length_out,
+                             struct reason *reason)
+{
+    struct text_stream *stream = NULL;
+    enum status status = text_stream_open(NULL, 0, &stream, reason);
+    for (size_t at = 0; at < count && status == STATUS_OK; at++) {
+        struct token_piece piece;
+        if (!tokenizer_piece(tokenizer, ids[at], &piece))
+            status = refuse(reason, STATUS_INVALID,
+                            "token id %u is not defined; this tokenizer has ids below %zu",
+                            ids[at], tokenizer_size(tokenizer));
+        else if (!skip_special || !(piece.flags & TOKEN_SPECIAL))
+            status = text_stream_push(stream, piece.bytes, piece.size);
+    }
+    if (status == STATUS_OK)
+        status = text_stream_finish(stream);
+    if (status == STATUS_NO_MEMORY)
+        refuse(reason, status, "no memory to decode %zu tokens", count);
+    if (status == STATUS_OK) {
+        size_t length;
+        const char *text = text_stream_text(stream, &length);
+        char *copy = memory_text(text, length);
+        if (copy) {
+            *text_out = copy;
+            *length_out = length;
+        } else {
+            status = refuse(reason, STATUS_NO_MEMORY, "no memory to decode %zu tokens", count);
+        }
+    }
+    text_stream_close(stream);
+    return status;
+}
+
+enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *text,
+                                size_t length, char **text_out, size_t *length_out)
+{
+    if (tokenizer->has_nfc)
+        return text_nfc(text, length, text_out, length_out);
+    *text_out = NULL;
+    *length_out = length;
+    return STATUS_OK;
+}
+
+const struct pretokenizer *tokenizer_splitter(const struct tokenizer *tokenizer)
+{
+    return tokenizer->splitter;
+}
