@@ -263,7 +263,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
     forget_import(state, &body->node_id, body->model.model_id);
     struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
     if (model && !ID_EQUAL(model->revision, body->model.revision)) {
-        /* Another revision under the same name: the newer one counts, older copies are no holders. */
+        /* Another revision under the same name: the newer counts, older copies are no holders. */
         REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
         model = NULL;
     }

@@ -2,8 +2,8 @@
 /*
  * kinds: every message by kind, with its code, body and sentence.
  *
- * M(code, NAME, record, sentence).  Codes are explicit and never reused; a name is dropped, its code is
- * not.  A report has the record of the event it becomes.
+ * M(code, NAME, record, sentence).  Codes are explicit and never reused: a name is dropped, its
+ * code is not.  A report has the record of the event it becomes.
  */
 #ifndef TROUPE_PROTOCOL_KINDS_H
 #define TROUPE_PROTOCOL_KINDS_H

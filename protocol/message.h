@@ -2,8 +2,8 @@
 /*
  * message: an envelope and a body, as they travel and as they stand in the log.
  *
- * Wire     one msgpack map: the envelope's fields that are not zero, and "body", a map keyed by field
- *          name.  One ZeroMQ frame holds one message.
+ * Wire     one msgpack map: the envelope's fields that are not zero, and "body", a map keyed by
+ *          field name.  One ZeroMQ frame holds one message.
  * Owner    the message owns its body; message_fini frees it.  message_take moves it.
  * Threads  none of its own.
  * Fails    STATUS_MALFORMED, STATUS_TOO_LARGE, STATUS_UNSUPPORTED (a code nobody knows),

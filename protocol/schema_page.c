@@ -105,7 +105,8 @@ static enum status append_record(struct buffer *page, const struct record_type *
 static enum status append_kind(struct buffer *page, uint32_t kind)
 {
     enum status status =
-        buffer_append_format(page, "\n### %ss\n\n| code | name | body | what |\n|---|---|---|---|\n",
+        buffer_append_format(page,
+                             "\n### %ss\n\n| code | name | body | what |\n|---|---|---|---|\n",
                              message_kind_name(kind));
     size_t count = 0;
     (void)message_type_at(0, &count);

@@ -25,7 +25,7 @@
     F(S, boolean, is_weight, 0, "weights travel by MPI, the rest is kept on every disk")
 
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
-#define MODEL_SHAPE_FIELDS(F, L, R, S)                                                              \
+#define MODEL_SHAPE_FIELDS(F, L, R, S)                                                             \
     F(S, text, model_type, NAME_SIZE_MAX, "as in config.json")                                     \
     F(S, u32, layers, LAYER_COUNT_MAX, "transformer layers")                                       \
     F(S, u32, hidden, 0, "width of the residual stream")                                           \
@@ -83,7 +83,7 @@
 #define MODEL_RECORD_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "name of the model in the cluster")                        \
     F(S, hash, revision, 32, "digest of the sorted file list")                                     \
-    R(S, model_shape, shape, "what placement reckons with")                                                      \
+    R(S, model_shape, shape, "what placement reckons with")                                        \
     L(S, file_entry, files, MODEL_FILE_COUNT_MAX, "sorted by name")                                \
     L(S, holder_record, holders, NODE_COUNT_MAX, "who has it on disk")
 
@@ -175,7 +175,7 @@
     X(epoch, EPOCH)                                                                                \
     X(generation, GENERATION)                                                                      \
     X(file_entry, FILE_ENTRY)                                                                      \
-    X(model_shape, MODEL_SHAPE)                                                                     \
+    X(model_shape, MODEL_SHAPE)                                                                    \
     X(node_record, NODE_RECORD)                                                                    \
     X(token_record, TOKEN_RECORD)                                                                  \
     X(client_record, CLIENT_RECORD)                                                                \

@@ -2,8 +2,8 @@
 /*
  * state: what the log means so far.
  *
- * `struct state` is a record (protocol/schema_state.h): it is copied, compared, printed, encoded and
- * hashed like any other.  state_apply is its only writer; master, planner, gateway, runner,
+ * `struct state` is a record (protocol/schema_state.h): it is copied, compared, printed, encoded
+ * and hashed like any other.  state_apply is its only writer; master, planner, gateway, runner,
  * inspector and simulator share it.  Same log, same state, same hash, on every node.
  *
  * Owner    whoever initialised it.
