@@ -31,7 +31,7 @@
  *   (5) its epoch is not before the epoch of the record before;
  *   (6) its chain is the hash of the chain before and of the record.
  * A segment is valid if and only if (1) magic, version, size and CRC32C of its header hold, (2) it
- * is of this cluster, (3) its header continues index and chain of the segment before (the first: the
+ * is of this cluster, (3) its header continues index and chain of the segment before (the first:
  * genesis chain, or a valid snapshot at or after its beginning), (4) all its bytes are valid
  * records; of the last segment, those before the torn tail.
  * The first invalid byte X is a torn tail, cut and reported, if and only if (1) it is in the last
