@@ -15,7 +15,9 @@
 
 /*    X(name, one line of help) */
 #define ENGINE_COMMAND_LIST(X)                                                                     \
-    X(card, "--model DIR [--json]: what a model directory holds")
+    X(card, "--model DIR [--json]: what a model directory holds")                                  \
+    X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \
+    X(detokenize, "--model DIR [--skip-special]: lists of ids to JSON strings")
 
 #define ENGINE_COMMAND_PROTOTYPE(name, help) int engine_command_##name(int argc, char **argv);
 ENGINE_COMMAND_LIST(ENGINE_COMMAND_PROTOTYPE)

@@ -36,7 +36,7 @@ static enum status open_file(const char *directory, const char *name, size_t siz
     return STATUS_OK;
 }
 
-enum status model_file_read(const char *directory, const char *name, size_t size_max,
+enum status tokenizer_file_read(const char *directory, const char *name, size_t size_max,
                             char **bytes_out, size_t *size_out, struct reason *reason)
 {
     FILE *file = NULL;
@@ -64,7 +64,7 @@ enum status json_file_read(const char *directory, const char *name, size_t size_
     char *bytes = NULL;
     size_t size = 0;
     enum status status =
-        model_file_read(directory, name, size_max, &bytes, &size, reason);
+        tokenizer_file_read(directory, name, size_max, &bytes, &size, reason);
     if (status != STATUS_OK)
         return status;
     json_error_t error;

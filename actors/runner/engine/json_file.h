@@ -16,7 +16,7 @@
 #include <stddef.h>
 
 /* The whole file with a NUL after it; the caller frees it with memory_free. */
-MUST_CHECK enum status model_file_read(const char *directory, const char *name, size_t size_max,
+MUST_CHECK enum status tokenizer_file_read(const char *directory, const char *name, size_t size_max,
                                        char **bytes_out, size_t *size_out,
                                        struct reason *reason);
 

@@ -88,7 +88,7 @@ enum status tokenizer_read_older(struct tokenizer *tokenizer, const char *direct
         return status;
     char *merges = NULL;
     size_t size = 0;
-    status = model_file_read(directory, "merges.txt", MERGES_FILE_MAX, &merges, &size, reason);
+    status = tokenizer_file_read(directory, "merges.txt", MERGES_FILE_MAX, &merges, &size, reason);
     if (status == STATUS_OK)
         status = take_merges_text(tokenizer, merges, size, reason);
     memory_free(merges);
