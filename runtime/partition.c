@@ -1,34 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/partition.h"
 
-#include <string.h>
 
 /* Shares are scaled below this, so that units * share fits 64 bits. */
 #define SHARE_SUM_MAX (UINT64_C(1) << 38)
-
-const char *sharding_name(enum sharding sharding)
-{
-    switch (sharding) {
-    case SHARDING_NONE:
-        return "none";
-    case SHARDING_PIPELINE:
-        return "pipeline";
-    case SHARDING_TENSOR:
-        return "tensor";
-    }
-    return "unknown";
-}
-
-bool sharding_parse(const char *name, enum sharding *sharding_out)
-{
-    for (int value = SHARDING_NONE; value <= SHARDING_TENSOR; value++) {
-        if (strcmp(name, sharding_name((enum sharding)value)) == 0) {
-            *sharding_out = (enum sharding)value;
-            return true;
-        }
-    }
-    return false;
-}
 
 /* Shares made small enough to multiply; none becomes 0. */
 static uint64_t scale_shares(const uint64_t *shares, uint32_t count, uint64_t *scaled_out)
@@ -185,6 +160,7 @@ enum status partition_solve(enum sharding sharding, const struct partition_units
     case SHARDING_TENSOR:
         return solve_tensor(units, shares, rank_count, partitions_out, reason);
     case SHARDING_NONE:
+    case SHARDING_END:
         break;
     }
     if (rank_count != 1)

@@ -12,18 +12,13 @@
 #ifndef TROUPE_RUNTIME_PARTITION_H
 #define TROUPE_RUNTIME_PARTITION_H
 
+#include "protocol/sharding.h"
 #include "protocol/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define PARTITION_RANKS_MAX 64u
-
-enum sharding {
-    SHARDING_NONE = 0,     /* one rank */
-    SHARDING_PIPELINE = 1, /* whole layers; rank 0 also holds embedding, final norm and head */
-    SHARDING_TENSOR = 2,   /* kv groups, FFN columns and vocabulary rows of every layer */
-};
 
 /* What there is to share. */
 struct partition_units {
@@ -51,10 +46,6 @@ struct partition {
     bool has_embedding;
     bool has_head;
 };
-
-/* "pipeline"; never NULL. */
-const char *sharding_name(enum sharding sharding);
-bool sharding_parse(const char *name, enum sharding *sharding_out);
 
 /* Shares `total` units by `shares[count]` (any scale, each above 0): largest remainder, ties to the
  * lower rank, at least one unit each.  False when there are fewer units than ranks. */

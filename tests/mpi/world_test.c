@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Worlds of ranks started by PMIx servers of our own: they find each other, and end together. */
 #include "runtime/clock.h"
+#include "tests/mpi/run_world.h"
 #include "tests/support/check_main.h"
 #include "tests/support/run_program.h"
 #include "tests/support/scratch.h"
@@ -13,31 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Runs tests/mpi/launch_world; `program` and `options` are words parted by spaces. */
-static int run_world(const struct scratch *scratch, const char *options, int ranks,
-                     const char *program, char *text_out, size_t text_size)
-{
-    char command[1024];
-    const char *build = getenv("TROUPE_BUILD_DIR");
-    ck_assert_ptr_nonnull(build);
-    (void)snprintf(command, sizeof(command), "cd %s/tests/mpi && exec ./launch_world %s %d %s %s",
-                   build, options, ranks, scratch->path, program);
-    const char *const arguments[] = {"/bin/sh", "-c", command, NULL};
-    return run_program(arguments, text_out, text_size);
-}
-
-static int count_entries(const char *path, const char *word)
-{
-    DIR *stream = opendir(path);
-    ck_assert_ptr_nonnull(stream);
-    int count = 0;
-    for (struct dirent *entry; (entry = readdir(stream)) != NULL;)
-        if (strstr(entry->d_name, word))
-            count++;
-    (void)closedir(stream);
-    return count;
-}
 
 static void expect_nothing_left(const struct scratch *scratch, int segments_before)
 {

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weight_batches: what one rank sends another, cut into messages of about one size.
+ *
+ * Pure: source and receiver make the same list from the receiver's plan, so that no message has to
+ * say what is in it.  A batch never spans two layers; the slices without a layer come first.
+ *
+ * Memory   one heap object; borrows nothing after it was made.
+ * Fails    NO_MEMORY, TOO_LARGE.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_WEIGHT_BATCHES_H
+#define TROUPE_ACTORS_RUNNER_WEIGHT_BATCHES_H
+
+#include "actors/runner/engine/weights.h"
+#include "protocol/status.h"
+
+/* Bytes [first, end) of the packed slice. */
+struct weight_piece {
+    size_t slice; /* index into the plan */
+    uint64_t first;
+    uint64_t end;
+};
+
+struct weight_batch {
+    uint32_t layer;
+    size_t piece_first; /* pieces [piece_first, piece_end) */
+    size_t piece_end;
+    uint64_t size;
+};
+
+struct weight_batches {
+    struct weight_piece *pieces;
+    size_t piece_count;
+    struct weight_batch *batches;
+    size_t batch_count;
+    uint64_t bytes;
+};
+
+/* The slices of `plan` whose file is sent by `source`; `file_sources` has a rank for each file of
+ * the plan's table. */
+MUST_CHECK enum status weight_batches_make(const struct shard_plan *plan,
+                                           const uint32_t *file_sources, uint32_t source,
+                                           uint64_t batch_size,
+                                           struct weight_batches **batches_out);
+/* Accepts NULL. */
+void weight_batches_free(struct weight_batches *batches);
+
+#endif

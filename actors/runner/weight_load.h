@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weight_load: everything between a placement and a shard that is ready to be used.
+ *
+ * One call on every rank of the generation.  A rank with the weight files maps them; one without
+ * gets the table of tensors from the lowest rank that has them, checks it against its own
+ * config.json, and receives the bytes of its slices (weight_stream.h).
+ *
+ * Owner    the engine thread of a rank; closed after the engine that uses the shard.
+ * Memory   the shard and a fixed window beside it.
+ * Threads  as weight_stream.
+ * Fails    what reading, checking and streaming fail with.  A rank that fails before or after the
+ *          stream tells the others, which end with STATUS_CANCELLED; when the stream itself fails
+ *          the process must end, and with it the generation.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_WEIGHT_LOAD_H
+#define TROUPE_ACTORS_RUNNER_WEIGHT_LOAD_H
+
+#include "actors/runner/weight_stream.h"
+
+/* Who sends a weight file. */
+struct weight_source {
+    const char *file;
+    uint32_t rank;
+};
+
+struct weight_load_request {
+    struct collective *collective; /* NULL: a world of one rank */
+    const char *directory;         /* config.json is there on every rank */
+    const struct model_config *config;
+    const struct partition *partitions; /* one for each rank */
+    const bool *has_files;              /* one for each rank */
+    const struct weight_source *sources; /* every weight file; ignored when all ranks have files */
+    size_t source_count;
+    uint64_t batch_size; /* 0: the default */
+    /* As in weight_stream_options; may be NULL. */
+    void (*progressed)(void *context, uint64_t bytes_have, uint64_t bytes_total);
+    void (*sending)(void *context, uint32_t receiver, size_t batch, int attempt, uint8_t *bytes,
+                    size_t size);
+    void *context;
+};
+
+struct weight_load {
+    struct tensor_table *table;
+    struct model_layout *layout;
+    struct shard_plan **plans; /* one for each rank */
+    uint32_t rank;
+    uint32_t rank_count;
+    struct weight_files *files; /* NULL on a rank that has none */
+    struct shard *shard;        /* complete */
+    struct weight_stream_counters counters;
+};
+
+MUST_CHECK enum status weight_load_open(const struct weight_load_request *request,
+                                        struct weight_load *load_out, struct reason *reason);
+void weight_load_close(struct weight_load *load);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weight_rank: one rank of a world in which some ranks have the weight files and some do not.
+ *
+ *     weight_rank MODEL SHARDING SHARES HOLDERS [BATCH_SIZE [once|twice|report|load]]
+ *
+ * SHARES is "1,1" or "50,30,20", one for each rank; HOLDERS the ranks that have the files, "0" or
+ * "1,2"; weight file i is sent by holder i modulo their number.  Every rank then compares all its
+ * slices with the files.  `once` and `twice` damage batch 1 to the last rank that often.  `report`
+ * prints a line of figures, `load` does so without comparing.  Ends with 0 when all is right, 3
+ * when not, 5 when the load was refused.
+ */
+#include "actors/runner/collective_mpi.h"
+#include "actors/runner/weight_load.h"
+#include "protocol/memory.h"
+#include "runtime/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);                        \
+            _exit(3);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+enum { RANKS_MAX = 8, FILES_MAX = 64 };
+
+struct world {
+    struct collective *collective;
+    const char *model;
+    const char *action;
+    struct model_config *config;
+    struct partition partitions[RANKS_MAX];
+    bool has_files[RANKS_MAX];
+    struct weight_source sources[FILES_MAX];
+    size_t source_count;
+    uint64_t batch_size;
+    uint64_t started_ms;
+};
+
+static uint32_t parse_numbers(const char *text, uint64_t numbers_out[RANKS_MAX])
+{
+    uint32_t count = 0;
+    for (const char *at = text; count < RANKS_MAX;) {
+        char *end = NULL;
+        numbers_out[count++] = strtoull(at, &end, 10);
+        if (*end != ',')
+            break;
+        at = end + 1;
+    }
+    return count;
+}
+
+static void make_placement(struct world *world, const char *sharding_word, const char *shares_text,
+                           const char *holders_text)
+{
+    struct reason reason = {""};
+    struct tensor_table *table = NULL;
+    struct model_layout *layout = NULL;
+    uint64_t shares[RANKS_MAX];
+    uint64_t holders[RANKS_MAX];
+    enum sharding sharding;
+    EXPECT(sharding_parse(sharding_word, &sharding));
+    uint32_t ranks = parse_numbers(shares_text, shares);
+    uint32_t holder_count = parse_numbers(holders_text, holders);
+    EXPECT(model_config_read(world->model, &world->config, &reason) == STATUS_OK);
+    EXPECT(safetensors_open(world->model, &table, &reason) == STATUS_OK);
+    EXPECT(model_layout_make(world->config, table, &layout, &reason) == STATUS_OK);
+    struct partition_units units = partition_units_of(world->config, layout);
+    EXPECT(partition_solve(sharding, &units, shares, ranks, world->partitions, &reason) ==
+           STATUS_OK);
+    for (uint32_t i = 0; i < holder_count; i++)
+        world->has_files[holders[i]] = true;
+    EXPECT(table->file_count <= FILES_MAX);
+    for (size_t i = 0; i < table->file_count; i++) {
+        const char *name = memory_text(table->files[i].name, strlen(table->files[i].name));
+        world->sources[world->source_count++] =
+            (struct weight_source){name, (uint32_t)holders[i % holder_count]};
+    }
+    model_layout_free(layout);
+    tensor_table_free(table);
+}
+
+static void damage(void *context, uint32_t receiver, size_t batch, int attempt, uint8_t *bytes,
+                   size_t size)
+{
+    struct world *world = context;
+    bool always = strcmp(world->action, "twice") == 0;
+    if (receiver == world->collective->size - 1 && batch == 1 && (attempt == 0 || always))
+        bytes[size / 2] ^= 4;
+}
+
+/* The files are here on every rank of the test; what the load made must be what they hold. */
+static void compare_with_files(const struct world *world, const struct weight_load *load)
+{
+    struct reason reason = {""};
+    struct weight_files *files = NULL;
+    const struct shard_plan *plan = load->plans[load->rank];
+    EXPECT(weight_files_open(world->model, load->table, &files, &reason) == STATUS_OK);
+    EXPECT(plan->slice_count > 0);
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        const struct shard_slice *slice = &plan->slices[i];
+        uint64_t stride = 0;
+        uint64_t width = slice->byte_end - slice->byte_first;
+        const uint8_t *kept = shard_part(load->shard, slice->module, slice->part, &stride);
+        uint8_t *expected = memory_zeroed(slice->size, 1);
+        EXPECT(kept && expected);
+        shard_slice_copy(files, slice, expected);
+        for (uint64_t row = 0; row < slice->row_end - slice->row_first; row++)
+            EXPECT(memcmp(kept + row * stride, expected + row * width, width) == 0);
+        memory_free(expected);
+    }
+    weight_files_close(files);
+}
+
+/* A number of the kernel's about this process; `name` with its colon. */
+static uint64_t own_number(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "r");
+    char line[256];
+    uint64_t number = 0;
+    while (file && fgets(line, sizeof(line), file))
+        if (strncmp(line, name, strlen(name)) == 0)
+            number = strtoull(line + strlen(name), NULL, 10);
+    if (file)
+        (void)fclose(file);
+    return number;
+}
+
+static void report(const struct world *world, const struct weight_load *load, uint64_t written)
+{
+    const struct weight_stream_counters *counters = &load->counters;
+    printf("rank %" PRIu32 " keeps %" PRIu64 " sent %" PRIu64 " received %" PRIu64
+           " repeated %" PRIu64 " written %" PRIu64 " pss_kb %" PRIu64 " hwm_kb %" PRIu64
+           " ms %" PRIu64 "\n",
+           load->rank, load->plans[load->rank]->bytes, counters->bytes_sent,
+           counters->bytes_received, counters->batches_repeated, written,
+           own_number("/proc/self/smaps_rollup", "Pss:"), own_number("/proc/self/status", "VmHWM:"),
+           clock_now_ms() - world->started_ms);
+    (void)fflush(stdout);
+}
+
+int main(int count, char **arguments)
+{
+    static struct world world;
+    if (count < 5)
+        return 2;
+    world.model = arguments[1];
+    world.batch_size = count > 5 ? strtoull(arguments[5], NULL, 10) : 0;
+    world.action = count > 6 ? arguments[6] : "";
+    make_placement(&world, arguments[2], arguments[3], arguments[4]);
+    uint64_t numbers[RANKS_MAX];
+    struct reason reason = {""};
+    if (collective_mpi_open(parse_numbers(arguments[3], numbers), &world.collective, &reason) !=
+        STATUS_OK) {
+        fprintf(stderr, "rank refuses: %s\n", reason.text);
+        _exit(4);
+    }
+    uint64_t written = own_number("/proc/self/io", "wchar:");
+    world.started_ms = clock_now_ms();
+    bool damages = strcmp(world.action, "once") == 0 || strcmp(world.action, "twice") == 0;
+    const struct weight_load_request request = {
+        .collective = world.collective,
+        .directory = world.model,
+        .config = world.config,
+        .partitions = world.partitions,
+        .has_files = world.has_files,
+        .sources = world.sources,
+        .source_count = world.source_count,
+        .batch_size = world.batch_size,
+        .sending = damages ? damage : NULL,
+        .context = &world,
+    };
+    struct weight_load load;
+    if (weight_load_open(&request, &load, &reason) != STATUS_OK) {
+        fprintf(stderr, "load refused: %s\n", reason.text);
+        _exit(5);
+    }
+    written = own_number("/proc/self/io", "wchar:") - written;
+    if (strcmp(world.action, "report") == 0 || strcmp(world.action, "load") == 0 || damages)
+        report(&world, &load, written);
+    if (strcmp(world.action, "load") != 0)
+        compare_with_files(&world, &load);
+    weight_load_close(&load);
+    collective_mpi_close(world.collective);
+    return 0;
+}
