@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sampler: from the logits of one position to the next token.
+ *
+ * Order and meaning are mlx-lm's: logit_bias, repetition penalty, presence penalty, frequency
+ * penalty -> log probabilities (the ones reported) -> temperature 0 takes the most likely token,
+ * lowest id among equals, and ignores the filters; else top_p, min_p, top_k on the log
+ * probabilities before temperature, and a draw from softmax(kept / temperature).  The numbers
+ * mean other distributions where temperature comes first, as in transformers.
+ *
+ * Ours, where mlx-lm has two answers or none: the repetition penalty looks at the last tokens of
+ * prompt and answer together, presence and frequency at the whole answer and never at the prompt
+ * (OpenAI); top_p 0 keeps the most likely token only; among equals the lower id is kept; a top_k
+ * of at least the vocabulary keeps all.
+ *
+ * The random number is a function of (seed, choice, position) alone, position being the number of
+ * answered tokens, so an answer resumed elsewhere goes on as it would have.
+ *
+ * Owner    the engine; one sampler per model serves all requests, one at a time.
+ * Memory   all at open, 17 bytes a row; nothing per token.
+ * Threads  one at a time per sampler.
+ * Fails    STATUS_INVALID (a parameter), STATUS_INTERNAL (logits that are not numbers, or none
+ *          left to choose), STATUS_NO_MEMORY at open.
+ */
+#ifndef TROUPE_ENGINE_SAMPLER_H
+#define TROUPE_ENGINE_SAMPLER_H
+
+#include "protocol/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SAMPLING_BIAS_MAX = 300,
+    SAMPLING_TOP_LOGPROBS_MAX = 20,
+    SAMPLER_ROWS_MAX = 1 << 20,
+};
+
+struct logit_bias {
+    uint32_t id;
+    float bias;
+};
+
+struct sampling {
+    float temperature;        /* 0 to 100; 0 is greedy */
+    float top_p;              /* 0 to 1; 1 keeps all */
+    float min_p;              /* 0 to 1, of the most likely token's probability; 0 keeps all */
+    uint32_t top_k;           /* 0 keeps all */
+    uint32_t min_keep;        /* what min_p leaves at least; 1 or more */
+    float repetition_penalty; /* above 0, to 100; 1 changes nothing */
+    uint32_t repetition_window; /* tokens; 0 is all of them */
+    float presence_penalty;   /* -100 to 100 */
+    float frequency_penalty;  /* -100 to 100 */
+    uint64_t seed;
+    uint32_t choice;          /* which of several answers to one request */
+    uint32_t top_logprobs;    /* 0 to 20 alternatives to report */
+    bool logprobs;            /* report the token's own log probability */
+    uint32_t bias_count;
+    struct logit_bias biases[SAMPLING_BIAS_MAX];
+};
+
+/* What the penalties look at. */
+struct sampling_history {
+    const uint32_t *prompt;
+    size_t prompt_count;
+    const uint32_t *answer;
+    size_t answer_count;
+};
+
+struct token_logprob {
+    uint32_t id;
+    float logprob;
+};
+
+struct sampled {
+    uint32_t id;
+    float logprob;      /* 0 unless logprobs or top_logprobs were asked for */
+    uint32_t top_count;
+    struct token_logprob top[SAMPLING_TOP_LOGPROBS_MAX]; /* most likely first */
+};
+
+struct sampler;
+struct tokenizer;
+
+/* The values of an API that says nothing: temperature 1, no filter, no penalty, seed 0. */
+void sampling_init(struct sampling *sampling_out);
+
+/* sampling_init, then what generation_config.json of the directory says, if it is there. */
+MUST_CHECK enum status sampling_defaults_read(const char *directory,
+                                              struct sampling *sampling_out,
+                                              struct reason *reason);
+
+/* Refuses a value outside its range with a sentence that names the field.  `rows` is the number of
+ * logits, for the ids of logit_bias. */
+MUST_CHECK enum status sampling_check(const struct sampling *sampling, size_t rows,
+                                      struct reason *reason);
+
+/* `rows` logits a position.  Ids `tokenizer` does not define are never chosen; it may be NULL and
+ * is not kept. */
+MUST_CHECK enum status sampler_open(size_t rows, const struct tokenizer *tokenizer,
+                                    struct sampler **sampler_out, struct reason *reason);
+/* Accepts NULL. */
+void sampler_close(struct sampler *sampler);
+
+/* `sampling` passed sampling_check.  Ids of the history that are no row are ignored. */
+MUST_CHECK enum status sampler_draw(struct sampler *sampler, const struct sampling *sampling,
+                                    const float *logits, const struct sampling_history *history,
+                                    struct sampled *sampled_out, struct reason *reason);
+
+/* In [0, 1), 53 bits: the random number of a token. */
+double sampling_random(uint64_t seed, uint32_t choice, uint64_t position);
+
+#endif
