@@ -17,7 +17,7 @@
 enum {
     LINK_ENDPOINT_SIZE = 128,   /* "tcp://[...]:65535", "ipc://NAME.sock", NUL included */
     LINK_ROUTE_SIZE = 16,       /* routing ids are the 5 bytes libzmq makes; room to spare */
-    LINK_MESSAGE_SIZE = 1 << 20, /* default limit of a control message */
+    LINK_MESSAGE_SIZE = 16 << 20, /* default limit of a message: MESSAGE_SIZE_MAX */
     LINK_QUEUE_MAX = 16384,     /* default limit of messages waiting per peer */
     LINK_COUNT_MAX = 256        /* sockets of one process */
 };

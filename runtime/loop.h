@@ -74,5 +74,14 @@ void loop_unwatch(struct loop *loop, int fd);
 void loop_child(struct loop *loop, enum input_kind kind, const struct child_event *child);
 /* From any thread: as SIGTERM does. */
 void loop_stop(struct loop *loop);
+/* From any thread: true once the loop is ending; long work then gives up. */
+bool loop_is_ending(const struct loop *loop);
+
+struct loop_counters {
+    uint64_t inputs;
+    uint64_t batches;
+    uint64_t messages_malformed; /* from peers: refused, counted, dropped */
+};
+const struct loop_counters *loop_counters(const struct loop *loop);
 
 #endif

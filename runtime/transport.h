@@ -96,7 +96,5 @@ void transport_wait(struct transport *transport, struct transport_watch *watches
 bool transport_next(struct transport *transport, struct transport_event *event_out);
 
 const struct transport_counters *transport_counters(const struct transport *transport);
-/* A fresh X25519 pair. */
-void transport_pair_make(struct key_pair *pair_out);
 
 #endif
