@@ -282,17 +282,23 @@ unsigned child_beats(struct child *child)
 
 bool child_reap(struct child *child, struct child_end *end_out)
 {
-    int state;
+    siginfo_t peek = {0};
+    int state = 0;
     if (child->pid <= 0)
         return false;
+    int result;
+    do {
+        result = waitid(P_PID, (id_t)child->pid, &peek, WEXITED | WNOHANG | WNOWAIT);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0 && peek.si_pid == 0)
+        return false;
+    /* While it is not yet collected its number, and so its group's, is nobody else's. */
+    if (result == 0)
+        (void)kill(-child->pid, SIGKILL);
     pid_t collected;
     do {
-        collected = waitpid(child->pid, &state, WNOHANG);
+        collected = waitpid(child->pid, &state, 0);
     } while (collected < 0 && errno == EINTR);
-    if (collected == 0)
-        return false;
-    /* Its number is free from here on, but not its group's while a member lives. */
-    (void)kill(-child->pid, SIGKILL);
     struct child_end end = {.exit_code = -1, .signal = 0};
     if (collected > 0 && WIFEXITED(state))
         end.exit_code = WEXITSTATUS(state);

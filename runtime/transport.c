@@ -135,7 +135,7 @@ static enum status options_check(const struct transport *transport,
 enum status transport_link_open(struct transport *transport, uint32_t number,
                                 const struct link_options *options, struct reason *reason)
 {
-    bool is_tcp;
+    bool is_tcp = false;
     if (link_find(transport, number))
         return refuse(reason, STATUS_EXISTS, "link %u is open already", (unsigned)number);
     if (transport->link_count == LINK_COUNT_MAX)
