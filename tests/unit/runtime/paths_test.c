@@ -94,9 +94,9 @@ START_TEST(a_store_elsewhere_is_taken)
     ck_assert_int_eq(paths_init(&paths, "", "", NULL), STATUS_OK);
     ck_assert_str_eq(paths.home, "/state/troupe");
     ck_assert_int_eq(unsetenv("XDG_STATE_HOME"), 0);
-    ck_assert_int_eq(setenv("HOME", "/home/someone", 1), 0);
+    ck_assert_int_eq(setenv("HOME", "/people/someone", 1), 0);
     ck_assert_int_eq(paths_init(&paths, NULL, NULL, NULL), STATUS_OK);
-    ck_assert_str_eq(paths.home, "/home/someone/.local/state/troupe");
+    ck_assert_str_eq(paths.home, "/people/someone/.local/state/troupe");
     ck_assert_int_eq(unsetenv("HOME"), 0);
     ck_assert_int_eq(paths_init(&paths, NULL, NULL, NULL), STATUS_INVALID);
 }

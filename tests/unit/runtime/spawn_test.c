@@ -163,7 +163,7 @@ START_TEST(environment_and_descriptors_are_what_is_given)
     ck_assert_ptr_nonnull(strstr(text, "TROUPE_BEAT_FD=4"));
     free(text);
     text = file_bytes(scratch_path(&scratch, "fds", path), NULL);
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
         long fd = strtol(line, NULL, 10);
         /* 255 and 10 are where shells keep their script. */
         ck_assert_msg(fd <= 4 || fd == 10 || fd == 255, "descriptor %ld was inherited", fd);
