@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * openai_fields: checked reading of JSON values, for the two halves of the chat parser.
+ *
+ * Owner    openai_request.c and openai_messages.c.
+ * Memory   borrows the JSON values.
+ * Fails    false with a fault that names the field.
+ */
+#ifndef TROUPE_ACTORS_GATEWAY_OPENAI_FIELDS_H
+#define TROUPE_ACTORS_GATEWAY_OPENAI_FIELDS_H
+
+#include "actors/gateway/openai.h"
+
+#include <jansson.h>
+
+bool field_is_wrong(struct http_fault *fault_out, const char *field, const char *expected);
+bool field_is_unsupported(struct http_fault *fault_out, const char *field, const char *why);
+MUST_CHECK bool field_bool(const json_t *value, const char *field, bool *out,
+                           struct http_fault *fault_out);
+MUST_CHECK bool field_number(const json_t *value, const char *field, double least, double most,
+                             double *out, struct http_fault *fault_out);
+MUST_CHECK bool field_integer(const json_t *value, const char *field, int64_t least, int64_t most,
+                              int64_t *out, struct http_fault *fault_out);
+
+/* The messages, checked and brought to the form templates expect: content is one text. */
+MUST_CHECK bool openai_parse_messages(const json_t *messages, char **json_out,
+                                      struct http_fault *fault_out);
+/* The list of tools, checked, as JSON for the template. */
+MUST_CHECK bool openai_parse_tools(const json_t *tools, char **json_out,
+                                   struct http_fault *fault_out);
+/* Compact JSON in our own memory; refused when larger than a message may be. */
+MUST_CHECK bool json_to_text(const json_t *value, const char *field, char **text_out,
+                             struct http_fault *fault_out);
+
+#endif
