@@ -35,8 +35,8 @@ enum status epoch_file_read(const struct disk_ops *disk, const char *directory,
 {
     struct slot_file slots;
     uint8_t value[EPOCH_VALUE_SIZE];
-    enum status status = slot_file_open(&slots, disk ? disk : &disk_machine, directory, EPOCH_NAME,
-                                        EPOCH_MAGIC, value, sizeof(value), reason);
+    enum status status = slot_file_open(&slots, disk ? disk : &disk_machine, DISK_READ, directory,
+                                        EPOCH_NAME, EPOCH_MAGIC, value, sizeof(value), reason);
     if (status != STATUS_OK)
         return status;
     slot_file_close(&slots);
@@ -52,8 +52,8 @@ enum status epoch_file_write(const struct disk_ops *disk, const char *directory,
     uint8_t value[EPOCH_VALUE_SIZE];
     uint8_t before[EPOCH_VALUE_SIZE];
     epoch_encode(epoch, value);
-    enum status status = slot_file_open(&slots, on, directory, EPOCH_NAME, EPOCH_MAGIC, before,
-                                        sizeof(before), reason);
+    enum status status = slot_file_open(&slots, on, DISK_WRITE, directory, EPOCH_NAME, EPOCH_MAGIC,
+                                        before, sizeof(before), reason);
     if (status == STATUS_NOT_FOUND || status == STATUS_DAMAGED)
         return slot_file_create(on, directory, EPOCH_NAME, EPOCH_MAGIC, value, sizeof(value),
                                 reason);

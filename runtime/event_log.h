@@ -31,9 +31,9 @@
  *   (5) its epoch is not before the epoch of the record before;
  *   (6) its chain is the hash of the chain before and of the record.
  * A segment is valid if and only if (1) magic, version, size and CRC32C of its header hold, (2) it
- * is of this cluster, (3) its header continues index and chain of the segment before (the first:
- * genesis chain, or a valid snapshot at or after its beginning), (4) all its bytes are valid
- * records; of the last segment, those before the torn tail.
+ * is of this cluster, (3) its header continues index and chain of the segment before (the first
+ * one: the genesis chain, or a valid snapshot at or after its beginning), (4) all its bytes are
+ * valid records; of the last segment, those before the torn tail.
  * The first invalid byte X is a torn tail, cut and reported, if and only if (1) it is in the last
  * segment, (2) the mark is readable and not above the last index before X, and (3) no valid record
  * after X says that a record at or after X had been acknowledged when it was written.  Anything
@@ -169,8 +169,9 @@ MUST_CHECK enum status event_log_truncate_to(struct event_log *log, uint64_t ind
 
 /* Begins the repair of a damaged log: keeps what is before `index` (at most damage->first_index),
  * sets the rest aside and takes event_log_append_copy from `index` on.  event_log_damage stays
- * until damage->last_index is durable, also over a restart. STATUS_NOT_FOUND: the beginning is lost
- * too, only event_log_install_snapshot helps. */
+ * until damage->last_index is durable, also over a restart, or until event_log_truncate_to says
+ * that no more is wanted (a higher epoch won).  STATUS_NOT_FOUND: the beginning is lost too, only
+ * event_log_install_snapshot helps. */
 MUST_CHECK enum status event_log_replace_from(struct event_log *log, uint64_t index,
                                               struct reason *reason);
 

@@ -174,24 +174,23 @@ void segment_header_encode(uint8_t *bytes_out, const struct segment_header *head
     put_u32(bytes_out + 124, crc32c(0, bytes_out, 124));
 }
 
-bool segment_header_decode(const uint8_t *bytes, struct segment_header *header_out,
-                           const char **why_out)
+enum status segment_header_decode(const uint8_t *bytes, struct segment_header *header_out,
+                                  const char **why_out)
 {
     *why_out = "the segment's header does not begin with its magic";
     if (memcmp(bytes, segment_magic, sizeof(segment_magic)) != 0)
-        return false;
+        return STATUS_MALFORMED;
     *why_out = "the checksum of the segment's header does not hold";
-    if (get_u32(bytes + 124) != crc32c(0, bytes, 124))
-        return false;
-    *why_out = "the segment is of another version of the format";
-    if (get_u32(bytes + 8) != FORMAT_VERSION || get_u32(bytes + 12) != SEGMENT_HEADER_SIZE ||
-        get_u64(bytes + 32) == 0)
-        return false;
+    if (get_u32(bytes + 124) != crc32c(0, bytes, 124) || get_u64(bytes + 32) == 0)
+        return STATUS_MALFORMED;
+    *why_out = "the segment is of another version of the format; use the program that wrote it";
+    if (get_u32(bytes + 8) != FORMAT_VERSION || get_u32(bytes + 12) != SEGMENT_HEADER_SIZE)
+        return STATUS_VERSION;
     memcpy(header_out->cluster.bytes, bytes + 16, sizeof(header_out->cluster.bytes));
     header_out->base.index = get_u64(bytes + 32) - 1;
     epoch_get(bytes + 40, &header_out->base.epoch);
     memcpy(header_out->base.chain.bytes, bytes + 64, sizeof(header_out->base.chain.bytes));
-    return true;
+    return STATUS_OK;
 }
 
 void snapshot_header_encode(uint8_t *bytes_out, const struct snapshot_header *header)

@@ -43,9 +43,10 @@ struct segment_header {
 };
 
 void segment_header_encode(uint8_t *bytes_out, const struct segment_header *header);
-/* False: magic, version, size or checksum is wrong; `why_out` says which. */
-bool segment_header_decode(const uint8_t *bytes, struct segment_header *header_out,
-                           const char **why_out);
+/* STATUS_MALFORMED or STATUS_VERSION; `why_out` says more. */
+MUST_CHECK enum status segment_header_decode(const uint8_t *bytes,
+                                             struct segment_header *header_out,
+                                             const char **why_out);
 
 struct snapshot_header {
     struct cluster_id cluster;

@@ -82,9 +82,13 @@ enum status segment_scan_open(struct segment_scan *scan, const struct disk_ops *
         return status;
     }
     scan->why = "the file is shorter than a segment's header";
-    if (have < SEGMENT_HEADER_SIZE ||
-        !segment_header_decode(window_at(scan, 0), &scan->header, &scan->why))
-        return refuse(reason, STATUS_MALFORMED, "%s: %s", path, scan->why);
+    status = have < SEGMENT_HEADER_SIZE
+                 ? STATUS_MALFORMED
+                 : segment_header_decode(window_at(scan, 0), &scan->header, &scan->why);
+    if (status == STATUS_VERSION)
+        segment_scan_close(scan);
+    if (status != STATUS_OK)
+        return refuse(reason, status, "%s: %s", path, scan->why);
     scan->offset = SEGMENT_HEADER_SIZE;
     scan->before = scan->header.base;
     return STATUS_OK;

@@ -53,14 +53,14 @@ enum status slot_file_create(const struct disk_ops *disk, const char *directory,
 }
 
 enum status slot_file_open(struct slot_file *slots, const struct disk_ops *disk,
-                           const char *directory, const char *name, uint64_t magic,
-                           void *value_out, size_t size, struct reason *reason)
+                           enum disk_open how, const char *directory, const char *name,
+                           uint64_t magic, void *value_out, size_t size, struct reason *reason)
 {
     *slots = (struct slot_file){.disk = disk, .file = -1, .magic = magic};
     enum status status = disk_path(directory, name, slots->path, reason);
     if (status != STATUS_OK)
         return status;
-    int file = disk->open(disk->owner, slots->path, DISK_WRITE);
+    int file = disk->open(disk->owner, slots->path, how);
     if (file < 0)
         return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", slots->path,
                       strerror(-file));

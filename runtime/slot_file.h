@@ -31,10 +31,11 @@ struct slot_file {
 MUST_CHECK enum status slot_file_create(const struct disk_ops *disk, const char *directory,
                                         const char *name, uint64_t magic, const void *value,
                                         size_t size, struct reason *reason);
-/* Opens and reads the newest valid value of exactly `size` bytes. */
+/* Opens (DISK_READ or DISK_WRITE) and reads the newest valid value of exactly `size` bytes. */
 MUST_CHECK enum status slot_file_open(struct slot_file *slots, const struct disk_ops *disk,
-                                      const char *directory, const char *name, uint64_t magic,
-                                      void *value_out, size_t size, struct reason *reason);
+                                      enum disk_open how, const char *directory,
+                                      const char *name, uint64_t magic, void *value_out,
+                                      size_t size, struct reason *reason);
 /* Writes the older slot; not durable before slot_file_sync.  Two writes without a sync between them
  * could both be torn: the caller syncs first. */
 MUST_CHECK enum status slot_file_write(struct slot_file *slots, const void *value, size_t size,
