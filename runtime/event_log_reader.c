@@ -228,8 +228,9 @@ static enum status tail_look(const struct event_log_reader *reader, struct tail_
     if (status != STATUS_OK)
         return status;
     view_out->mark_index = index;
+    uint64_t next = reader->scan.before.index + 1;
     view_out->is_tail = listing.segment_count > 0 &&
-                        listing.segments[listing.segment_count - 1] <= reader->scan.before.index + 1;
+                        listing.segments[listing.segment_count - 1] <= next;
     log_listing_fini(&listing);
     return STATUS_OK;
 }
@@ -238,10 +239,14 @@ static enum status tail_look(const struct event_log_reader *reader, struct tail_
 static enum status segment_follow(struct event_log_reader *reader, struct reason *reason)
 {
     struct event_stamp before = reader->scan.before;
-    enum status status = scan_switch_to(reader, before.index + 1, reason);
+    if (before.index == reader->scan.header.base.index)
+        return STATUS_NOT_FOUND; /* still empty, and itself named so */
+    struct reason why;
+    enum status status = scan_switch_to(reader, before.index + 1, &why);
     if (status != STATUS_OK)
-        return status;
-    bool goes_on = memcmp(&reader->scan.header.base.chain, &before.chain, sizeof(before.chain)) == 0;
+        return status == STATUS_NOT_FOUND ? status : refuse(reason, status, "%s", why.text);
+    bool goes_on =
+        memcmp(&reader->scan.header.base.chain, &before.chain, sizeof(before.chain)) == 0;
     return goes_on ? STATUS_OK : refuse_stale(reader, reason);
 }
 
@@ -259,7 +264,7 @@ static enum status end_explain(const struct event_log_reader *reader, const char
 enum status event_log_reader_next(struct event_log_reader *reader,
                                   struct event_record *record_out, struct reason *reason)
 {
-    struct tail_view view;
+    struct tail_view view = {0};
     bool has_view = false;
     for (;;) {
         struct event_record record;

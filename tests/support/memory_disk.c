@@ -417,6 +417,8 @@ static int memory_list(void *owner, const char *path,
     struct memory_disk *disk = owner;
     size_t length = strlen(path);
     int error = fault_now(disk, true);
+    if (!error && names_find(&disk->now, path))
+        error = -ENOTDIR;
     for (size_t i = 0; i < disk->now.count && !error; i++) {
         const char *at = disk->now.entries[i].path;
         if (strncmp(at, path, length) == 0 && at[length] == '/' && !strchr(at + length + 1, '/'))

@@ -30,8 +30,8 @@ const struct disk_ops *memory_disk_ops(struct memory_disk *disk);
 /* Another disk with the same files, all synced. */
 struct memory_disk *memory_disk_clone(const struct memory_disk *disk);
 
-/* Fails the call that is `calls` calls from now (0: the next) with `error`; `for_good`: and all after
- * it.  Only calls that change something or sync are counted unless `reads_too`. */
+/* Fails the call that is `calls` calls from now (0: the next) with `error`; `for_good`: and all
+ * after it.  Only calls that change something or sync are counted unless `reads_too`. */
 struct memory_fault {
     uint64_t calls;
     int error; /* 0 with `is_short`: the call only writes less than it was given */
