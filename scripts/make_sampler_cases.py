@@ -79,7 +79,8 @@ def min_p_mask(logprobs, p, keep):
     if p == 0:
         return logprobs
     floor = max(logprobs) + math.log(p)
-    kept = set(sorted(range(len(logprobs)), key=lambda i: -logprobs[i])[:keep]) if keep > 1 else set()
+    order = sorted(range(len(logprobs)), key=lambda i: -logprobs[i])
+    kept = set(order[:keep]) if keep > 1 else set()
     out = list(logprobs)
     for i, value in enumerate(logprobs):
         if value > -math.inf:
@@ -98,7 +99,9 @@ def top_k_mask(logprobs, k):
 
 def drawn(logprobs, temperature, u):
     finite = [v for v in logprobs if v > -math.inf]
-    weights = [math.exp((v - max(finite)) / temperature) if v > -math.inf else 0.0 for v in logprobs]
+    weights = [
+        math.exp((v - max(finite)) / temperature) if v > -math.inf else 0.0 for v in logprobs
+    ]
     mark, total = u * sum(weights), 0.0
     for i, weight in enumerate(weights):
         total += weight
