@@ -31,7 +31,7 @@ enum config_key {
     CONFIG_KEY_COUNT
 };
 
-/* `config_listen(config)`, `config_lease_ms(config)`...: one reader for each row. */
+/* Read by config_text, config_number and config_switch with CONFIG_KEY_LISTEN and so on. */
 struct config {
     char *texts[CONFIG_KEY_COUNT];      /* as written; never NULL after config_init */
     uint64_t numbers[CONFIG_KEY_COUNT]; /* number, bytes, or 0 and 1 */
@@ -52,6 +52,9 @@ MUST_CHECK enum status config_read_environment(struct config *config, char *cons
                                                struct reason *reason);
 /* An absent file is OK unless `must_exist`.  One without permission or with a bad line is not. */
 MUST_CHECK enum status config_read_file(struct config *config, const char *path, bool must_exist,
+                                        struct reason *reason);
+/* The content of such a file; `where` names it in refusals. */
+MUST_CHECK enum status config_read_text(struct config *config, const char *text, const char *where,
                                         struct reason *reason);
 /* All of it for main: flags, environment, then HOME/config.ini. */
 MUST_CHECK enum status config_load(struct config *config, int *count, char **arguments,

@@ -196,26 +196,31 @@ static int long_line(const char *text)
     return 0;
 }
 
+enum status config_read_text(struct config *config, const char *text, const char *where,
+                             struct reason *reason)
+{
+    struct file_reading reading = {.config = config, .path = where};
+    int line = long_line(text);
+    if (line > 0)
+        return refuse(reason, STATUS_TOO_LARGE, "%s: line %d is longer than %d characters", where,
+                      line, (int)LINE_LENGTH_MAX);
+    line = ini_parse_string(text, on_setting, &reading);
+    if (reading.status != STATUS_OK)
+        return refuse(reason, reading.status, "%s", reading.reason.text);
+    if (line != 0)
+        return refuse(reason, STATUS_MALFORMED,
+                      "%s: line %d is no setting; write: key = value", where, line);
+    return STATUS_OK;
+}
+
 enum status config_read_file(struct config *config, const char *path, bool must_exist,
                              struct reason *reason)
 {
     char *text;
-    struct file_reading reading = {.config = config, .path = path};
     enum status status = file_read(path, must_exist, &text, reason);
     if (status != STATUS_OK || !text)
         return status;
-    int line = long_line(text);
-    if (line > 0)
-        status = refuse(reason, STATUS_TOO_LARGE, "%s: line %d is longer than %d characters", path,
-                        line, (int)LINE_LENGTH_MAX);
-    if (status == STATUS_OK) {
-        line = ini_parse_string(text, on_setting, &reading);
-        if (reading.status != STATUS_OK)
-            status = refuse(reason, reading.status, "%s", reading.reason.text);
-        else if (line != 0)
-            status = refuse(reason, STATUS_MALFORMED,
-                            "%s: line %d is no setting; write: key = value", path, line);
-    }
+    status = config_read_text(config, text, path, reason);
     memory_free(text);
     return status;
 }
