@@ -135,6 +135,7 @@ static int stands_alone(const char *text, size_t length, size_t start, size_t en
     return end == length || !unicode_is_word(utf8_decode(text + end, &size));
 }
 
+/* Where a token that takes the white space before it begins, at `floor` or later. */
 static size_t strip_left(const char *text, size_t floor, size_t start)
 {
     while (start > floor) {
@@ -144,7 +145,7 @@ static size_t strip_left(const char *text, size_t floor, size_t start)
             break;
         start = before;
     }
-    return start;
+    return start > floor ? start : floor;
 }
 
 static size_t strip_right(const char *text, size_t length, size_t end)
@@ -159,9 +160,10 @@ static size_t strip_right(const char *text, size_t length, size_t end)
 }
 
 int added_tokens_next(const struct added_tokens *set, const char *text, size_t length,
-                      size_t from, int allow_special, struct added_match *match_out)
+                      struct added_cursor *cursor, int allow_special,
+                      struct added_match *match_out)
 {
-    for (size_t start = from; start < length;) {
+    for (size_t start = cursor->search; start < length;) {
         size_t end = start;
         uint32_t node = longest_at(set, text, length, start, &end);
         if (node == 0) {
@@ -174,8 +176,10 @@ int added_tokens_next(const struct added_tokens *set, const char *text, size_t l
             start = end;
             continue;
         }
+        cursor->search = end;
         match_out->id = set->nodes[node].token - 1;
-        match_out->start = flags & ADDED_STRIPS_LEFT ? strip_left(text, from, start) : start;
+        match_out->start =
+            flags & ADDED_STRIPS_LEFT ? strip_left(text, cursor->done, start) : start;
         match_out->end = flags & ADDED_STRIPS_RIGHT ? strip_right(text, length, end) : end;
         return 1;
     }

@@ -31,8 +31,15 @@ enum added_flag {
 
 struct added_tokens;
 
+/* Where a search stands.  White space a token took on its right is done with, but another token
+ * may still begin in it, as in the reference. */
+struct added_cursor {
+    size_t search; /* the next match starts here or later */
+    size_t done;   /* end of what the last match took */
+};
+
 struct added_match {
-    size_t start;
+    size_t start; /* may lie before `done` of the cursor: then no text is between */
     size_t end;
     uint32_t id;
 };
@@ -49,9 +56,10 @@ MUST_CHECK enum status added_tokens_put(struct added_tokens *set, const char *te
 int added_tokens_get(const struct added_tokens *set, const char *text, size_t size,
                      uint32_t *id_out);
 
-/* The first match in text[from, length), false when there is none.  White space taken on the left
- * stops at `from`.  Without `allow_special` special tokens are passed over as text. */
+/* The next match in the text, false when there is none; moves the cursor's `search`, the caller
+ * sets `done`.  Without `allow_special` special tokens are passed over as text. */
 int added_tokens_next(const struct added_tokens *set, const char *text, size_t length,
-                      size_t from, int allow_special, struct added_match *match_out);
+                      struct added_cursor *cursor, int allow_special,
+                      struct added_match *match_out);
 
 #endif

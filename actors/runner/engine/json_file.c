@@ -37,7 +37,7 @@ static enum status open_file(const char *directory, const char *name, size_t siz
 }
 
 enum status tokenizer_file_read(const char *directory, const char *name, size_t size_max,
-                            char **bytes_out, size_t *size_out, struct reason *reason)
+                                char **bytes_out, size_t *size_out, struct reason *reason)
 {
     FILE *file = NULL;
     size_t size = 0;
@@ -58,6 +58,18 @@ enum status tokenizer_file_read(const char *directory, const char *name, size_t 
     return STATUS_OK;
 }
 
+enum status json_bytes_read(const char *name, const char *bytes, size_t size, json_t **root_out,
+                            struct reason *reason)
+{
+    json_error_t error;
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!root)
+        return refuse(reason, STATUS_MALFORMED, "%s is not valid JSON at line %d, column %d",
+                      name, error.line, error.column);
+    *root_out = root;
+    return STATUS_OK;
+}
+
 enum status json_file_read(const char *directory, const char *name, size_t size_max,
                            json_t **root_out, struct reason *reason)
 {
@@ -67,14 +79,9 @@ enum status json_file_read(const char *directory, const char *name, size_t size_
         tokenizer_file_read(directory, name, size_max, &bytes, &size, reason);
     if (status != STATUS_OK)
         return status;
-    json_error_t error;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    status = json_bytes_read(name, bytes, size, root_out, reason);
     memory_free(bytes);
-    if (!root)
-        return refuse(reason, STATUS_MALFORMED, "%s is not valid JSON at line %d, column %d",
-                      name, error.line, error.column);
-    *root_out = root;
-    return STATUS_OK;
+    return status;
 }
 
 enum status json_file_read_optional(const char *directory, const char *name, size_t size_max,

@@ -16,9 +16,13 @@
 #include <stddef.h>
 
 /* The whole file with a NUL after it; the caller frees it with memory_free. */
-MUST_CHECK enum status tokenizer_file_read(const char *directory, const char *name, size_t size_max,
-                                       char **bytes_out, size_t *size_out,
-                                       struct reason *reason);
+MUST_CHECK enum status tokenizer_file_read(const char *directory, const char *name,
+                                           size_t size_max, char **bytes_out, size_t *size_out,
+                                           struct reason *reason);
+
+/* JSON in memory; `name` is for the sentence. */
+MUST_CHECK enum status json_bytes_read(const char *name, const char *bytes, size_t size,
+                                       json_t **root_out, struct reason *reason);
 
 /* Any JSON value; duplicate keys are refused. */
 MUST_CHECK enum status json_file_read(const char *directory, const char *name, size_t size_max,

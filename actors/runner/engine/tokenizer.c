@@ -16,8 +16,7 @@ struct encoding {
     int allow_special;
 };
 
-enum status tokenizer_open(const char *directory, struct tokenizer **tokenizer_out,
-                           struct reason *reason)
+static enum status open_empty(struct tokenizer **tokenizer_out, struct reason *reason)
 {
     struct tokenizer *tokenizer = memory_zeroed(1, sizeof(*tokenizer));
     if (!tokenizer)
@@ -31,10 +30,38 @@ enum status tokenizer_open(const char *directory, struct tokenizer **tokenizer_o
         status = added_tokens_open(&tokenizer->raw);
     if (status == STATUS_OK)
         status = added_tokens_open(&tokenizer->normalised);
-    if (status == STATUS_OK)
-        status = tokenizer_read(tokenizer, directory, reason);
-    else
-        refuse(reason, status, "no memory for a tokenizer");
+    if (status != STATUS_OK) {
+        tokenizer_close(tokenizer);
+        return refuse(reason, status, "no memory for a tokenizer");
+    }
+    *tokenizer_out = tokenizer;
+    return STATUS_OK;
+}
+
+enum status tokenizer_open(const char *directory, struct tokenizer **tokenizer_out,
+                           struct reason *reason)
+{
+    struct tokenizer *tokenizer = NULL;
+    enum status status = open_empty(&tokenizer, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = tokenizer_read(tokenizer, directory, reason);
+    if (status != STATUS_OK) {
+        tokenizer_close(tokenizer);
+        return status;
+    }
+    *tokenizer_out = tokenizer;
+    return STATUS_OK;
+}
+
+enum status tokenizer_open_bytes(const char *bytes, size_t size,
+                                 struct tokenizer **tokenizer_out, struct reason *reason)
+{
+    struct tokenizer *tokenizer = NULL;
+    enum status status = open_empty(&tokenizer, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = tokenizer_read_bytes(tokenizer, bytes, size, reason);
     if (status != STATUS_OK) {
         tokenizer_close(tokenizer);
         return status;
@@ -83,18 +110,18 @@ static enum status encode_around(struct encoding *encoding, const struct added_t
                                                      size_t length))
 {
     enum status status = STATUS_OK;
-    size_t from = 0;
+    struct added_cursor cursor = {0, 0};
     struct added_match match;
-    while (status == STATUS_OK && from < length &&
-           added_tokens_next(set, text, length, from, encoding->allow_special, &match)) {
-        if (match.start > from)
-            status = rest(encoding, text + from, match.start - from);
+    while (status == STATUS_OK &&
+           added_tokens_next(set, text, length, &cursor, encoding->allow_special, &match)) {
+        if (match.start > cursor.done)
+            status = rest(encoding, text + cursor.done, match.start - cursor.done);
         if (status == STATUS_OK)
             status = token_list_add(encoding->list, match.id);
-        from = match.end;
+        cursor.done = match.end;
     }
-    if (status == STATUS_OK && from < length)
-        status = rest(encoding, text + from, length - from);
+    if (status == STATUS_OK && cursor.done < length)
+        status = rest(encoding, text + cursor.done, length - cursor.done);
     return status;
 }
 

@@ -41,6 +41,10 @@ struct tokenizer;
 /* `directory` holds the model's files; weights are not needed. */
 MUST_CHECK enum status tokenizer_open(const char *directory, struct tokenizer **tokenizer_out,
                                       struct reason *reason);
+/* The same from the bytes of a tokenizer.json alone: nothing then names an end of text. */
+MUST_CHECK enum status tokenizer_open_bytes(const char *bytes, size_t size,
+                                            struct tokenizer **tokenizer_out,
+                                            struct reason *reason);
 /* Accepts NULL. */
 void tokenizer_close(struct tokenizer *tokenizer);
 

@@ -161,15 +161,20 @@ static enum status put_added(struct tokenizer *tokenizer, uint32_t id, const cha
 {
     unsigned marks = TOKEN_ADDED | (flags & ADDED_SPECIAL ? (unsigned)TOKEN_SPECIAL : 0U);
     struct token_piece piece;
+    char bytes[TOKEN_SIZE_MAX];
+    size_t mapped = 0;
+    uint32_t other;
+    int is_mapped = token_bytes(text, size, bytes, &mapped);
+    if (is_mapped && token_table_find(tokenizer->table, bytes, mapped, &other) && other != id)
+        return refuse(reason, STATUS_MALFORMED,
+                      "added token %u is token %u of the vocabulary already", id, other);
     if (!token_table_get(tokenizer->table, id, &piece)) {
         if (token_table_put(tokenizer->table, id, text, size, marks) != STATUS_OK)
             return refuse(reason, STATUS_NO_MEMORY, "no memory for the added tokens");
         return STATUS_OK;
     }
-    char bytes[TOKEN_SIZE_MAX];
-    size_t mapped = 0;
     int is_same = piece.size == size && memcmp(piece.bytes, text, size) == 0;
-    if (!is_same && token_bytes(text, size, bytes, &mapped))
+    if (!is_same && is_mapped)
         is_same = piece.size == mapped && memcmp(piece.bytes, bytes, mapped) == 0;
     if (!is_same || (piece.flags & TOKEN_ADDED))
         return refuse(reason, STATUS_MALFORMED,

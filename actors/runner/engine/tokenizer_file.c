@@ -230,6 +230,20 @@ static enum status take_root(struct tokenizer *tokenizer, const json_t *root,
     return status;
 }
 
+enum status tokenizer_read_bytes(struct tokenizer *tokenizer, const char *bytes, size_t size,
+                                 struct reason *reason)
+{
+    json_t *root = NULL;
+    if (size > TOKENIZER_FILE_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "tokenizer.json has %zu bytes, more than %d",
+                      size, TOKENIZER_FILE_MAX);
+    enum status status = json_bytes_read("tokenizer.json", bytes, size, &root, reason);
+    if (status == STATUS_OK)
+        status = take_root(tokenizer, root, reason);
+    json_decref(root);
+    return status;
+}
+
 /* The added_tokens_decoder of tokenizer_config.json: those tokenizer.json does not list. */
 static enum status take_decoder_list(struct tokenizer *tokenizer, const json_t *config,
                                      struct reason *reason)

@@ -36,6 +36,8 @@ struct tokenizer {
 /* Fill an empty tokenizer from `directory`: whichever files are there. */
 MUST_CHECK enum status tokenizer_read(struct tokenizer *tokenizer, const char *directory,
                                       struct reason *reason);
+MUST_CHECK enum status tokenizer_read_bytes(struct tokenizer *tokenizer, const char *bytes,
+                                            size_t size, struct reason *reason);
 /* The same without tokenizer.json, from vocab.json and merges.txt. */
 MUST_CHECK enum status tokenizer_read_older(struct tokenizer *tokenizer, const char *directory,
                                             const json_t *config, struct reason *reason);
