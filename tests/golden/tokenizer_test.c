@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const names[] = {"qwen", "qwen35", "llama3", "deepseek3", "o200k"};
@@ -209,12 +210,52 @@ START_TEST(decodes_every_prefix_as_the_reference)
 }
 END_TEST
 
+/* The first line lists tokens to add to the tokenizer "qwen". */
+static struct tokenizer *added_tokenizer;
+
+static struct tokenizer *open_with(const json_t *added)
+{
+    char path[512];
+    json_t *root =
+        json_load_file(source_path("tests/golden/tokenizers/qwen/tokenizer.json", path), 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    for (size_t at = 0; at < json_array_size(added); at++)
+        json_array_append(json_object_get(root, "added_tokens"), json_array_get(added, at));
+    char *bytes = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    struct tokenizer *tokenizer = NULL;
+    struct reason reason = {""};
+    enum status status = tokenizer_open_bytes(bytes, strlen(bytes), &tokenizer, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
+    free(bytes); /* style allows free: jansson allocated it */
+    return tokenizer;
+}
+
+static void expect_added(struct tokenizer *tokenizer, json_t *line)
+{
+    (void)tokenizer;
+    if (json_is_array(line)) {
+        added_tokenizer = open_with(line);
+        return;
+    }
+    expect_encoding(added_tokenizer, line, "ids", 0);
+    expect_encoding(added_tokenizer, line, "ids_special_as_text", TOKENIZER_SPECIAL_AS_TEXT);
+}
+
+START_TEST(matches_added_tokens_as_the_reference)
+{
+    ck_assert_uint_eq(each_row(".", "added.jsonl", NULL, expect_added), 401);
+    tokenizer_close(added_tokenizer);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("tokenizers against the reference");
     const TTest *const tests[] = {
         encodes_every_string_as_the_reference, splits_every_string_as_the_reference,
-        decodes_every_string_as_the_reference, decodes_every_prefix_as_the_reference};
+        decodes_every_string_as_the_reference, decodes_every_prefix_as_the_reference,
+        matches_added_tokens_as_the_reference};
     suite_add(suite, "golden", tests, COUNT_OF(tests));
     return suite;
 }
