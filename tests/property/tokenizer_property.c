@@ -101,7 +101,7 @@ static struct pretokenizer *splitter_of(const char *name, int force_pcre2)
             json_object_get(json_array_get(list, at), "pattern"), "Regex"));
         if (!pattern)
             continue;
-        ck_assert_ptr_nonnull(pattern_scanner_find(pattern));
+        ck_assert(pattern_scanner_find(pattern) != NULL);
         ck_assert_int_eq(pretokenizer_add(splitter, pattern, force_pcre2, NULL), STATUS_OK);
     }
     json_decref(root);
