@@ -27,7 +27,8 @@ def strings():
     r = random.Random(3)
     parts = [content for content, _ in ADDED] + [
         " ", "  ", "\n", "\t", "\u00a0", "\u3000", "a", "b", "_", "é", "e\u0301", "o\u0308", "w",
-        "rd", ".", "1", "²", "ⓐ", "\u200d", "-", "<", "<P", "q", "9q", "QRS>", "Q>", "!", "N", "\u0301",
+        "rd", ".", "1", "²", "ⓐ", "\u200d", "-", "<", "<P", "q", "9q",
+        "QRS>", "Q>", "!", "N", "\u0301",
         "Né", "wo\u0308rd", "<|im_end|>", "日", "本", "word", "x y"]
     for _ in range(400):
         yield "".join(r.choice(parts) for _ in range(r.randint(1, 9)))

@@ -39,10 +39,11 @@ static void expect_refusal(const char *keys, json_t *value, enum status wanted, 
     snprintf(copy, sizeof(copy), "%s", keys);
     char *rest = copy;
     for (char *key = strsep(&rest, "."); rest; key = strsep(&rest, "."))
-        at = json_is_array(at) ? json_array_get(at, (size_t)atoi(key)) : json_object_get(at, key);
+        at = json_is_array(at) ? json_array_get(at, strtoul(key, NULL, 10))
+                               : json_object_get(at, key);
     const char *last = strrchr(keys, '.') ? strrchr(keys, '.') + 1 : keys;
     if (json_is_array(at))
-        ck_assert_int_eq(json_array_set_new(at, (size_t)atoi(last), value), 0);
+        ck_assert_int_eq(json_array_set_new(at, strtoul(last, NULL, 10), value), 0);
     else
         ck_assert_int_eq(json_object_set_new(at, last, value), 0);
     char *bytes = json_dumps(root, JSON_COMPACT);
