@@ -30,7 +30,7 @@ void event_log_close(struct event_log *log)
 {
     if (!log)
         return;
-    if (!log->poisoned && !log->damaged) {
+    if (!log->poisoned) {
         /* What is on disk stays valid without it. */
         enum status settled = event_log_settle(log, NULL);
         (void)settled;
@@ -181,7 +181,7 @@ enum status event_log_sync(struct event_log *log, struct reason *reason)
     enum status status = log_usable(log, reason);
     if (status != STATUS_OK || log->waiting_size == 0)
         return status;
-    status = event_log_settle(log, reason);
+    status = mark_settle(log, reason);
     if (status != STATUS_OK)
         return status;
     const struct log_segment *segment = &log->segments[log->segment_count - 1];
@@ -205,28 +205,6 @@ void event_log_forget_waiting(struct event_log *log)
 {
     log->waiting_size = 0;
     log->last = log->durable;
-}
-
-enum status event_log_settle(struct event_log *log, struct reason *reason)
-{
-    if (log->poisoned)
-        return log_usable(log, reason);
-    if (log->mark_unwritten) {
-        uint8_t value[MARK_VALUE_SIZE];
-        mark_encode(&log->mark, value);
-        enum status status = slot_file_write(&log->mark_slots, value, sizeof(value), reason);
-        if (status != STATUS_OK)
-            return status;
-        log->mark_unwritten = false;
-        log->mark_unsynced = true;
-    }
-    if (!log->mark_unsynced)
-        return STATUS_OK;
-    enum status status = slot_file_sync(&log->mark_slots, reason);
-    if (status != STATUS_OK)
-        return log_poison(log, status);
-    log->mark_unsynced = false;
-    return STATUS_OK;
 }
 
 struct event_stamp event_log_durable(const struct event_log *log)

@@ -39,7 +39,9 @@
  * after X says that a record at or after X had been acknowledged when it was written.  Anything
  * else is damage and nothing is changed: STATUS_DAMAGED.
  * The mark is written after each sync and itself synced before the next group is acknowledged, so
- * it is at most one group behind.  Of its two slots the older valid one is overwritten.
+ * it is at most one group behind.  Of its two slots the older valid one is overwritten.  When both
+ * are unreadable every byte counts as acknowledged; a log that is whole to its last byte is then
+ * taken as it is, which is reported (mark_lost).
  */
 #ifndef TROUPE_RUNTIME_EVENT_LOG_H
 #define TROUPE_RUNTIME_EVENT_LOG_H
@@ -137,7 +139,8 @@ MUST_CHECK enum status event_log_append_copy(struct event_log *log,
 MUST_CHECK enum status event_log_sync(struct event_log *log, struct reason *reason);
 /* Drops what waits; the next append takes its indexes again. */
 void event_log_forget_waiting(struct event_log *log);
-/* Makes the mark of the last group durable; to be called when idle, costs nothing when done. */
+/* Makes the mark of the last group durable, in both slots, so that then no single fault can make it
+ * fall behind; to be called when idle, costs nothing when done. */
 MUST_CHECK enum status event_log_settle(struct event_log *log, struct reason *reason);
 
 /* --- asking --- */

@@ -268,6 +268,48 @@ void mark_advance(struct event_log *log)
     log->mark_unwritten =
         slot_file_write(&log->mark_slots, value, sizeof(value), NULL) != STATUS_OK;
     log->mark_unsynced = !log->mark_unwritten;
+    log->mark_single = true;
+}
+
+static enum status mark_write(struct event_log *log, struct reason *reason)
+{
+    uint8_t value[MARK_VALUE_SIZE];
+    mark_encode(&log->mark, value);
+    enum status status = slot_file_write(&log->mark_slots, value, sizeof(value), reason);
+    if (status == STATUS_OK) {
+        log->mark_unwritten = false;
+        log->mark_unsynced = true;
+    }
+    return status;
+}
+
+enum status mark_settle(struct event_log *log, struct reason *reason)
+{
+    enum status status = log->mark_unwritten ? mark_write(log, reason) : STATUS_OK;
+    if (status != STATUS_OK || !log->mark_unsynced)
+        return status;
+    status = slot_file_sync(&log->mark_slots, reason);
+    if (status != STATUS_OK)
+        return log_poison(log, status);
+    log->mark_unsynced = false;
+    return STATUS_OK;
+}
+
+enum status event_log_settle(struct event_log *log, struct reason *reason)
+{
+    if (log->poisoned)
+        return log_usable(log, reason);
+    if (log->damaged)
+        return STATUS_OK; /* the mark stands until the repair is done */
+    enum status status = mark_settle(log, reason);
+    if (status != STATUS_OK || !log->mark_single)
+        return status;
+    status = mark_write(log, reason);
+    if (status == STATUS_OK)
+        status = mark_settle(log, reason);
+    if (status == STATUS_OK)
+        log->mark_single = false;
+    return status;
 }
 
 enum status mark_create(struct event_log *log, const struct mark *mark, struct reason *reason)
@@ -286,24 +328,26 @@ enum status mark_create(struct event_log *log, const struct mark *mark, struct r
     log->mark_lost = false;
     log->mark_unwritten = false;
     log->mark_unsynced = false;
+    log->mark_single = false;
     return STATUS_OK;
 }
 
 enum status mark_move(struct event_log *log, const struct mark *mark, struct reason *reason)
 {
-    uint8_t value[MARK_VALUE_SIZE];
     if (log->mark_lost)
         return mark_create(log, mark, reason);
-    enum status status = event_log_settle(log, reason);
+    enum status status = mark_settle(log, reason);
     if (status != STATUS_OK)
         return status;
-    mark_encode(mark, value);
-    status = slot_file_write(&log->mark_slots, value, sizeof(value), reason);
-    if (status != STATUS_OK)
-        return status;
+    struct mark before = log->mark;
     log->mark = *mark;
-    log->mark_unsynced = true;
-    return event_log_settle(log, reason);
+    log->mark_single = true;
+    status = mark_write(log, reason);
+    if (status != STATUS_OK) {
+        log->mark = before;
+        return status;
+    }
+    return mark_settle(log, reason);
 }
 
 /* Appends the bytes [from, to) of one file to another. */

@@ -37,6 +37,7 @@ struct event_log {
     struct mark mark;    /* as last written, or as it should be */
     bool mark_unwritten; /* the slot could not be written yet */
     bool mark_unsynced;  /* written, not yet durable */
+    bool mark_single;    /* durable in one slot; the other says something older */
 
     struct log_segment *segments; /* ascending; the last one is written to */
     size_t segment_count;
@@ -107,6 +108,8 @@ void mark_advance(struct event_log *log);
 /* Makes the file anew, both slots saying `mark`. */
 MUST_CHECK enum status mark_create(struct event_log *log, const struct mark *mark,
                                    struct reason *reason);
+/* The mark as it should be is durable in one slot at least. */
+MUST_CHECK enum status mark_settle(struct event_log *log, struct reason *reason);
 /* Says `mark`, durably, whatever it said before. */
 MUST_CHECK enum status mark_move(struct event_log *log, const struct mark *mark,
                                  struct reason *reason);
