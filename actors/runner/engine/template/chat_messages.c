@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/template/chat_template.h"
+
+#include <string.h>
+
+static enum status no_memory(struct reason *reason)
+{
+    return refuse(reason, STATUS_NO_MEMORY, "no memory to prepare the messages");
+}
+
+static const json_t *reasoning_of(const json_t *message, const char *first_choice)
+{
+    const char *const names[] = {first_choice, "reasoning_content", "thinking", "reasoning"};
+    for (size_t index = 0; index < COUNT_OF(names); index++) {
+        const json_t *found = json_object_get(message, names[index]);
+        if (found && !json_is_null(found))
+            return found;
+    }
+    return NULL;
+}
+
+/* A new reference to a value that the result only reads. */
+static json_t *shared(const json_t *value)
+{
+    return json_incref((json_t *)(uintptr_t)value);
+}
+
+static json_t *message_aliased(const json_t *message)
+{
+    const json_t *thinking = reasoning_of(message, "thinking");
+    if (!thinking)
+        return shared(message);
+    json_t *aliased = json_object();
+    bool done = aliased && json_object_set_new(aliased, "thinking", shared(thinking)) == 0;
+    for (void *at = json_object_iter((json_t *)(uintptr_t)message); done && at;
+         at = json_object_iter_next((json_t *)(uintptr_t)message, at)) {
+        const char *key = json_object_iter_key(at);
+        if (strcmp(key, "thinking") != 0)
+            done = json_object_set_new(aliased, key, shared(json_object_iter_value(at))) == 0;
+    }
+    const json_t *reasoning = reasoning_of(message, "reasoning_content");
+    done = done && json_object_set_new(aliased, "reasoning_content", shared(reasoning)) == 0;
+    if (done)
+        return aliased;
+    json_decref(aliased);
+    return NULL;
+}
+
+static enum status each_message(const json_t *messages, json_t *(*change)(const json_t *message),
+                                json_t **messages_out, struct reason *reason)
+{
+    if (!json_is_array(messages))
+        return refuse(reason, STATUS_INVALID, "messages must be a list");
+    json_t *changed = json_array();
+    for (size_t index = 0; index < json_array_size(messages); index++) {
+        const json_t *message = json_array_get(messages, index);
+        if (!json_is_object(message)) {
+            json_decref(changed);
+            return refuse(reason, STATUS_INVALID, "messages[%zu] must be an object", index);
+        }
+        if (!changed || json_array_append_new(changed, change(message)) != 0) {
+            json_decref(changed);
+            return no_memory(reason);
+        }
+    }
+    *messages_out = changed;
+    return changed ? STATUS_OK : no_memory(reason);
+}
+
+enum status chat_messages_alias_reasoning(const json_t *messages, json_t **aliased_out,
+                                          struct reason *reason)
+{
+    return each_message(messages, message_aliased, aliased_out, reason);
+}
+
+static bool is_text_part(const json_t *part)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    return type && strcmp(type, "text") == 0 && json_is_string(json_object_get(part, "text"));
+}
+
+/* The texts as one, or NULL when there are other parts too: those stay for the template. */
+static json_t *parts_joined(const json_t *parts)
+{
+    json_t *joined = json_string("");
+    for (size_t index = 0; joined && index < json_array_size(parts); index++) {
+        const json_t *part = json_array_get(parts, index);
+        const json_t *text = json_object_get(part, "text");
+        if (!is_text_part(part)) {
+            json_decref(joined);
+            return shared(parts);
+        }
+        json_t *longer = json_sprintf("%s%s", json_string_value(joined),
+                                      json_string_value(text));
+        json_decref(joined);
+        joined = longer;
+    }
+    return joined;
+}
+
+static json_t *content_prepared(const json_t *content)
+{
+    if (!content || json_is_null(content))
+        return json_string("");
+    return json_is_array(content) ? parts_joined(content) : shared(content);
+}
+
+/* Arguments that are no JSON object stay as they were: the template or the model may cope. */
+static bool arguments_parse(json_t *function)
+{
+    const json_t *arguments = json_object_get(function, "arguments");
+    if (!json_is_string(arguments))
+        return true;
+    if (json_string_length(arguments) == 0)
+        return json_object_set_new(function, "arguments", json_object()) == 0;
+    json_t *parsed = json_loadb(json_string_value(arguments), json_string_length(arguments), 0,
+                                NULL);
+    if (!json_is_object(parsed)) {
+        json_decref(parsed);
+        return true;
+    }
+    return json_object_set_new(function, "arguments", parsed) == 0;
+}
+
+static json_t *call_prepared(const json_t *call)
+{
+    json_t *prepared = json_deep_copy(call);
+    json_t *function = json_object_get(prepared, "function");
+    if (prepared && !arguments_parse(json_is_object(function) ? function : prepared)) {
+        json_decref(prepared);
+        return NULL;
+    }
+    return prepared;
+}
+
+static json_t *calls_prepared(const json_t *calls)
+{
+    json_t *prepared = json_array();
+    for (size_t index = 0; prepared && index < json_array_size(calls); index++) {
+        if (json_array_append_new(prepared, call_prepared(json_array_get(calls, index))) != 0) {
+            json_decref(prepared);
+            return NULL;
+        }
+    }
+    return prepared;
+}
+
+static json_t *message_prepared(const json_t *message)
+{
+    json_t *prepared = json_copy((json_t *)(uintptr_t)message);
+    const json_t *calls = json_object_get(message, "tool_calls");
+    bool done = prepared &&
+                json_object_set_new(prepared, "content",
+                                    content_prepared(json_object_get(message, "content"))) == 0;
+    if (done && json_is_array(calls) && json_array_size(calls) > 0)
+        done = json_object_set_new(prepared, "tool_calls", calls_prepared(calls)) == 0;
+    else if (done && calls)
+        /* Templates ask whether there are calls by asking for the key. */
+        done = json_object_del(prepared, "tool_calls") == 0;
+    if (done)
+        return prepared;
+    json_decref(prepared);
+    return NULL;
+}
+
+enum status chat_messages_prepare(const json_t *messages, json_t **prepared_out,
+                                  struct reason *reason)
+{
+    return each_message(messages, message_prepared, prepared_out, reason);
+}
