@@ -5,11 +5,10 @@
 
 #include <pthread.h>
 #include <sodium.h>
+#include <string.h>
 
-_Static_assert(sizeof(crypto_generichash_state) <= sizeof(struct hash_stream),
+_Static_assert(sizeof(crypto_generichash_state) == sizeof(struct hash_stream),
                "a stream holds the library's state");
-_Static_assert(_Alignof(crypto_generichash_state) <= _Alignof(struct hash_stream),
-               "and lies as that state must");
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 
@@ -19,25 +18,27 @@ static void open_library(void)
     ASSERT(sodium_init() >= 0);
 }
 
-static crypto_generichash_state *state_of(struct hash_stream *stream)
-{
-    return (crypto_generichash_state *)(void *)stream->opaque;
-}
-
 void hash_init(struct hash_stream *stream)
 {
+    crypto_generichash_state state;
     pthread_once(&library_once, open_library);
-    crypto_generichash_init(state_of(stream), NULL, 0, sizeof(struct hash));
+    crypto_generichash_init(&state, NULL, 0, sizeof(struct hash));
+    memcpy(stream, &state, sizeof(state));
 }
 
 void hash_update(struct hash_stream *stream, const void *bytes, size_t size)
 {
-    crypto_generichash_update(state_of(stream), bytes, size);
+    crypto_generichash_state state;
+    memcpy(&state, stream, sizeof(state));
+    crypto_generichash_update(&state, bytes, size);
+    memcpy(stream, &state, sizeof(state));
 }
 
 void hash_final(struct hash_stream *stream, struct hash *hash_out)
 {
-    crypto_generichash_final(state_of(stream), hash_out->bytes, sizeof(hash_out->bytes));
+    crypto_generichash_state state;
+    memcpy(&state, stream, sizeof(state));
+    crypto_generichash_final(&state, hash_out->bytes, sizeof(hash_out->bytes));
 }
 
 void hash_of(const void *bytes, size_t size, struct hash *hash_out)

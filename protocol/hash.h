@@ -14,9 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Room for libsodium's state; hash.c asserts that it fits. */
+/* Room for libsodium's state.  It may lie anywhere, so in any allocation: hash.c works on a copy
+ * that lies as the library demands (64 bytes, more than memory_zeroed promises). */
 struct hash_stream {
-    _Alignas(64) uint8_t opaque[384];
+    uint64_t opaque[48];
 };
 
 void hash_init(struct hash_stream *stream);
