@@ -112,6 +112,7 @@
     M(20, FENCE_CONTRIBUTED, fence_contributed, "launcher: blob of one fence")                     \
     M(21, MODEX_ASKED, modex_asked, "launcher: data of a rank")                                    \
     M(22, MODEX_TOLD, modex_told, "launcher: its answer")                                          \
+    M(23, RANK_ENDED, process_ended, "launcher: my rank is dead, end yours")                       \
     M(30, STEP_PLANNED, step_planned, "rank 0: rows of the next step")                             \
     M(31, HIDDEN_SENT, hidden_sent, "stage to stage: hidden states of a step")                     \
     M(40, GENERATE, generate, "gateway: answer this")                                              \

@@ -191,7 +191,8 @@
 
 #define FENCE_CONTRIBUTED_FIELDS(F, L, R, S)                                                       \
     R(S, generation, generation, "")                                                               \
-    F(S, u64, number, 0, "counts the fences of the generation")                                    \
+    F(S, text, signature, 512, "its ranks in ascending order, \"0,2\"; \"*\": all")                \
+    F(S, u64, number, 0, "counts the fences of this signature")                                    \
     F(S, u32, rank, RANK_COUNT_MAX, "node index of the sender")                                    \
     F(S, bytes, blob, PART_SIZE_MAX, "")
 #define MODEX_ASKED_FIELDS(F, L, R, S)                                                             \

@@ -22,9 +22,16 @@ struct fence {
     struct blob blobs[FENCE_RANKS_MAX];
 };
 
+/* The last fence of a signature that was taken: MPI goes through them in order. */
+struct fence_done {
+    char signature[FENCE_SIGNATURE_SIZE];
+    uint64_t sequence;
+};
+
 struct fence_table {
     uint32_t rank_count;
     struct fence fences[FENCE_PENDING_MAX];
+    struct fence_done done[FENCE_PENDING_MAX];
 };
 
 enum status fence_table_open(uint32_t rank_count, struct fence_table **table_out)
@@ -110,6 +117,20 @@ static bool fence_mark(struct fence *fence, uint32_t rank_count)
     }
 }
 
+/* The row of a signature, else a free one, else NULL. */
+static struct fence_done *done_find(struct fence_table *table, const char *signature)
+{
+    struct fence_done *free_row = NULL;
+    for (size_t i = 0; i < FENCE_PENDING_MAX; i++) {
+        struct fence_done *done = &table->done[i];
+        if (strcmp(done->signature, signature) == 0)
+            return done;
+        if (!free_row && done->signature[0] == '\0')
+            free_row = done;
+    }
+    return free_row;
+}
+
 static struct fence *fence_find(struct fence_table *table, const char *signature,
                                 uint64_t sequence)
 {
@@ -152,6 +173,9 @@ enum status fence_table_add(struct fence_table *table, const char *signature, ui
     if (size > FENCE_BLOB_SIZE_MAX)
         return refuse(reason, STATUS_TOO_LARGE, "fence blob of %zu bytes is above the limit of %d",
                       size, FENCE_BLOB_SIZE_MAX);
+    const struct fence_done *done = done_find(table, signature);
+    if (done && sequence <= done->sequence && done->signature[0])
+        return refuse(reason, STATUS_EXISTS, "this fence is over");
     struct fence *fence = fence_find(table, signature, sequence);
     if (!fence) {
         enum status status = fence_create(table, signature, sequence, &fence, reason);
@@ -193,6 +217,11 @@ bool fence_table_take(struct fence_table *table, const char *signature, uint64_t
         used += fence->blobs[i].size;
     }
     fence_forget(fence);
+    struct fence_done *done = done_find(table, signature);
+    if (done) {
+        memcpy(done->signature, signature, strlen(signature) + 1);
+        done->sequence = sequence;
+    }
     *bytes_out = bytes;
     *size_out = size;
     return true;

@@ -36,6 +36,8 @@ START_TEST(blobs_join_in_rank_order_whatever_the_order_of_arrival)
     ck_assert_int_eq(add(table, "*", 1, 1, ""), STATUS_OK);
     expect_whole(table, "*", 1, "acc");
     ck_assert(!fence_table_take(table, "*", 1, &bytes, &size));
+    /* A sibling that connected anew repeats what it said. */
+    ck_assert_int_eq(add(table, "*", 1, 2, "cc"), STATUS_EXISTS);
     ck_assert_int_eq(add(table, "*", 2, 1, "b"), STATUS_OK);
     ck_assert_int_eq(add(table, "*", 2, 0, ""), STATUS_OK);
     expect_whole(table, "*", 2, "blate");

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/launcher/launcher.h"
+
+#include "protocol/memory.h"
+#include "runtime/paths.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MEET_MS = 20000,
+    JOIN_MS = 30000,
+    LOSS_MS = 2000,
+    PING_MS = 2000,
+    HANG_MS = 10000,
+    STOP_MS = 1000,
+    REPORT_AGAIN_MS = 500,
+    /* How long the last report may take; the supervisor reports our own end in any case. */
+    LEAVE_MS = 500
+};
+
+/* The rank's number as a child: there is one. */
+enum { CHILD_ID = 1 };
+
+static uint64_t given_or(uint64_t given, uint64_t standard)
+{
+    return given ? given : standard;
+}
+
+static enum status launcher_init(void *actor, const void *settings, struct reason *reason)
+{
+    (void)reason;
+    struct launcher *launcher = actor;
+    launcher->settings = settings;
+    launcher->times = *launcher->settings;
+    struct launcher_settings *times = &launcher->times;
+    times->meet_ms = given_or(times->meet_ms, MEET_MS);
+    times->join_ms = given_or(times->join_ms, JOIN_MS);
+    times->loss_ms = given_or(times->loss_ms, LOSS_MS);
+    times->ping_ms = given_or(times->ping_ms, PING_MS);
+    times->hang_ms = given_or(times->hang_ms, HANG_MS);
+    times->stop_ms = given_or(times->stop_ms, STOP_MS);
+    state_mirror_init(&launcher->mirror);
+    return STATUS_OK;
+}
+
+static void launcher_fini(void *actor)
+{
+    struct launcher *launcher = actor;
+    state_mirror_fini(&launcher->mirror);
+    memory_free(launcher->report.bytes);
+    for (size_t i = 0; i < launcher->blob_count; i++)
+        memory_free(launcher->blobs[i].bytes);
+}
+
+/* ---- the master ---- */
+
+static enum status say_hello(struct launcher *launcher)
+{
+    const struct launcher_settings *settings = launcher->settings;
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_HELLO);
+    if (status != STATUS_OK)
+        return status;
+    struct hello *hello = message.body;
+    hello->actor = ACTOR_LAUNCHER;
+    hello->incarnation = settings->incarnation;
+    hello->schema = schema_hash();
+    hello->protocol_min = PROTOCOL_MIN;
+    hello->protocol_max = PROTOCOL_MAX;
+    hello->index = state_mirror_index(&launcher->mirror);
+    hello->wants_events = true;
+    hello->key = settings->key;
+    hello->instance_id = settings->instance_id;
+    hello->generation = settings->generation;
+    hello->rank = settings->rank;
+    if (text_set(&hello->build, settings->build) && text_set(&hello->address, launcher->endpoint)) {
+        struct peer master = peer_of_link(LAUNCHER_LINK_MASTER);
+        outbox_send(launcher->outbox, &master, &message);
+    } else {
+        status = STATUS_NO_MEMORY;
+    }
+    message_fini(&message);
+    return status;
+}
+
+/* Keeps the report until it is answered; a new one takes the place of the old. */
+static enum status keep_report(struct launcher *launcher, struct message *report)
+{
+    report->head.node_id = launcher->mirror.node_id;
+    report->head.actor = ACTOR_LAUNCHER;
+    report->head.incarnation = launcher->settings->incarnation;
+    report->head.sequence = ++launcher->sequence;
+    struct buffer bytes;
+    buffer_init(&bytes, MESSAGE_SIZE_MAX);
+    enum status status = message_encode(report, &bytes);
+    if (status != STATUS_OK) {
+        buffer_fini(&bytes);
+        return status;
+    }
+    memory_free(launcher->report.bytes);
+    launcher->report = (struct kept_report){bytes.bytes, bytes.size, launcher->sequence};
+    launcher->report_at_ms = launcher->input->now_ms;
+    return STATUS_OK;
+}
+
+static void forget_report(struct launcher *launcher)
+{
+    memory_free(launcher->report.bytes);
+    launcher->report.bytes = NULL;
+}
+
+static void send_report(struct launcher *launcher)
+{
+    struct peer master = peer_of_link(LAUNCHER_LINK_MASTER);
+    if (!launcher->report.bytes || !launcher->is_master_up ||
+        launcher->input->now_ms < launcher->report_at_ms)
+        return;
+    outbox_send_bytes(launcher->outbox, &master, launcher->report.bytes, launcher->report.size);
+    launcher->report_at_ms = launcher->input->now_ms + REPORT_AGAIN_MS;
+}
+
+static enum status report_address(struct launcher *launcher)
+{
+    struct message report;
+    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_RANK_ADDRESSED);
+    if (status != STATUS_OK)
+        return status;
+    struct rank_addressed *body = report.body;
+    body->instance_id = launcher->settings->instance_id;
+    body->generation = launcher->settings->generation;
+    body->rank = launcher->settings->rank;
+    body->actor = ACTOR_LAUNCHER;
+    body->key = launcher->settings->key;
+    status = text_set(&body->address, launcher->endpoint) ? keep_report(launcher, &report)
+                                                          : STATUS_NO_MEMORY;
+    message_fini(&report);
+    return status;
+}
+
+/* The instance while it is of our generation; NULL when that is over. */
+static const struct instance_record *own_instance(const struct launcher *launcher)
+{
+    const struct instance_record *instance =
+        state_find_instance(&launcher->mirror.state, &launcher->settings->instance_id);
+    if (!instance || !generation_equal(&instance->generation, &launcher->settings->generation) ||
+        instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED ||
+        launcher->settings->rank >= instance->ranks.count)
+        return NULL;
+    return instance;
+}
+
+static bool all_are_addressed(const struct instance_record *instance)
+{
+    for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
+        if (!*text_or_empty(instance->ranks.items[rank].launcher_address))
+            return false;
+    return true;
+}
+
+static void set_phase(struct launcher *launcher, enum launcher_phase phase, uint64_t limit_ms)
+{
+    launcher->phase = phase;
+    launcher->deadline_ms = limit_ms ? launcher->input->now_ms + limit_ms : 0;
+}
+
+/* The PMIx server is there before a sibling may know us, so that whatever comes from one finds it. */
+static enum status open_host(struct launcher *launcher, uint32_t rank_count)
+{
+    const struct launcher_settings *settings = launcher->settings;
+    struct rank_start *start = memory_zeroed(1, sizeof(*start));
+    if (!start)
+        return STATUS_NO_MEMORY;
+    char instance[HEX_SIZE(16)];
+    char leader[HEX_SIZE(8)];
+    (void)snprintf(start->name, sizeof(start->name), "%s-%" PRIu64 ".%s-%" PRIu64,
+                   hex_print(settings->instance_id.bytes, 16, instance),
+                   settings->generation.epoch,
+                   hex_print(settings->generation.leader.bytes, 8, leader),
+                   settings->generation.counter);
+    start->rank = settings->rank;
+    start->rank_count = rank_count;
+    outbox_effect(launcher->outbox, CHILD_ID, EFFECT_HOST_OPEN, start, memory_free);
+    return STATUS_OK;
+}
+
+/* The state moved: is our generation still wanted, where are the others? */
+static enum status look_at_state(struct launcher *launcher)
+{
+    const struct instance_record *instance = own_instance(launcher);
+    if (launcher->phase >= LAUNCHER_ENDING || !launcher->mirror.has_state)
+        return STATUS_OK;
+    if (!instance) {
+        launcher_end(launcher, "the generation is over");
+        return STATUS_OK;
+    }
+    const struct rank_record *own = &instance->ranks.items[launcher->settings->rank];
+    bool is_told = ID_EQUAL(own->launcher_key, launcher->settings->key);
+    if (is_told)
+        forget_report(launcher);
+    if (launcher->phase == LAUNCHER_STARTING && own->status >= RANK_JOINED &&
+        own->status != RANK_FAILED)
+        set_phase(launcher, LAUNCHER_RUNNING, 0);
+    if (launcher->phase != LAUNCHER_ADDRESSING || !launcher->endpoint[0])
+        return STATUS_OK;
+    if (!is_told && !launcher->report.bytes)
+        return report_address(launcher);
+    if (is_told && all_are_addressed(instance)) {
+        uint64_t limit_ms = launcher->deadline_ms - launcher->input->now_ms;
+        set_phase(launcher, LAUNCHER_MEETING, limit_ms);
+        enum status status = open_host(launcher, instance->ranks.count);
+        if (status != STATUS_OK)
+            return status;
+        siblings_open(launcher, instance);
+    }
+    return STATUS_OK;
+}
+
+static enum status hear_answer(struct launcher *launcher, const struct message *answer)
+{
+    if (answer->head.sequence == 0 && answer->head.status != STATUS_OK) {
+        launcher_end(launcher, "the master refuses: %.300s", text_or_empty(answer->head.reason));
+        return STATUS_OK;
+    }
+    if (!launcher->report.bytes || answer->head.sequence != launcher->report.sequence)
+        return STATUS_OK;
+    if (launcher->phase == LAUNCHER_LEAVING) {
+        forget_report(launcher);
+        return STATUS_OK;
+    }
+    if (answer->head.status == STATUS_STALE || answer->head.status == STATUS_REFUSED)
+        launcher_end(launcher, "the master refuses: %.300s", text_or_empty(answer->head.reason));
+    return STATUS_OK;
+}
+
+static enum status hear_master(struct launcher *launcher, struct reason *reason)
+{
+    const struct message *message = launcher->input->message;
+    enum mirror_change change;
+    if (message_is(message, MESSAGE_ANSWER, ANSWER_DONE))
+        return hear_answer(launcher, message);
+    enum status status = state_mirror_take(&launcher->mirror, message, &change, reason);
+    if (status == STATUS_NO_MEMORY)
+        return status;
+    if (status != STATUS_OK)
+        return say_hello(launcher); /* with index 0: everything anew */
+    if (change == MIRROR_WELCOMED && !launcher->is_ready_told) {
+        launcher->is_ready_told = true;
+        outbox_ready(launcher->outbox);
+    }
+    return change == MIRROR_UNTOUCHED ? STATUS_OK : look_at_state(launcher);
+}
+
+/* ---- the rank ---- */
+
+static void start_rank(struct launcher *launcher)
+{
+    set_phase(launcher, LAUNCHER_STARTING, launcher->times.join_ms);
+    launcher->has_child = true;
+    launcher->heard_ms = launcher->input->now_ms;
+    launcher->ping_at_ms = launcher->input->now_ms + launcher->times.ping_ms;
+    outbox_effect(launcher->outbox, CHILD_ID, EFFECT_RANK_START, NULL, NULL);
+}
+
+static void leave(struct launcher *launcher)
+{
+    /* Without a master nobody can be told; the supervisor will say that we ended. */
+    uint64_t limit_ms = launcher->report.bytes && launcher->is_master_up ? LEAVE_MS : 1;
+    set_phase(launcher, LAUNCHER_LEAVING, limit_ms);
+}
+
+void launcher_end(struct launcher *launcher, const char *format, ...)
+{
+    if (launcher->phase >= LAUNCHER_ENDING)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(launcher->why, sizeof(launcher->why), format, arguments);
+    va_end(arguments);
+    launcher->exit_code = launcher->was_asked ? 0 : LAUNCHER_EXIT_FAILED;
+    if (!launcher->has_child) {
+        leave(launcher);
+        return;
+    }
+    /* One that was asked may leave in order; one whose world is broken cannot. */
+    bool is_gentle = launcher->was_asked;
+    set_phase(launcher, LAUNCHER_ENDING, launcher->times.stop_ms);
+    outbox_effect(launcher->outbox, CHILD_ID, is_gentle ? EFFECT_RANK_STOP : EFFECT_RANK_KILL,
+                  NULL, NULL);
+}
+
+/* One sentence about how the rank ended. */
+static void describe_end(const struct launcher *launcher, int32_t exit_code, int32_t signal,
+                         char *text_out, size_t text_size)
+{
+    if (launcher->why[0])
+        (void)snprintf(text_out, text_size, "%s", launcher->why);
+    else if (signal)
+        (void)snprintf(text_out, text_size, "its process was killed by signal %" PRId32, signal);
+    else
+        (void)snprintf(text_out, text_size, "its process ended with exit code %" PRId32,
+                       exit_code);
+}
+
+/* `exit_code` is -1 when it was killed by `signal`, or when it could not be started at all. */
+static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32_t signal)
+{
+    const struct launcher_settings *settings = launcher->settings;
+    char text[SENTENCE_SIZE_MAX];
+    struct message report;
+    launcher->has_child = false;
+    describe_end(launcher, exit_code, signal, text, sizeof(text));
+    if (!launcher->why[0])
+        launcher->exit_code = signal ? 128 + signal : exit_code;
+    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_PROCESS_ENDED);
+    if (status != STATUS_OK)
+        return status;
+    struct process_ended *body = report.body;
+    body->node_id = launcher->mirror.node_id;
+    body->actor = ACTOR_RUNNER;
+    body->incarnation = settings->rank_incarnation;
+    body->instance_id = settings->instance_id;
+    body->generation = settings->generation;
+    body->rank = settings->rank;
+    body->exit_code = exit_code >= 0 && exit_code <= 255 ? (uint32_t)exit_code : 255;
+    body->signal = signal > 0 && signal <= 128 ? (uint32_t)signal : 0;
+    body->was_asked = launcher->was_asked;
+    status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK && !launcher->was_asked)
+        status = siblings_tell_end(launcher, body);
+    if (status == STATUS_OK)
+        status = keep_report(launcher, &report);
+    message_fini(&report);
+    if (status == STATUS_OK) {
+        send_report(launcher);
+        leave(launcher);
+    }
+    return status;
+}
+
+static enum status hear_pmix(struct launcher *launcher, struct result *result)
+{
+    const struct pmix_host_event *event = result->value;
+    switch (event->kind) {
+    case PMIX_HOST_FENCE:
+    case PMIX_HOST_MODEX_WANTED:
+    case PMIX_HOST_MODEX_FOUND:
+        return siblings_tell(launcher, event);
+    case PMIX_HOST_ABORTED:
+        launcher_end(launcher, "its MPI called abort with code %" PRId32, event->code);
+        return STATUS_OK;
+    case PMIX_HOST_CONNECTED:
+    case PMIX_HOST_FINALIZED:
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+static enum status hear_result(struct launcher *launcher)
+{
+    struct result *result = launcher->input->result;
+    if (result->kind == RESULT_PMIX)
+        return hear_pmix(launcher, result);
+    if (result->status == STATUS_OK)
+        return STATUS_OK;
+    if (result->kind == EFFECT_HOST_OPEN || result->kind == EFFECT_RANK_START) {
+        launcher->has_child = false;
+        launcher_end(launcher, "%.400s", result->reason.text);
+        return rank_gone(launcher, -1, 0);
+    }
+    if (result->kind == EFFECT_FENCE && result->status != STATUS_EXISTS)
+        launcher_end(launcher, "a fence of the generation went wrong: %.300s",
+                     result->reason.text);
+    return STATUS_OK;
+}
+
+/* ---- time ---- */
+
+static void check_times(struct launcher *launcher)
+{
+    uint64_t now_ms = launcher->input->now_ms;
+    uint64_t look_again_ms;
+    uint32_t lost = sibling_lost(launcher, &look_again_ms);
+    if (lost != UINT32_MAX && launcher->phase < LAUNCHER_ENDING)
+        launcher_end(launcher, "the launcher of rank %" PRIu32 " was not heard for %" PRIu64 " ms",
+                     lost, launcher->times.loss_ms);
+    if (launcher->has_child && now_ms >= launcher->ping_at_ms) {
+        outbox_effect(launcher->outbox, CHILD_ID, EFFECT_RANK_PING, NULL, NULL);
+        launcher->ping_at_ms = now_ms + launcher->times.ping_ms;
+    }
+    if (launcher->is_child_answering && launcher->phase < LAUNCHER_ENDING &&
+        now_ms - launcher->heard_ms > launcher->times.hang_ms)
+        launcher_end(launcher, "its process answered nothing for %" PRIu64 " ms",
+                     launcher->times.hang_ms);
+    if (launcher->deadline_ms == 0 || now_ms < launcher->deadline_ms)
+        return;
+    if (launcher->phase == LAUNCHER_ADDRESSING || launcher->phase == LAUNCHER_MEETING) {
+        launcher_end(launcher, "not all launchers of the generation were there within %" PRIu64
+                     " ms", launcher->times.meet_ms);
+    } else if (launcher->phase == LAUNCHER_STARTING) {
+        launcher_end(launcher, "its process did not join the world within %" PRIu64 " ms",
+                     launcher->times.join_ms);
+    } else if (launcher->phase == LAUNCHER_ENDING) {
+        outbox_effect(launcher->outbox, CHILD_ID, EFFECT_RANK_KILL, NULL, NULL);
+        launcher->deadline_ms = now_ms + launcher->times.stop_ms;
+    }
+}
+
+static void set_wake(struct launcher *launcher)
+{
+    uint64_t wake_ms;
+    (void)sibling_lost(launcher, &wake_ms);
+    if (launcher->deadline_ms && launcher->deadline_ms < wake_ms)
+        wake_ms = launcher->deadline_ms;
+    if (launcher->report.bytes && launcher->is_master_up && launcher->report_at_ms < wake_ms)
+        wake_ms = launcher->report_at_ms;
+    if (launcher->has_child && launcher->ping_at_ms < wake_ms)
+        wake_ms = launcher->ping_at_ms;
+    if (wake_ms != UINT64_MAX)
+        outbox_wake(launcher->outbox, wake_ms);
+}
+
+/* ---- the step ---- */
+
+static void open_links(struct launcher *launcher)
+{
+    struct link_options master = {.role = LINK_CONNECT, .endpoint = MASTER_ENDPOINT};
+    struct link_options bound = {.role = LINK_BIND};
+    memcpy(bound.endpoint, launcher->settings->bind, sizeof(bound.endpoint));
+    set_phase(launcher, LAUNCHER_ADDRESSING, launcher->times.meet_ms);
+    outbox_link_open(launcher->outbox, LAUNCHER_LINK_BOUND, &bound);
+    outbox_link_open(launcher->outbox, LAUNCHER_LINK_MASTER, &master);
+}
+
+static enum status link_up(struct launcher *launcher, bool is_up)
+{
+    uint32_t link = launcher->input->peer.link;
+    if (link >= LAUNCHER_LINK_SIBLING)
+        sibling_link_changed(launcher, link - LAUNCHER_LINK_SIBLING, is_up);
+    if (link != LAUNCHER_LINK_MASTER)
+        return STATUS_OK;
+    launcher->is_master_up = is_up;
+    launcher->report_at_ms = launcher->input->now_ms;
+    /* Before the bound address is known there is nothing to say. */
+    return is_up && launcher->endpoint[0] ? say_hello(launcher) : STATUS_OK;
+}
+
+static enum status link_bound(struct launcher *launcher)
+{
+    if (launcher->input->peer.link != LAUNCHER_LINK_BOUND)
+        return STATUS_OK;
+    (void)snprintf(launcher->endpoint, sizeof(launcher->endpoint), "%s",
+                   launcher->input->endpoint);
+    return launcher->is_master_up ? say_hello(launcher) : STATUS_OK;
+}
+
+static enum status handle(struct launcher *launcher, struct reason *reason)
+{
+    const struct input *input = launcher->input;
+    switch (input->kind) {
+    case INPUT_START:
+        open_links(launcher);
+        return STATUS_OK;
+    case INPUT_MESSAGE:
+        return input->peer.link == LAUNCHER_LINK_MASTER ? hear_master(launcher, reason)
+                                                        : sibling_message(launcher);
+    case INPUT_LINK_BOUND:
+        return link_bound(launcher);
+    case INPUT_LINK_REFUSED:
+        launcher_end(launcher, "a connection cannot be opened: %.300s", input->reason);
+        return STATUS_OK;
+    case INPUT_LINK_UP:
+        return link_up(launcher, true);
+    case INPUT_LINK_DOWN:
+        return link_up(launcher, false);
+    case INPUT_RESULT:
+        return hear_result(launcher);
+    case INPUT_CHILD_READY:
+        launcher->is_child_answering = true;
+        launcher->heard_ms = input->now_ms;
+        return STATUS_OK;
+    case INPUT_CHILD_BEAT:
+        launcher->heard_ms = input->now_ms;
+        return STATUS_OK;
+    case INPUT_CHILD_ENDED:
+        return rank_gone(launcher, input->child.exit_code, input->child.signal);
+    case INPUT_STOP:
+        launcher->was_asked = true;
+        launcher_end(launcher, "the launcher was told to stop");
+        return STATUS_OK;
+    case INPUT_SEND_FAILED: /* the link's end is told apart, and reports are repeated */
+    case INPUT_WAKE:
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+static enum status launcher_step(void *actor, const struct input *input, struct outbox *outbox,
+                                 struct reason *reason)
+{
+    struct launcher *launcher = actor;
+    launcher->input = input;
+    launcher->outbox = outbox;
+    enum status status = handle(launcher, reason);
+    if (status == STATUS_OK && launcher->phase == LAUNCHER_MEETING &&
+        siblings_all_said_hello(launcher))
+        start_rank(launcher);
+    if (status != STATUS_OK)
+        return refuse(reason, status, "the launcher cannot go on: %s", status_text(status));
+    check_times(launcher);
+    if (launcher->phase == LAUNCHER_LEAVING &&
+        (!launcher->report.bytes || input->now_ms >= launcher->deadline_ms)) {
+        outbox_exit(outbox, launcher->exit_code);
+        return STATUS_OK;
+    }
+    send_report(launcher);
+    set_wake(launcher);
+    return STATUS_OK;
+}
+
+const struct actor_ops launcher_ops = {
+    .name = "launcher",
+    .memory_size = sizeof(struct launcher),
+    .init = launcher_init,
+    .step = launcher_step,
+    .fini = launcher_fini,
+};
