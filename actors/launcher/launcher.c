@@ -328,7 +328,9 @@ static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32
     body->signal = signal > 0 && signal <= 128 ? (uint32_t)signal : 0;
     body->was_asked = launcher->was_asked;
     status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
-    if (status == STATUS_OK && !launcher->was_asked)
+    /* After an orderly end the siblings are about to end in order too. */
+    bool is_orderly = launcher->was_asked || (exit_code == 0 && !launcher->why[0]);
+    if (status == STATUS_OK && !is_orderly)
         status = siblings_tell_end(launcher, body);
     if (status == STATUS_OK)
         status = keep_report(launcher, &report);
