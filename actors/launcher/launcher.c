@@ -166,7 +166,7 @@ static void set_phase(struct launcher *launcher, enum launcher_phase phase, uint
     launcher->deadline_ms = limit_ms ? launcher->input->now_ms + limit_ms : 0;
 }
 
-/* The PMIx server is there before a sibling may know us, so that whatever comes from one finds it. */
+/* The PMIx server is there before a sibling may know us: whatever comes from one finds it. */
 static enum status open_host(struct launcher *launcher, uint32_t rank_count)
 {
     const struct launcher_settings *settings = launcher->settings;

@@ -14,9 +14,10 @@
  *
  * It says where it is, waits until the state has the addresses of all launchers of its generation,
  * starts its PMIx server, lets in their keys, connects to each and says hello.  When each has said
- * hello, of the same build and world, it starts the rank: no fence can come early.  From then on it carries what PMIx wants carried.  It ends
- * its rank when a sibling is lost for `loss_ms`, when a sibling's rank died, when its generation is
- * over, when the rank answers no ping, or when it has not joined the world within `join_ms`.
+ * hello, of the same build and world, it starts the rank: no fence can come early.  From then on it
+ * carries what PMIx wants carried.  It ends its rank when a sibling is lost for `loss_ms`, when a
+ * sibling's rank died, when its generation is over, when the rank answers no ping, or when it has
+ * not joined the world within `join_ms`.
  */
 #ifndef TROUPE_ACTORS_LAUNCHER_LAUNCHER_H
 #define TROUPE_ACTORS_LAUNCHER_LAUNCHER_H
