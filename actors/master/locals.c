@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * locals: the actors and clients of this node, and remote clients.
+ *
+ * Each says hello, is welcomed, gets the state as a snapshot (or the events it lacks) and then every
+ * committed event in order.  Whether this master leads is not their business.
+ */
+#include "actors/master/master.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct local *local_find(struct master *master, const struct peer *peer)
+{
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++)
+        if (master->locals[i].is_used && peer_equal(&master->locals[i].peer, peer))
+            return &master->locals[i];
+    return NULL;
+}
+
+void local_forget(struct master *master, const struct peer *peer)
+{
+    struct local *local = local_find(master, peer);
+    if (local)
+        *local = (struct local){.is_used = false};
+}
+
+static struct local *local_of_actor(struct master *master, uint32_t actor)
+{
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++)
+        if (master->locals[i].is_used && !master->locals[i].is_remote &&
+            master->locals[i].actor == actor)
+            return &master->locals[i];
+    return NULL;
+}
+
+bool send_snapshot(struct master *master, const struct peer *peer)
+{
+    if (master->committed != master->state.index || master->state.index == 0)
+        return false;
+    const struct recent *recent = recent_find(master, master->state.index);
+    if (master->tail.index != master->state.index && !(recent && recent->has_chain))
+        return false;
+    struct buffer bytes;
+    buffer_init(&bytes, 256u << 20);
+    bool is_sent = state_encode(&master->state, &bytes) == STATUS_OK;
+    for (size_t offset = 0; is_sent && offset < bytes.size;) {
+        size_t size = bytes.size - offset < PART_SIZE_MAX / 2 ? bytes.size - offset
+                                                              : PART_SIZE_MAX / 2;
+        struct message message;
+        if (!message_begin(master, &message, MESSAGE_LINK, LINK_SNAPSHOT_PART)) {
+            is_sent = false;
+            break;
+        }
+        struct snapshot_part *part = message.body;
+        part->index = master->state.index;
+        part->offset = offset;
+        part->total = bytes.size;
+        const bool is_tail = master->tail.index == master->state.index;
+        part->chain = is_tail ? master->tail.chain : recent->record.chain;
+        part->record_epoch = is_tail ? (struct epoch){master->tail.epoch.number,
+                                                      master->tail.epoch.leader}
+                                     : recent->record.epoch;
+        part->time_ms = master->state.time_ms;
+        is_sent = bytes_set(&part->part, bytes.bytes + offset, size);
+        if (is_sent)
+            outbox_send(master->outbox, peer, &message);
+        message_fini(&message);
+        offset += size;
+    }
+    buffer_fini(&bytes);
+    return is_sent;
+}
+
+/* What one local lacks: a snapshot, or the events since the last one sent. */
+static void bring_up_to_date(struct master *master, struct local *local)
+{
+    if (!local->is_used || !local->wants_events)
+        return;
+    if (local->wants_snapshot || local->sent > master->committed ||
+        (local->sent < master->committed && !recent_find(master, local->sent + 1))) {
+        local->wants_snapshot = true;
+        if (send_snapshot(master, &local->peer)) {
+            local->wants_snapshot = false;
+            local->sent = master->state.index;
+        }
+        return;
+    }
+    while (local->sent < master->committed) {
+        const struct recent *recent = recent_find(master, local->sent + 1);
+        if (!recent)
+            return;
+        outbox_send_bytes(master->outbox, &local->peer, recent->record.body.items,
+                          recent->record.body.count);
+        local->sent++;
+    }
+}
+
+void locals_publish(struct master *master)
+{
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++)
+        bring_up_to_date(master, &master->locals[i]);
+    master->published = master->committed;
+}
+
+void locals_signal(struct master *master, const struct message *signal)
+{
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
+        const struct local *local = &master->locals[i];
+        if (local->is_used && local->wants_events &&
+            (local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT))
+            outbox_send(master->outbox, &local->peer, signal);
+    }
+}
+
+/* ---- hello ---- */
+
+static enum status hello_check(struct master *master, const struct hello *hello, bool is_remote,
+                               char sentence[SENTENCE_SIZE_MAX])
+{
+    const struct hash own = schema_hash();
+    (void)master;
+    if (hello->actor == ACTOR_NONE || hello->actor == ACTOR_MASTER ||
+        (is_remote && hello->actor != ACTOR_CLIENT)) {
+        (void)snprintf(sentence, SENTENCE_SIZE_MAX, "a %s may not connect here",
+                       actor_kind_name(hello->actor));
+        return STATUS_REFUSED;
+    }
+    if (hello->actor != ACTOR_CLIENT && !ID_EQUAL(hello->schema, own)) {
+        (void)snprintf(sentence, SENTENCE_SIZE_MAX,
+                       "this %s is of another build (%.40s) than the master; restart the node",
+                       actor_kind_name(hello->actor), text_or_empty(hello->build));
+        return STATUS_VERSION;
+    }
+    if (hello->protocol_max < PROTOCOL_MIN || hello->protocol_min > PROTOCOL_MAX) {
+        (void)snprintf(sentence, SENTENCE_SIZE_MAX,
+                       "the client speaks protocol %u to %u, this node %d to %d; update the older",
+                       hello->protocol_min, hello->protocol_max, PROTOCOL_MIN, PROTOCOL_MAX);
+        return STATUS_VERSION;
+    }
+    return STATUS_OK;
+}
+
+static void refuse_hello(struct master *master, enum status status, const char *sentence)
+{
+    struct message answer;
+    if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_DONE))
+        return;
+    answer.head.status = status;
+    if (text_set(&answer.head.reason, sentence))
+        outbox_send(master->outbox, &master->input->peer, &answer);
+    message_fini(&answer);
+}
+
+static void send_welcome(struct master *master, const struct peer *peer)
+{
+    struct message message;
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_WELCOME))
+        return;
+    struct welcome *body = message.body;
+    body->node_id = master->settings->node_id;
+    body->cluster_id = master->state.cluster_id;
+    body->index = master->committed;
+    body->epoch.number = leader_is_known(master) ? master->epoch.number : 0;
+    body->epoch.leader = master->leader;
+    body->key = master->settings->key;
+    body->is_leader = is_leader(master);
+    if (text_set(&body->address, master->settings->advertise[0] ? master->settings->advertise
+                                                                : master->endpoint))
+        outbox_send(master->outbox, peer, &message);
+    message_fini(&message);
+}
+
+/* A process with an address of its own: the cluster learns where it is. */
+static enum status report_endpoint(struct master *master, const struct hello *hello)
+{
+    const struct node_id *node_id = &master->settings->node_id;
+    const struct endpoint_record *known =
+        state_find_endpoint(&master->state, node_id, (enum actor_kind)hello->actor);
+    if (hello->actor == ACTOR_CLIENT || hello->actor == ACTOR_LAUNCHER ||
+        hello->actor == ACTOR_RUNNER || ID_IS_ZERO(hello->key) ||
+        (known && known->incarnation == hello->incarnation &&
+         strcmp(text_or_empty(known->address), text_or_empty(hello->address)) == 0))
+        return STATUS_OK;
+    struct message report;
+    if (!message_begin(master, &report, MESSAGE_REPORT, REPORT_ENDPOINT_OPENED))
+        return STATUS_NO_MEMORY;
+    struct endpoint_record *endpoint = &MESSAGE_BODY(&report, endpoint_opened)->endpoint;
+    endpoint->node_id = *node_id;
+    endpoint->actor = hello->actor;
+    endpoint->incarnation = hello->incarnation;
+    endpoint->key = hello->key;
+    enum status status = text_set(&endpoint->address, hello->address) ? STATUS_OK
+                                                                       : STATUS_NO_MEMORY;
+    if (status == STATUS_OK && leader_is_known(master))
+        status = request_own(master, &report);
+    message_fini(&report);
+    return status;
+}
+
+enum status local_hello(struct master *master, const struct message *message)
+{
+    const struct hello *hello = MESSAGE_BODY(message, hello);
+    const struct peer *peer = &master->input->peer;
+    const bool is_remote = peer->link == MASTER_LINK_PEERS;
+    const struct client_record *client =
+        is_remote ? state_find_client(&master->state, &peer->key) : NULL;
+    char sentence[SENTENCE_SIZE_MAX] = "";
+    if (is_remote && !client)
+        return STATUS_OK;
+    enum status status = hello_check(master, hello, is_remote, sentence);
+    struct local *local = local_find(master, peer);
+    for (size_t i = 0; !local && i < COUNT_OF(master->locals); i++)
+        if (!master->locals[i].is_used)
+            local = &master->locals[i];
+    if (status == STATUS_OK && !local) {
+        status = STATUS_BUSY;
+        (void)snprintf(sentence, sizeof(sentence), "too many connections; close some");
+    }
+    if (status != STATUS_OK) {
+        refuse_hello(master, status, sentence);
+        return STATUS_OK;
+    }
+    *local = (struct local){.peer = *peer,
+                            .is_used = true,
+                            .is_remote = is_remote,
+                            .role = client ? client->role : ROLE_ADMIN,
+                            .actor = hello->actor,
+                            .incarnation = hello->incarnation,
+                            .wants_events = hello->wants_events,
+                            .wants_snapshot = hello->wants_events && hello->index == 0,
+                            .sent = hello->index};
+    send_welcome(master, peer);
+    bring_up_to_date(master, local);
+    if (is_remote)
+        return STATUS_OK;
+    return report_endpoint(master, hello);
+}
+
+/* ---- what they say ---- */
+
+static void answer_task(struct master *master, const struct peer *peer,
+                        const struct message *task, enum status how, const char *sentence)
+{
+    struct message answer;
+    if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_DONE))
+        return;
+    answer.head.key = task->head.key;
+    answer.head.status = how;
+    if (text_set(&answer.head.reason, sentence))
+        outbox_send(master->outbox, peer, &answer);
+    message_fini(&answer);
+}
+
+/* Planner to local actor. */
+static void route_task(struct master *master, struct local *from, const struct message *task)
+{
+    struct local *target = local_of_actor(master, task->head.route);
+    if (from->actor != ACTOR_PLANNER) {
+        answer_task(master, &from->peer, task, STATUS_REFUSED, "only the planner gives tasks");
+        return;
+    }
+    if (!target) {
+        answer_task(master, &from->peer, task, STATUS_UNREACHABLE,
+                    "the actor the task is for is not here");
+        return;
+    }
+    outbox_send_bytes(master->outbox, &target->peer, master->input->bytes, master->input->size);
+}
+
+static void route_answer(struct master *master)
+{
+    struct local *planner = local_of_actor(master, ACTOR_PLANNER);
+    if (planner)
+        outbox_send_bytes(master->outbox, &planner->peer, master->input->bytes,
+                          master->input->size);
+}
+
+static void route_signal(struct master *master, const struct message *signal)
+{
+    locals_signal(master, signal);
+    struct node_slot *leader = leader_slot(master);
+    if (is_leader(master)) {
+        duties_signal(master, signal);
+        return;
+    }
+    struct message message;
+    if (!leader || !message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
+        return;
+    struct forwarded *body = message.body;
+    if (bytes_set(&body->message, master->input->bytes, master->input->size))
+        send_to_node(master, leader, &message);
+    else
+        message_fini(&message);
+}
+
+/* What a remote client of that role may say. */
+static bool role_allows(const struct local *local, const struct message *message)
+{
+    if (!local->is_remote)
+        return true;
+    if (message->head.kind == MESSAGE_LINK)
+        return true;
+    if (message->head.kind != MESSAGE_COMMAND)
+        return false;
+    switch ((enum command_code)message->head.code) {
+    case COMMAND_ASK_CANDIDATES:
+        return local->role >= ROLE_READ;
+    case COMMAND_PLACE_INSTANCE:
+    case COMMAND_DELETE_INSTANCE:
+    case COMMAND_RETRY_INSTANCE:
+        return local->role >= ROLE_OPERATE;
+    case COMMAND_NONE:
+    case COMMAND_JOIN:
+        return false;
+    case COMMAND_ADD_MODEL:
+    case COMMAND_REMOVE_MODEL:
+    case COMMAND_CREATE_TOKEN:
+    case COMMAND_REVOKE_TOKEN:
+    case COMMAND_REMOVE_NODE:
+    case COMMAND_ADMIT_CLIENT:
+    case COMMAND_REMOVE_CLIENT:
+        return local->role >= ROLE_ADMIN;
+    }
+    return false;
+}
+
+static enum status local_link(struct master *master, struct local *local,
+                              const struct message *message)
+{
+    if (message->head.code == LINK_ASK_STATE) {
+        if (!send_snapshot(master, &local->peer))
+            send_welcome(master, &local->peer); /* nothing to show yet: index tells */
+    } else if (message->head.code == LINK_ASK_EVENTS) {
+        const struct ask_events *body = MESSAGE_BODY(message, ask_events);
+        local->wants_events = true;
+        local->sent = body->index > 0 ? body->index - 1 : master->committed;
+        local->wants_snapshot = false;
+        if (!recent_find(master, local->sent + 1))
+            local->sent = master->committed;
+        bring_up_to_date(master, local);
+    }
+    return STATUS_OK;
+}
+
+enum status local_message(struct master *master, struct local *local,
+                          const struct message *message)
+{
+    if (!role_allows(local, message)) {
+        answer_task(master, &local->peer, message, STATUS_REFUSED,
+                    "the role of this client does not allow that");
+        return STATUS_OK;
+    }
+    switch ((enum message_kind)message->head.kind) {
+    case MESSAGE_COMMAND:
+    case MESSAGE_REPORT:
+        return request_take(master, message, NULL, 0);
+    case MESSAGE_TASK:
+        route_task(master, local, message);
+        return STATUS_OK;
+    case MESSAGE_ANSWER:
+        route_answer(master);
+        return STATUS_OK;
+    case MESSAGE_SIGNAL:
+        route_signal(master, message);
+        return STATUS_OK;
+    case MESSAGE_LINK:
+        return local_link(master, local, message);
+    case MESSAGE_NONE:
+    case MESSAGE_EVENT:
+    case MESSAGE_KIND_END:
+        break;
+    }
+    master->refused_count++;
+    return STATUS_OK;
+}
+
+/* ---- who may connect over the network ---- */
+
+void allow_refresh(struct master *master)
+{
+    struct public_key keys[COUNT_OF(master->allowed)];
+    uint32_t count = 0;
+    const struct state *state = &master->state;
+    if (!master->is_started || master->endpoint[0] == '\0')
+        return;
+    for (uint32_t i = 0; i < state->nodes.count; i++)
+        keys[count++] = state->nodes.items[i].key;
+    for (uint32_t i = 0; i < state->tokens.count; i++)
+        if (state->tokens.items[i].expires_ms > master->input->wall_ms)
+            keys[count++] = state->tokens.items[i].key;
+    for (uint32_t i = 0; i < state->clients.count; i++)
+        keys[count++] = state->clients.items[i].key;
+    if (count == 0 && master->settings->join)
+        keys[count++] = master->settings->join->master_key;
+    if (count == master->allowed_count &&
+        memcmp(keys, master->allowed, count * sizeof(keys[0])) == 0)
+        return;
+    memcpy(master->allowed, keys, count * sizeof(keys[0]));
+    master->allowed_count = count;
+    outbox_link_allow(master->outbox, MASTER_LINK_PEERS, keys, count);
+}

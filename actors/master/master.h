@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * master: the order of events.  Every node has one; one of them leads.
+ *
+ * Accepts  hello, commands, reports, tasks, signals of local actors and clients; joins; the
+ *          conversation of masters (candidacy, beats, records); results of its effects.
+ * Emits    events, answers, welcome and snapshots to local actors; records and beats to masters.
+ * Owner    runtime/loop.h; pure: leadership.c, replication.c, requests.c, locals.c, duties.c.
+ * Memory   the state, the records of the last RECENT_COUNT_MAX events, one slot per node and local.
+ * Threads  one.
+ * Fails    a step fails only when the state in memory may not be trusted any more (no memory, cut
+ *          below what was applied): the process then ends and reads its log again.
+ *
+ * The leader applies an event when it appends it and publishes it when it is committed; a follower
+ * applies when it is committed.  A leader that is deposed with uncommitted events ends and reads
+ * its log again.
+ */
+#ifndef TROUPE_ACTORS_MASTER_MASTER_H
+#define TROUPE_ACTORS_MASTER_MASTER_H
+
+#include "protocol/state.h"
+#include "runtime/actor.h"
+#include "runtime/event_log.h"
+#include "runtime/identity.h"
+
+#define RECENT_COUNT_MAX 4096
+#define LOCAL_COUNT_MAX 256
+#define PENDING_COUNT_MAX 4096
+#define INTERFACE_TEXT_SIZE 256
+
+/* Links.  LINK_NODE_FIRST + slot is our connection to the master of another node. */
+enum master_link { MASTER_LINK_LOCAL = 1, MASTER_LINK_PEERS, MASTER_LINK_JOIN, MASTER_LINK_NODE };
+
+enum master_effect {
+    EFFECT_LOG_APPEND = 1, /* struct log_write: records made by this leader */
+    EFFECT_LOG_COPY,       /* struct log_write: records of the leader */
+    EFFECT_LOG_READ,       /* struct log_question -> struct records_sent */
+    EFFECT_LOG_CHAIN,      /* struct log_question -> struct event_stamp */
+    EFFECT_LOG_TRUNCATE,   /* struct log_question */
+    EFFECT_LOG_INSTALL,    /* struct event_snapshot; the process then reads its log again */
+    EFFECT_EPOCH_WRITE,    /* struct epoch; done before anything that stands after it is sent */
+    EFFECT_SNAPSHOT_WRITE, /* struct state_write */
+    EFFECT_PROBE,          /* nothing -> struct node_load */
+    RESULT_LOG_SYNCED,     /* unasked, after a batch: struct log_synced */
+    RESULT_LOG_FULL        /* unasked: the disk is full; what waits goes on waiting */
+};
+
+struct log_write {
+    struct epoch epoch;
+    struct log_record record; /* of an append the chain is not known yet */
+    uint32_t kind;
+};
+
+struct log_question {
+    uint64_t index;
+    uint32_t count;
+    struct node_id node; /* for whom it is asked */
+};
+
+struct log_synced {
+    struct event_stamp *stamps; /* of the records made durable, in order; owned */
+    uint32_t count;
+};
+
+struct state_write {
+    uint64_t index;
+    struct buffer bytes;
+    struct hash hash;
+};
+
+/* What main found before the first step. */
+struct master_settings {
+    struct node_id node_id;
+    struct public_key key;
+    struct public_key sign_key;
+    struct cluster_id cluster_id; /* of the log, of the token, or fresh for a new cluster */
+    uint64_t incarnation;
+    struct node_record self;     /* name, machine, cores, memory, fabric, http, build */
+    char listen[INTERFACE_TEXT_SIZE];
+    char advertise[INTERFACE_TEXT_SIZE]; /* empty: the bound endpoint */
+    uint64_t lease_ms;
+    uint64_t beat_ms;
+    uint64_t view_timeout_ms;
+    bool quorum;
+    const struct join_token *join; /* NULL: found a cluster when there is none */
+    struct signature join_signature;
+    struct state *state;           /* as recovered; moved into the actor */
+    struct event_stamp tail;       /* of the log */
+    struct epoch promised;         /* of the epoch file or the log, the higher */
+};
+
+enum master_role { ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
+
+/* An event that is not yet everywhere. */
+struct recent {
+    struct log_record record; /* body: the encoded event */
+    bool has_chain;
+};
+
+/* Another node, as this master knows it. */
+struct node_slot {
+    struct node_id node_id;
+    struct public_key key;
+    char address[LINK_ENDPOINT_SIZE];
+    uint32_t link;
+    bool is_used;
+    bool is_up;          /* our connection to it */
+    uint64_t heard_ms;   /* last word of it; 0: never in this epoch */
+    /* as leader */
+    bool tail_known;     /* it told its tail in this epoch and it is a prefix of ours */
+    uint64_t synced;     /* on its disk */
+    uint64_t sent;       /* records up to here are on the way */
+    uint64_t common_low, common_high; /* search for the common prefix: low is common */
+    bool searching;
+    uint64_t told_index; /* what it said about its log last */
+    struct hash told_chain;
+    bool told_known;
+    bool snapshot_sent;  /* wait for it to come back with a longer log */
+    uint64_t count_answered;
+    /* as candidate */
+    bool has_answered;
+    struct candidacy answer;
+};
+
+/* A connection of an actor or client of this node, or of a remote client. */
+struct local {
+    struct peer peer;
+    bool is_used;
+    bool is_remote;
+    uint32_t role; /* of a remote client */
+    uint32_t actor;
+    uint64_t incarnation;
+    bool wants_events;
+    bool wants_snapshot;
+    uint64_t sent; /* last event sent */
+};
+
+/* A command or report on its way to becoming an event and back. */
+struct pending {
+    struct peer peer;         /* who asked: a local, a joiner... */
+    bool is_from_node;        /* ... or a follower, on behalf of one */
+    struct node_id node;
+    uint64_t ticket;
+    struct envelope head;     /* key, kind, incarnation and sequence of what was asked */
+    uint64_t index;           /* its event; 0: not decided yet, waits for a leader */
+    uint8_t *bytes;           /* the message, while it waits for a leader */
+    size_t size;
+    uint64_t deadline_ms;
+    uint64_t own_ticket;      /* under which the leader knows it; 0: not forwarded */
+};
+
+/* When an instance last moved, and which nodes told their load, in this epoch. */
+struct progress {
+    struct instance_id instance_id;
+    uint64_t changed_index;
+    uint64_t moved_ms;
+};
+
+struct load {
+    struct node_id node_id;
+    struct node_load load;
+    uint64_t heard_ms;
+};
+
+struct master {
+    const struct master_settings *settings;
+    struct state state;
+    enum master_role role;
+    struct epoch epoch;      /* highest promised; on disk */
+    struct node_id leader;   /* zero: none known */
+    uint64_t lease_until_ms; /* of the leader we follow */
+    uint64_t ask_at_ms;      /* when to become a candidate */
+    uint64_t decide_at_ms;   /* candidate: when the answers are counted */
+    uint64_t beat_at_ms;
+    uint64_t beat_count;
+    uint64_t last_tick_ms;
+    bool had_peers;          /* at the last tick: it should have woken to beat */
+    uint64_t probe_at_ms;
+    uint64_t describe_at_ms; /* when to tell the cluster about this node, if it changed */
+    uint64_t join_at_ms;
+    uint64_t snapshot_index; /* last snapshot written or begun */
+
+    struct event_stamp tail; /* last durable record */
+    uint64_t committed;
+    uint64_t matched;            /* follower: our log equals the leader's up to here */
+    uint64_t published;
+    struct recent recent[RECENT_COUNT_MAX]; /* ring; recent_first is its lowest index */
+    uint64_t recent_first;
+    uint32_t recent_count;
+
+    struct node_slot nodes[NODE_COUNT_MAX];
+    struct local locals[LOCAL_COUNT_MAX];
+    struct pending pending[PENDING_COUNT_MAX];
+    uint32_t pending_count;
+    uint64_t ticket_next;
+    struct progress progress[INSTANCE_COUNT_MAX];
+    struct load loads[NODE_COUNT_MAX];
+    uint32_t load_count;
+    struct buffer incoming;      /* snapshot parts of a leader */
+    struct event_stamp incoming_stamp;
+
+    char endpoint[LINK_ENDPOINT_SIZE]; /* bound for other masters */
+    uint64_t sequence;           /* of our own reports */
+    struct command_key join_key;
+    struct public_key allowed[NODE_COUNT_MAX + TOKEN_COUNT_MAX + CLIENT_COUNT_MAX];
+    uint32_t allowed_count;
+    bool is_started;
+    bool disk_is_full;
+    uint64_t refused_count;      /* nonsense of peers */
+
+    /* of the step that runs */
+    const struct input *input;
+    struct outbox *outbox;
+    struct reason *reason;
+};
+
+extern const struct actor_ops master_ops;
+
+/* ---- leadership.c ---- */
+void leadership_start(struct master *master);
+void leadership_tick(struct master *master);
+MUST_CHECK enum status leadership_candidacy(struct master *master, struct node_slot *slot,
+                                            const struct message *message);
+/* A word of a leader came with this epoch: false when it is to be refused. */
+MUST_CHECK enum status leadership_hear(struct master *master, struct node_slot *slot,
+                                       const struct epoch *epoch, bool *accepted_out);
+/* A peer knows of a higher epoch than ours. */
+MUST_CHECK enum status leadership_yield(struct master *master, const struct epoch *epoch);
+bool leader_is_known(const struct master *master);
+/* NULL when this node leads or nobody does. */
+struct node_slot *leader_slot(struct master *master);
+
+/* ---- replication.c ---- */
+/* Leader: makes the event durable, applies it; `event` keeps its body, gets index and time. */
+MUST_CHECK enum status replication_append(struct master *master, struct message *event);
+MUST_CHECK enum status replication_beat(struct master *master, struct node_slot *slot,
+                                        const struct message *message);
+MUST_CHECK enum status replication_follower_beat(struct master *master, struct node_slot *slot,
+                                                 const struct message *message);
+MUST_CHECK enum status replication_records(struct master *master, struct node_slot *slot,
+                                           const struct message *message);
+MUST_CHECK enum status replication_snapshot_part(struct master *master,
+                                                 const struct message *message);
+MUST_CHECK enum status replication_chain(struct master *master, struct node_slot *slot,
+                                         const struct message *message);
+MUST_CHECK enum status replication_synced(struct master *master, const struct log_synced *synced);
+MUST_CHECK enum status replication_result(struct master *master, struct result *result);
+/* Leader: what is now held by all in the view is committed. */
+MUST_CHECK enum status replication_commit(struct master *master);
+void replication_send_beats(struct master *master);
+/* Applies what a new leader found in its log but did not know to be committed. */
+MUST_CHECK enum status replication_apply_all(struct master *master);
+struct recent *recent_find(struct master *master, uint64_t index);
+/* Ids of the nodes the leader waits for, 16 bytes each. */
+MUST_CHECK enum status view_ids(const struct master *master, const struct node_id *without,
+                                const struct node_id *with, struct bytes *ids_out);
+MUST_CHECK enum status view_check(struct master *master);
+
+/* ---- requests.c ---- */
+/* A command or report, from `peer` or forwarded by `slot` under `ticket`. */
+MUST_CHECK enum status request_take(struct master *master, const struct message *message,
+                                    struct node_slot *slot, uint64_t ticket);
+MUST_CHECK enum status request_forwarded(struct master *master, struct node_slot *slot,
+                                         const struct message *message);
+MUST_CHECK enum status request_answered(struct master *master, const struct message *message);
+/* Committed events answer who waits for them. */
+void requests_committed(struct master *master);
+/* There is a leader again: what waits is asked anew; deadlines. */
+MUST_CHECK enum status requests_retry(struct master *master);
+void requests_tick(struct master *master);
+void requests_forget_peer(struct master *master, const struct peer *peer);
+/* A report of this master itself. */
+MUST_CHECK enum status request_own(struct master *master, struct message *report);
+
+/* ---- commands.c, reports.c: message to event, or a refusal ---- */
+/* `event_out` is written when the status is OK and `*has_event_out`. */
+MUST_CHECK enum status command_decide(struct master *master, const struct message *command,
+                                      const struct peer *peer, struct message *event_out,
+                                      bool *has_event_out, struct reason *reason);
+MUST_CHECK enum status report_decide(struct master *master, const struct message *report,
+                                     struct message *event_out, bool *has_event_out,
+                                     struct reason *reason);
+/* Answers ask_candidates. */
+MUST_CHECK enum status command_candidates(struct master *master, const struct message *command,
+                                          struct message *answer_out);
+
+/* ---- locals.c ---- */
+MUST_CHECK enum status local_hello(struct master *master, const struct message *message);
+MUST_CHECK enum status local_message(struct master *master, struct local *local,
+                                     const struct message *message);
+struct local *local_find(struct master *master, const struct peer *peer);
+void local_forget(struct master *master, const struct peer *peer);
+void locals_publish(struct master *master);
+void locals_signal(struct master *master, const struct message *signal);
+void allow_refresh(struct master *master);
+/* False when it cannot be sent now: something of it is not committed yet. */
+bool send_snapshot(struct master *master, const struct peer *peer);
+
+/* ---- duties.c: what a leader does unasked ---- */
+MUST_CHECK enum status duties_tick(struct master *master);
+void duties_signal(struct master *master, const struct message *signal);
+/* After an event of a report: what follows from it at once. */
+MUST_CHECK enum status duties_after(struct master *master, const struct message *event);
+MUST_CHECK enum status generation_fail(struct master *master, struct instance_record *instance,
+                                       uint32_t rank, const char *text);
+
+/* ---- master.c ---- */
+struct node_slot *slot_find(struct master *master, const struct node_id *node_id);
+struct node_slot *slot_find_key(struct master *master, const struct public_key *key);
+/* Slots follow the nodes of the state. */
+void slots_refresh(struct master *master);
+void send_to_node(struct master *master, struct node_slot *slot, struct message *message);
+/* An empty message of that row with epoch and node id set; false without memory. */
+MUST_CHECK bool message_begin(struct master *master, struct message *message,
+                              enum message_kind kind, uint32_t code);
+bool is_leader(const struct master *master);
+
+#endif

@@ -1,0 +1,785 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replication: the same log on every node.
+ *
+ * The leader makes an event durable and sends it to every follower whose log is a prefix of its own.
+ * It is committed when it is on the disk of the leader and of every follower in the view.  Where the
+ * logs part is found by halving over chain values; what the follower has beyond it is cut and kept
+ * aside.  A follower too far behind for the records in memory is read to from disk.
+ */
+#include "actors/master/master.h"
+
+#include "protocol/hash.h"
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RECORDS_PER_MESSAGE 64u
+#define RECORDS_IN_FLIGHT 512u
+#define SNAPSHOT_EVERY 4096u
+
+struct recent *recent_find(struct master *master, uint64_t index)
+{
+    if (index < master->recent_first ||
+        index - master->recent_first >= master->recent_count)
+        return NULL;
+    return &master->recent[index % RECENT_COUNT_MAX];
+}
+
+static enum status recent_push(struct master *master, const struct log_record *record,
+                               bool has_chain)
+{
+    if (master->recent_count == 0)
+        master->recent_first = record->index;
+    ASSERT(record->index == master->recent_first + master->recent_count);
+    if (master->recent_count == RECENT_COUNT_MAX) {
+        record_fini(&log_record_type,
+                    &master->recent[master->recent_first % RECENT_COUNT_MAX].record);
+        master->recent_first++;
+        master->recent_count--;
+    }
+    struct recent *place = &master->recent[record->index % RECENT_COUNT_MAX];
+    enum status status = record_copy(&log_record_type, record, &place->record);
+    place->has_chain = has_chain;
+    master->recent_count += status == STATUS_OK;
+    return status;
+}
+
+/* Forgets the records after `index`. */
+static void recent_cut(struct master *master, uint64_t index)
+{
+    while (master->recent_count > 0 &&
+           master->recent_first + master->recent_count - 1 > index) {
+        uint64_t last = master->recent_first + master->recent_count - 1;
+        record_fini(&log_record_type, &master->recent[last % RECENT_COUNT_MAX].record);
+        master->recent_count--;
+    }
+}
+
+static void log_write_free(void *request)
+{
+    struct log_write *write = request;
+    if (write)
+        record_fini(&log_record_type, &write->record);
+    memory_free(write);
+}
+
+static enum status log_write(struct master *master, enum master_effect effect,
+                             const struct log_record *record, uint32_t kind)
+{
+    struct log_write *write = memory_zeroed(1, sizeof(*write));
+    if (!write)
+        return STATUS_NO_MEMORY;
+    write->epoch = record->epoch;
+    write->kind = kind;
+    enum status status = record_copy(&log_record_type, record, &write->record);
+    if (status != STATUS_OK) {
+        memory_free(write);
+        return status;
+    }
+    outbox_effect(master->outbox, 0, effect, write, log_write_free);
+    return STATUS_OK;
+}
+
+static void log_ask(struct master *master, enum master_effect effect, uint64_t index,
+                    uint32_t count, const struct node_slot *slot)
+{
+    struct log_question *question = memory_zeroed(1, sizeof(*question));
+    if (!question) {
+        master->outbox->failed = STATUS_NO_MEMORY;
+        return;
+    }
+    question->index = index;
+    question->count = count;
+    if (slot)
+        question->node = slot->node_id;
+    outbox_effect(master->outbox, slot ? slot->link : 0, effect, question, memory_free);
+}
+
+static enum status apply(struct master *master, const struct message *event)
+{
+    enum status status = state_apply(&master->state, event);
+    if (status != STATUS_OK)
+        return refuse(master->reason, status, "event %llu cannot be applied: %s",
+                      (unsigned long long)event->head.index, status_text(status));
+    slots_refresh(master);
+    allow_refresh(master);
+    return STATUS_OK;
+}
+
+enum status replication_append(struct master *master, struct message *event)
+{
+    event->head.index = master->state.index + 1;
+    event->head.time_ms = master->input->wall_ms > master->state.time_ms ? master->input->wall_ms
+                                                                        : master->state.time_ms;
+    event->head.kind = MESSAGE_EVENT;
+    memset(&event->head.epoch, 0, sizeof(event->head.epoch));
+    if (event->head.incarnation == 0) {
+        memset(&event->head.node_id, 0, sizeof(event->head.node_id));
+        event->head.actor = 0;
+    }
+    struct buffer bytes;
+    buffer_init(&bytes, EVENT_BODY_SIZE_MAX);
+    enum status status = message_encode(event, &bytes);
+    struct log_record record = {.index = event->head.index,
+                                .epoch = master->epoch,
+                                .time_ms = event->head.time_ms,
+                                .body = {bytes.bytes, (uint32_t)bytes.size}};
+    if (status == STATUS_OK)
+        status = apply(master, event);
+    if (status == STATUS_OK)
+        status = recent_push(master, &record, false);
+    if (status == STATUS_OK)
+        status = log_write(master, EFFECT_LOG_APPEND, &record, event->head.code);
+    buffer_fini(&bytes);
+    return status == STATUS_OK ? duties_after(master, event) : status;
+}
+
+/* ---- sending ---- */
+
+static bool chain_at(struct master *master, uint64_t index, struct hash *chain_out)
+{
+    const struct recent *recent = recent_find(master, index);
+    if (recent && recent->has_chain) {
+        *chain_out = recent->record.chain;
+        return true;
+    }
+    if (index == master->tail.index) {
+        *chain_out = master->tail.chain;
+        return true;
+    }
+    return false;
+}
+
+/* Records after slot->sent, from memory when they are there, else asked from the disk. */
+static enum status send_records(struct master *master, struct node_slot *slot)
+{
+    while (slot->tail_known && slot->is_up && slot->sent < master->tail.index &&
+           slot->sent - slot->synced < RECORDS_IN_FLIGHT) {
+        struct hash previous;
+        if (!recent_find(master, slot->sent + 1) || !chain_at(master, slot->sent, &previous)) {
+            slot->tail_known = false; /* until the disk has answered */
+            log_ask(master, EFFECT_LOG_READ, slot->sent + 1, RECORDS_PER_MESSAGE, slot);
+            return STATUS_OK;
+        }
+        struct message message;
+        if (!message_begin(master, &message, MESSAGE_LINK, LINK_RECORDS_SENT))
+            return STATUS_NO_MEMORY;
+        struct records_sent *body = message.body;
+        body->previous_index = slot->sent;
+        body->previous_chain = previous;
+        body->committed = master->committed;
+        size_t size = 0;
+        while (slot->sent < master->tail.index && body->records.count < RECORDS_PER_MESSAGE &&
+               size < PART_SIZE_MAX) {
+            const struct recent *recent = recent_find(master, slot->sent + 1);
+            if (!recent || !recent->has_chain)
+                break;
+            if (!record_list_push(&log_record_type, RECORD_LIST(body->records), &recent->record,
+                                  RECORDS_PER_APPEND_MAX)) {
+                message_fini(&message);
+                return STATUS_NO_MEMORY;
+            }
+            size += recent->record.body.count;
+            slot->sent++;
+        }
+        send_to_node(master, slot, &message);
+    }
+    return STATUS_OK;
+}
+
+static enum status send_all(struct master *master)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(master->nodes); i++)
+        if (master->nodes[i].is_used)
+            status = send_records(master, &master->nodes[i]);
+    return status;
+}
+
+void replication_send_beats(struct master *master)
+{
+    master->beat_count++;
+    master->beat_at_ms = master->input->now_ms + master->settings->beat_ms;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
+        struct node_slot *slot = &master->nodes[i];
+        struct message message;
+        if (!slot->is_used || !slot->is_up ||
+            !message_begin(master, &message, MESSAGE_LINK, LINK_LEADER_BEAT))
+            continue;
+        struct leader_beat *body = message.body;
+        body->index = master->tail.index;
+        body->committed = master->committed;
+        body->count = master->beat_count;
+        send_to_node(master, slot, &message);
+    }
+}
+
+static void send_follower_beat(struct master *master, struct node_slot *slot, uint64_t count)
+{
+    struct message message;
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_FOLLOWER_BEAT))
+        return;
+    struct follower_beat *body = message.body;
+    body->synced = master->tail.index;
+    body->count = count;
+    body->tail_epoch =
+        (struct epoch){master->tail.epoch.number, master->tail.epoch.leader};
+    body->tail_chain = master->tail.chain;
+    send_to_node(master, slot, &message);
+}
+
+/* ---- committing ---- */
+
+enum status view_ids(const struct master *master, const struct node_id *without,
+                     const struct node_id *with, struct bytes *ids_out)
+{
+    struct buffer ids;
+    buffer_init(&ids, NODE_COUNT_MAX * sizeof(struct node_id));
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < master->state.nodes.count; i++) {
+        const struct node_record *node = &master->state.nodes.items[i];
+        bool is_in = node->in_view || (with && ID_EQUAL(node->node_id, *with));
+        if (is_in && !(without && ID_EQUAL(node->node_id, *without)))
+            status = buffer_append(&ids, &node->node_id, sizeof(node->node_id));
+    }
+    if (status == STATUS_OK && !bytes_set(ids_out, ids.bytes, ids.size))
+        status = STATUS_NO_MEMORY;
+    buffer_fini(&ids);
+    return status;
+}
+
+static enum status change_view(struct master *master, const struct node_id *without,
+                               const struct node_id *with, const char *reason)
+{
+    struct message event;
+    if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_VIEW_CHANGED))
+        return STATUS_NO_MEMORY;
+    struct view_changed *body = event.body;
+    enum status status = view_ids(master, without, with, &body->view);
+    if (status == STATUS_OK && !text_set(&body->reason, reason))
+        status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+static uint32_t view_count(const struct master *master)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < master->state.nodes.count; i++)
+        count += master->state.nodes.items[i].in_view;
+    return count;
+}
+
+enum status view_check(struct master *master)
+{
+    char reason[128];
+    for (uint32_t i = 0; i < master->state.nodes.count; i++) {
+        const struct node_record *node = &master->state.nodes.items[i];
+        const struct node_slot *slot = slot_find(master, &node->node_id);
+        if (!slot)
+            continue;
+        uint64_t silent_ms = master->input->now_ms - slot->heard_ms;
+        if (slot->heard_ms > master->input->now_ms)
+            silent_ms = 0;
+        const bool may_shrink = !master->settings->quorum ||
+                                (view_count(master) - 1) * 2 > master->state.nodes.count;
+        const struct node_id id = node->node_id;
+        if (node->in_view && silent_ms > master->settings->view_timeout_ms && may_shrink) {
+            (void)snprintf(reason, sizeof(reason), "%.60s was silent for %llu ms",
+                           text_or_empty(node->name), (unsigned long long)silent_ms);
+            enum status status = change_view(master, &id, NULL, reason);
+            return status == STATUS_OK ? replication_commit(master) : status;
+        }
+        if (!node->in_view && slot->tail_known && slot->is_up &&
+            slot->synced >= master->tail.index && silent_ms < master->settings->view_timeout_ms) {
+            (void)snprintf(reason, sizeof(reason), "%.60s has the whole log",
+                           text_or_empty(node->name));
+            return change_view(master, NULL, &id, reason);
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status replication_commit(struct master *master)
+{
+    if (!is_leader(master))
+        return STATUS_OK;
+    uint64_t held = master->tail.index;
+    uint32_t holders = 1;
+    for (uint32_t i = 0; i < master->state.nodes.count; i++) {
+        const struct node_record *node = &master->state.nodes.items[i];
+        const struct node_slot *slot = slot_find(master, &node->node_id);
+        if (!node->in_view || !slot)
+            continue;
+        holders++;
+        if (slot->synced < held)
+            held = slot->synced;
+    }
+    if (master->settings->quorum && holders * 2 <= master->state.nodes.count)
+        return STATUS_OK;
+    if (held <= master->committed)
+        return STATUS_OK;
+    master->committed = held;
+    locals_publish(master);
+    requests_committed(master);
+    /* Followers apply when they hear of it: at once, not with the next beat. */
+    if (master->state.nodes.count > 1)
+        replication_send_beats(master);
+    return STATUS_OK;
+}
+
+/* ---- following ---- */
+
+static enum status apply_recent(struct master *master, const struct recent *recent)
+{
+    struct message event;
+    struct reason reason = {""};
+    enum status status = message_decode(recent->record.body.items, recent->record.body.count,
+                                        &event, &reason);
+    if (status != STATUS_OK)
+        return refuse(master->reason, status, "event %llu of the log cannot be read: %s",
+                      (unsigned long long)recent->record.index, reason.text);
+    status = apply(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+static void snapshot_when_due(struct master *master)
+{
+    if (master->state.index < master->snapshot_index + SNAPSHOT_EVERY)
+        return;
+    struct state_write *write = memory_zeroed(1, sizeof(*write));
+    if (!write)
+        return;
+    write->index = master->state.index;
+    buffer_init(&write->bytes, 256u << 20);
+    if (state_encode(&master->state, &write->bytes) != STATUS_OK) {
+        buffer_fini(&write->bytes);
+        memory_free(write);
+        return;
+    }
+    hash_of(write->bytes.bytes, write->bytes.size, &write->hash);
+    master->snapshot_index = master->state.index;
+    outbox_effect(master->outbox, 0, EFFECT_SNAPSHOT_WRITE, write, NULL);
+}
+
+static enum status apply_up_to(struct master *master, uint64_t index)
+{
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && master->state.index < index) {
+        const struct recent *recent = recent_find(master, master->state.index + 1);
+        if (!recent || recent->record.index > master->tail.index)
+            break;
+        status = apply_recent(master, recent);
+    }
+    return status;
+}
+
+/* Follower: the leader says that events up to `committed` are.  Only what is known to be the same in
+ * its log may be applied: ours may have parted from it. */
+static enum status follow_commit(struct master *master, uint64_t committed)
+{
+    enum status status =
+        apply_up_to(master, committed < master->matched ? committed : master->matched);
+    if (status != STATUS_OK)
+        return status;
+    if (master->state.index > master->committed)
+        master->committed = master->state.index;
+    locals_publish(master);
+    snapshot_when_due(master);
+    return STATUS_OK;
+}
+
+enum status replication_apply_all(struct master *master)
+{
+    enum status status = apply_up_to(master, master->tail.index);
+    /* Records that never became durable here were never acknowledged by us either. */
+    recent_cut(master, master->tail.index);
+    return status;
+}
+
+enum status replication_beat(struct master *master, struct node_slot *slot,
+                             const struct message *message)
+{
+    const struct leader_beat *body = MESSAGE_BODY(message, leader_beat);
+    bool accepted = false;
+    enum status status = leadership_hear(master, slot, &message->head.epoch, &accepted);
+    if (status == STATUS_OK && accepted)
+        status = follow_commit(master, body->committed);
+    if (status == STATUS_OK)
+        send_follower_beat(master, slot, body->count);
+    return status;
+}
+
+/* The records after body->previous_index that are not in our log yet go to disk. */
+static enum status take_records(struct master *master, struct node_slot *slot,
+                                const struct records_sent *body)
+{
+    uint64_t last = master->recent_count > 0
+                        ? master->recent_first + master->recent_count - 1
+                        : master->tail.index;
+    for (uint32_t i = 0; i < body->records.count; i++) {
+        const struct log_record *record = &body->records.items[i];
+        if (record->index <= last) {
+            struct hash chain;
+            if (!chain_at(master, record->index, &chain) || ID_EQUAL(chain, record->chain))
+                continue;
+            return STATUS_OK; /* parted: our beat tells the leader where we stand */
+        }
+        if (record->index != last + 1)
+            return STATUS_OK;
+        enum status status = recent_push(master, record, true);
+        if (status == STATUS_OK)
+            status = log_write(master, EFFECT_LOG_COPY, record, 0);
+        if (status != STATUS_OK)
+            return status;
+        last++;
+    }
+    if (body->records.count == 0)
+        send_follower_beat(master, slot, 0);
+    return STATUS_OK;
+}
+
+/* Cuts what we have after the common prefix. */
+static enum status cut_to(struct master *master, uint64_t index)
+{
+    log_ask(master, EFFECT_LOG_TRUNCATE, index, 0, NULL);
+    recent_cut(master, index);
+    if (index < master->state.index)
+        return refuse(master->reason, STATUS_STALE,
+                      "events after %llu are not in the leader's log; they are kept aside and the "
+                      "log is read again",
+                      (unsigned long long)index);
+    return STATUS_OK;
+}
+
+enum status replication_records(struct master *master, struct node_slot *slot,
+                                const struct message *message)
+{
+    const struct records_sent *body = MESSAGE_BODY(message, records_sent);
+    bool accepted = false;
+    enum status status = leadership_hear(master, slot, &message->head.epoch, &accepted);
+    if (status != STATUS_OK || !accepted) {
+        send_follower_beat(master, slot, 0);
+        return status;
+    }
+    uint64_t last = master->recent_count > 0
+                        ? master->recent_first + master->recent_count - 1
+                        : master->tail.index;
+    struct hash chain;
+    if (body->previous_index > last ||
+        (chain_at(master, body->previous_index, &chain) &&
+         !ID_EQUAL(chain, body->previous_chain))) {
+        send_follower_beat(master, slot, 0);
+        return STATUS_OK;
+    }
+    if (slot->searching && body->previous_index < master->tail.index) {
+        /* The leader has found where the logs part. */
+        status = cut_to(master, body->previous_index);
+        if (status != STATUS_OK)
+            return status;
+        master->tail.index = body->previous_index;
+        master->tail.chain = body->previous_chain;
+        master->matched = body->previous_index;
+    }
+    slot->searching = false;
+    status = take_records(master, slot, body);
+    const uint64_t end = body->previous_index + body->records.count;
+    if (end > master->matched)
+        master->matched = end;
+    return status == STATUS_OK ? follow_commit(master, body->committed) : status;
+}
+
+/* ---- the leader hears a follower ---- */
+
+static void ask_chain(struct master *master, struct node_slot *slot)
+{
+    struct message message;
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_CHAIN_ASKED))
+        return;
+    struct chain_asked *body = message.body;
+    body->index = slot->common_low + (slot->common_high - slot->common_low + 1) / 2;
+    send_to_node(master, slot, &message);
+}
+
+static void search_from(struct master *master, struct node_slot *slot, uint64_t high)
+{
+    slot->searching = true;
+    slot->common_low = 0;
+    slot->common_high = high;
+    ask_chain(master, slot);
+}
+
+/* What the follower told about one index, against our own log. */
+static enum status compare_chain(struct master *master, struct node_slot *slot, bool is_ours_known,
+                                 const struct hash *ours)
+{
+    const bool is_common =
+        slot->told_known && is_ours_known && ID_EQUAL(*ours, slot->told_chain);
+    if (!slot->searching) {
+        if (!is_common) {
+            search_from(master, slot, slot->told_index > 0 ? slot->told_index - 1 : 0);
+            return STATUS_OK;
+        }
+        slot->common_low = slot->common_high = slot->told_index;
+    } else if (is_common) {
+        slot->common_low = slot->told_index;
+    } else {
+        slot->common_high = slot->told_index > 0 ? slot->told_index - 1 : 0;
+    }
+    if (slot->common_low < slot->common_high) {
+        ask_chain(master, slot);
+        return STATUS_OK;
+    }
+    slot->searching = false;
+    slot->tail_known = true;
+    slot->sent = slot->synced = slot->common_low;
+    return send_records(master, slot);
+}
+
+/* Compares now, or when the disk has told our own chain value there. */
+static enum status compare_told(struct master *master, struct node_slot *slot)
+{
+    struct hash chain = {{0}};
+    if (slot->told_index == 0 || !slot->told_known || chain_at(master, slot->told_index, &chain))
+        return compare_chain(master, slot, true,
+                             slot->told_index == 0 ? &slot->told_chain : &chain);
+    log_ask(master, EFFECT_LOG_CHAIN, slot->told_index, 0, slot);
+    return STATUS_OK;
+}
+
+/* The follower's tail: is it a prefix of our log? */
+static enum status check_tail(struct master *master, struct node_slot *slot,
+                              const struct follower_beat *body)
+{
+    if (slot->searching)
+        return STATUS_OK;
+    slot->told_index = body->synced;
+    slot->told_chain = body->tail_chain;
+    slot->told_known = true;
+    if (body->synced > master->tail.index) {
+        search_from(master, slot, master->tail.index);
+        return STATUS_OK;
+    }
+    return compare_told(master, slot);
+}
+
+enum status replication_follower_beat(struct master *master, struct node_slot *slot,
+                                      const struct message *message)
+{
+    const struct follower_beat *body = MESSAGE_BODY(message, follower_beat);
+    if (epoch_compare(&message->head.epoch, &master->epoch) > 0)
+        return leadership_yield(master, &message->head.epoch);
+    if (!is_leader(master))
+        return STATUS_OK;
+    if (slot->snapshot_sent && body->synced > slot->told_index)
+        slot->snapshot_sent = false; /* it has taken it in */
+    enum status status = STATUS_OK;
+    if (slot->tail_known && body->synced >= slot->synced) {
+        slot->synced = body->synced;
+    } else {
+        slot->tail_known = false; /* not yet known, or it was started anew or cut */
+        status = check_tail(master, slot, body);
+    }
+    if (status != STATUS_OK)
+        return status;
+    if (slot->tail_known) {
+        slot->synced = body->synced;
+        if (body->synced == 0 && slot->sent > RECORDS_IN_FLIGHT)
+            slot->sent = 0;
+        if (body->count != 0 && body->synced < slot->sent &&
+            body->count > slot->count_answered + 8)
+            slot->sent = body->synced; /* what was on the way is lost */
+        if (body->synced >= slot->sent || slot->count_answered == 0)
+            slot->count_answered = body->count;
+    }
+    status = send_records(master, slot);
+    return status == STATUS_OK ? replication_commit(master) : status;
+}
+
+static enum status chain_told(struct master *master, struct node_slot *slot,
+                              const struct chain_told *body)
+{
+    if (!slot->searching || !is_leader(master))
+        return STATUS_OK;
+    slot->told_index = body->index;
+    slot->told_chain = body->chain;
+    slot->told_known = body->is_known;
+    return compare_told(master, slot);
+}
+
+enum status replication_chain(struct master *master, struct node_slot *slot,
+                              const struct message *message)
+{
+    if (message->head.code == LINK_CHAIN_TOLD)
+        return chain_told(master, slot, MESSAGE_BODY(message, chain_told));
+    const struct chain_asked *body = MESSAGE_BODY(message, chain_asked);
+    slot->searching = true; /* records from before our tail mean: cut */
+    log_ask(master, EFFECT_LOG_CHAIN, body->index, 1, slot);
+    return STATUS_OK;
+}
+
+/* ---- results ---- */
+
+enum status replication_synced(struct master *master, const struct log_synced *synced)
+{
+    master->disk_is_full = false;
+    for (uint32_t i = 0; i < synced->count; i++) {
+        struct recent *recent = recent_find(master, synced->stamps[i].index);
+        if (recent) {
+            recent->record.chain = synced->stamps[i].chain;
+            recent->has_chain = true;
+        }
+        master->tail = synced->stamps[i];
+    }
+    if (is_leader(master)) {
+        enum status status = send_all(master);
+        if (status == STATUS_OK)
+            status = replication_commit(master);
+        snapshot_when_due(master);
+        return status;
+    }
+    struct node_slot *slot = leader_slot(master);
+    if (slot)
+        send_follower_beat(master, slot, 0);
+    return STATUS_OK;
+}
+
+static enum status chain_read(struct master *master, struct node_slot *slot,
+                              const struct event_stamp *stamp, enum status found)
+{
+    if (!is_leader(master)) { /* a leader asked us */
+        struct message message;
+        if (!message_begin(master, &message, MESSAGE_LINK, LINK_CHAIN_TOLD))
+            return STATUS_NO_MEMORY;
+        struct chain_told *body = message.body;
+        body->index = stamp->index;
+        body->is_known = found == STATUS_OK;
+        body->chain = stamp->chain;
+        send_to_node(master, slot, &message);
+        return STATUS_OK;
+    }
+    if (slot->tail_known || stamp->index != slot->told_index)
+        return STATUS_OK;
+    if (found != STATUS_OK && !slot->searching) {
+        /* The follower ends before the oldest record here: only the state itself helps. */
+        const struct peer peer = peer_of_link(slot->link);
+        if (!slot->snapshot_sent)
+            slot->snapshot_sent = send_snapshot(master, &peer);
+        return STATUS_OK;
+    }
+    return compare_chain(master, slot, found == STATUS_OK, &stamp->chain);
+}
+
+static enum status records_read(struct master *master, struct node_slot *slot,
+                                struct records_sent *records, enum status found)
+{
+    if (!is_leader(master))
+        return STATUS_OK;
+    if (found != STATUS_OK || records->records.count == 0) {
+        const struct peer peer = peer_of_link(slot->link);
+        if (!slot->snapshot_sent)
+            slot->snapshot_sent = send_snapshot(master, &peer);
+        return STATUS_OK;
+    }
+    struct message message;
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_RECORDS_SENT))
+        return STATUS_NO_MEMORY;
+    slot->sent = records->records.items[records->records.count - 1].index;
+    slot->tail_known = true;
+    *MESSAGE_BODY(&message, records_sent) = *records;
+    memset(records, 0, sizeof(*records));
+    MESSAGE_BODY(&message, records_sent)->committed = master->committed;
+    send_to_node(master, slot, &message);
+    return send_records(master, slot);
+}
+
+enum status replication_result(struct master *master, struct result *result)
+{
+    struct node_slot *slot = NULL;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
+        if (master->nodes[i].is_used && result->id == master->nodes[i].link)
+            slot = &master->nodes[i];
+    switch (result->kind) {
+    case RESULT_LOG_SYNCED:
+        return replication_synced(master, result->value);
+    case RESULT_LOG_FULL:
+        master->disk_is_full = true;
+        return STATUS_OK;
+    case EFFECT_LOG_READ:
+        return slot ? records_read(master, slot, result->value, result->status) : STATUS_OK;
+    case EFFECT_LOG_CHAIN:
+        return slot ? chain_read(master, slot, result->value, result->status) : STATUS_OK;
+    case EFFECT_PROBE: {
+        struct message signal;
+        if (!message_begin(master, &signal, MESSAGE_SIGNAL, SIGNAL_NODE_LOAD))
+            return STATUS_NO_MEMORY;
+        *MESSAGE_BODY(&signal, node_load) = *(const struct node_load *)result->value;
+        duties_signal(master, &signal);
+        message_fini(&signal);
+        return STATUS_OK;
+    }
+    default:
+        return STATUS_OK;
+    }
+}
+
+/* ---- the state of a leader, when records are not enough ---- */
+
+enum status replication_snapshot_part(struct master *master, const struct message *message)
+{
+    const struct snapshot_part *body = MESSAGE_BODY(message, snapshot_part);
+    if (is_leader(master) || body->index <= master->state.index)
+        return STATUS_OK;
+    if (body->offset == 0)
+        buffer_clear(&master->incoming);
+    if (body->offset != master->incoming.size)
+        return STATUS_OK;
+    enum status status = buffer_append(&master->incoming, body->part.items, body->part.count);
+    if (status != STATUS_OK || master->incoming.size < body->total)
+        return status;
+    struct state state;
+    struct reason reason = {""};
+    status = state_decode(master->incoming.bytes, master->incoming.size, &state, &reason);
+    if (status != STATUS_OK)
+        return STATUS_OK; /* a peer's nonsense */
+    struct event_snapshot *snapshot = memory_zeroed(1, sizeof(*snapshot));
+    if (!snapshot) {
+        state_fini(&state);
+        return STATUS_NO_MEMORY;
+    }
+    snapshot->stamp = (struct event_stamp){
+        body->index, {body->record_epoch.number, body->record_epoch.leader}, body->chain};
+    hash_of(master->incoming.bytes, master->incoming.size, &snapshot->state_hash);
+    snapshot->state = master->incoming.bytes;
+    snapshot->state_size = master->incoming.size;
+    memset(&master->incoming, 0, sizeof(master->incoming));
+    buffer_init(&master->incoming, 256u << 20);
+    outbox_effect(master->outbox, 0, EFFECT_LOG_INSTALL, snapshot, NULL);
+    state_fini(&master->state);
+    master->state = state;
+    master->tail = snapshot->stamp;
+    master->committed = master->published = state.index;
+    master->snapshot_index = state.index;
+    recent_cut(master, 0);
+    master->recent_first = state.index + 1;
+    /* Local actors learn of the jump by a snapshot of their own. */
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++)
+        master->locals[i].wants_snapshot = master->locals[i].wants_events;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
+        if (master->nodes[i].is_used)
+            outbox_link_close(master->outbox, master->nodes[i].link);
+        master->nodes[i].is_used = false;
+    }
+    slots_refresh(master);
+    allow_refresh(master);
+    locals_publish(master);
+    master->join_at_ms = 0;
+    master->describe_at_ms = master->input->now_ms;
+    master->ask_at_ms = master->input->now_ms + 4 * master->settings->beat_ms;
+    return STATUS_OK;
+}

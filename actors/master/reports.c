@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reports: what an actor saw becomes the event of the same record, or is refused as stale.
+ *
+ * A repeated report (same incarnation, a sequence already seen) and one that would change nothing are
+ * answered OK without an event.
+ */
+#include "actors/master/master.h"
+
+#include <string.h>
+
+struct decision {
+    struct master *master;
+    const struct message *report;
+    struct reason *reason;
+    bool is_needed; /* false: true already */
+};
+
+static enum status stale(struct decision *decision, const char *what)
+{
+    return refuse(decision->reason, STATUS_STALE, "%s is over", what);
+}
+
+static struct instance_record *present(struct decision *decision, const struct instance_id *id,
+                                       const struct generation *generation)
+{
+    struct instance_record *instance = state_find_instance(&decision->master->state, id);
+    if (!instance || !generation_equal(&instance->generation, generation) ||
+        instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED)
+        return NULL;
+    return instance;
+}
+
+static bool says_itself(const struct decision *decision, const struct node_id *node_id)
+{
+    return ID_EQUAL(*node_id, decision->report->head.node_id);
+}
+
+static enum status node_described(struct decision *decision)
+{
+    const struct node_described *body = decision->report->body;
+    if (!says_itself(decision, &body->node.node_id) ||
+        !state_find_node(&decision->master->state, &body->node.node_id))
+        return refuse(decision->reason, STATUS_NOT_ADMITTED, "the node is not in the cluster");
+    return STATUS_OK;
+}
+
+static enum status endpoint_opened(struct decision *decision)
+{
+    const struct endpoint_record *endpoint =
+        &MESSAGE_BODY(decision->report, endpoint_opened)->endpoint;
+    const struct endpoint_record *known = state_find_endpoint(
+        &decision->master->state, &endpoint->node_id, (enum actor_kind)endpoint->actor);
+    if (!says_itself(decision, &endpoint->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    decision->is_needed = !known || !record_equal(&endpoint_record_type, known, endpoint);
+    return STATUS_OK;
+}
+
+static enum status endpoint_closed(struct decision *decision)
+{
+    const struct endpoint_closed *body = decision->report->body;
+    const struct endpoint_record *known = state_find_endpoint(
+        &decision->master->state, &body->node_id, (enum actor_kind)body->actor);
+    decision->is_needed = known && known->incarnation == body->incarnation;
+    return STATUS_OK;
+}
+
+static enum status model_imported(struct decision *decision)
+{
+    const struct model_imported *body = decision->report->body;
+    const struct model_record *model =
+        state_find_model(&decision->master->state, text_or_empty(body->model.model_id));
+    const struct holder_record *holder =
+        model && ID_EQUAL(model->revision, body->model.revision)
+            ? model_find_holder(model, &body->node_id)
+            : NULL;
+    if (!says_itself(decision, &body->node_id) || !body->model.model_id ||
+        body->model.files.count == 0)
+        return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
+    decision->is_needed =
+        !(holder && holder->has_weights) ||
+        state_find_import(&decision->master->state, &body->node_id, body->model.model_id);
+    return STATUS_OK;
+}
+
+static enum status model_import_failed(struct decision *decision)
+{
+    const struct model_import_failed *body = decision->report->body;
+    if (!state_find_import(&decision->master->state, &body->node_id,
+                           text_or_empty(body->model_id)))
+        return stale(decision, "the import");
+    return STATUS_OK;
+}
+
+static enum status small_files_stored(struct decision *decision)
+{
+    const struct small_files_stored *body = decision->report->body;
+    const struct model_record *model =
+        state_find_model(&decision->master->state, text_or_empty(body->model_id));
+    if (!model || !ID_EQUAL(model->revision, body->revision))
+        return stale(decision, "the revision of the model");
+    decision->is_needed = !model_find_holder(model, &body->node_id);
+    return STATUS_OK;
+}
+
+static enum status holding_changed(struct decision *decision)
+{
+    const struct holding_changed *body = decision->report->body;
+    const struct model_record *model =
+        state_find_model(&decision->master->state, text_or_empty(body->model_id));
+    if (!model || !ID_EQUAL(model->revision, body->revision))
+        return stale(decision, "the revision of the model");
+    const struct holder_record *holder = model_find_holder(model, &body->node_id);
+    decision->is_needed = body->has_small_files != (holder != NULL) ||
+                          (holder && holder->has_weights != body->has_weights);
+    return STATUS_OK;
+}
+
+static enum status rank_addressed(struct decision *decision)
+{
+    const struct rank_addressed *body = decision->report->body;
+    const struct instance_record *instance =
+        present(decision, &body->instance_id, &body->generation);
+    if (!instance || body->rank >= instance->ranks.count)
+        return stale(decision, "the generation");
+    const struct rank_record *rank = &instance->ranks.items[body->rank];
+    if (!says_itself(decision, &rank->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "that rank is on another node");
+    const char *known = text_or_empty(body->actor == ACTOR_LAUNCHER ? rank->launcher_address
+                                                                    : rank->runner_address);
+    decision->is_needed = strcmp(known, text_or_empty(body->address)) != 0;
+    return STATUS_OK;
+}
+
+static enum status runner_status_changed(struct decision *decision)
+{
+    const struct runner_status_changed *body = decision->report->body;
+    const struct instance_record *instance =
+        present(decision, &body->instance_id, &body->generation);
+    if (!instance || body->rank >= instance->ranks.count)
+        return stale(decision, "the generation");
+    if (!says_itself(decision, &instance->ranks.items[body->rank].node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "that rank is on another node");
+    decision->is_needed = instance->ranks.items[body->rank].status != body->status;
+    return STATUS_OK;
+}
+
+static enum status process_ended(struct decision *decision)
+{
+    const struct process_ended *body = decision->report->body;
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    return STATUS_OK;
+}
+
+static enum status process_given_up(struct decision *decision)
+{
+    (void)decision;
+    return STATUS_OK;
+}
+
+typedef enum status decide_report(struct decision *decision);
+
+#define DECIDE_ROW(code, NAME, record, sentence) [code] = record,
+static decide_report *const rules[] = {REPORT_LIST(DECIDE_ROW)};
+#define EVENT_ROW(code, NAME, record, sentence) [code] = EVENT_##NAME,
+static const uint32_t events[] = {REPORT_LIST(EVENT_ROW)};
+
+enum status report_decide(struct master *master, const struct message *report,
+                          struct message *event_out, bool *has_event_out, struct reason *reason)
+{
+    struct decision decision = {master, report, reason, true};
+    const struct incarnation_record *known = state_find_incarnation(
+        &master->state, &report->head.node_id, report->head.actor, report->head.incarnation);
+    *has_event_out = false;
+    if (report->head.incarnation == 0 || report->head.sequence == 0)
+        return refuse(reason, STATUS_INVALID, "a report needs an incarnation and a sequence");
+    if (known && known->sequence >= report->head.sequence)
+        return STATUS_OK;
+    if (report->head.code >= COUNT_OF(rules) || !rules[report->head.code])
+        return refuse(reason, STATUS_UNSUPPORTED, "nobody knows this report");
+    enum status status = rules[report->head.code](&decision);
+    if (status != STATUS_OK || !decision.is_needed)
+        return status;
+    status = message_copy(report, event_out);
+    if (status != STATUS_OK)
+        return status;
+    /* Same record, another row: only kind and code change. */
+    event_out->head.kind = MESSAGE_EVENT;
+    event_out->head.code = events[report->head.code];
+    *has_event_out = true;
+    return STATUS_OK;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * requests: commands and reports on their way to becoming events, and the answers back.
+ *
+ * Every one is answered: refused at once, or accepted when its event is committed.  At a follower
+ * it is forwarded to the leader; without a leader it waits, and is refused after three seconds.
+ * A report that finds no leader waits as long as there is room: its sender keeps it too.
+ */
+#include "actors/master/master.h"
+
+#include "protocol/memory.h"
+
+#include <string.h>
+
+#define REQUEST_DEADLINE_MS 3000u
+#define REPORT_DEADLINE_MS 30000u
+
+/* ---- answering ---- */
+
+static uint32_t nodes_in_view(const struct master *master)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < master->state.nodes.count; i++)
+        count += master->state.nodes.items[i].in_view;
+    return count;
+}
+
+/* Sends `answer` where the request came from; frees it. */
+static void send_answer(struct master *master, const struct pending *pending,
+                        struct message *answer)
+{
+    answer->head.key = pending->head.key;
+    answer->head.incarnation = pending->head.incarnation;
+    answer->head.sequence = pending->head.sequence;
+    if (!pending->is_from_node) {
+        outbox_send(master->outbox, &pending->peer, answer);
+        message_fini(answer);
+        return;
+    }
+    struct node_slot *slot = slot_find(master, &pending->node);
+    struct message back;
+    if (slot && message_begin(master, &back, MESSAGE_LINK, LINK_FORWARDED_BACK)) {
+        struct forwarded *body = back.body;
+        struct buffer bytes;
+        buffer_init(&bytes, MESSAGE_SIZE_MAX);
+        body->ticket = pending->ticket;
+        if (message_encode(answer, &bytes) == STATUS_OK &&
+            bytes_set(&body->message, bytes.bytes, bytes.size))
+            send_to_node(master, slot, &back);
+        else
+            message_fini(&back);
+        buffer_fini(&bytes);
+    }
+    message_fini(answer);
+}
+
+static void answer_with(struct master *master, const struct pending *pending, enum status how,
+                        const char *sentence)
+{
+    struct message answer;
+    if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_DONE))
+        return;
+    answer.head.status = how;
+    answer.head.index = how == STATUS_OK ? pending->index : 0;
+    if (how == STATUS_OK) {
+        answer.head.holders = nodes_in_view(master);
+        answer.head.nodes = master->state.nodes.count;
+    } else if (!text_set(&answer.head.reason,
+                         sentence && sentence[0] ? sentence : status_text(how))) {
+        message_fini(&answer);
+        return;
+    }
+    send_answer(master, pending, &answer);
+}
+
+static void pending_fini(struct pending *pending)
+{
+    record_fini(&envelope_type, &pending->head);
+    memory_free(pending->bytes);
+    memset(pending, 0, sizeof(*pending));
+}
+
+static void pending_remove(struct master *master, uint32_t at)
+{
+    pending_fini(&master->pending[at]);
+    master->pending[at] = master->pending[--master->pending_count];
+    memset(&master->pending[master->pending_count], 0, sizeof(master->pending[0]));
+}
+
+/* ---- taking ---- */
+
+static bool describe_request(struct master *master, const struct message *message,
+                             const struct node_slot *slot, uint64_t ticket,
+                             struct pending *pending_out)
+{
+    *pending_out = (struct pending){.is_from_node = slot != NULL, .ticket = ticket};
+    pending_out->peer = master->input->peer;
+    if (slot)
+        pending_out->node = slot->node_id;
+    pending_out->deadline_ms =
+        master->input->now_ms +
+        (message->head.kind == MESSAGE_REPORT ? REPORT_DEADLINE_MS : REQUEST_DEADLINE_MS);
+    return record_copy(&envelope_type, &message->head, &pending_out->head) == STATUS_OK;
+}
+
+static enum status keep(struct master *master, struct pending *pending)
+{
+    if (master->pending_count == PENDING_COUNT_MAX) {
+        answer_with(master, pending, STATUS_BUSY, "too many requests wait; try again");
+        pending_fini(pending);
+        return STATUS_OK;
+    }
+    master->pending[master->pending_count++] = *pending;
+    return STATUS_OK;
+}
+
+/* Leader: decides; `pending` is moved or answered. */
+static enum status decide(struct master *master, const struct message *message,
+                          struct pending *pending)
+{
+    struct message event = {.body = NULL};
+    struct reason reason = {""};
+    bool has_event = false;
+    if (message_is(message, MESSAGE_COMMAND, COMMAND_ASK_CANDIDATES)) {
+        struct message answer;
+        enum status status = command_candidates(master, message, &answer);
+        if (status == STATUS_OK)
+            send_answer(master, pending, &answer);
+        else
+            answer_with(master, pending, status, NULL);
+        pending_fini(pending);
+        return STATUS_OK;
+    }
+    enum status how =
+        message->head.kind == MESSAGE_COMMAND
+            ? command_decide(master, message, pending->is_from_node ? NULL : &pending->peer, &event,
+                             &has_event, &reason)
+            : report_decide(master, message, &event, &has_event, &reason);
+    if (how != STATUS_OK || !has_event) {
+        pending->index = event.head.index; /* a repeated command: the index of its first event */
+        if (how == STATUS_OK && pending->index == 0)
+            pending->index = master->committed;
+        answer_with(master, pending, how, reason.text);
+        pending_fini(pending);
+        message_fini(&event);
+        return STATUS_OK;
+    }
+    if (message->head.kind == MESSAGE_COMMAND) {
+        event.head.key = message->head.key;
+    } else {
+        event.head.node_id = message->head.node_id;
+        event.head.actor = message->head.actor;
+        event.head.incarnation = message->head.incarnation;
+        event.head.sequence = message->head.sequence;
+    }
+    enum status status = replication_append(master, &event);
+    pending->index = event.head.index;
+    message_fini(&event);
+    if (status != STATUS_OK) {
+        pending_fini(pending);
+        return status;
+    }
+    return keep(master, pending);
+}
+
+/* Follower: passes it on, under a ticket of our own. */
+static enum status forward(struct master *master, struct node_slot *leader,
+                           struct pending *pending)
+{
+    struct message message;
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
+        return STATUS_NO_MEMORY;
+    struct forwarded *body = message.body;
+    pending->own_ticket = ++master->ticket_next;
+    body->ticket = pending->own_ticket;
+    if (!bytes_set(&body->message, pending->bytes, pending->size)) {
+        message_fini(&message);
+        return STATUS_NO_MEMORY;
+    }
+    send_to_node(master, leader, &message);
+    return STATUS_OK;
+}
+
+static enum status keep_bytes(struct pending *pending, const struct message *message)
+{
+    struct buffer bytes;
+    buffer_init(&bytes, MESSAGE_SIZE_MAX);
+    enum status status = message_encode(message, &bytes);
+    pending->bytes = bytes.bytes;
+    pending->size = bytes.size;
+    return status;
+}
+
+enum status request_take(struct master *master, const struct message *message,
+                         struct node_slot *slot, uint64_t ticket)
+{
+    struct pending pending;
+    if (!describe_request(master, message, slot, ticket, &pending))
+        return STATUS_NO_MEMORY;
+    if (is_leader(master))
+        return decide(master, message, &pending);
+    if (slot) {
+        answer_with(master, &pending, STATUS_NO_LEADER, "this node does not lead any more");
+        pending_fini(&pending);
+        return STATUS_OK;
+    }
+    if (message_is(message, MESSAGE_COMMAND, COMMAND_JOIN) &&
+        !ID_EQUAL(MESSAGE_BODY(message, join)->token_key, master->input->peer.key)) {
+        /* Checked here, where the connection ends; the leader trusts a master's word for it. */
+        answer_with(master, &pending, STATUS_NOT_ADMITTED, "the token is not the connection's key");
+        pending_fini(&pending);
+        return STATUS_OK;
+    }
+    enum status status = keep_bytes(&pending, message);
+    struct node_slot *leader = leader_slot(master);
+    if (status == STATUS_OK && leader)
+        status = forward(master, leader, &pending);
+    if (status != STATUS_OK) {
+        pending_fini(&pending);
+        return status;
+    }
+    return keep(master, &pending);
+}
+
+enum status request_own(struct master *master, struct message *report)
+{
+    report->head.node_id = master->settings->node_id;
+    report->head.actor = ACTOR_MASTER;
+    report->head.incarnation = master->settings->incarnation;
+    report->head.sequence = ++master->sequence;
+    memset(&report->head.epoch, 0, sizeof(report->head.epoch));
+    struct message event = {.body = NULL};
+    struct reason reason = {""};
+    bool has_event = false;
+    if (is_leader(master)) {
+        enum status status = report_decide(master, report, &event, &has_event, &reason);
+        if (status == STATUS_OK && has_event) {
+            event.head.node_id = report->head.node_id;
+            event.head.actor = report->head.actor;
+            event.head.incarnation = report->head.incarnation;
+            event.head.sequence = report->head.sequence;
+            status = replication_append(master, &event);
+            message_fini(&event);
+            return status;
+        }
+        message_fini(&event);
+        return STATUS_OK; /* what is not true any more is told again when it is */
+    }
+    struct node_slot *leader = leader_slot(master);
+    struct pending pending = {.is_from_node = false};
+    enum status status = keep_bytes(&pending, report);
+    if (status == STATUS_OK && leader)
+        status = forward(master, leader, &pending);
+    pending_fini(&pending); /* own reports are told again by describe_tick, not kept */
+    return status;
+}
+
+/* ---- answers that come back ---- */
+
+static struct pending *pending_by_ticket(struct master *master, uint64_t ticket, uint32_t *at_out)
+{
+    for (uint32_t i = 0; i < master->pending_count; i++) {
+        if (master->pending[i].own_ticket == ticket) {
+            *at_out = i;
+            return &master->pending[i];
+        }
+    }
+    return NULL;
+}
+
+enum status request_forwarded(struct master *master, struct node_slot *slot,
+                              const struct message *message)
+{
+    const struct forwarded *body = MESSAGE_BODY(message, forwarded);
+    struct message inner;
+    struct reason reason = {""};
+    if (message_decode(body->message.items, body->message.count, &inner, &reason) != STATUS_OK) {
+        master->refused_count++;
+        return STATUS_OK;
+    }
+    enum status status = STATUS_OK;
+    if (message->head.code == LINK_FORWARDED) {
+        if (inner.head.kind == MESSAGE_COMMAND || inner.head.kind == MESSAGE_REPORT)
+            status = request_take(master, &inner, slot, body->ticket);
+        else if (inner.head.kind == MESSAGE_SIGNAL && is_leader(master))
+            duties_signal(master, &inner);
+    } else {
+        uint32_t at = 0;
+        struct pending *pending = pending_by_ticket(master, body->ticket, &at);
+        if (pending && inner.head.status == STATUS_NO_LEADER) {
+            pending->own_ticket = 0; /* asked again when a leader is heard */
+        } else if (pending) {
+            struct message answer = message_take(&inner);
+            send_answer(master, pending, &answer);
+            pending_remove(master, at);
+        }
+    }
+    message_fini(&inner);
+    return status;
+}
+
+void requests_committed(struct master *master)
+{
+    for (uint32_t i = master->pending_count; i-- > 0;) {
+        const struct pending *pending = &master->pending[i];
+        if (pending->index == 0 || pending->index > master->committed)
+            continue;
+        answer_with(master, pending, STATUS_OK, NULL);
+        pending_remove(master, i);
+    }
+}
+
+enum status requests_retry(struct master *master)
+{
+    struct node_slot *leader = leader_slot(master);
+    for (uint32_t i = master->pending_count; i-- > 0;) {
+        struct pending pending = master->pending[i];
+        if (pending.index != 0 || !pending.bytes)
+            continue;
+        if (leader) {
+            enum status status = forward(master, leader, &master->pending[i]);
+            if (status != STATUS_OK)
+                return status;
+        } else if (is_leader(master)) {
+            struct message message;
+            struct reason reason = {""};
+            enum status status = message_decode(pending.bytes, pending.size, &message, &reason);
+            if (status != STATUS_OK)
+                return status;
+            memset(&master->pending[i], 0, sizeof(pending));
+            pending_remove(master, i);
+            memory_free(pending.bytes);
+            pending.bytes = NULL;
+            pending.own_ticket = 0;
+            status = decide(master, &message, &pending);
+            message_fini(&message);
+            if (status != STATUS_OK)
+                return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+void requests_tick(struct master *master)
+{
+    for (uint32_t i = master->pending_count; i-- > 0;) {
+        const struct pending *pending = &master->pending[i];
+        if (master->input->now_ms < pending->deadline_ms)
+            continue;
+        if (pending->index != 0 && master->disk_is_full)
+            answer_with(master, pending, STATUS_NO_SPACE,
+                        "the disk of the event log is full; free some space, the event is then "
+                        "written");
+        else
+            answer_with(master, pending, STATUS_NO_LEADER,
+                        "no leader could take it within its time; try again");
+        pending_remove(master, i);
+    }
+}
+
+void requests_forget_peer(struct master *master, const struct peer *peer)
+{
+    for (uint32_t i = master->pending_count; i-- > 0;)
+        if (!master->pending[i].is_from_node && peer_equal(&master->pending[i].peer, peer))
+            pending_remove(master, i);
+}
