@@ -280,6 +280,10 @@ MUST_CHECK enum status command_decide(struct master *master, const struct messag
 MUST_CHECK enum status report_decide(struct master *master, const struct message *report,
                                      struct message *event_out, bool *has_event_out,
                                      struct reason *reason);
+/* The next generation of an instance, placed anew on the nodes that are here. */
+MUST_CHECK enum status generation_place(struct master *master,
+                                        const struct instance_record *instance,
+                                        struct message *event_out, struct reason *reason);
 /* Answers ask_candidates. */
 MUST_CHECK enum status command_candidates(struct master *master, const struct message *command,
                                           struct message *answer_out);

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * duties: what a leader does unasked: it ends generations that cannot go on and starts new ones.
+ */
+#include "actors/master/master.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A generation on its way to ready must show some progress within this time. */
+#define PROGRESS_LEASE_MS 30000u
+#define NODE_SILENT_MS 2000u
+
+static struct progress *progress_of(struct master *master,
+                                    const struct instance_record *instance)
+{
+    struct progress *free_place = NULL;
+    for (size_t i = 0; i < COUNT_OF(master->progress); i++) {
+        struct progress *progress = &master->progress[i];
+        if (ID_EQUAL(progress->instance_id, instance->instance_id))
+            return progress;
+        if (!free_place && (ID_IS_ZERO(progress->instance_id) ||
+                            !state_find_instance(&master->state, &progress->instance_id)))
+            free_place = progress;
+    }
+    ASSERT(free_place != NULL); /* as many places as instances */
+    *free_place = (struct progress){instance->instance_id, instance->changed_index,
+                                    master->input->now_ms};
+    return free_place;
+}
+
+static void note_load(struct master *master, const struct message *signal)
+{
+    struct load *place = NULL;
+    for (uint32_t i = 0; i < master->load_count; i++)
+        if (ID_EQUAL(master->loads[i].node_id, signal->head.node_id))
+            place = &master->loads[i];
+    if (!place && master->load_count < COUNT_OF(master->loads))
+        place = &master->loads[master->load_count++];
+    if (!place)
+        return;
+    place->node_id = signal->head.node_id;
+    place->load = *MESSAGE_BODY(signal, node_load);
+    place->heard_ms = master->input->now_ms;
+}
+
+void duties_signal(struct master *master, const struct message *signal)
+{
+    if (signal->head.code == SIGNAL_NODE_LOAD && !is_leader(master) &&
+        ID_EQUAL(signal->head.node_id, master->settings->node_id)) {
+        struct node_slot *leader = leader_slot(master);
+        struct message message;
+        struct buffer bytes;
+        if (!leader || !message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
+            return;
+        buffer_init(&bytes, PART_SIZE_MAX);
+        if (message_encode(signal, &bytes) == STATUS_OK &&
+            bytes_set(&MESSAGE_BODY(&message, forwarded)->message, bytes.bytes, bytes.size))
+            send_to_node(master, leader, &message);
+        else
+            message_fini(&message);
+        buffer_fini(&bytes);
+        return;
+    }
+    if (!is_leader(master))
+        return;
+    if (signal->head.code == SIGNAL_NODE_LOAD)
+        note_load(master, signal);
+    if (signal->head.code == SIGNAL_LOAD_PROGRESSED) {
+        const struct load_progressed *body = MESSAGE_BODY(signal, load_progressed);
+        const struct instance_record *instance =
+            state_find_instance(&master->state, &body->instance_id);
+        if (instance && generation_equal(&instance->generation, &body->generation))
+            progress_of(master, instance)->moved_ms = master->input->now_ms;
+    }
+}
+
+static const char *node_name(const struct master *master, const struct node_id *id)
+{
+    const struct node_record *node = state_find_node(&master->state, id);
+    return node ? text_or_empty(node->name) : "a removed node";
+}
+
+enum status generation_fail(struct master *master, struct instance_record *instance,
+                            uint32_t rank, const char *text)
+{
+    struct message event;
+    if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_GENERATION_FAILED))
+        return STATUS_NO_MEMORY;
+    struct generation_failed *body = event.body;
+    const uint64_t wall_ms = master->input->wall_ms;
+    const bool has_served = instance->status == INSTANCE_READY &&
+                            wall_ms - instance->ready_ms >= GENERATION_SERVED_MS;
+    const bool is_new_window =
+        has_served || wall_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS;
+    const uint32_t failures = is_new_window ? 1 : instance->failures + 1;
+    body->instance_id = instance->instance_id;
+    body->generation = instance->generation;
+    body->rank = rank;
+    body->retry_at_ms = failures >= GENERATION_FAILURES_MAX
+                            ? UINT64_MAX
+                            : wall_ms + generation_backoff_ms(failures);
+    enum status status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+/* ---- what follows from an event at once ---- */
+
+static bool all_addressed(const struct instance_record *instance)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        if (text_or_empty(rank->runner_address)[0] == '\0')
+            return false;
+        if (instance->ranks.count > 1 && text_or_empty(rank->launcher_address)[0] == '\0')
+            return false;
+    }
+    return true;
+}
+
+/*
+ * The launchers of a generation need each other's addresses before any runner can be started by
+ * them, so the event comes twice: when all launchers told theirs, and when all runners did.
+ */
+static bool all_launchers_addressed(const struct instance_record *instance, uint32_t *runners_out)
+{
+    *runners_out = 0;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        if (text_or_empty(instance->ranks.items[i].launcher_address)[0] == '\0')
+            return false;
+        *runners_out += text_or_empty(instance->ranks.items[i].runner_address)[0] != '\0';
+    }
+    return true;
+}
+
+static enum status after_rank_addressed(struct master *master, const struct message *event)
+{
+    const struct rank_addressed *body = MESSAGE_BODY(event, rank_addressed);
+    const struct instance_record *instance =
+        state_find_instance(&master->state, &body->instance_id);
+    uint32_t runners = 0;
+    if (!instance || !generation_equal(&instance->generation, &body->generation))
+        return STATUS_OK;
+    const bool is_first = instance->ranks.count > 1 && body->actor == ACTOR_LAUNCHER &&
+                          all_launchers_addressed(instance, &runners) && runners == 0;
+    if (!is_first && !all_addressed(instance))
+        return STATUS_OK;
+    struct message addressed;
+    if (!message_begin(master, &addressed, MESSAGE_EVENT, EVENT_GENERATION_ADDRESSED))
+        return STATUS_NO_MEMORY;
+    struct generation_addressed *all = addressed.body;
+    all->instance_id = body->instance_id;
+    all->generation = body->generation;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < instance->ranks.count; i++)
+        if (!record_list_push(&rank_record_type, RECORD_LIST(all->ranks),
+                              &instance->ranks.items[i], RANK_COUNT_MAX))
+            status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = replication_append(master, &addressed);
+    message_fini(&addressed);
+    return status;
+}
+
+static enum status after_runner_status(struct master *master, const struct message *event)
+{
+    const struct runner_status_changed *body = MESSAGE_BODY(event, runner_status_changed);
+    struct instance_record *instance = state_find_instance(&master->state, &body->instance_id);
+    if (!instance || body->status != RANK_FAILED ||
+        !generation_equal(&instance->generation, &body->generation))
+        return STATUS_OK;
+    char text[SENTENCE_SIZE_MAX];
+    (void)snprintf(text, sizeof(text), "rank %u on %.60s: %.300s", body->rank,
+                   node_name(master, &instance->ranks.items[body->rank].node_id),
+                   text_or_empty(body->reason));
+    return generation_fail(master, instance, body->rank, text);
+}
+
+static enum status after_process_ended(struct master *master, const struct message *event)
+{
+    const struct process_ended *body = MESSAGE_BODY(event, process_ended);
+    struct instance_record *instance = state_find_instance(&master->state, &body->instance_id);
+    if ((body->actor != ACTOR_LAUNCHER && body->actor != ACTOR_RUNNER) || body->was_asked ||
+        !instance || !generation_equal(&instance->generation, &body->generation) ||
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY))
+        return STATUS_OK;
+    char text[SENTENCE_SIZE_MAX];
+    if (text_or_empty(body->reason)[0])
+        (void)snprintf(text, sizeof(text), "rank %u on %.60s: %.300s", body->rank,
+                       node_name(master, &body->node_id), body->reason);
+    else if (body->signal)
+        (void)snprintf(text, sizeof(text), "rank %u on %.60s was killed by signal %u", body->rank,
+                       node_name(master, &body->node_id), body->signal);
+    else
+        (void)snprintf(text, sizeof(text), "rank %u on %.60s exited with code %u", body->rank,
+                       node_name(master, &body->node_id), body->exit_code);
+    return generation_fail(master, instance, body->rank, text);
+}
+
+/* A failed instance gets another chance when a node comes back. */
+static enum status forgive_failed(struct master *master)
+{
+    for (uint32_t i = 0; i < master->state.instances.count; i++) {
+        const struct instance_record *instance = &master->state.instances.items[i];
+        if (instance->status != INSTANCE_FAILED)
+            continue;
+        struct message event;
+        if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_INSTANCE_RETRIED))
+            return STATUS_NO_MEMORY;
+        MESSAGE_BODY(&event, instance_retried)->instance_id = instance->instance_id;
+        enum status status = replication_append(master, &event);
+        message_fini(&event);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+enum status duties_after(struct master *master, const struct message *event)
+{
+    if (!is_leader(master))
+        return STATUS_OK;
+    switch ((enum event_code)event->head.code) {
+    case EVENT_RANK_ADDRESSED:
+        return after_rank_addressed(master, event);
+    case EVENT_RUNNER_STATUS_CHANGED:
+        return after_runner_status(master, event);
+    case EVENT_PROCESS_ENDED:
+        return after_process_ended(master, event);
+    case EVENT_VIEW_CHANGED:
+    case EVENT_NODE_ADMITTED:
+    case EVENT_MODEL_IMPORTED:
+        return forgive_failed(master);
+    default:
+        return STATUS_OK;
+    }
+}
+
+/* ---- what time brings ---- */
+
+static enum status check_ranks(struct master *master, struct instance_record *instance)
+{
+    char text[SENTENCE_SIZE_MAX];
+    struct progress *progress = progress_of(master, instance);
+    if (progress->changed_index != instance->changed_index) {
+        progress->changed_index = instance->changed_index;
+        progress->moved_ms = master->input->now_ms;
+    }
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        const struct node_record *node = state_find_node(&master->state, &rank->node_id);
+        const struct node_slot *slot = slot_find(master, &rank->node_id);
+        if (node && (!slot || node->in_view ||
+                     master->input->now_ms - slot->heard_ms < NODE_SILENT_MS))
+            continue;
+        (void)snprintf(text, sizeof(text), "%.60s, the node of rank %u, is not heard any more",
+                       node ? text_or_empty(node->name) : "a removed node", i);
+        return generation_fail(master, instance, i, text);
+    }
+    if (instance->status == INSTANCE_STARTING &&
+        master->input->now_ms - progress->moved_ms > PROGRESS_LEASE_MS) {
+        uint32_t behind = 0;
+        for (uint32_t i = 0; i < instance->ranks.count; i++)
+            if (instance->ranks.items[i].status < instance->ranks.items[behind].status)
+                behind = i;
+        (void)snprintf(text, sizeof(text), "rank %u on %.60s made no progress for %u s", behind,
+                       node_name(master, &instance->ranks.items[behind].node_id),
+                       PROGRESS_LEASE_MS / 1000u);
+        return generation_fail(master, instance, behind, text);
+    }
+    return STATUS_OK;
+}
+
+static enum status start_generation(struct master *master, struct instance_record *instance)
+{
+    struct message event = {.body = NULL};
+    struct reason reason = {""};
+    struct progress *progress = progress_of(master, instance);
+    enum status status = generation_place(master, instance, &event, &reason);
+    progress->moved_ms = master->input->now_ms;
+    if (status == STATUS_NO_MEMORY)
+        return status;
+    if (status != STATUS_OK) {
+        /* It cannot be placed now.  The log learns of it once, not each time it is tried. */
+        if (strcmp(text_or_empty(instance->last_reason), reason.text) == 0)
+            return STATUS_OK;
+        const uint32_t failures = instance->failures;
+        status = failures + 1 < GENERATION_FAILURES_MAX
+                     ? generation_fail(master, instance, 0, reason.text)
+                     : STATUS_OK;
+        return status;
+    }
+    status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+enum status duties_tick(struct master *master)
+{
+    /* Loads of this epoch must be in before anything is placed (DESIGN 4). */
+    for (uint32_t i = 0; i < master->state.instances.count; i++) {
+        struct instance_record *instance = &master->state.instances.items[i];
+        const bool runs =
+            instance->status == INSTANCE_STARTING || instance->status == INSTANCE_READY;
+        enum status status = STATUS_OK;
+        if (runs)
+            status = check_ranks(master, instance);
+        else if (instance->status == INSTANCE_WAITING && master->load_count > 0 &&
+                 master->input->wall_ms >= instance->retry_at_ms)
+            status = start_generation(master, instance);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/placement.h"
+
+#include "protocol/memory.h"
+#include "runtime/partition.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Bytes a processor reads per second in decoding, where nothing was measured yet: one channel of
+ * common memory.  It only has to order candidates. */
+#define BYTES_PER_S 8e9
+/* A message between two machines of a home, seconds; per layer two sums in a tensor cut. */
+#define HOP_S 0.00015
+
+struct attempt {
+    const struct placement_question *question;
+    const struct model_record *model;
+    const struct placement_node *chosen[RANK_COUNT_MAX]; /* rank order */
+    uint32_t count;
+    enum sharding sharding;
+    bool is_equal; /* a tensor cut in equal shares */
+};
+
+static uint64_t cache_bytes_per_position(const struct model_shape *shape, uint32_t mode)
+{
+    const uint64_t element = mode == MODE_EXACT ? 4 : 2;
+    return 2 * element * shape->kv_heads * shape->head_dim * shape->layers;
+}
+
+static uint32_t mode_of(const struct place_instance *request)
+{
+    return request->mode == MODE_EXACT ? MODE_EXACT : MODE_FAST;
+}
+
+/* Weights of one rank in packed bytes. */
+static uint64_t weight_bytes(const struct model_shape *shape, const struct partition *cut)
+{
+    const uint64_t head = shape->tied ? 0 : shape->head_bytes;
+    uint64_t layers = cut->layer_end - cut->layer_first;
+    if (cut->sharding != SHARDING_TENSOR)
+        return layers * (shape->attention_bytes + shape->ffn_bytes) + shape->norm_bytes +
+               (cut->has_embedding ? shape->embedding_bytes : 0) + (cut->has_head ? head : 0);
+    const uint64_t kv = cut->kv_end - cut->kv_first;
+    const uint64_t ffn = cut->ffn_end - cut->ffn_first;
+    const uint64_t vocab = cut->vocab_end - cut->vocab_first;
+    return layers * (shape->attention_bytes * kv / shape->kv_heads +
+                     shape->ffn_bytes * ffn / shape->intermediate) +
+           (shape->embedding_bytes + head) / shape->vocab * vocab + shape->norm_bytes;
+}
+
+static uint64_t cache_bytes(const struct model_shape *shape, const struct partition *cut,
+                            uint32_t mode, uint64_t context)
+{
+    uint64_t all = cache_bytes_per_position(shape, mode) * context;
+    if (cut->sharding == SHARDING_TENSOR)
+        return all * (cut->kv_end - cut->kv_first) / shape->kv_heads;
+    return all * (cut->layer_end - cut->layer_first) / shape->layers;
+}
+
+/* Ranks of one machine share its memory: the sum of those before `rank` is not free any more. */
+static uint64_t free_for(const struct attempt *attempt, const struct candidate *candidate,
+                         uint32_t rank)
+{
+    const struct placement_node *node = attempt->chosen[rank];
+    uint64_t free_bytes = node->memory_free;
+    for (uint32_t i = 0; i < rank; i++) {
+        if (!ID_EQUAL(attempt->chosen[i]->node->machine_id, node->node->machine_id))
+            continue;
+        const struct rank_record *other = &candidate->ranks.items[i];
+        uint64_t taken = other->weight_bytes + other->cache_bytes + other->scratch_bytes;
+        free_bytes = free_bytes > taken ? free_bytes - taken : 0;
+    }
+    return free_bytes;
+}
+
+static uint32_t context_wanted(const struct attempt *attempt)
+{
+    const uint32_t asked = attempt->question->request->context;
+    uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
+    return context < attempt->model->shape.context || attempt->model->shape.context == 0
+               ? context
+               : attempt->model->shape.context;
+}
+
+static uint32_t threads_for(const struct attempt *attempt, uint32_t rank)
+{
+    const struct placement_node *node = attempt->chosen[rank];
+    if (attempt->question->request->threads)
+        return attempt->question->request->threads;
+    uint32_t sharing = 0;
+    for (uint32_t i = 0; i < attempt->count; i++)
+        sharing += ID_EQUAL(attempt->chosen[i]->node->machine_id, node->node->machine_id);
+    uint32_t threads = node->node->cores / (sharing ? sharing : 1);
+    return threads ? threads : 1;
+}
+
+static bool holds_weights(const struct attempt *attempt, const struct placement_node *node)
+{
+    const struct holder_record *holder =
+        model_find_holder(attempt->model, &node->node->node_id);
+    return holder && holder->has_weights;
+}
+
+static enum status say(struct candidate *candidate, const char *text)
+{
+    return text_set(&candidate->why, text) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+/* The context that fits is the largest, halving from the one wanted, with which every rank fits. */
+static void fit_context(const struct attempt *attempt, const struct partition *cuts,
+                        struct candidate *candidate, uint32_t *short_rank_out,
+                        uint64_t *short_bytes_out)
+{
+    const struct model_shape *shape = &attempt->model->shape;
+    const bool is_fixed = attempt->question->request->context != 0;
+    uint32_t context = context_wanted(attempt);
+    for (;;) {
+        candidate->is_possible = true;
+        for (uint32_t i = 0; i < attempt->count; i++) {
+            struct rank_record *rank = &candidate->ranks.items[i];
+            rank->weight_bytes = weight_bytes(shape, &cuts[i]);
+            rank->cache_bytes = cache_bytes(shape, &cuts[i], candidate->mode, context);
+            rank->scratch_bytes = PLACEMENT_SCRATCH_BYTES;
+            uint64_t needed = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
+            uint64_t have = free_for(attempt, candidate, i);
+            if (needed <= have)
+                continue;
+            candidate->is_possible = false;
+            *short_rank_out = i;
+            *short_bytes_out = needed - have;
+            break;
+        }
+        candidate->context = context;
+        if (candidate->is_possible || is_fixed || context / 2 < PLACEMENT_CONTEXT_LEAST)
+            return;
+        context /= 2;
+    }
+}
+
+static double tokens_per_s(const struct attempt *attempt, const struct candidate *candidate)
+{
+    double seconds = 0;
+    double slowest = 0;
+    for (uint32_t i = 0; i < candidate->ranks.count; i++) {
+        double own = (double)candidate->ranks.items[i].weight_bytes / BYTES_PER_S;
+        seconds += own;
+        slowest = own > slowest ? own : slowest;
+    }
+    if (candidate->sharding == SHARDING_TENSOR)
+        seconds = slowest + 2.0 * attempt->model->shape.layers * HOP_S;
+    else if (candidate->sharding == SHARDING_PIPELINE)
+        seconds += candidate->ranks.count * HOP_S;
+    return seconds > 0 ? 1.0 / seconds : 0;
+}
+
+static enum status fill_ranks(const struct attempt *attempt, const struct partition *cuts,
+                              struct candidate *candidate)
+{
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        const struct rank_record rank = {
+            .node_id = attempt->chosen[i]->node->node_id,
+            .layer_first = cuts[i].layer_first,
+            .layer_end = cuts[i].layer_end,
+            .kv_first = cuts[i].kv_first,
+            .kv_end = cuts[i].kv_end,
+            .ffn_first = cuts[i].ffn_first,
+            .ffn_end = cuts[i].ffn_end,
+            .vocab_first = cuts[i].vocab_first,
+            .vocab_end = cuts[i].vocab_end,
+            .threads = threads_for(attempt, i),
+            .has_weights = holds_weights(attempt, attempt->chosen[i]),
+        };
+        if (!record_list_push(&rank_record_type, RECORD_LIST(candidate->ranks), &rank,
+                              RANK_COUNT_MAX))
+            return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+static enum status describe(const struct attempt *attempt, struct candidate *candidate,
+                            uint32_t short_rank, uint64_t short_bytes)
+{
+    char text[SENTENCE_SIZE_MAX];
+    int used = 0;
+    if (!candidate->is_possible) {
+        (void)snprintf(text, sizeof(text), "%.64s lacks %.1f MB of memory",
+                       text_or_empty(attempt->chosen[short_rank]->node->name),
+                       (double)short_bytes / 1e6);
+        return say(candidate, text);
+    }
+    used = snprintf(text, sizeof(text), "%s", attempt->count == 1 ? "one node" :
+                    attempt->sharding == SHARDING_PIPELINE         ? "pipeline by layers"
+                                                                   : "tensor cut");
+    for (uint32_t i = 0; i < attempt->count && used > 0 && (size_t)used < sizeof(text) - 64; i++) {
+        const struct rank_record *rank = &candidate->ranks.items[i];
+        used += snprintf(text + used, sizeof(text) - (size_t)used, "%s %.40s %.1f MB",
+                         i ? "," : ":", text_or_empty(attempt->chosen[i]->node->name),
+                         (double)(rank->weight_bytes + rank->cache_bytes) / 1e6);
+    }
+    return say(candidate, text);
+}
+
+static bool some_rank_holds(const struct attempt *attempt)
+{
+    for (uint32_t i = 0; i < attempt->count; i++)
+        if (holds_weights(attempt, attempt->chosen[i]))
+            return true;
+    return false;
+}
+
+static enum status try_cut(const struct attempt *attempt, struct candidates_listed *listed)
+{
+    const struct model_shape *shape = &attempt->model->shape;
+    const struct place_instance *request = attempt->question->request;
+    const struct partition_units units = {shape->layers,       shape->kv_heads, 1,
+                                          shape->intermediate, shape->ffn_unit, shape->vocab};
+    struct candidate *candidate = record_list_push(
+        &candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
+    if (!candidate)
+        return listed->candidates.count >= 64 ? STATUS_OK : STATUS_NO_MEMORY;
+    candidate->sharding = attempt->sharding;
+    candidate->mode = mode_of(request);
+    uint64_t shares[RANK_COUNT_MAX];
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        shares[i] = attempt->is_equal ? 1 : (attempt->chosen[i]->memory_free >> 20) + 1;
+        if (request->shares.count == attempt->count)
+            shares[i] = request->shares.items[i];
+    }
+    struct partition cuts[RANK_COUNT_MAX];
+    struct reason reason = {""};
+    if (partition_solve(attempt->sharding, &units, shares, attempt->count, cuts, &reason) !=
+        STATUS_OK)
+        return say(candidate, reason.text);
+    enum status status = fill_ranks(attempt, cuts, candidate);
+    if (status != STATUS_OK)
+        return status;
+    if (!some_rank_holds(attempt))
+        return say(candidate, "none of these nodes holds the model");
+    uint32_t short_rank = 0;
+    uint64_t short_bytes = 0;
+    fit_context(attempt, cuts, candidate, &short_rank, &short_bytes);
+    candidate->tokens_per_s = candidate->is_possible ? tokens_per_s(attempt, candidate) : 0;
+    return describe(attempt, candidate, short_rank, short_bytes);
+}
+
+/* ---- which nodes ---- */
+
+static bool is_named(const struct place_instance *request, const struct node_id *id)
+{
+    if (request->node_ids.count == 0)
+        return true;
+    for (uint32_t at = 0; at + sizeof(*id) <= request->node_ids.count; at += sizeof(*id))
+        if (memcmp(request->node_ids.items + at, id, sizeof(*id)) == 0)
+            return true;
+    return false;
+}
+
+/* Holders first, then by free memory, then by id: rank 0 is the first. */
+static bool comes_before(const struct attempt *attempt, const struct placement_node *a,
+                         const struct placement_node *b)
+{
+    const bool a_holds = holds_weights(attempt, a);
+    const bool b_holds = holds_weights(attempt, b);
+    if (a_holds != b_holds)
+        return a_holds;
+    if (a->memory_free != b->memory_free)
+        return a->memory_free > b->memory_free;
+    return memcmp(&a->node->node_id, &b->node->node_id, sizeof(a->node->node_id)) < 0;
+}
+
+static uint32_t usable_nodes(struct attempt *attempt,
+                             const struct placement_node *sorted[NODE_COUNT_MAX])
+{
+    const struct placement_question *question = attempt->question;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < question->node_count && count < NODE_COUNT_MAX; i++) {
+        const struct placement_node *node = &question->nodes[i];
+        if (!node->is_heard || !is_named(question->request, &node->node->node_id))
+            continue;
+        uint32_t at = count++;
+        while (at > 0 && comes_before(attempt, node, sorted[at - 1])) {
+            sorted[at] = sorted[at - 1];
+            at--;
+        }
+        sorted[at] = node;
+    }
+    return count;
+}
+
+static bool wants(const struct place_instance *request, enum sharding sharding)
+{
+    return request->any_sharding || request->sharding == (uint32_t)sharding;
+}
+
+static enum status try_all(struct attempt *attempt, struct candidates_listed *listed)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct placement_node *sorted[NODE_COUNT_MAX];
+    const uint32_t usable = usable_nodes(attempt, sorted);
+    const uint32_t least = request->node_ids.count
+                               ? request->node_ids.count / (uint32_t)sizeof(struct node_id)
+                               : request->nodes_min;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < usable && least <= 1; i++) {
+        attempt->chosen[0] = sorted[i];
+        attempt->count = 1;
+        attempt->sharding = SHARDING_NONE;
+        if (wants(request, SHARDING_NONE))
+            status = try_cut(attempt, listed);
+    }
+    for (uint32_t count = least > 2 ? least : 2; status == STATUS_OK && count <= usable; count++) {
+        memcpy(attempt->chosen, sorted, count * sizeof(sorted[0]));
+        attempt->count = count;
+        attempt->is_equal = false;
+        attempt->sharding = SHARDING_PIPELINE;
+        if (wants(request, SHARDING_PIPELINE))
+            status = try_cut(attempt, listed);
+        attempt->sharding = SHARDING_TENSOR;
+        attempt->is_equal = true;
+        if (status == STATUS_OK && wants(request, SHARDING_TENSOR))
+            status = try_cut(attempt, listed);
+        attempt->is_equal = false;
+        if (status == STATUS_OK && wants(request, SHARDING_TENSOR) && request->shares.count == 0)
+            status = try_cut(attempt, listed);
+    }
+    return status;
+}
+
+static bool is_better(const struct candidate *a, const struct candidate *b)
+{
+    if (a->is_possible != b->is_possible)
+        return a->is_possible;
+    return a->tokens_per_s > b->tokens_per_s;
+}
+
+static void sort_best_first(struct candidates_listed *listed)
+{
+    for (uint32_t i = 1; i < listed->candidates.count; i++) {
+        struct candidate moved = listed->candidates.items[i];
+        uint32_t at = i;
+        while (at > 0 && is_better(&moved, &listed->candidates.items[at - 1])) {
+            listed->candidates.items[at] = listed->candidates.items[at - 1];
+            at--;
+        }
+        listed->candidates.items[at] = moved;
+    }
+}
+
+enum status placement_candidates(const struct placement_question *question,
+                                 struct candidates_listed *listed_out, struct reason *reason)
+{
+    const char *model_id = text_or_empty(question->request->model_id);
+    struct attempt attempt = {.question = question,
+                              .model = state_find_model(question->state, model_id)};
+    if (!attempt.model)
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "no model %.100s here; add one with troupe add DIRECTORY", model_id);
+    struct candidates_listed listed = {.model_id = NULL};
+    enum status status = text_set(&listed.model_id, model_id) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = try_all(&attempt, &listed);
+    if (status != STATUS_OK) {
+        record_fini(&candidates_listed_type, &listed);
+        return status;
+    }
+    sort_best_first(&listed);
+    *listed_out = listed;
+    return STATUS_OK;
+}
+
+/* ---- choosing ---- */
+
+static enum status fill_sources(const struct model_record *model,
+                                struct instance_record *instance)
+{
+    uint32_t turn = 0;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        if (!model->files.items[i].is_weight)
+            continue;
+        /* Several holders: file by file in turn. */
+        while (!instance->ranks.items[turn % instance->ranks.count].has_weights)
+            turn++;
+        struct file_source *source = record_list_push(
+            &file_source_type, RECORD_LIST(instance->sources), NULL, MODEL_FILE_COUNT_MAX);
+        if (!source || !text_set(&source->name, model->files.items[i].name))
+            return STATUS_NO_MEMORY;
+        source->rank = turn++ % instance->ranks.count;
+    }
+    return STATUS_OK;
+}
+
+/* Why nothing is possible, in the words of the one who asked. */
+static enum status refuse_all(const struct placement_question *question,
+                              const struct model_record *model,
+                              const struct candidates_listed *listed, struct reason *reason)
+{
+    for (uint32_t i = 0; i < question->node_count; i++) {
+        const struct holder_record *holder =
+            model_find_holder(model, &question->nodes[i].node->node_id);
+        if (holder && holder->has_weights && question->nodes[i].is_heard)
+            return refuse(reason, STATUS_NO_CAPACITY, "%.100s cannot be placed: %.200s",
+                          text_or_empty(model->model_id),
+                          listed->candidates.count
+                              ? text_or_empty(listed->candidates.items[0].why)
+                              : "not enough nodes are here for what was asked");
+    }
+    return refuse(reason, STATUS_NO_HOLDER, "no node that is here holds %.100s",
+                  text_or_empty(model->model_id));
+}
+
+enum status placement_choose(const struct placement_question *question,
+                             struct instance_record *instance_out, struct reason *reason)
+{
+    struct candidates_listed listed;
+    enum status status = placement_candidates(question, &listed, reason);
+    if (status != STATUS_OK)
+        return status;
+    const struct model_record *model =
+        state_find_model(question->state, text_or_empty(question->request->model_id));
+    if (listed.candidates.count == 0 || !listed.candidates.items[0].is_possible) {
+        status = refuse_all(question, model, &listed, reason);
+        record_fini(&candidates_listed_type, &listed);
+        return status;
+    }
+    const struct candidate *best = &listed.candidates.items[0];
+    instance_out->sharding = best->sharding;
+    instance_out->mode = best->mode;
+    instance_out->context = best->context;
+    instance_out->revision = model->revision;
+    for (uint32_t i = 0; status == STATUS_OK && i < best->ranks.count; i++)
+        if (!record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks),
+                              &best->ranks.items[i], RANK_COUNT_MAX))
+            status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = fill_sources(model, instance_out);
+    if (status == STATUS_OK && !text_set(&instance_out->why, best->why))
+        status = STATUS_NO_MEMORY;
+    record_fini(&candidates_listed_type, &listed);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * placement: where a model may run, from the state and what the nodes told of their load.
+ *
+ * Pure.  Each candidate is one of: one node; a pipeline; a tensor cut, over any number of nodes, equal
+ * or by memory.  Its cost is bytes per node (weights, KV cache of the context promised, scratch)
+ * against free memory; its worth is predicted tokens per second.  Refused ones carry the reason.
+ *
+ * Memory   candidates are records; the caller frees the list with record_fini.
+ * Fails    STATUS_NOT_FOUND: no such model; STATUS_NO_MEMORY.
+ */
+#ifndef TROUPE_ACTORS_MASTER_PLACEMENT_H
+#define TROUPE_ACTORS_MASTER_PLACEMENT_H
+
+#include "protocol/state.h"
+
+/* One node as the placement sees it. */
+struct placement_node {
+    const struct node_record *node;
+    uint64_t memory_free; /* for models, with what runs there already taken off */
+    bool is_heard;        /* in view and its load told in this epoch */
+};
+
+struct placement_question {
+    const struct state *state;
+    const struct place_instance *request;
+    const struct placement_node *nodes;
+    uint32_t node_count;
+    const struct instance_id *replaced; /* its reservations do not count; NULL: none */
+};
+
+/* Bytes a rank needs beside weights and cache: activations, the load window, the process. */
+#define PLACEMENT_SCRATCH_BYTES ((uint64_t)64 << 20)
+#define PLACEMENT_CONTEXT_DEFAULT 32768u
+#define PLACEMENT_CONTEXT_LEAST 512u
+
+/* Best first; possible ones before refused ones. */
+MUST_CHECK enum status placement_candidates(const struct placement_question *question,
+                                            struct candidates_listed *listed_out,
+                                            struct reason *reason);
+/* Fills ranks, sources, sharding, context and why of an instance from the best possible candidate.
+ * STATUS_NO_CAPACITY, STATUS_NO_HOLDER: none is possible, with the reason of the nearest one. */
+MUST_CHECK enum status placement_choose(const struct placement_question *question,
+                                        struct instance_record *instance_out,
+                                        struct reason *reason);
+
+#endif
