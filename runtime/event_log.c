@@ -102,7 +102,7 @@ enum status event_log_append(struct event_log *log, struct event_epoch epoch, ui
                                   .kind = kind,
                                   .body = body,
                                   .body_size = body_size};
-    record_encode(log->waiting + log->waiting_size, &record, &log->last.chain,
+    event_record_encode(log->waiting + log->waiting_size, &record, &log->last.chain,
                   log->durable.index);
     log->waiting_size += size;
     log->last = record.stamp;
@@ -148,7 +148,7 @@ enum status event_log_append_copy(struct event_log *log, const struct event_reco
     if (status != STATUS_OK)
         return status;
     struct event_record copy = *record;
-    record_encode(log->waiting + log->waiting_size, &copy, &log->last.chain, log->durable.index);
+    event_record_encode(log->waiting + log->waiting_size, &copy, &log->last.chain, log->durable.index);
     log->waiting_size += size;
     log->last = copy.stamp;
     return STATUS_OK;

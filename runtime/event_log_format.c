@@ -146,7 +146,7 @@ void record_chain(const struct event_record *record, const struct hash *before,
     chain_next(before, header, record->body, record->body_size, chain_out);
 }
 
-void record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
+void event_record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
                    uint64_t durable_index)
 {
     ASSERT(record->body_size <= EVENT_BODY_SIZE_MAX);

@@ -29,7 +29,7 @@ void chain_genesis(const struct cluster_id *cluster, struct hash *chain_out);
 
 /* Writes record_size(body_size) bytes.  `record->stamp.chain` is made from `before` and written to
  * the record; `durable_index` is what the writer has acknowledged. */
-void record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
+void event_record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
                    uint64_t durable_index);
 /* The chain that the record at `bytes` must have after `before`. */
 void record_chain_encoded(const uint8_t *bytes, const struct hash *before, struct hash *chain_out);

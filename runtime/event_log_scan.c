@@ -131,7 +131,7 @@ static const char *body_fault(const uint8_t *record)
     return NULL;
 }
 
-static void record_decode(const uint8_t *bytes, struct event_record *record_out)
+static void event_record_decode(const uint8_t *bytes, struct event_record *record_out)
 {
     record_out->stamp.index = get_u64(bytes + 24);
     record_out->stamp.epoch.number = get_u64(bytes + 32);
@@ -189,7 +189,7 @@ enum status segment_scan_next(struct segment_scan *scan, bool check_all,
         return refuse_record(scan, "the file ends within a record", reason);
     const uint8_t *bytes = window_at(scan, scan->offset);
     struct event_record record;
-    record_decode(bytes, &record);
+    event_record_decode(bytes, &record);
     fault = check_all ? body_fault(bytes) : NULL;
     if (!fault)
         fault = sequence_fault(scan, bytes, &record, check_all);

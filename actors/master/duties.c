@@ -224,7 +224,7 @@ enum status duties_after(struct master *master, const struct message *event)
 {
     if (!is_leader(master))
         return STATUS_OK;
-    switch ((enum event_code)event->head.code) {
+    switch (event->head.code) {
     case EVENT_RANK_ADDRESSED:
         return after_rank_addressed(master, event);
     case EVENT_RUNNER_STATUS_CHANGED:

@@ -348,6 +348,22 @@ static enum status apply_recent(struct master *master, const struct recent *rece
     return status;
 }
 
+static void state_write_free(void *request)
+{
+    struct state_write *write = request;
+    if (write)
+        buffer_fini(&write->bytes);
+    memory_free(write);
+}
+
+static void snapshot_free(void *request)
+{
+    struct event_snapshot *snapshot = request;
+    if (snapshot)
+        memory_free(snapshot->state);
+    memory_free(snapshot);
+}
+
 static void snapshot_when_due(struct master *master)
 {
     if (master->state.index < master->snapshot_index + SNAPSHOT_EVERY)
@@ -364,7 +380,7 @@ static void snapshot_when_due(struct master *master)
     }
     hash_of(write->bytes.bytes, write->bytes.size, &write->hash);
     master->snapshot_index = master->state.index;
-    outbox_effect(master->outbox, 0, EFFECT_SNAPSHOT_WRITE, write, NULL);
+    outbox_effect(master->outbox, 0, EFFECT_SNAPSHOT_WRITE, write, state_write_free);
 }
 
 static enum status apply_up_to(struct master *master, uint64_t index)
@@ -759,10 +775,11 @@ enum status replication_snapshot_part(struct master *master, const struct messag
     snapshot->state_size = master->incoming.size;
     memset(&master->incoming, 0, sizeof(master->incoming));
     buffer_init(&master->incoming, 256u << 20);
-    outbox_effect(master->outbox, 0, EFFECT_LOG_INSTALL, snapshot, NULL);
+    const struct event_stamp stamp = snapshot->stamp;
+    outbox_effect(master->outbox, 0, EFFECT_LOG_INSTALL, snapshot, snapshot_free);
     state_fini(&master->state);
     master->state = state;
-    master->tail = snapshot->stamp;
+    master->tail = stamp;
     master->committed = master->published = state.index;
     master->snapshot_index = state.index;
     recent_cut(master, 0);

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/shell.h"
+
+#include "protocol/memory.h"
+#include "runtime/log.h"
+#include "runtime/machine.h"
+#include "runtime/process.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What main owns for the life of the process. */
+struct master_main {
+    struct process process;
+    struct identity identity;
+    struct master_settings settings;
+    struct master_shell shell;
+    struct state state;
+    struct join_token token;
+};
+
+static enum status shell_open(void *self, struct loop *loop, struct reason *reason)
+{
+    (void)reason;
+    struct master_main *main = self;
+    main->shell.target = loop;
+    return STATUS_OK;
+}
+
+static void shell_post(struct master_shell *shell, const struct result *result)
+{
+    loop_post(shell->target, result);
+}
+
+static enum status shell_perform(void *self, struct loop *loop, struct effect *effect,
+                                 struct reason *reason)
+{
+    (void)loop;
+    struct master_main *main = self;
+    return master_shell_perform(&main->shell, effect, reason);
+}
+
+static enum status shell_after_batch(void *self, struct loop *loop, struct reason *reason)
+{
+    (void)loop;
+    struct master_main *main = self;
+    return master_shell_after_batch(&main->shell, reason);
+}
+
+static void shell_close(void *self)
+{
+    struct master_main *main = self;
+    master_shell_close(&main->shell);
+}
+
+/* HOME/cluster holds the id of the cluster this node is of, as hex: the log cannot be opened
+ * without it. */
+static enum status read_cluster(struct master_main *main, struct reason *reason)
+{
+    char path[PATH_SIZE + 32];
+    char text[HEX_SIZE(sizeof(struct cluster_id)) + 1] = "";
+    (void)snprintf(path, sizeof(path), "%s/cluster", main->process.paths.home);
+    FILE *file = fopen(path, "re");
+    if (file) {
+        size_t length = fread(text, 1, sizeof(text) - 1, file);
+        (void)fclose(file);
+        text[length] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        if (!hex_parse(text, &main->settings.cluster_id, sizeof(main->settings.cluster_id)))
+            return refuse(reason, STATUS_DAMAGED,
+                          "%s does not hold a cluster id; write the 32 hex digits that another "
+                          "node's file of that name holds",
+                          path);
+        return STATUS_OK;
+    }
+    if (main->settings.join) {
+        main->settings.cluster_id = main->token.cluster;
+    } else {
+        enum status status = identity_random(&main->settings.cluster_id,
+                                             sizeof(main->settings.cluster_id));
+        if (status != STATUS_OK)
+            return status;
+    }
+    hex_print(&main->settings.cluster_id, sizeof(main->settings.cluster_id), text);
+    return file_replace(path, text, strlen(text), reason);
+}
+
+/* HOME/run/join.token, written by `troupe join`; it stays until the node is admitted, so that a kill in
+ * between only means asking again. */
+static enum status read_token(struct master_main *main, struct reason *reason)
+{
+    char text[JOIN_TOKEN_TEXT_SIZE] = "";
+    FILE *file = fopen("join.token", "re");
+    if (!file)
+        return STATUS_OK;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[length] = '\0';
+    enum status status = join_token_parse(text, 0, &main->token, reason);
+    if (status == STATUS_OK)
+        main->settings.join = &main->token;
+    return status;
+}
+
+static enum status sign_join(struct master_main *main)
+{
+    uint8_t statement[16 + 32 + 16 + 32];
+    memcpy(statement, &main->token.cluster, 16);
+    memcpy(statement + 16, &main->token.pair.public_key, 32);
+    memcpy(statement + 48, &main->settings.node_id, 16);
+    memcpy(statement + 64, &main->settings.key, 32);
+    return identity_sign(&main->identity, "join", statement, sizeof(statement),
+                         &main->settings.join_signature);
+}
+
+/* A port of 0 is any free one, kept over restarts in HOME/listen. */
+static void choose_listen(struct master_main *main)
+{
+    char path[PATH_SIZE + 32];
+    char kept[INTERFACE_TEXT_SIZE] = "";
+    const char *wanted = config_text(&main->process.config, CONFIG_KEY_LISTEN);
+    size_t length = strlen(wanted);
+    (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s", wanted);
+    if (length < 2 || strcmp(wanted + length - 2, ":0") != 0)
+        return;
+    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.home);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return;
+    size_t read = fread(kept, 1, sizeof(kept) - 1, file);
+    (void)fclose(file);
+    kept[read] = '\0';
+    kept[strcspn(kept, "\n")] = '\0';
+    if (strncmp(kept, wanted, length - 1) == 0)
+        (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s", kept);
+}
+
+/* Binds a free port once, to know and keep its number: others find us there after a restart. */
+static enum status keep_listen(struct master_main *main, struct reason *reason)
+{
+    char path[PATH_SIZE + 32];
+    struct link_options options = {.role = LINK_BIND};
+    const size_t length = strlen(main->settings.listen);
+    if (length < 2 || strcmp(main->settings.listen + length - 2, ":0") != 0)
+        return STATUS_OK;
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "tcp://%.100s",
+                   main->settings.listen);
+    enum status status =
+        transport_link_open(main->process.transport, MASTER_LINK_PEERS, &options, reason);
+    if (status != STATUS_OK)
+        return status;
+    const char *bound = transport_endpoint(main->process.transport, MASTER_LINK_PEERS);
+    (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s",
+                   bound + strlen("tcp://"));
+    transport_link_close(main->process.transport, MASTER_LINK_PEERS);
+    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.home);
+    return file_replace(path, main->settings.listen, strlen(main->settings.listen), reason);
+}
+
+static enum status describe_self(struct master_main *main)
+{
+    struct node_record *self = &main->settings.self;
+    const struct config *config = &main->process.config;
+    char name[NAME_SIZE_MAX];
+    char text[INTERFACE_TEXT_SIZE];
+    machine_name(name, sizeof(name));
+    if (config_text(config, CONFIG_KEY_NAME)[0])
+        (void)snprintf(name, sizeof(name), "%s", config_text(config, CONFIG_KEY_NAME));
+    self->machine_id = machine_id_read();
+    self->cores = machine_cores();
+    self->memory_bytes = config_number(config, CONFIG_KEY_MEMORY_MAX);
+    if (self->memory_bytes == 0)
+        self->memory_bytes = machine_memory_total();
+    /* MPI uses the address the other nodes know us by. */
+    (void)snprintf(text, sizeof(text), "%s", main->settings.listen);
+    char *port = strrchr(text, ':');
+    if (port)
+        *port = '\0';
+    bool ok = text_set(&self->name, name) && text_set(&self->fabric, text) &&
+              text_set(&self->http, config_text(config, CONFIG_KEY_HTTP)) &&
+              text_set(&self->build, main->process.build);
+    return ok ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static void read_settings(struct master_main *main)
+{
+    struct master_settings *settings = &main->settings;
+    const struct config *config = &main->process.config;
+    settings->node_id = main->identity.node;
+    settings->key = main->identity.transport_pair.public_key;
+    settings->sign_key = main->identity.sign_key;
+    settings->incarnation = main->process.incarnation;
+    settings->lease_ms = config_number(config, CONFIG_KEY_LEASE_MS);
+    settings->beat_ms = config_number(config, CONFIG_KEY_BEAT_MS);
+    settings->view_timeout_ms = config_number(config, CONFIG_KEY_VIEW_TIMEOUT_MS);
+    settings->quorum = config_switch(config, CONFIG_KEY_QUORUM);
+    settings->state = &main->state;
+    const char *advertise = config_text(config, CONFIG_KEY_ADVERTISE);
+    if (advertise[0])
+        (void)snprintf(settings->advertise, sizeof(settings->advertise), "%s%.200s",
+                       strncmp(advertise, "tcp://", 6) == 0 ? "" : "tcp://", advertise);
+    choose_listen(main);
+}
+
+static enum status prepare(struct master_main *main, struct reason *reason)
+{
+    read_settings(main);
+    enum status status = read_token(main, reason);
+    if (status == STATUS_OK)
+        status = read_cluster(main, reason);
+    if (status == STATUS_OK && main->settings.join)
+        status = sign_join(main);
+    if (status == STATUS_OK)
+        status = keep_listen(main, reason);
+    if (status == STATUS_OK)
+        status = describe_self(main);
+    struct reason notice = {""};
+    main->shell.log_path = main->process.paths.log;
+    main->shell.post = shell_post;
+    if (status == STATUS_OK)
+        status = master_shell_open(&main->shell, &main->settings, &notice, reason);
+    if (notice.text[0])
+        log_warning("%s", notice.text);
+    /* The token has done its work once the log knows this node. */
+    if (status == STATUS_OK && main->settings.join &&
+        state_find_node(&main->state, &main->settings.node_id)) {
+        (void)unlink("join.token");
+        main->settings.join = NULL;
+    }
+    return status;
+}
+
+/* The node's own pair is the master's, so the identity is read before the process is opened. */
+static enum status open_identity(struct master_main *main, int argc, char **argv,
+                                 struct reason *reason)
+{
+    struct config config;
+    struct paths paths;
+    char *copies[64];
+    int count = argc < 64 ? argc : 64;
+    memcpy(copies, argv, (size_t)count * sizeof(copies[0]));
+    enum status status = config_init(&config, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = config_load(&config, &count, copies, true, reason);
+    if (status == STATUS_OK)
+        status = paths_init(&paths, config_text(&config, CONFIG_KEY_HOME),
+                            config_text(&config, CONFIG_KEY_STORE), reason);
+    if (status == STATUS_OK)
+        status = paths_make(&paths, reason);
+    if (status == STATUS_OK)
+        status = identity_open(paths.identity, &main->identity, reason);
+    config_fini(&config);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct master_main self;
+    struct reason reason = {""};
+    log_init("master", LOG_LEVEL_NOTICE);
+    enum status status = open_identity(&self, argc, argv, &reason);
+    if (status == STATUS_OK)
+        status = process_open(&self.process, ACTOR_MASTER, argc, argv,
+                              &self.identity.transport_pair, &reason);
+    if (status != STATUS_OK)
+        return process_failed(&self.process, status, &reason);
+    status = prepare(&self, &reason);
+    int exit_code = 0;
+    if (status != STATUS_OK) {
+        exit_code = process_failed(&self.process, status, &reason);
+    } else {
+        const struct loop_options options = {.ops = &master_ops,
+                                             .settings = &self.settings,
+                                             .shell = {.self = &self,
+                                                       .open = shell_open,
+                                                       .perform = shell_perform,
+                                                       .after_batch = shell_after_batch,
+                                                       .close = shell_close}};
+        exit_code = process_run(&self.process, &options);
+    }
+    record_fini(&node_record_type, &self.settings.self);
+    state_fini(&self.state);
+    join_token_fini(&self.token);
+    process_close(&self.process);
+    identity_fini(&self.identity);
+    return exit_code;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/session.h"
+
+#include "protocol/memory.h"
+#include "runtime/paths.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define REPORT_AGAIN_MS 5000u
+
+void session_init(struct session *session, const struct session_settings *settings)
+{
+    memset(session, 0, sizeof(*session));
+    session->settings = settings;
+    state_mirror_init(&session->mirror);
+}
+
+void session_fini(struct session *session)
+{
+    state_mirror_fini(&session->mirror);
+    for (size_t i = 0; i < session->report_count; i++)
+        memory_free(session->reports[i].bytes);
+    session->report_count = 0;
+}
+
+void session_open(struct session *session, struct outbox *outbox)
+{
+    struct link_options options = {.role = LINK_CONNECT, .message_size_max = MESSAGE_SIZE_MAX};
+    (void)session;
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", MASTER_ENDPOINT);
+    outbox_link_open(outbox, SESSION_LINK, &options);
+}
+
+static enum status say_hello(struct session *session, struct outbox *outbox)
+{
+    const struct session_settings *settings = session->settings;
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_HELLO);
+    if (status != STATUS_OK)
+        return status;
+    struct hello *hello = message.body;
+    hello->actor = settings->actor;
+    hello->incarnation = settings->incarnation;
+    hello->schema = schema_hash();
+    hello->protocol_min = PROTOCOL_MIN;
+    hello->protocol_max = PROTOCOL_MAX;
+    hello->index = state_mirror_index(&session->mirror);
+    hello->wants_events = settings->wants_events;
+    hello->key = settings->key;
+    hello->instance_id = settings->instance_id;
+    hello->generation = settings->generation;
+    hello->rank = settings->rank;
+    hello->world_size = settings->world_size;
+    if (text_set(&hello->build, settings->build) && text_set(&hello->address, session->address)) {
+        const struct peer master = peer_of_link(SESSION_LINK);
+        outbox_send(outbox, &master, &message);
+    } else {
+        status = STATUS_NO_MEMORY;
+    }
+    message_fini(&message);
+    return status;
+}
+
+static void send_reports(struct session *session, uint64_t now_ms, struct outbox *outbox)
+{
+    const struct peer master = peer_of_link(SESSION_LINK);
+    if (!session->is_up || !session->is_welcome)
+        return;
+    for (size_t i = 0; i < session->report_count; i++) {
+        struct session_report *report = &session->reports[i];
+        if (now_ms < report->again_ms)
+            continue;
+        outbox_send_bytes(outbox, &master, report->bytes, report->size);
+        report->again_ms = now_ms + REPORT_AGAIN_MS;
+    }
+}
+
+/* An answer to a report: it is an event now, or refused for good; without a leader it stays. */
+static void forget_report(struct session *session, const struct message *answer)
+{
+    if (answer->head.status == STATUS_NO_LEADER || answer->head.status == STATUS_BUSY)
+        return;
+    for (size_t i = 0; i < session->report_count; i++) {
+        if (session->reports[i].sequence != answer->head.sequence)
+            continue;
+        memory_free(session->reports[i].bytes);
+        memmove(&session->reports[i], &session->reports[i + 1],
+                (session->report_count - i - 1) * sizeof(session->reports[0]));
+        session->report_count--;
+        return;
+    }
+}
+
+static enum status take_message(struct session *session, const struct input *input,
+                                struct outbox *outbox, enum mirror_change *change_out,
+                                struct reason *reason)
+{
+    const struct message *message = input->message;
+    if (message->head.kind == MESSAGE_ANSWER && message->head.incarnation != 0) {
+        if (message->head.incarnation == session->settings->incarnation)
+            forget_report(session, message);
+        return STATUS_OK;
+    }
+    if (message->head.kind == MESSAGE_ANSWER && message->head.status == STATUS_VERSION &&
+        !session->is_welcome)
+        return refuse(reason, STATUS_VERSION, "%s", text_or_empty(message->head.reason));
+    if (message_is(message, MESSAGE_LINK, LINK_WELCOME))
+        session->is_welcome = true;
+    enum status status =
+        state_mirror_take(&session->mirror, message, change_out, reason);
+    if (status == STATUS_GAP || status == STATUS_MALFORMED) {
+        *change_out = MIRROR_UNTOUCHED;
+        return say_hello(session, outbox);
+    }
+    return status;
+}
+
+enum status session_take(struct session *session, const struct input *input,
+                         struct outbox *outbox, enum mirror_change *change_out,
+                         struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    *change_out = MIRROR_UNTOUCHED;
+    if (input->peer.link == SESSION_LINK) {
+        if (input->kind == INPUT_LINK_UP) {
+            session->is_up = true;
+            for (size_t i = 0; i < session->report_count; i++)
+                session->reports[i].again_ms = 0;
+            status = say_hello(session, outbox);
+        } else if (input->kind == INPUT_LINK_DOWN) {
+            session->is_up = false;
+            session->is_welcome = false;
+        } else if (input->kind == INPUT_MESSAGE) {
+            status = take_message(session, input, outbox, change_out, reason);
+        }
+    }
+    send_reports(session, input->now_ms, outbox);
+    if (session->report_count > 0)
+        outbox_wake(outbox, input->now_ms + 1000);
+    return status;
+}
+
+enum status session_report(struct session *session, struct message *report, uint64_t now_ms,
+                           struct outbox *outbox)
+{
+    if (session->report_count == SESSION_REPORTS_MAX)
+        return STATUS_BUSY;
+    report->head.node_id = session->mirror.node_id;
+    report->head.actor = session->settings->actor;
+    report->head.incarnation = session->settings->incarnation;
+    report->head.sequence = ++session->sequence;
+    struct buffer bytes;
+    buffer_init(&bytes, MESSAGE_SIZE_MAX);
+    enum status status = message_encode(report, &bytes);
+    if (status != STATUS_OK) {
+        buffer_fini(&bytes);
+        return status;
+    }
+    session->reports[session->report_count++] =
+        (struct session_report){bytes.bytes, bytes.size, session->sequence, 0};
+    send_reports(session, now_ms, outbox);
+    outbox_wake(outbox, now_ms + 1000);
+    return STATUS_OK;
+}
+
+void session_send(struct session *session, struct message *message, struct outbox *outbox)
+{
+    const struct peer master = peer_of_link(SESSION_LINK);
+    message->head.node_id = session->mirror.node_id;
+    message->head.actor = session->settings->actor;
+    if (session->is_up)
+        outbox_send(outbox, &master, message);
+}
+
+enum status session_answer(struct session *session, const struct message *task, enum status how,
+                           const char *sentence, struct outbox *outbox)
+{
+    struct message answer;
+    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
+    if (status != STATUS_OK)
+        return status;
+    answer.head.key = task->head.key;
+    answer.head.status = how;
+    if (sentence && !text_set(&answer.head.reason, sentence))
+        status = STATUS_NO_MEMORY;
+    else
+        session_send(session, &answer, outbox);
+    message_fini(&answer);
+    return status;
+}
+
+bool session_is_task(const struct input *input)
+{
+    return input->kind == INPUT_MESSAGE && input->peer.link == SESSION_LINK &&
+           input->message->head.kind == MESSAGE_TASK;
+}

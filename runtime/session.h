@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session: an actor's talk with its own master: hello, the mirror of the state, reports that are
+ * kept until they are answered.
+ *
+ * Pure: everything goes through the inputs and the outbox of the actor's step.
+ *
+ * Owner    one actor; session_take is the first thing its step calls.
+ * Memory   the mirror; at most SESSION_REPORTS_MAX encoded reports.
+ * Threads  one.
+ * Fails    STATUS_VERSION when the master refuses our hello; STATUS_NO_MEMORY; STATUS_BUSY when too
+ *          many reports wait (the actor should end: its facts are told again at the next start).
+ */
+#ifndef TROUPE_RUNTIME_SESSION_H
+#define TROUPE_RUNTIME_SESSION_H
+
+#include "protocol/message.h"
+#include "runtime/actor.h"
+#include "runtime/state_mirror.h"
+
+#define SESSION_REPORTS_MAX 256
+#define SESSION_LINK 1u /* the number of the link to the master in every actor */
+
+/* Constant over the life of the process; texts are borrowed. */
+struct session_settings {
+    enum actor_kind actor;
+    uint64_t incarnation;
+    struct public_key key;
+    const char *build;
+    bool wants_events;
+    bool has_rank;
+    struct instance_id instance_id;
+    struct generation generation;
+    uint32_t rank;
+    uint32_t world_size;
+};
+
+struct session_report {
+    uint8_t *bytes;
+    size_t size;
+    uint64_t sequence;
+    uint64_t again_ms;
+};
+
+struct session {
+    const struct session_settings *settings;
+    struct state_mirror mirror;
+    char address[LINK_ENDPOINT_SIZE]; /* told in hello; set before the session is opened, or empty */
+    bool is_up;
+    bool is_welcome;
+    uint64_t sequence;
+    struct session_report reports[SESSION_REPORTS_MAX];
+    size_t report_count;
+};
+
+void session_init(struct session *session, const struct session_settings *settings);
+void session_fini(struct session *session);
+/* Opens the link. */
+void session_open(struct session *session, struct outbox *outbox);
+/* Looks at every input; `change_out` says what it did to the mirror (MIRROR_UNTOUCHED for inputs that
+ * are not the session's).  Asks for a wake-up while reports wait. */
+MUST_CHECK enum status session_take(struct session *session, const struct input *input,
+                                    struct outbox *outbox, enum mirror_change *change_out,
+                                    struct reason *reason);
+/* Fills the report's origin, keeps and sends it; `report` stays the caller's. */
+MUST_CHECK enum status session_report(struct session *session, struct message *report,
+                                      uint64_t now_ms, struct outbox *outbox);
+/* A signal, or an answer to a task, or a command: sent when the link is up, else dropped. */
+void session_send(struct session *session, struct message *message, struct outbox *outbox);
+/* Answers a task by its key. */
+MUST_CHECK enum status session_answer(struct session *session, const struct message *task,
+                                      enum status how, const char *sentence,
+                                      struct outbox *outbox);
+/* A message of the master that the actor itself must look at. */
+bool session_is_task(const struct input *input);
+
+#endif
