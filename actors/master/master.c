@@ -325,6 +325,7 @@ static enum status link_bound(struct master *master)
     (void)snprintf(master->endpoint, sizeof(master->endpoint), "%s", master->input->endpoint);
     master->describe_at_ms = master->input->now_ms;
     allow_refresh(master);
+    outbox_ready(master->outbox);
     return STATUS_OK;
 }
 
