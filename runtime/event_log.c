@@ -148,7 +148,8 @@ enum status event_log_append_copy(struct event_log *log, const struct event_reco
     if (status != STATUS_OK)
         return status;
     struct event_record copy = *record;
-    event_record_encode(log->waiting + log->waiting_size, &copy, &log->last.chain, log->durable.index);
+    event_record_encode(log->waiting + log->waiting_size, &copy, &log->last.chain,
+                        log->durable.index);
     log->waiting_size += size;
     log->last = copy.stamp;
     return STATUS_OK;

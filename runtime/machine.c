@@ -65,8 +65,7 @@ static uint64_t cgroup_number(const char *name)
     char path[512];
     char text[64];
     char group[384];
-    if (read_text("/proc/self/cgroup", group, sizeof(group)) == 0 ||
-        strncmp(group, "0::", 3) != 0)
+    if (read_text("/proc/self/cgroup", group, sizeof(group)) == 0 || strncmp(group, "0::", 3) != 0)
         return UINT64_MAX;
     group[strcspn(group, "\n")] = '\0';
     (void)snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", group + 3, name);

@@ -48,8 +48,7 @@ static enum status read_role(struct process *process, struct reason *reason)
     if (incarnation)
         process->incarnation = strtoull(incarnation, NULL, 10);
     if (process->incarnation == 0) {
-        enum status status =
-            identity_random(&process->incarnation, sizeof(process->incarnation));
+        enum status status = identity_random(&process->incarnation, sizeof(process->incarnation));
         if (status != STATUS_OK)
             return status;
         process->incarnation |= 1;
@@ -59,8 +58,8 @@ static enum status read_role(struct process *process, struct reason *reason)
     if (!instance || !generation || !rank ||
         !hex_parse(instance, &process->instance_id, sizeof(process->instance_id)) ||
         !generation_read(generation, &process->generation))
-        return refuse(reason, STATUS_INVALID, "%s, %s and %s do not name a rank",
-                      INSTANCE_VARIABLE, GENERATION_VARIABLE, RANK_VARIABLE);
+        return refuse(reason, STATUS_INVALID, "%s, %s and %s do not name a rank", INSTANCE_VARIABLE,
+                      GENERATION_VARIABLE, RANK_VARIABLE);
     process->rank = (uint32_t)strtoul(rank, NULL, 10);
     process->has_rank = true;
     return STATUS_OK;
@@ -151,8 +150,7 @@ int process_exit_code(enum status status)
     return EXIT_CODE_FAILED;
 }
 
-int process_failed(const struct process *process, enum status status,
-                   const struct reason *reason)
+int process_failed(const struct process *process, enum status status, const struct reason *reason)
 {
     (void)process;
     log_error("%s", reason->text[0] ? reason->text : status_text(status));

@@ -4,8 +4,8 @@
  * loop, and the exit code.
  *
  * The supervisor tells a child who it is by its environment: TROUPE_INCARNATION (always), and
- * TROUPE_INSTANCE, TROUPE_GENERATION, TROUPE_RANK for a launcher or runner.  Started by hand, without
- * them, a process draws an incarnation itself.
+ * TROUPE_INSTANCE, TROUPE_GENERATION, TROUPE_RANK for a launcher or runner.  Started by hand,
+ * without them, a process draws an incarnation itself.
  *
  * Owner    main.
  * Memory   process_close gives all back and wipes the secret key.
@@ -52,7 +52,7 @@ struct process {
     uint32_t rank;
 };
 
-/* Reads settings, enters HOME/run, makes keys and transport (a master gives its own pair: the node's). */
+/* Reads settings, enters HOME/run, makes keys and transport (a master gives the node's pair). */
 MUST_CHECK enum status process_open(struct process *process, enum actor_kind kind, int argc,
                                     char **argv, const struct key_pair *pair,
                                     struct reason *reason);
@@ -60,8 +60,7 @@ void process_close(struct process *process);
 /* Runs the loop to its end and logs why it ended; the exit code. */
 int process_run(struct process *process, const struct loop_options *options);
 /* Logs the reason and gives the code. */
-int process_failed(const struct process *process, enum status status,
-                   const struct reason *reason);
+int process_failed(const struct process *process, enum status status, const struct reason *reason);
 int process_exit_code(enum status status);
 
 /* "3.0123456789abcdef0123456789abcdef.17": a generation in the environment. */

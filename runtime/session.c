@@ -107,8 +107,7 @@ static enum status take_message(struct session *session, const struct input *inp
         return refuse(reason, STATUS_VERSION, "%s", text_or_empty(message->head.reason));
     if (message_is(message, MESSAGE_LINK, LINK_WELCOME))
         session->is_welcome = true;
-    enum status status =
-        state_mirror_take(&session->mirror, message, change_out, reason);
+    enum status status = state_mirror_take(&session->mirror, message, change_out, reason);
     if (status == STATUS_GAP || status == STATUS_MALFORMED) {
         *change_out = MIRROR_UNTOUCHED;
         return say_hello(session, outbox);
@@ -116,9 +115,8 @@ static enum status take_message(struct session *session, const struct input *inp
     return status;
 }
 
-enum status session_take(struct session *session, const struct input *input,
-                         struct outbox *outbox, enum mirror_change *change_out,
-                         struct reason *reason)
+enum status session_take(struct session *session, const struct input *input, struct outbox *outbox,
+                         enum mirror_change *change_out, struct reason *reason)
 {
     enum status status = STATUS_OK;
     *change_out = MIRROR_UNTOUCHED;

@@ -45,7 +45,8 @@ struct session_report {
 struct session {
     const struct session_settings *settings;
     struct state_mirror mirror;
-    char address[LINK_ENDPOINT_SIZE]; /* told in hello; set before the session is opened, or empty */
+    char
+        address[LINK_ENDPOINT_SIZE]; /* told in hello; set before the session is opened, or empty */
     bool is_up;
     bool is_welcome;
     uint64_t sequence;
@@ -57,8 +58,8 @@ void session_init(struct session *session, const struct session_settings *settin
 void session_fini(struct session *session);
 /* Opens the link. */
 void session_open(struct session *session, struct outbox *outbox);
-/* Looks at every input; `change_out` says what it did to the mirror (MIRROR_UNTOUCHED for inputs that
- * are not the session's).  Asks for a wake-up while reports wait. */
+/* Looks at every input; `change_out` says what it did to the mirror (MIRROR_UNTOUCHED for inputs
+ * that are not the session's).  Asks for a wake-up while reports wait. */
 MUST_CHECK enum status session_take(struct session *session, const struct input *input,
                                     struct outbox *outbox, enum mirror_change *change_out,
                                     struct reason *reason);
@@ -69,8 +70,7 @@ MUST_CHECK enum status session_report(struct session *session, struct message *r
 void session_send(struct session *session, struct message *message, struct outbox *outbox);
 /* Answers a task by its key. */
 MUST_CHECK enum status session_answer(struct session *session, const struct message *task,
-                                      enum status how, const char *sentence,
-                                      struct outbox *outbox);
+                                      enum status how, const char *sentence, struct outbox *outbox);
 /* A message of the master that the actor itself must look at. */
 bool session_is_task(const struct input *input);
 

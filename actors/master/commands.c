@@ -68,8 +68,7 @@ static uint32_t survey(struct master *master, const struct instance_id *replaced
                     reserved += rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
             }
         }
-        uint64_t unreserved =
-            node->memory_bytes > reserved ? node->memory_bytes - reserved : 0;
+        uint64_t unreserved = node->memory_bytes > reserved ? node->memory_bytes - reserved : 0;
         for (uint32_t k = 0; k < master->load_count; k++) {
             const struct load *load = &master->loads[k];
             if (!ID_EQUAL(load->node_id, node->node_id))
@@ -94,14 +93,14 @@ static enum status place_instance(struct command *command)
     enum status status = event_begin(command, EVENT_INSTANCE_PLACED);
     if (status != STATUS_OK)
         return status;
-    struct instance_record *instance =
-        &MESSAGE_BODY(command->event, instance_placed)->instance;
+    struct instance_record *instance = &MESSAGE_BODY(command->event, instance_placed)->instance;
     status = placement_choose(&question, instance, command->reason);
     if (status == STATUS_OK)
         status = record_copy(&place_instance_type, body, &instance->request);
     if (status != STATUS_OK)
         return status;
-    /* The id follows from what is unique already: the key of the command, or the place in the log. */
+    /* The id follows from what is unique already: the key of the command, or the place in the log.
+     */
     struct hash hash;
     struct hash_stream stream;
     hash_init(&stream);
@@ -111,8 +110,8 @@ static enum status place_instance(struct command *command)
         hash_update(&stream, &master->state.index, sizeof(master->state.index));
     hash_final(&stream, &hash);
     memcpy(&instance->instance_id, &hash, sizeof(instance->instance_id));
-    instance->generation = (struct generation){master->epoch.number, master->epoch.leader,
-                                               master->state.index + 1};
+    instance->generation =
+        (struct generation){master->epoch.number, master->epoch.leader, master->state.index + 1};
     instance->status = INSTANCE_STARTING;
     return out_of_memory(text_set(&instance->model_id, body->model_id));
 }
@@ -180,8 +179,7 @@ static enum status add_model(struct command *command)
     enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
     if (status != STATUS_OK)
         return status;
-    struct import_record *import =
-        &MESSAGE_BODY(command->event, model_import_requested)->import;
+    struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
     import->node_id = body->node_id;
     return out_of_memory(text_set(&import->model_id, name) && text_set(&import->path, path));
 }
@@ -248,8 +246,7 @@ static bool signature_holds(const struct command *command, const struct join *bo
     memcpy(statement + 64, &body->key, 32);
     const struct node_id expected = identity_node_id(&body->key, &body->sign_key);
     return ID_EQUAL(expected, body->node_id) &&
-           identity_verify(&body->sign_key, "join", statement, sizeof(statement),
-                           &body->signature);
+           identity_verify(&body->sign_key, "join", statement, sizeof(statement), &body->signature);
 }
 
 static enum status join_check(struct command *command, const struct join *body)
@@ -341,14 +338,12 @@ static enum status remove_client(struct command *command)
 
 /* ---- the table ---- */
 
-typedef enum status decide_command(struct command *command);
-
 #define DECIDE_ROW(code, NAME, record, sentence) [code] = record,
-static decide_command *const rules[] = {COMMAND_LIST(DECIDE_ROW)};
+static enum status (*const rules[])(struct command *command) = {COMMAND_LIST(DECIDE_ROW)};
 
 enum status command_decide(struct master *master, const struct message *message,
-                           const struct peer *peer, struct message *event_out,
-                           bool *has_event_out, struct reason *reason)
+                           const struct peer *peer, struct message *event_out, bool *has_event_out,
+                           struct reason *reason)
 {
     *has_event_out = false;
     if (!ID_IS_ZERO(message->head.key)) {
@@ -394,9 +389,9 @@ enum status generation_place(struct master *master, const struct instance_record
                              struct message *event_out, struct reason *reason)
 {
     struct placement_node nodes[NODE_COUNT_MAX];
-    const struct placement_question question = {
-        &master->state, &instance->request, nodes,
-        survey(master, &instance->instance_id, nodes), &instance->instance_id};
+    const struct placement_question question = {&master->state, &instance->request, nodes,
+                                                survey(master, &instance->instance_id, nodes),
+                                                &instance->instance_id};
     struct instance_record placed = {.model_id = NULL};
     enum status status = placement_choose(&question, &placed, reason);
     if (status == STATUS_OK &&

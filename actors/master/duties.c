@@ -12,8 +12,7 @@
 #define PROGRESS_LEASE_MS 30000u
 #define NODE_SILENT_MS 2000u
 
-static struct progress *progress_of(struct master *master,
-                                    const struct instance_record *instance)
+static struct progress *progress_of(struct master *master, const struct instance_record *instance)
 {
     struct progress *free_place = NULL;
     for (size_t i = 0; i < COUNT_OF(master->progress); i++) {
@@ -25,8 +24,8 @@ static struct progress *progress_of(struct master *master,
             free_place = progress;
     }
     ASSERT(free_place != NULL); /* as many places as instances */
-    *free_place = (struct progress){instance->instance_id, instance->changed_index,
-                                    master->input->now_ms};
+    *free_place =
+        (struct progress){instance->instance_id, instance->changed_index, master->input->now_ms};
     return free_place;
 }
 
@@ -82,16 +81,16 @@ static const char *node_name(const struct master *master, const struct node_id *
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
-enum status generation_fail(struct master *master, struct instance_record *instance,
-                            uint32_t rank, const char *text)
+enum status generation_fail(struct master *master, struct instance_record *instance, uint32_t rank,
+                            const char *text)
 {
     struct message event;
     if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_GENERATION_FAILED))
         return STATUS_NO_MEMORY;
     struct generation_failed *body = event.body;
     const uint64_t wall_ms = master->input->wall_ms;
-    const bool has_served = instance->status == INSTANCE_READY &&
-                            wall_ms - instance->ready_ms >= GENERATION_SERVED_MS;
+    const bool has_served =
+        instance->status == INSTANCE_READY && wall_ms - instance->ready_ms >= GENERATION_SERVED_MS;
     const bool is_new_window =
         has_served || wall_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS;
     const uint32_t failures = is_new_window ? 1 : instance->failures + 1;
@@ -157,8 +156,8 @@ static enum status after_rank_addressed(struct master *master, const struct mess
     all->generation = body->generation;
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < instance->ranks.count; i++)
-        if (!record_list_push(&rank_record_type, RECORD_LIST(all->ranks),
-                              &instance->ranks.items[i], RANK_COUNT_MAX))
+        if (!record_list_push(&rank_record_type, RECORD_LIST(all->ranks), &instance->ranks.items[i],
+                              RANK_COUNT_MAX))
             status = STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = replication_append(master, &addressed);
@@ -254,8 +253,8 @@ static enum status check_ranks(struct master *master, struct instance_record *in
         const struct rank_record *rank = &instance->ranks.items[i];
         const struct node_record *node = state_find_node(&master->state, &rank->node_id);
         const struct node_slot *slot = slot_find(master, &rank->node_id);
-        if (node && (!slot || node->in_view ||
-                     master->input->now_ms - slot->heard_ms < NODE_SILENT_MS))
+        if (node &&
+            (!slot || node->in_view || master->input->now_ms - slot->heard_ms < NODE_SILENT_MS))
             continue;
         (void)snprintf(text, sizeof(text), "%.60s, the node of rank %u, is not heard any more",
                        node ? text_or_empty(node->name) : "a removed node", i);

@@ -2,10 +2,10 @@
 /*
  * leadership: who leads.  An epoch is (number, node id of its leader), on disk before it is told.
  *
- * A leader keeps its place while its lease holds: it must have turned at least once in lease_ms (time
- * counts while the machine sleeps); a longer log elsewhere never deposes it.  A candidate asks every
- * known master, waits one beat, defers to the highest epoch, then the longest log, then the higher
- * node id, and takes the number after the highest it has seen.
+ * A leader keeps its place while its lease holds: it must have turned at least once in lease_ms
+ * (time counts while the machine sleeps); a longer log elsewhere never deposes it.  A candidate
+ * asks every known master, waits one beat, defers to the highest epoch, then the longest log, then
+ * the higher node id, and takes the number after the highest it has seen.
  */
 #include "actors/master/master.h"
 
@@ -105,11 +105,11 @@ static enum status begin_epoch(struct master *master)
         return STATUS_NO_MEMORY;
     struct epoch_begun *body = event.body;
     body->epoch = master->epoch;
-    /* Those who answered are waited for from the start: nothing is acknowledged behind their backs. */
+    /* Those who answered are waited for from the start: nothing is acknowledged behind their backs.
+     */
     struct buffer ids;
     buffer_init(&ids, NODE_COUNT_MAX * sizeof(struct node_id));
-    enum status status =
-        buffer_append(&ids, &master->settings->node_id, sizeof(struct node_id));
+    enum status status = buffer_append(&ids, &master->settings->node_id, sizeof(struct node_id));
     for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(master->nodes); i++)
         if (master->nodes[i].is_used && master->nodes[i].has_answered)
             status = buffer_append(&ids, &master->nodes[i].node_id, sizeof(struct node_id));
@@ -135,9 +135,9 @@ static enum status found_cluster(struct master *master)
     body->node.key = settings->key;
     body->node.sign_key = settings->sign_key;
     body->node.in_view = true;
-    if (status == STATUS_OK && !text_set(&body->node.address, settings->advertise[0]
-                                                                  ? settings->advertise
-                                                                  : master->endpoint))
+    if (status == STATUS_OK &&
+        !text_set(&body->node.address,
+                  settings->advertise[0] ? settings->advertise : master->endpoint))
         status = STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = replication_append(master, &event);
@@ -193,8 +193,7 @@ static void decide(struct master *master)
     uint32_t answered = 1;
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
         answered += master->nodes[i].is_used && master->nodes[i].has_answered;
-    const bool too_few =
-        master->settings->quorum && answered * 2 <= master->state.nodes.count;
+    const bool too_few = master->settings->quorum && answered * 2 <= master->state.nodes.count;
     if (!somebody_leads && !somebody_is_better && !too_few) {
         take_lead(master);
         return;
@@ -218,8 +217,7 @@ void leadership_tick(struct master *master)
     if (master->join_at_ms != 0 && master->state.index == 0)
         return; /* not of any cluster yet */
     if (master->role == ROLE_LEADER) {
-        if (now_ms - master->last_tick_ms > master->settings->lease_ms &&
-            master->had_peers) {
+        if (now_ms - master->last_tick_ms > master->settings->lease_ms && master->had_peers) {
             /* We slept through our own lease: somebody else may lead. */
             master->outbox->failed = leadership_yield(master, &master->epoch);
             return;

@@ -2,8 +2,8 @@
 /*
  * locals: the actors and clients of this node, and remote clients.
  *
- * Each says hello, is welcomed, gets the state as a snapshot (or the events it lacks) and then every
- * committed event in order.  Whether this master leads is not their business.
+ * Each says hello, is welcomed, gets the state as a snapshot (or the events it lacks) and then
+ * every committed event in order.  Whether this master leads is not their business.
  */
 #include "actors/master/master.h"
 
@@ -47,8 +47,8 @@ bool send_snapshot(struct master *master, const struct peer *peer)
     buffer_init(&bytes, 256u << 20);
     bool is_sent = state_encode(&master->state, &bytes) == STATUS_OK;
     for (size_t offset = 0; is_sent && offset < bytes.size;) {
-        size_t size = bytes.size - offset < PART_SIZE_MAX / 2 ? bytes.size - offset
-                                                              : PART_SIZE_MAX / 2;
+        size_t size =
+            bytes.size - offset < PART_SIZE_MAX / 2 ? bytes.size - offset : PART_SIZE_MAX / 2;
         struct message message;
         if (!message_begin(master, &message, MESSAGE_LINK, LINK_SNAPSHOT_PART)) {
             is_sent = false;
@@ -60,9 +60,9 @@ bool send_snapshot(struct master *master, const struct peer *peer)
         part->total = bytes.size;
         const bool is_tail = master->tail.index == master->state.index;
         part->chain = is_tail ? master->tail.chain : recent->record.chain;
-        part->record_epoch = is_tail ? (struct epoch){master->tail.epoch.number,
-                                                      master->tail.epoch.leader}
-                                     : recent->record.epoch;
+        part->record_epoch =
+            is_tail ? (struct epoch){master->tail.epoch.number, master->tail.epoch.leader}
+                    : recent->record.epoch;
         part->time_ms = master->state.time_ms;
         is_sent = bytes_set(&part->part, bytes.bytes + offset, size);
         if (is_sent)
@@ -167,8 +167,8 @@ static void send_welcome(struct master *master, const struct peer *peer)
     body->epoch.leader = master->leader;
     body->key = master->settings->key;
     body->is_leader = is_leader(master);
-    if (text_set(&body->address, master->settings->advertise[0] ? master->settings->advertise
-                                                                : master->endpoint))
+    if (text_set(&body->address,
+                 master->settings->advertise[0] ? master->settings->advertise : master->endpoint))
         outbox_send(master->outbox, peer, &message);
     message_fini(&message);
 }
@@ -192,8 +192,8 @@ static enum status report_endpoint(struct master *master, const struct hello *he
     endpoint->actor = hello->actor;
     endpoint->incarnation = hello->incarnation;
     endpoint->key = hello->key;
-    enum status status = text_set(&endpoint->address, hello->address) ? STATUS_OK
-                                                                       : STATUS_NO_MEMORY;
+    enum status status =
+        text_set(&endpoint->address, hello->address) ? STATUS_OK : STATUS_NO_MEMORY;
     if (status == STATUS_OK && leader_is_known(master))
         status = request_own(master, &report);
     message_fini(&report);
@@ -241,8 +241,8 @@ enum status local_hello(struct master *master, const struct message *message)
 
 /* ---- what they say ---- */
 
-static void answer_task(struct master *master, const struct peer *peer,
-                        const struct message *task, enum status how, const char *sentence)
+static void answer_task(struct master *master, const struct peer *peer, const struct message *task,
+                        enum status how, const char *sentence)
 {
     struct message answer;
     if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_DONE))
@@ -345,8 +345,7 @@ static enum status local_link(struct master *master, struct local *local,
     return STATUS_OK;
 }
 
-enum status local_message(struct master *master, struct local *local,
-                          const struct message *message)
+enum status local_message(struct master *master, struct local *local, const struct message *message)
 {
     if (!role_allows(local, message)) {
         answer_task(master, &local->peer, message, STATUS_REFUSED,

@@ -78,8 +78,8 @@ static enum status read_cluster(struct master_main *main, struct reason *reason)
     if (main->settings.join) {
         main->settings.cluster_id = main->token.cluster;
     } else {
-        enum status status = identity_random(&main->settings.cluster_id,
-                                             sizeof(main->settings.cluster_id));
+        enum status status =
+            identity_random(&main->settings.cluster_id, sizeof(main->settings.cluster_id));
         if (status != STATUS_OK)
             return status;
     }
@@ -87,8 +87,8 @@ static enum status read_cluster(struct master_main *main, struct reason *reason)
     return file_replace(path, text, strlen(text), reason);
 }
 
-/* HOME/run/join.token, written by `troupe join`; it stays until the node is admitted, so that a kill in
- * between only means asking again. */
+/* HOME/run/join.token, written by `troupe join`; it stays until the node is admitted, so that a
+ * kill in between only means asking again. */
 static enum status read_token(struct master_main *main, struct reason *reason)
 {
     char text[JOIN_TOKEN_TEXT_SIZE] = "";

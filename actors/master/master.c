@@ -48,9 +48,8 @@ static struct node_slot *slot_of_link(struct master *master, uint32_t link)
 
 static void slot_connect(struct master *master, struct node_slot *slot)
 {
-    struct link_options options = {.role = LINK_CONNECT,
-                                   .server_key = slot->key,
-                                   .message_size_max = MESSAGE_SIZE_MAX};
+    struct link_options options = {
+        .role = LINK_CONNECT, .server_key = slot->key, .message_size_max = MESSAGE_SIZE_MAX};
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", slot->address);
     slot->is_up = false;
     outbox_link_open(master->outbox, slot->link, &options);
@@ -127,9 +126,8 @@ static void open_join_link(struct master *master)
 
 static enum status master_start(struct master *master)
 {
-    const struct link_options local = {.role = LINK_BIND,
-                                       .endpoint = "ipc://master.sock",
-                                       .message_size_max = MESSAGE_SIZE_MAX};
+    const struct link_options local = {
+        .role = LINK_BIND, .endpoint = "ipc://master.sock", .message_size_max = MESSAGE_SIZE_MAX};
     struct link_options peers = {.role = LINK_BIND, .message_size_max = MESSAGE_SIZE_MAX};
     (void)snprintf(peers.endpoint, sizeof(peers.endpoint), "tcp://%.100s",
                    master->settings->listen);
@@ -153,8 +151,8 @@ static void send_join(struct master *master)
 {
     const struct master_settings *settings = master->settings;
     struct message message;
-    if (master->endpoint[0] == '\0' || !message_begin(master, &message, MESSAGE_COMMAND,
-                                                      COMMAND_JOIN))
+    if (master->endpoint[0] == '\0' ||
+        !message_begin(master, &message, MESSAGE_COMMAND, COMMAND_JOIN))
         return;
     struct join *join = message.body;
     message.head.key = master->join_key;
@@ -178,15 +176,15 @@ static enum status join_answered(struct master *master, const struct message *an
     if (answer->head.status != STATUS_OK) {
         if (answer->head.status == STATUS_NO_LEADER || answer->head.status == STATUS_BUSY)
             return STATUS_OK; /* asked again at join_at_ms */
-        return refuse(master->reason, (enum status)answer->head.status,
-                      "joining was refused: %s; ask for a fresh token (troupe token) and join again",
-                      text_or_empty(answer->head.reason));
+        return refuse(
+            master->reason, (enum status)answer->head.status,
+            "joining was refused: %s; ask for a fresh token (troupe token) and join again",
+            text_or_empty(answer->head.reason));
     }
     outbox_link_close(master->outbox, MASTER_LINK_JOIN);
     const struct join_token *token = master->settings->join;
     struct node_slot *slot = &master->nodes[0];
-    *slot = (struct node_slot){.key = token->master_key, .is_used = true,
-                               .link = MASTER_LINK_NODE};
+    *slot = (struct node_slot){.key = token->master_key, .is_used = true, .link = MASTER_LINK_NODE};
     (void)snprintf(slot->address, sizeof(slot->address), "%s", token->addresses[0]);
     slot_connect(master, slot);
     allow_refresh(master);
@@ -205,8 +203,7 @@ static void join_tick(struct master *master)
     }
     if (master->nodes[0].is_used) { /* accepted, but the state has not come yet */
         struct message message;
-        if (master->nodes[0].is_up &&
-            message_begin(master, &message, MESSAGE_LINK, LINK_ASK_STATE))
+        if (master->nodes[0].is_up && message_begin(master, &message, MESSAGE_LINK, LINK_ASK_STATE))
             send_to_node(master, &master->nodes[0], &message);
         return;
     }
@@ -357,8 +354,8 @@ static enum status describe_tick(struct master *master)
     wanted.sign_key = settings->sign_key;
     wanted.in_view = known->in_view;
     struct message report = {.body = NULL};
-    bool ok = text_set(&wanted.address,
-                       settings->advertise[0] ? settings->advertise : master->endpoint);
+    bool ok =
+        text_set(&wanted.address, settings->advertise[0] ? settings->advertise : master->endpoint);
     bool same = ok && record_equal(&node_record_type, known, &wanted);
     enum status status = ok ? STATUS_OK : STATUS_NO_MEMORY;
     master->describe_at_ms = same ? 0 : master->input->now_ms + 1000;

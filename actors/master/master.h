@@ -256,6 +256,23 @@ MUST_CHECK enum status view_ids(const struct master *master, const struct node_i
                                 const struct node_id *with, struct bytes *ids_out);
 MUST_CHECK enum status view_check(struct master *master);
 
+/* Sends what a follower lacks; a chain value from memory; a question to the disk. */
+MUST_CHECK enum status replication_send(struct master *master, struct node_slot *slot);
+bool replication_chain_at(struct master *master, uint64_t index, struct hash *chain_out);
+void replication_ask_log(struct master *master, enum master_effect effect, uint64_t index,
+                         uint32_t count, const struct node_slot *slot);
+/* Forgets the records after `index`. */
+void recent_cut(struct master *master, uint64_t index);
+
+/* ---- catch_up.c ---- */
+/* The follower's tail: is it a prefix of our log? */
+MUST_CHECK enum status catch_up_check_tail(struct master *master, struct node_slot *slot,
+                                           const struct follower_beat *body);
+MUST_CHECK enum status catch_up_chain_read(struct master *master, struct node_slot *slot,
+                                           const struct event_stamp *stamp, enum status found);
+MUST_CHECK enum status catch_up_records_read(struct master *master, struct node_slot *slot,
+                                             struct records_sent *records, enum status found);
+
 /* ---- requests.c ---- */
 /* A command or report, from `peer` or forwarded by `slot` under `ticket`. */
 MUST_CHECK enum status request_take(struct master *master, const struct message *message,

@@ -97,8 +97,7 @@ static uint32_t threads_for(const struct attempt *attempt, uint32_t rank)
 
 static bool holds_weights(const struct attempt *attempt, const struct placement_node *node)
 {
-    const struct holder_record *holder =
-        model_find_holder(attempt->model, &node->node->node_id);
+    const struct holder_record *holder = model_find_holder(attempt->model, &node->node->node_id);
     return holder && holder->has_weights;
 }
 
@@ -189,9 +188,10 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
                        (double)short_bytes / 1e6);
         return say(candidate, text);
     }
-    used = snprintf(text, sizeof(text), "%s", attempt->count == 1 ? "one node" :
-                    attempt->sharding == SHARDING_PIPELINE         ? "pipeline by layers"
-                                                                   : "tensor cut");
+    used = snprintf(text, sizeof(text), "%s",
+                    attempt->count == 1                      ? "one node"
+                    : attempt->sharding == SHARDING_PIPELINE ? "pipeline by layers"
+                                                             : "tensor cut");
     for (uint32_t i = 0; i < attempt->count && used > 0 && (size_t)used < sizeof(text) - 64; i++) {
         const struct rank_record *rank = &candidate->ranks.items[i];
         used += snprintf(text + used, sizeof(text) - (size_t)used, "%s %.40s %.1f MB",
@@ -215,8 +215,8 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
     const struct place_instance *request = attempt->question->request;
     const struct partition_units units = {shape->layers,       shape->kv_heads, 1,
                                           shape->intermediate, shape->ffn_unit, shape->vocab};
-    struct candidate *candidate = record_list_push(
-        &candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
+    struct candidate *candidate =
+        record_list_push(&candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
     if (!candidate)
         return listed->candidates.count >= 64 ? STATUS_OK : STATUS_NO_MEMORY;
     candidate->sharding = attempt->sharding;
@@ -371,8 +371,7 @@ enum status placement_candidates(const struct placement_question *question,
 
 /* ---- choosing ---- */
 
-static enum status fill_sources(const struct model_record *model,
-                                struct instance_record *instance)
+static enum status fill_sources(const struct model_record *model, struct instance_record *instance)
 {
     uint32_t turn = 0;
     for (uint32_t i = 0; i < model->files.count; i++) {

@@ -2,9 +2,10 @@
 /*
  * placement: where a model may run, from the state and what the nodes told of their load.
  *
- * Pure.  Each candidate is one of: one node; a pipeline; a tensor cut, over any number of nodes, equal
- * or by memory.  Its cost is bytes per node (weights, KV cache of the context promised, scratch)
- * against free memory; its worth is predicted tokens per second.  Refused ones carry the reason.
+ * Pure.  Each candidate is one of: one node; a pipeline; a tensor cut, over any number of nodes,
+ * equal or by memory.  Its cost is bytes per node (weights, KV cache of the context promised,
+ * scratch) against free memory; its worth is predicted tokens per second.  Refused ones carry the
+ * reason.
  *
  * Memory   candidates are records; the caller frees the list with record_fini.
  * Fails    STATUS_NOT_FOUND: no such model; STATUS_NO_MEMORY.

@@ -2,10 +2,10 @@
 /*
  * replication: the same log on every node.
  *
- * The leader makes an event durable and sends it to every follower whose log is a prefix of its own.
- * It is committed when it is on the disk of the leader and of every follower in the view.  Where the
- * logs part is found by halving over chain values; what the follower has beyond it is cut and kept
- * aside.  A follower too far behind for the records in memory is read to from disk.
+ * The leader makes an event durable and sends it to every follower whose log is a prefix of its
+ * own. It is committed when it is on the disk of the leader and of every follower in the view.
+ * Where the logs part is found by halving over chain values; what the follower has beyond it is cut
+ * and kept aside.  A follower too far behind for the records in memory is read to from disk.
  */
 #include "actors/master/master.h"
 
@@ -21,8 +21,7 @@
 
 struct recent *recent_find(struct master *master, uint64_t index)
 {
-    if (index < master->recent_first ||
-        index - master->recent_first >= master->recent_count)
+    if (index < master->recent_first || index - master->recent_first >= master->recent_count)
         return NULL;
     return &master->recent[index % RECENT_COUNT_MAX];
 }
@@ -47,10 +46,9 @@ static enum status recent_push(struct master *master, const struct log_record *r
 }
 
 /* Forgets the records after `index`. */
-static void recent_cut(struct master *master, uint64_t index)
+void recent_cut(struct master *master, uint64_t index)
 {
-    while (master->recent_count > 0 &&
-           master->recent_first + master->recent_count - 1 > index) {
+    while (master->recent_count > 0 && master->recent_first + master->recent_count - 1 > index) {
         uint64_t last = master->recent_first + master->recent_count - 1;
         record_fini(&log_record_type, &master->recent[last % RECENT_COUNT_MAX].record);
         master->recent_count--;
@@ -82,8 +80,8 @@ static enum status log_write(struct master *master, enum master_effect effect,
     return STATUS_OK;
 }
 
-static void log_ask(struct master *master, enum master_effect effect, uint64_t index,
-                    uint32_t count, const struct node_slot *slot)
+void replication_ask_log(struct master *master, enum master_effect effect, uint64_t index,
+                         uint32_t count, const struct node_slot *slot)
 {
     struct log_question *question = memory_zeroed(1, sizeof(*question));
     if (!question) {
@@ -112,7 +110,7 @@ enum status replication_append(struct master *master, struct message *event)
 {
     event->head.index = master->state.index + 1;
     event->head.time_ms = master->input->wall_ms > master->state.time_ms ? master->input->wall_ms
-                                                                        : master->state.time_ms;
+                                                                         : master->state.time_ms;
     event->head.kind = MESSAGE_EVENT;
     memset(&event->head.epoch, 0, sizeof(event->head.epoch));
     if (event->head.incarnation == 0) {
@@ -138,7 +136,7 @@ enum status replication_append(struct master *master, struct message *event)
 
 /* ---- sending ---- */
 
-static bool chain_at(struct master *master, uint64_t index, struct hash *chain_out)
+bool replication_chain_at(struct master *master, uint64_t index, struct hash *chain_out)
 {
     const struct recent *recent = recent_find(master, index);
     if (recent && recent->has_chain) {
@@ -153,14 +151,15 @@ static bool chain_at(struct master *master, uint64_t index, struct hash *chain_o
 }
 
 /* Records after slot->sent, from memory when they are there, else asked from the disk. */
-static enum status send_records(struct master *master, struct node_slot *slot)
+enum status replication_send(struct master *master, struct node_slot *slot)
 {
     while (slot->tail_known && slot->is_up && slot->sent < master->tail.index &&
            slot->sent - slot->synced < RECORDS_IN_FLIGHT) {
         struct hash previous;
-        if (!recent_find(master, slot->sent + 1) || !chain_at(master, slot->sent, &previous)) {
+        if (!recent_find(master, slot->sent + 1) ||
+            !replication_chain_at(master, slot->sent, &previous)) {
             slot->tail_known = false; /* until the disk has answered */
-            log_ask(master, EFFECT_LOG_READ, slot->sent + 1, RECORDS_PER_MESSAGE, slot);
+            replication_ask_log(master, EFFECT_LOG_READ, slot->sent + 1, RECORDS_PER_MESSAGE, slot);
             return STATUS_OK;
         }
         struct message message;
@@ -194,7 +193,7 @@ static enum status send_all(struct master *master)
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(master->nodes); i++)
         if (master->nodes[i].is_used)
-            status = send_records(master, &master->nodes[i]);
+            status = replication_send(master, &master->nodes[i]);
     return status;
 }
 
@@ -224,8 +223,7 @@ static void send_follower_beat(struct master *master, struct node_slot *slot, ui
     struct follower_beat *body = message.body;
     body->synced = master->tail.index;
     body->count = count;
-    body->tail_epoch =
-        (struct epoch){master->tail.epoch.number, master->tail.epoch.leader};
+    body->tail_epoch = (struct epoch){master->tail.epoch.number, master->tail.epoch.leader};
     body->tail_chain = master->tail.chain;
     send_to_node(master, slot, &message);
 }
@@ -285,8 +283,8 @@ enum status view_check(struct master *master)
         uint64_t silent_ms = master->input->now_ms - slot->heard_ms;
         if (slot->heard_ms > master->input->now_ms)
             silent_ms = 0;
-        const bool may_shrink = !master->settings->quorum ||
-                                (view_count(master) - 1) * 2 > master->state.nodes.count;
+        const bool may_shrink =
+            !master->settings->quorum || (view_count(master) - 1) * 2 > master->state.nodes.count;
         const struct node_id id = node->node_id;
         if (node->in_view && silent_ms > master->settings->view_timeout_ms && may_shrink) {
             (void)snprintf(reason, sizeof(reason), "%.60s was silent for %llu ms",
@@ -338,8 +336,8 @@ static enum status apply_recent(struct master *master, const struct recent *rece
 {
     struct message event;
     struct reason reason = {""};
-    enum status status = message_decode(recent->record.body.items, recent->record.body.count,
-                                        &event, &reason);
+    enum status status =
+        message_decode(recent->record.body.items, recent->record.body.count, &event, &reason);
     if (status != STATUS_OK)
         return refuse(master->reason, status, "event %llu of the log cannot be read: %s",
                       (unsigned long long)recent->record.index, reason.text);
@@ -354,14 +352,6 @@ static void state_write_free(void *request)
     if (write)
         buffer_fini(&write->bytes);
     memory_free(write);
-}
-
-static void snapshot_free(void *request)
-{
-    struct event_snapshot *snapshot = request;
-    if (snapshot)
-        memory_free(snapshot->state);
-    memory_free(snapshot);
 }
 
 static void snapshot_when_due(struct master *master)
@@ -395,8 +385,8 @@ static enum status apply_up_to(struct master *master, uint64_t index)
     return status;
 }
 
-/* Follower: the leader says that events up to `committed` are.  Only what is known to be the same in
- * its log may be applied: ours may have parted from it. */
+/* Follower: the leader says that events up to `committed` are.  Only what is known to be the same
+ * in its log may be applied: ours may have parted from it. */
 static enum status follow_commit(struct master *master, uint64_t committed)
 {
     enum status status =
@@ -435,14 +425,14 @@ enum status replication_beat(struct master *master, struct node_slot *slot,
 static enum status take_records(struct master *master, struct node_slot *slot,
                                 const struct records_sent *body)
 {
-    uint64_t last = master->recent_count > 0
-                        ? master->recent_first + master->recent_count - 1
-                        : master->tail.index;
+    uint64_t last = master->recent_count > 0 ? master->recent_first + master->recent_count - 1
+                                             : master->tail.index;
     for (uint32_t i = 0; i < body->records.count; i++) {
         const struct log_record *record = &body->records.items[i];
         if (record->index <= last) {
             struct hash chain;
-            if (!chain_at(master, record->index, &chain) || ID_EQUAL(chain, record->chain))
+            if (!replication_chain_at(master, record->index, &chain) ||
+                ID_EQUAL(chain, record->chain))
                 continue;
             return STATUS_OK; /* parted: our beat tells the leader where we stand */
         }
@@ -463,7 +453,7 @@ static enum status take_records(struct master *master, struct node_slot *slot,
 /* Cuts what we have after the common prefix. */
 static enum status cut_to(struct master *master, uint64_t index)
 {
-    log_ask(master, EFFECT_LOG_TRUNCATE, index, 0, NULL);
+    replication_ask_log(master, EFFECT_LOG_TRUNCATE, index, 0, NULL);
     recent_cut(master, index);
     if (index < master->state.index)
         return refuse(master->reason, STATUS_STALE,
@@ -483,12 +473,11 @@ enum status replication_records(struct master *master, struct node_slot *slot,
         send_follower_beat(master, slot, 0);
         return status;
     }
-    uint64_t last = master->recent_count > 0
-                        ? master->recent_first + master->recent_count - 1
-                        : master->tail.index;
+    uint64_t last = master->recent_count > 0 ? master->recent_first + master->recent_count - 1
+                                             : master->tail.index;
     struct hash chain;
     if (body->previous_index > last ||
-        (chain_at(master, body->previous_index, &chain) &&
+        (replication_chain_at(master, body->previous_index, &chain) &&
          !ID_EQUAL(chain, body->previous_chain))) {
         send_follower_beat(master, slot, 0);
         return STATUS_OK;
@@ -512,78 +501,6 @@ enum status replication_records(struct master *master, struct node_slot *slot,
 
 /* ---- the leader hears a follower ---- */
 
-static void ask_chain(struct master *master, struct node_slot *slot)
-{
-    struct message message;
-    if (!message_begin(master, &message, MESSAGE_LINK, LINK_CHAIN_ASKED))
-        return;
-    struct chain_asked *body = message.body;
-    body->index = slot->common_low + (slot->common_high - slot->common_low + 1) / 2;
-    send_to_node(master, slot, &message);
-}
-
-static void search_from(struct master *master, struct node_slot *slot, uint64_t high)
-{
-    slot->searching = true;
-    slot->common_low = 0;
-    slot->common_high = high;
-    ask_chain(master, slot);
-}
-
-/* What the follower told about one index, against our own log. */
-static enum status compare_chain(struct master *master, struct node_slot *slot, bool is_ours_known,
-                                 const struct hash *ours)
-{
-    const bool is_common =
-        slot->told_known && is_ours_known && ID_EQUAL(*ours, slot->told_chain);
-    if (!slot->searching) {
-        if (!is_common) {
-            search_from(master, slot, slot->told_index > 0 ? slot->told_index - 1 : 0);
-            return STATUS_OK;
-        }
-        slot->common_low = slot->common_high = slot->told_index;
-    } else if (is_common) {
-        slot->common_low = slot->told_index;
-    } else {
-        slot->common_high = slot->told_index > 0 ? slot->told_index - 1 : 0;
-    }
-    if (slot->common_low < slot->common_high) {
-        ask_chain(master, slot);
-        return STATUS_OK;
-    }
-    slot->searching = false;
-    slot->tail_known = true;
-    slot->sent = slot->synced = slot->common_low;
-    return send_records(master, slot);
-}
-
-/* Compares now, or when the disk has told our own chain value there. */
-static enum status compare_told(struct master *master, struct node_slot *slot)
-{
-    struct hash chain = {{0}};
-    if (slot->told_index == 0 || !slot->told_known || chain_at(master, slot->told_index, &chain))
-        return compare_chain(master, slot, true,
-                             slot->told_index == 0 ? &slot->told_chain : &chain);
-    log_ask(master, EFFECT_LOG_CHAIN, slot->told_index, 0, slot);
-    return STATUS_OK;
-}
-
-/* The follower's tail: is it a prefix of our log? */
-static enum status check_tail(struct master *master, struct node_slot *slot,
-                              const struct follower_beat *body)
-{
-    if (slot->searching)
-        return STATUS_OK;
-    slot->told_index = body->synced;
-    slot->told_chain = body->tail_chain;
-    slot->told_known = true;
-    if (body->synced > master->tail.index) {
-        search_from(master, slot, master->tail.index);
-        return STATUS_OK;
-    }
-    return compare_told(master, slot);
-}
-
 enum status replication_follower_beat(struct master *master, struct node_slot *slot,
                                       const struct message *message)
 {
@@ -599,7 +516,7 @@ enum status replication_follower_beat(struct master *master, struct node_slot *s
         slot->synced = body->synced;
     } else {
         slot->tail_known = false; /* not yet known, or it was started anew or cut */
-        status = check_tail(master, slot, body);
+        status = catch_up_check_tail(master, slot, body);
     }
     if (status != STATUS_OK)
         return status;
@@ -607,36 +524,13 @@ enum status replication_follower_beat(struct master *master, struct node_slot *s
         slot->synced = body->synced;
         if (body->synced == 0 && slot->sent > RECORDS_IN_FLIGHT)
             slot->sent = 0;
-        if (body->count != 0 && body->synced < slot->sent &&
-            body->count > slot->count_answered + 8)
+        if (body->count != 0 && body->synced < slot->sent && body->count > slot->count_answered + 8)
             slot->sent = body->synced; /* what was on the way is lost */
         if (body->synced >= slot->sent || slot->count_answered == 0)
             slot->count_answered = body->count;
     }
-    status = send_records(master, slot);
+    status = replication_send(master, slot);
     return status == STATUS_OK ? replication_commit(master) : status;
-}
-
-static enum status chain_told(struct master *master, struct node_slot *slot,
-                              const struct chain_told *body)
-{
-    if (!slot->searching || !is_leader(master))
-        return STATUS_OK;
-    slot->told_index = body->index;
-    slot->told_chain = body->chain;
-    slot->told_known = body->is_known;
-    return compare_told(master, slot);
-}
-
-enum status replication_chain(struct master *master, struct node_slot *slot,
-                              const struct message *message)
-{
-    if (message->head.code == LINK_CHAIN_TOLD)
-        return chain_told(master, slot, MESSAGE_BODY(message, chain_told));
-    const struct chain_asked *body = MESSAGE_BODY(message, chain_asked);
-    slot->searching = true; /* records from before our tail mean: cut */
-    log_ask(master, EFFECT_LOG_CHAIN, body->index, 1, slot);
-    return STATUS_OK;
 }
 
 /* ---- results ---- */
@@ -665,55 +559,6 @@ enum status replication_synced(struct master *master, const struct log_synced *s
     return STATUS_OK;
 }
 
-static enum status chain_read(struct master *master, struct node_slot *slot,
-                              const struct event_stamp *stamp, enum status found)
-{
-    if (!is_leader(master)) { /* a leader asked us */
-        struct message message;
-        if (!message_begin(master, &message, MESSAGE_LINK, LINK_CHAIN_TOLD))
-            return STATUS_NO_MEMORY;
-        struct chain_told *body = message.body;
-        body->index = stamp->index;
-        body->is_known = found == STATUS_OK;
-        body->chain = stamp->chain;
-        send_to_node(master, slot, &message);
-        return STATUS_OK;
-    }
-    if (slot->tail_known || stamp->index != slot->told_index)
-        return STATUS_OK;
-    if (found != STATUS_OK && !slot->searching) {
-        /* The follower ends before the oldest record here: only the state itself helps. */
-        const struct peer peer = peer_of_link(slot->link);
-        if (!slot->snapshot_sent)
-            slot->snapshot_sent = send_snapshot(master, &peer);
-        return STATUS_OK;
-    }
-    return compare_chain(master, slot, found == STATUS_OK, &stamp->chain);
-}
-
-static enum status records_read(struct master *master, struct node_slot *slot,
-                                struct records_sent *records, enum status found)
-{
-    if (!is_leader(master))
-        return STATUS_OK;
-    if (found != STATUS_OK || records->records.count == 0) {
-        const struct peer peer = peer_of_link(slot->link);
-        if (!slot->snapshot_sent)
-            slot->snapshot_sent = send_snapshot(master, &peer);
-        return STATUS_OK;
-    }
-    struct message message;
-    if (!message_begin(master, &message, MESSAGE_LINK, LINK_RECORDS_SENT))
-        return STATUS_NO_MEMORY;
-    slot->sent = records->records.items[records->records.count - 1].index;
-    slot->tail_known = true;
-    *MESSAGE_BODY(&message, records_sent) = *records;
-    memset(records, 0, sizeof(*records));
-    MESSAGE_BODY(&message, records_sent)->committed = master->committed;
-    send_to_node(master, slot, &message);
-    return send_records(master, slot);
-}
-
 enum status replication_result(struct master *master, struct result *result)
 {
     struct node_slot *slot = NULL;
@@ -727,9 +572,10 @@ enum status replication_result(struct master *master, struct result *result)
         master->disk_is_full = true;
         return STATUS_OK;
     case EFFECT_LOG_READ:
-        return slot ? records_read(master, slot, result->value, result->status) : STATUS_OK;
+        return slot ? catch_up_records_read(master, slot, result->value, result->status)
+                    : STATUS_OK;
     case EFFECT_LOG_CHAIN:
-        return slot ? chain_read(master, slot, result->value, result->status) : STATUS_OK;
+        return slot ? catch_up_chain_read(master, slot, result->value, result->status) : STATUS_OK;
     case EFFECT_PROBE: {
         struct message signal;
         if (!message_begin(master, &signal, MESSAGE_SIGNAL, SIGNAL_NODE_LOAD))
@@ -742,61 +588,4 @@ enum status replication_result(struct master *master, struct result *result)
     default:
         return STATUS_OK;
     }
-}
-
-/* ---- the state of a leader, when records are not enough ---- */
-
-enum status replication_snapshot_part(struct master *master, const struct message *message)
-{
-    const struct snapshot_part *body = MESSAGE_BODY(message, snapshot_part);
-    if (is_leader(master) || body->index <= master->state.index)
-        return STATUS_OK;
-    if (body->offset == 0)
-        buffer_clear(&master->incoming);
-    if (body->offset != master->incoming.size)
-        return STATUS_OK;
-    enum status status = buffer_append(&master->incoming, body->part.items, body->part.count);
-    if (status != STATUS_OK || master->incoming.size < body->total)
-        return status;
-    struct state state;
-    struct reason reason = {""};
-    status = state_decode(master->incoming.bytes, master->incoming.size, &state, &reason);
-    if (status != STATUS_OK)
-        return STATUS_OK; /* a peer's nonsense */
-    struct event_snapshot *snapshot = memory_zeroed(1, sizeof(*snapshot));
-    if (!snapshot) {
-        state_fini(&state);
-        return STATUS_NO_MEMORY;
-    }
-    snapshot->stamp = (struct event_stamp){
-        body->index, {body->record_epoch.number, body->record_epoch.leader}, body->chain};
-    hash_of(master->incoming.bytes, master->incoming.size, &snapshot->state_hash);
-    snapshot->state = master->incoming.bytes;
-    snapshot->state_size = master->incoming.size;
-    memset(&master->incoming, 0, sizeof(master->incoming));
-    buffer_init(&master->incoming, 256u << 20);
-    const struct event_stamp stamp = snapshot->stamp;
-    outbox_effect(master->outbox, 0, EFFECT_LOG_INSTALL, snapshot, snapshot_free);
-    state_fini(&master->state);
-    master->state = state;
-    master->tail = stamp;
-    master->committed = master->published = state.index;
-    master->snapshot_index = state.index;
-    recent_cut(master, 0);
-    master->recent_first = state.index + 1;
-    /* Local actors learn of the jump by a snapshot of their own. */
-    for (size_t i = 0; i < COUNT_OF(master->locals); i++)
-        master->locals[i].wants_snapshot = master->locals[i].wants_events;
-    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
-        if (master->nodes[i].is_used)
-            outbox_link_close(master->outbox, master->nodes[i].link);
-        master->nodes[i].is_used = false;
-    }
-    slots_refresh(master);
-    allow_refresh(master);
-    locals_publish(master);
-    master->join_at_ms = 0;
-    master->describe_at_ms = master->input->now_ms;
-    master->ask_at_ms = master->input->now_ms + 4 * master->settings->beat_ms;
-    return STATUS_OK;
 }

@@ -2,8 +2,8 @@
 /*
  * reports: what an actor saw becomes the event of the same record, or is refused as stale.
  *
- * A repeated report (same incarnation, a sequence already seen) and one that would change nothing are
- * answered OK without an event.
+ * A repeated report (same incarnation, a sequence already seen) and one that would change nothing
+ * are answered OK without an event.
  */
 #include "actors/master/master.h"
 
@@ -60,8 +60,8 @@ static enum status endpoint_opened(struct decision *decision)
 static enum status endpoint_closed(struct decision *decision)
 {
     const struct endpoint_closed *body = decision->report->body;
-    const struct endpoint_record *known = state_find_endpoint(
-        &decision->master->state, &body->node_id, (enum actor_kind)body->actor);
+    const struct endpoint_record *known =
+        state_find_endpoint(&decision->master->state, &body->node_id, (enum actor_kind)body->actor);
     decision->is_needed = known && known->incarnation == body->incarnation;
     return STATUS_OK;
 }
@@ -71,10 +71,9 @@ static enum status model_imported(struct decision *decision)
     const struct model_imported *body = decision->report->body;
     const struct model_record *model =
         state_find_model(&decision->master->state, text_or_empty(body->model.model_id));
-    const struct holder_record *holder =
-        model && ID_EQUAL(model->revision, body->model.revision)
-            ? model_find_holder(model, &body->node_id)
-            : NULL;
+    const struct holder_record *holder = model && ID_EQUAL(model->revision, body->model.revision)
+                                             ? model_find_holder(model, &body->node_id)
+                                             : NULL;
     if (!says_itself(decision, &body->node_id) || !body->model.model_id ||
         body->model.files.count == 0)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
@@ -87,8 +86,7 @@ static enum status model_imported(struct decision *decision)
 static enum status model_import_failed(struct decision *decision)
 {
     const struct model_import_failed *body = decision->report->body;
-    if (!state_find_import(&decision->master->state, &body->node_id,
-                           text_or_empty(body->model_id)))
+    if (!state_find_import(&decision->master->state, &body->node_id, text_or_empty(body->model_id)))
         return stale(decision, "the import");
     return STATUS_OK;
 }
@@ -160,10 +158,8 @@ static enum status process_given_up(struct decision *decision)
     return STATUS_OK;
 }
 
-typedef enum status decide_report(struct decision *decision);
-
 #define DECIDE_ROW(code, NAME, record, sentence) [code] = record,
-static decide_report *const rules[] = {REPORT_LIST(DECIDE_ROW)};
+static enum status (*const rules[])(struct decision *decision) = {REPORT_LIST(DECIDE_ROW)};
 #define EVENT_ROW(code, NAME, record, sentence) [code] = EVENT_##NAME,
 static const uint32_t events[] = {REPORT_LIST(EVENT_ROW)};
 

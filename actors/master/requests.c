@@ -164,8 +164,7 @@ static enum status decide(struct master *master, const struct message *message,
 }
 
 /* Follower: passes it on, under a ticket of our own. */
-static enum status forward(struct master *master, struct node_slot *leader,
-                           struct pending *pending)
+static enum status forward(struct master *master, struct node_slot *leader, struct pending *pending)
 {
     struct message message;
     if (!message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))

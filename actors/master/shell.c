@@ -14,8 +14,7 @@
 static enum status replay(struct master_shell *shell, struct state *state, struct reason *reason)
 {
     struct event_log_reader *reader = NULL;
-    enum status status =
-        event_log_reader_open(shell->log_path, shell->disk, &reader, reason);
+    enum status status = event_log_reader_open(shell->log_path, shell->disk, &reader, reason);
     if (status == STATUS_OK)
         status = event_log_reader_seek(reader, state->index + 1, reason);
     const uint64_t last = event_log_durable(shell->log).index;
@@ -146,8 +145,7 @@ static enum status tell_synced(struct master_shell *shell)
     synced->stamps = stamps;
     struct reason reason;
     for (uint64_t index = shell->reported + 1; index <= last.index; index++) {
-        enum status status =
-            event_log_stamp(shell->log, index, &stamps[synced->count], &reason);
+        enum status status = event_log_stamp(shell->log, index, &stamps[synced->count], &reason);
         if (status != STATUS_OK) {
             synced_free(synced);
             return status;
@@ -189,8 +187,7 @@ static enum status append(struct master_shell *shell, const struct effect *effec
         return event_log_append(shell->log, epoch, record->time_ms, (uint16_t)write->kind,
                                 record->body.items, record->body.count, NULL, reason);
     struct message event;
-    enum status status =
-        message_decode(record->body.items, record->body.count, &event, reason);
+    enum status status = message_decode(record->body.items, record->body.count, &event, reason);
     if (status != STATUS_OK)
         return STATUS_OK; /* nonsense of a leader: not taken; our beat shows where we stand */
     const struct event_record copy = {.stamp = {record->index, epoch, record->chain},
@@ -236,8 +233,8 @@ static enum status collect(struct master_shell *shell, const struct log_question
             .epoch = {read.stamp.epoch.number, read.stamp.epoch.leader},
             .time_ms = read.time_ms,
             .chain = read.stamp.chain};
-        struct log_record *copy = record_list_push(
-            &log_record_type, RECORD_LIST(records->records), &record, RECORDS_PER_APPEND_MAX);
+        struct log_record *copy = record_list_push(&log_record_type, RECORD_LIST(records->records),
+                                                   &record, RECORDS_PER_APPEND_MAX);
         if (!copy || !bytes_set(&copy->body, read.body, read.body_size))
             return STATUS_NO_MEMORY;
         size += read.body_size;
