@@ -4,6 +4,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static atomic_uint_fast64_t calls_left = UINT64_MAX;
 
@@ -58,6 +61,13 @@ char *memory_text(const char *text, size_t length)
 void memory_free(void *block)
 {
     free(block);
+}
+
+void memory_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void memory_fail_after(uint64_t calls)

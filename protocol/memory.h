@@ -27,6 +27,9 @@ MUST_CHECK char *memory_text(const char *text, size_t length);
 /* Accepts NULL. */
 void memory_free(void *block);
 
+/* Gives freed pages back to the system where the C library can: after reading a large file. */
+void memory_trim(void);
+
 /* Tests only: after `calls` more successes every call fails; UINT64_MAX switches it off. */
 void memory_fail_after(uint64_t calls);
 

@@ -11,6 +11,7 @@
 struct sampler {
     size_t rows;
     float *scores;      /* logits after the processors, then log probabilities */
+    float *weights;     /* exp(score - greatest score) */
     uint8_t *undefined; /* rows that are no token */
     uint32_t *stamps;   /* a row's last `stamp`, to meet each id once */
     uint32_t stamp;
@@ -28,10 +29,12 @@ enum status sampler_open(size_t rows, const struct tokenizer *tokenizer,
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the sampler");
     sampler->rows = rows;
     sampler->scores = memory_zeroed(rows, sizeof(*sampler->scores));
+    sampler->weights = memory_zeroed(rows, sizeof(*sampler->weights));
     sampler->undefined = memory_zeroed(rows, sizeof(*sampler->undefined));
     sampler->stamps = memory_zeroed(rows, sizeof(*sampler->stamps));
     sampler->heap = memory_zeroed(rows, sizeof(*sampler->heap));
-    if (!sampler->scores || !sampler->undefined || !sampler->stamps || !sampler->heap) {
+    if (!sampler->scores || !sampler->weights || !sampler->undefined || !sampler->stamps ||
+        !sampler->heap) {
         sampler_close(sampler);
         return refuse(reason, STATUS_NO_MEMORY, "no memory to sample from %zu rows", rows);
     }
@@ -48,6 +51,7 @@ void sampler_close(struct sampler *sampler)
     if (!sampler)
         return;
     memory_free(sampler->scores);
+    memory_free(sampler->weights);
     memory_free(sampler->undefined);
     memory_free(sampler->stamps);
     memory_free(sampler->heap);
@@ -155,15 +159,60 @@ static uint32_t most_likely(const struct sampler *sampler)
     return (uint32_t)best;
 }
 
-/* Scores become log probabilities. */
-static void normalise_scores(struct sampler *sampler, float maximum)
+/* exp(x) for x <= 0, within 2e-7 of it; 0 below -87.  A formula of its own, so that compilers make
+ * vectors of it and every machine gets the same bits. */
+static float exp_below_zero(float x)
 {
+    float bounded = x < -87.0F ? -87.0F : x;
+    /* Adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits. */
+    float shifted = bounded * 1.44269504F + 12582912.0F;
+    float power = shifted - 12582912.0F;
+    float rest = bounded - power * 0.693359375F;
+    rest = rest + power * 2.12194440e-4F;
+    float sum = 1.9875691500e-4F;
+    sum = sum * rest + 1.3981999507e-3F;
+    sum = sum * rest + 8.3334519073e-3F;
+    sum = sum * rest + 4.1665795894e-2F;
+    sum = sum * rest + 1.6666665459e-1F;
+    sum = sum * rest + 5.0000001201e-1F;
+    sum = sum * rest * rest + rest + 1.0F;
+    uint32_t bits = (uint32_t)((int32_t)power + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof(scale));
+    return x < -87.0F ? 0.0F : sum * scale;
+}
+
+enum { LANES = 16 };
+
+/* Fills the weights and returns their sum, always added in the same order. */
+static double weigh(const float *scores, float *weights, size_t rows, float maximum)
+{
+    double sums[LANES] = {0.0};
+    size_t whole = rows / LANES * LANES;
+    for (size_t at = 0; at < whole; at += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++)
+            weights[at + lane] = exp_below_zero(scores[at + lane] - maximum);
+        for (size_t lane = 0; lane < LANES; lane++)
+            sums[lane] += (double)weights[at + lane];
+    }
     double sum = 0.0;
-    for (size_t id = 0; id < sampler->rows; id++)
-        sum += (double)expf(sampler->scores[id] - maximum);
+    for (size_t lane = 0; lane < LANES; lane++)
+        sum += sums[lane];
+    for (size_t at = whole; at < rows; at++) {
+        weights[at] = exp_below_zero(scores[at] - maximum);
+        sum += (double)weights[at];
+    }
+    return sum;
+}
+
+/* Scores become log probabilities; returns the sum of the weights. */
+static double normalise_scores(struct sampler *sampler, float maximum)
+{
+    double sum = weigh(sampler->scores, sampler->weights, sampler->rows, maximum);
     float offset = (float)((double)maximum + log(sum));
     for (size_t id = 0; id < sampler->rows; id++)
         sampler->scores[id] -= offset;
+    return sum;
 }
 
 /* More likely, or as likely with a lower id. */
@@ -196,53 +245,98 @@ static bool has_filter(const struct sampler *sampler, const struct sampling *sam
            (sampling->top_k > 0 && sampling->top_k < sampler->rows);
 }
 
-/* A log probability below which no token can pass the filters; spares ordering the rest.  Tokens
- * less likely than (1 - top_p) / rows have less than 1 - top_p together, so those above them make
- * up top_p already; halved, so that rounding cannot matter. */
-static float floor_of(const struct sampler *sampler, const struct sampling *sampling,
-                      float maximum)
+/* The rows in steps of likelihood, most likely first: finding the step in which the filters cut
+ * spares ordering the tokens above it and below it. */
+enum { STEPS = 2048, STEPS_PER_NAT = 64 };
+
+static size_t step_of(float logprob, float top)
 {
-    float floor = -INFINITY;
-    if (sampling->top_p < 1.0F)
-        floor = logf(0.5F * (1.0F - sampling->top_p) / (float)sampler->rows);
-    if (sampling->min_p > 0.0F && sampling->min_keep <= 1)
-        floor = fmaxf(floor, maximum + logf(sampling->min_p) - 0.01F);
-    return fminf(floor, maximum);
+    float place = (top - logprob) * (float)STEPS_PER_NAT;
+    return place < (float)(STEPS - 1) ? (size_t)place : STEPS - 1;
 }
 
-/* The filters keep a beginning of the tokens in order of likelihood, each its own; so the shortest
- * of them is kept.  Returns how many, at the end of the heap array's free part: the kept tokens
- * are heap[count .. count + kept) after the heap shrank to `count`. */
-static size_t keep_likely(struct sampler *sampler, const struct sampling *sampling,
-                          float maximum, struct token_logprob **kept_out)
+/* What the filters keep: a beginning of the tokens in order of likelihood. */
+struct cut {
+    double top_p; /* in units of the weights: the kept ones before a token have less than this */
+    float lowest; /* log probability min_p asks for */
+    size_t limit; /* of top_k */
+    size_t min_keep;
+    size_t kept;
+    double above; /* weight of the kept ones */
+};
+
+static bool is_cut_before(const struct cut *cut, float logprob)
 {
-    struct token_logprob *heap = sampler->heap;
-    float floor = floor_of(sampler, sampling, maximum);
-    size_t count = 0;
+    return cut->kept >= cut->limit || (cut->kept > 0 && cut->above >= cut->top_p) ||
+           (logprob < cut->lowest && cut->kept >= cut->min_keep);
+}
+
+/* The step after which nothing is kept and before which everything is; counts what is kept before
+ * it. */
+static size_t step_of_cut(const struct sampler *sampler, float top, struct cut *cut)
+{
+    uint32_t counts[STEPS] = {0};
+    double weights[STEPS] = {0.0};
     for (size_t id = 0; id < sampler->rows; id++) {
-        if (sampler->scores[id] >= floor && sampler->scores[id] > -INFINITY)
-            heap[count++] = (struct token_logprob){(uint32_t)id, sampler->scores[id]};
+        if (!(sampler->scores[id] > -INFINITY))
+            continue;
+        size_t step = step_of(sampler->scores[id], top);
+        counts[step]++;
+        weights[step] += (double)sampler->weights[id];
     }
+    /* No token min_p keeps is in a later step than this, unless min_keep is not reached yet. */
+    size_t lowest = step_of(cut->lowest, top);
+    size_t step = 0;
+    for (; step < STEPS - 1; step++) {
+        if (cut->kept + counts[step] > cut->limit || cut->above + weights[step] >= cut->top_p ||
+            (step >= lowest && cut->kept + counts[step] > cut->min_keep))
+            break;
+        cut->kept += counts[step];
+        cut->above += weights[step];
+    }
+    return step;
+}
+
+/* Puts the kept tokens into the heap's array; returns how many. */
+static size_t keep_likely(struct sampler *sampler, const struct sampling *sampling, float top,
+                          double total)
+{
+    struct token_logprob *list = sampler->heap;
+    struct cut cut = {
+        .top_p = sampling->top_p < 1.0F ? (double)sampling->top_p * total : INFINITY,
+        .lowest = sampling->min_p > 0.0F ? top + logf(sampling->min_p) : -INFINITY,
+        .limit = sampling->top_k > 0 ? sampling->top_k : SIZE_MAX,
+        .min_keep = sampling->min_keep,
+    };
+    size_t cut_step = step_of_cut(sampler, top, &cut);
+    size_t sure = cut.kept;
+    size_t put = 0;
+    size_t count = 0; /* of the step in which the cut lies: a heap behind the sure ones */
+    struct token_logprob *heap = list + sure;
+    for (size_t id = 0; id < sampler->rows; id++) {
+        const struct token_logprob here = {(uint32_t)id, sampler->scores[id]};
+        if (!(here.logprob > -INFINITY))
+            continue;
+        size_t step = step_of(here.logprob, top);
+        if (step < cut_step)
+            list[put++] = here;
+        else if (step == cut_step)
+            heap[count++] = here;
+    }
+    ASSERT(put == sure);
     for (size_t at = count / 2; at-- > 0;)
         heap_down(heap, count, at);
-    size_t limit = sampling->top_k > 0 && sampling->top_k < count ? sampling->top_k : count;
-    float lowest = sampling->min_p > 0.0F ? maximum + logf(sampling->min_p) : -INFINITY;
-    double above = 0.0; /* probability of what is kept already */
-    size_t kept = 0;
-    while (kept < limit && count > 0) {
+    size_t held = count;
+    while (count > 0 && !is_cut_before(&cut, heap[0].logprob)) {
         const struct token_logprob next = heap[0];
-        if (kept > 0 && sampling->top_p < 1.0F && above >= (double)sampling->top_p)
-            break;
-        if (next.logprob < lowest && kept >= sampling->min_keep)
-            break;
-        above += exp((double)next.logprob);
+        cut.kept++;
+        cut.above += (double)sampler->weights[next.id];
         heap[0] = heap[--count];
         heap_down(heap, count, 0);
         heap[count] = next;
-        kept++;
     }
-    *kept_out = heap + count;
-    return kept;
+    memmove(heap, heap + count, (held - count) * sizeof(*heap));
+    return cut.kept;
 }
 
 /* Ascending ids: a small change of the logits then moves the bounds of the draw a little, and
@@ -291,21 +385,21 @@ static uint32_t draw_kept(const struct token_logprob *list, size_t count, float 
     return last;
 }
 
-/* The same over all rows. */
-static uint32_t draw_any(const struct sampler *sampler, float maximum, float temperature,
+/* The same over all rows: scores divided by temperature in place of the weights, then weighed. */
+static uint32_t draw_any(struct sampler *sampler, float maximum, float temperature,
                          double random)
 {
-    double total = 0.0;
+    float *weights = sampler->weights;
     for (size_t id = 0; id < sampler->rows; id++)
-        total += (double)expf((sampler->scores[id] - maximum) / temperature);
+        weights[id] = (sampler->scores[id] - maximum) / temperature;
+    double total = weigh(weights, weights, sampler->rows, 0.0F);
     double mark = random * total;
     double sum = 0.0;
     uint32_t last = 0;
     for (size_t id = 0; id < sampler->rows; id++) {
-        double weight = (double)expf((sampler->scores[id] - maximum) / temperature);
-        if (weight > 0.0)
+        if (weights[id] > 0.0F)
             last = (uint32_t)id;
-        sum += weight;
+        sum += (double)weights[id];
         if (sum > mark)
             break;
     }
@@ -342,18 +436,17 @@ enum status sampler_draw(struct sampler *sampler, const struct sampling *samplin
     struct sampled sampled = {.id = best};
     bool is_greedy = !(sampling->temperature > 0.0F);
     bool reports = sampling->logprobs || sampling->top_logprobs > 0;
-    if (!is_greedy || reports)
-        normalise_scores(sampler, maximum);
+    double total = !is_greedy || reports ? normalise_scores(sampler, maximum) : 0.0;
     if (!is_greedy) {
         float top = sampler->scores[best];
         double random =
             sampling_random(sampling->seed, sampling->choice, history->answer_count);
         if (has_filter(sampler, sampling)) {
-            struct token_logprob *kept = NULL;
-            size_t count = keep_likely(sampler, sampling, top, &kept);
+            size_t count = keep_likely(sampler, sampling, top, total);
             ASSERT(count > 0);
-            sort_by_id(kept, count);
-            sampled.id = draw_kept(kept, count, top, sampling->temperature, random);
+            sort_by_id(sampler->heap, count);
+            sampled.id =
+                draw_kept(sampler->heap, count, top, sampling->temperature, random);
         } else {
             sampled.id = draw_any(sampler, top, sampling->temperature, random);
         }

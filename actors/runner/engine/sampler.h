@@ -17,7 +17,7 @@
  * answered tokens, so an answer resumed elsewhere goes on as it would have.
  *
  * Owner    the engine; one sampler per model serves all requests, one at a time.
- * Memory   all at open, 17 bytes a row; nothing per token.
+ * Memory   all at open, 21 bytes a row; nothing per token.
  * Threads  one at a time per sampler.
  * Fails    STATUS_INVALID (a parameter), STATUS_INTERNAL (logits that are not numbers, or none
  *          left to choose), STATUS_NO_MEMORY at open.

@@ -2,6 +2,7 @@
 /* Reads tokenizer.json: which parts it has and what each asks for. */
 #include "actors/runner/engine/json_file.h"
 #include "actors/runner/engine/tokenizer_parts.h"
+#include "protocol/memory.h"
 
 #include <string.h>
 
@@ -298,5 +299,7 @@ enum status tokenizer_read(struct tokenizer *tokenizer, const char *directory,
     if (status == STATUS_OK)
         status = tokenizer_take_ends(tokenizer, directory, config, reason);
     json_decref(config);
+    /* The JSON of a large vocabulary took some 70 MB in a million small blocks. */
+    memory_trim();
     return status;
 }

@@ -4,8 +4,10 @@
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/support/scratch.h"
+#include "tests/support/seeded.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct sampling_history nothing = {NULL, 0, NULL, 0};
@@ -78,6 +80,77 @@ START_TEST(each_filter_keeps_what_it_says)
     ck_assert_uint_eq(drawn_set(&sampling, four), 1u << 2);
     sampling.min_keep = 3;
     ck_assert_uint_eq(drawn_set(&sampling, four), 1u << 2 | 1u << 0 | 1u << 3);
+}
+END_TEST
+
+enum { MANY = 3000 };
+
+static const float *order_logits;
+
+static int by_likelihood(const void *left, const void *right)
+{
+    uint32_t one = *(const uint32_t *)left;
+    uint32_t two = *(const uint32_t *)right;
+    if (order_logits[one] > order_logits[two])
+        return -1;
+    return order_logits[one] < order_logits[two] ? 1 : one < two ? -1 : 1;
+}
+
+/* How many tokens the filters keep, counted along the whole order; 0 when the answer hangs on a
+ * rounding. */
+static size_t kept_plainly(const struct sampling *sampling, const float *logits,
+                           const uint32_t *order)
+{
+    double sum = 0.0;
+    for (size_t at = 0; at < MANY; at++)
+        sum += exp((double)logits[at] - (double)logits[order[0]]);
+    double above = 0.0;
+    for (size_t kept = 0; kept < MANY; kept++) {
+        double weight = exp((double)logits[order[kept]] - (double)logits[order[0]]);
+        if ((sampling->top_k > 0 && kept == sampling->top_k) ||
+            (kept > 0 && sampling->top_p < 1.0F && above / sum >= (double)sampling->top_p) ||
+            (weight < (double)sampling->min_p && kept >= sampling->min_keep))
+            return kept;
+        if (fabs(above / sum - (double)sampling->top_p) < 1e-5 ||
+            fabs(weight / (double)sampling->min_p - 1.0) < 1e-4)
+            return 0;
+        above += weight;
+    }
+    return MANY;
+}
+
+/* The least and the most likely kept token are drawn at some seed when temperature is great. */
+START_TEST(filters_cut_a_large_vocabulary_where_the_plain_order_does)
+{
+    static float logits[MANY];
+    static uint32_t order[MANY];
+    struct seeded seeded = seeded_open(8);
+    struct sampler *sampler = sampler_of(MANY);
+    for (int round = 0; round < 60; round++) {
+        float spread = 0.2F + 6.0F * (float)seeded_below(&seeded, 100) / 100.0F;
+        for (uint32_t id = 0; id < MANY; id++) {
+            logits[id] = spread * (seeded_float(&seeded) + seeded_float(&seeded));
+            order[id] = id;
+        }
+        order_logits = logits;
+        qsort(order, MANY, sizeof(*order), by_likelihood);
+        struct sampling sampling;
+        sampling_init(&sampling);
+        sampling.temperature = 100.0F;
+        sampling.top_p = seeded_below(&seeded, 2) ? 0.05F + 0.1F * (float)(round % 10) : 1.0F;
+        sampling.min_p = seeded_below(&seeded, 2) ? 0.3F * (float)(round % 7) / 7.0F : 0.0F;
+        sampling.top_k = seeded_below(&seeded, 3) ? 0 : 1 + (uint32_t)seeded_below(&seeded, 60);
+        sampling.min_keep = 1 + (uint32_t)seeded_below(&seeded, 4);
+        size_t kept = kept_plainly(&sampling, logits, order);
+        if (kept == 0 || kept > 60)
+            continue;
+        uint8_t seen[MANY] = {0};
+        for (sampling.seed = 0; sampling.seed < kept * 20; sampling.seed++)
+            seen[drawn(sampler, &sampling, logits).id] = 1;
+        for (size_t at = 0; at < MANY; at++)
+            ck_assert_int_eq(seen[order[at]], at < kept);
+    }
+    sampler_close(sampler);
 }
 END_TEST
 
@@ -356,6 +429,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("sampler");
     const TTest *const tests[] = {greedy_takes_the_lowest_id_of_equals,
                                   each_filter_keeps_what_it_says,
+                                  filters_cut_a_large_vocabulary_where_the_plain_order_does,
                                   filters_work_before_temperature,
                                   draws_as_often_as_probable,
                                   the_random_number_depends_on_seed_choice_and_position_alone,
