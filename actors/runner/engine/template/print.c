@@ -155,6 +155,19 @@ static bool print_view(struct rendering *rendering, struct output *output, struc
            print_items(rendering, output, "([", value.as.list, "])");
 }
 
+static bool print_loop(struct rendering *rendering, struct output *output, struct loop *loop)
+{
+    struct value length;
+    bool found;
+    char text[80];
+    if (!loop_attribute(rendering, (struct value){.kind = VALUE_LOOP, .as.loop = loop},
+                        (struct text){"length", 6}, &found, &length))
+        return false;
+    snprintf(text, sizeof(text), "<LoopContext %zu/%" PRId64 ">", loop->index + 1,
+             length.as.integer);
+    return output_add_literal(rendering, output, text);
+}
+
 /* What has no printed form of its own worth copying. */
 static bool print_object(struct rendering *rendering, struct output *output, struct value value)
 {
@@ -164,6 +177,8 @@ static bool print_object(struct rendering *rendering, struct output *output, str
                  (int)(value.as.macro->node->name.size > 100 ? 100
                                                              : value.as.macro->node->name.size),
                  value.as.macro->node->name.bytes);
+    else if (value.kind == VALUE_LOOP)
+        return print_loop(rendering, output, value.as.loop);
     else
         snprintf(text, sizeof(text), "<%s object>", value_type_name(value));
     return output_add_literal(rendering, output, text);

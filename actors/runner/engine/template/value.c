@@ -56,7 +56,11 @@ void *rendering_take(struct rendering *rendering, size_t size)
     if (!rendering_charge(rendering, size / 1024))
         return NULL;
     void *taken = arena_take(rendering->arena, size);
-    if (!taken)
+    bool is_within = size <= rendering->arena->size_max &&
+                     rendering->arena->size_taken <= rendering->arena->size_max - size;
+    if (!taken && is_within)
+        (void)rendering_fail(rendering, STATUS_NO_MEMORY, "no memory to render the messages");
+    else if (!taken)
         (void)rendering_fail(rendering, STATUS_TOO_LARGE,
                              "the chat template takes more memory than its limit of %zu bytes",
                              rendering->arena->size_max);
