@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/collective_threads.h"
+
+#include "protocol/memory.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define RANKS_MAX 64u
+
+/* A mailbox for each ordered pair; one message at a time. */
+struct mailbox {
+    const void *bytes;
+    size_t size;
+    bool is_full;
+};
+
+struct member {
+    struct collective base;
+    struct collective_threads *world;
+    const void *offered; /* what the others may read between two meetings */
+    void *scratch;
+    size_t scratch_size;
+};
+
+struct collective_threads {
+    uint32_t size;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t arrived;
+    uint64_t meeting;
+    bool is_lost;
+    struct member members[RANKS_MAX];
+    struct mailbox boxes[RANKS_MAX][RANKS_MAX]; /* [from][to] */
+};
+
+static struct member *member_of(struct collective *collective)
+{
+    return (struct member *)(void *)collective;
+}
+
+/* Every member gets here before any goes on. */
+static enum status meet(struct collective_threads *world)
+{
+    pthread_mutex_lock(&world->lock);
+    uint64_t meeting = world->meeting;
+    if (++world->arrived == world->size) {
+        world->arrived = 0;
+        world->meeting++;
+        pthread_cond_broadcast(&world->changed);
+    }
+    while (world->meeting == meeting && !world->is_lost)
+        pthread_cond_wait(&world->changed, &world->lock);
+    enum status status = world->meeting == meeting ? STATUS_IO : STATUS_OK;
+    pthread_mutex_unlock(&world->lock);
+    return status;
+}
+
+static void enter(struct collective *collective)
+{
+    atomic_fetch_add(&collective->entered, 1);
+}
+
+static enum status leave(struct collective *collective, enum status status)
+{
+    if (status == STATUS_OK)
+        atomic_store(&collective->finished, atomic_load(&collective->entered));
+    return status;
+}
+
+static enum status grow(struct member *member, size_t size)
+{
+    if (size <= member->scratch_size)
+        return STATUS_OK;
+    void *grown = memory_resized(member->scratch, size, 1);
+    if (!grown)
+        return STATUS_NO_MEMORY;
+    member->scratch = grown;
+    member->scratch_size = size;
+    return STATUS_OK;
+}
+
+static enum status sum(struct collective *collective, float *values, size_t count)
+{
+    struct member *member = member_of(collective);
+    struct collective_threads *world = member->world;
+    enter(collective);
+    enum status status = grow(member, count * sizeof(float));
+    member->offered = values;
+    if (status == STATUS_OK)
+        status = meet(world);
+    if (status != STATUS_OK)
+        return status;
+    float *total = member->scratch;
+    memcpy(total, world->members[0].offered, count * sizeof(float));
+    for (uint32_t rank = 1; rank < world->size; rank++) {
+        const float *other = world->members[rank].offered;
+        for (size_t i = 0; i < count; i++)
+            total[i] += other[i];
+    }
+    /* Nobody may overwrite what another still reads. */
+    status = meet(world);
+    if (status == STATUS_OK)
+        memcpy(values, total, count * sizeof(float));
+    return leave(collective, status);
+}
+
+static enum status gather(struct collective *collective, const float *values,
+                          const size_t *counts, float *all_out, uint32_t root)
+{
+    struct member *member = member_of(collective);
+    struct collective_threads *world = member->world;
+    enter(collective);
+    member->offered = values;
+    enum status status = meet(world);
+    if (status != STATUS_OK)
+        return status;
+    if (collective->rank == root) {
+        for (uint32_t rank = 0; rank < world->size; rank++) {
+            memcpy(all_out, world->members[rank].offered, counts[rank] * sizeof(float));
+            all_out += counts[rank];
+        }
+    }
+    return leave(collective, meet(world));
+}
+
+static enum status broadcast(struct collective *collective, void *bytes, size_t size,
+                             uint32_t root)
+{
+    struct member *member = member_of(collective);
+    struct collective_threads *world = member->world;
+    enter(collective);
+    member->offered = bytes;
+    enum status status = meet(world);
+    if (status != STATUS_OK)
+        return status;
+    if (collective->rank != root && size > 0)
+        memcpy(bytes, world->members[root].offered, size);
+    return leave(collective, meet(world));
+}
+
+static enum status send(struct collective *collective, const void *bytes, size_t size,
+                        uint32_t target)
+{
+    struct collective_threads *world = member_of(collective)->world;
+    struct mailbox *box = &world->boxes[collective->rank][target];
+    enter(collective);
+    pthread_mutex_lock(&world->lock);
+    *box = (struct mailbox){bytes, size, true};
+    pthread_cond_broadcast(&world->changed);
+    while (box->is_full && !world->is_lost)
+        pthread_cond_wait(&world->changed, &world->lock);
+    enum status status = box->is_full ? STATUS_IO : STATUS_OK;
+    pthread_mutex_unlock(&world->lock);
+    return leave(collective, status);
+}
+
+static enum status receive(struct collective *collective, void *bytes_out, size_t size,
+                           uint32_t source)
+{
+    struct collective_threads *world = member_of(collective)->world;
+    struct mailbox *box = &world->boxes[source][collective->rank];
+    enter(collective);
+    pthread_mutex_lock(&world->lock);
+    while (!box->is_full && !world->is_lost)
+        pthread_cond_wait(&world->changed, &world->lock);
+    enum status status = box->is_full ? STATUS_OK : STATUS_IO;
+    if (status == STATUS_OK) {
+        ASSERT(box->size == size);
+        if (size > 0)
+            memcpy(bytes_out, box->bytes, size);
+        box->is_full = false;
+        pthread_cond_broadcast(&world->changed);
+    }
+    pthread_mutex_unlock(&world->lock);
+    return leave(collective, status);
+}
+
+static enum status barrier(struct collective *collective)
+{
+    enter(collective);
+    return leave(collective, meet(member_of(collective)->world));
+}
+
+static const struct collective_ops thread_ops = {
+    .sum = sum,
+    .gather = gather,
+    .broadcast = broadcast,
+    .send = send,
+    .receive = receive,
+    .barrier = barrier,
+};
+
+enum status collective_threads_open(uint32_t size, struct collective_threads **world_out,
+                                    struct reason *reason)
+{
+    if (size == 0 || size > RANKS_MAX)
+        return refuse(reason, STATUS_INVALID, "%u ranks; 1 to %u are possible", size, RANKS_MAX);
+    struct collective_threads *world = memory_zeroed(1, sizeof *world);
+    if (!world)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", size);
+    world->size = size;
+    pthread_mutex_init(&world->lock, NULL);
+    pthread_cond_init(&world->changed, NULL);
+    for (uint32_t rank = 0; rank < size; rank++) {
+        world->members[rank].base.ops = &thread_ops;
+        world->members[rank].base.rank = rank;
+        world->members[rank].base.size = size;
+        world->members[rank].world = world;
+    }
+    *world_out = world;
+    return STATUS_OK;
+}
+
+void collective_threads_close(struct collective_threads *world)
+{
+    if (!world)
+        return;
+    for (uint32_t rank = 0; rank < world->size; rank++)
+        memory_free(world->members[rank].scratch);
+    pthread_cond_destroy(&world->changed);
+    pthread_mutex_destroy(&world->lock);
+    memory_free(world);
+}
+
+struct collective *collective_threads_member(struct collective_threads *world, uint32_t rank)
+{
+    ASSERT(rank < world->size);
+    return &world->members[rank].base;
+}
+
+void collective_threads_lose(struct collective_threads *world)
+{
+    pthread_mutex_lock(&world->lock);
+    world->is_lost = true;
+    pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine: the forward pass of one rank.
+ *
+ * One rank: engine_forward with tokens in, logits out.
+ * Tensor cut: every rank calls engine_forward with the same batch; the engine sums over
+ * `options.collective`, and rank 0 gets the logits (the others pass NULL).
+ * Pipeline cut: a ring.  Rank 0 calls engine_forward with `hidden_out`; every later rank calls it
+ * with the same rows, `hidden_in` and `hidden_out`; the last hidden state returns to rank 0, which
+ * calls engine_logits.
+ *
+ * Within one kernel set and mode, what a row yields depends on its sequence's tokens and its
+ * position alone: not on the other rows, the chunks of a prompt or the number of threads.
+ *
+ * Owner    the engine thread of a runner; a command; a test.
+ * Memory   everything is taken at open, but the pages of the KV cache as positions come.
+ * Threads  one caller at a time; `threads` - 1 of its own.
+ * Fails    INVALID (token id, sequence or position out of range), NO_CAPACITY (no page left: no
+ *          row was computed), IO when a sibling rank is lost: then only closing helps.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_H
+#define TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_H
+
+#include "actors/runner/collective.h"
+#include "actors/runner/engine/weights.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum engine_mode {
+    ENGINE_EXACT = 0, /* fp32 activations, fp32 KV cache */
+    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 KV cache */
+};
+
+struct kernel_set;
+
+struct engine_options {
+    enum engine_mode mode;
+    uint32_t threads;         /* 0: one for each core this process may use */
+    uint64_t context;         /* positions of all sequences together; 0: the model's, at most 32768 */
+    uint32_t sequences;       /* at a time; 0: 16 */
+    const struct kernel_set *kernels; /* NULL: the best of this CPU */
+    struct collective *collective;    /* tensor cut only; borrowed */
+    /* Called after each layer with the residual stream [count][hidden]; for tests. */
+    void (*observe)(void *observer, uint32_t layer, const float *hidden, size_t count);
+    void *observer;
+};
+
+struct engine_row {
+    uint32_t sequence;
+    uint32_t token; /* ignored where hidden_in is given */
+    uint32_t position; /* the sequence's length, then one more for each further row of it */
+    bool wants_logits;
+};
+
+struct engine_batch {
+    const struct engine_row *rows;
+    size_t count;
+    const float *hidden_in; /* [count][hidden]; NULL on a rank that has the embedding */
+    float *hidden_out;      /* [count][hidden]; NULL when not wanted */
+    float *logits_out;      /* [rows that want them][vocab]; NULL when not wanted */
+};
+
+/* A model directory that was read: what every rank of it needs. */
+struct engine_model {
+    struct model_config *config;
+    struct tensor_table *table;
+    struct model_layout *layout;
+    struct weight_files *files; /* NULL on a rank without them */
+};
+
+struct engine;
+
+MUST_CHECK enum status engine_model_open(const char *directory, struct engine_model *model_out,
+                                         struct reason *reason);
+/* For a rank that has config.json on disk and received the table; takes the table, also when it
+ * fails. */
+MUST_CHECK enum status engine_model_receive(const char *directory, struct tensor_table *table,
+                                            struct engine_model *model_out,
+                                            struct reason *reason);
+void engine_model_close(struct engine_model *model);
+
+/* Borrows model, partition's values and the complete shard until close. */
+MUST_CHECK enum status engine_open(const struct engine_model *model,
+                                   const struct partition *partition, const struct shard *shard,
+                                   const struct engine_options *options,
+                                   struct engine **engine_out, struct reason *reason);
+/* The same, filling a shard of its own from the model's files.  `partition` NULL: all of it. */
+MUST_CHECK enum status engine_open_local(const struct engine_model *model,
+                                         const struct partition *partition,
+                                         const struct engine_options *options,
+                                         struct engine **engine_out, struct reason *reason);
+/* Accepts NULL. */
+void engine_close(struct engine *engine);
+
+MUST_CHECK enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
+                                      struct reason *reason);
+/* Final norm and head of `count` hidden states, on a rank that has them. */
+MUST_CHECK enum status engine_logits(struct engine *engine, const float *hidden, size_t count,
+                                     float *logits_out, struct reason *reason);
+
+MUST_CHECK enum status engine_sequence_open(struct engine *engine, uint32_t *sequence_out,
+                                            struct reason *reason);
+void engine_sequence_close(struct engine *engine, uint32_t sequence);
+uint32_t engine_sequence_length(const struct engine *engine, uint32_t sequence);
+/* Forgets positions from `length` on: for prefixes that are used again. */
+void engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint32_t length);
+
+uint32_t engine_hidden(const struct engine *engine);
+uint32_t engine_vocab(const struct engine *engine);
+uint64_t engine_positions_free(const struct engine *engine);
+uint64_t engine_context(const struct engine *engine);
+const char *engine_kernels_name(const struct engine *engine);
+uint32_t engine_threads(const struct engine *engine);
+/* Bytes an engine takes beside its shard: buffers, and the KV cache when all pages are used. */
+uint64_t engine_memory_bytes(const struct engine *engine);
+
+#endif

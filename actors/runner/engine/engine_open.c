@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/engine_parts.h"
+#include "protocol/memory.h"
+
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONTEXT_DEFAULT 32768u
+#define SEQUENCES_DEFAULT 16u
+#define THREADS_DEFAULT_MAX 64u
+
+static const struct family *const families[] = {&family_qwen3};
+
+const struct family *family_find(const char *model_type)
+{
+    for (size_t i = 0; i < COUNT_OF(families); i++) {
+        if (strcmp(families[i]->model_type, model_type) == 0)
+            return families[i];
+    }
+    return NULL;
+}
+
+/* --- the model --- */
+
+enum status engine_model_receive(const char *directory, struct tensor_table *table,
+                                 struct engine_model *model_out, struct reason *reason)
+{
+    struct engine_model model = {.table = table};
+    enum status status = model_config_read(directory, &model.config, reason);
+    if (status == STATUS_OK)
+        status = model_layout_make(model.config, table, &model.layout, reason);
+    if (status != STATUS_OK) {
+        engine_model_close(&model);
+        return status;
+    }
+    *model_out = model;
+    return STATUS_OK;
+}
+
+enum status engine_model_open(const char *directory, struct engine_model *model_out,
+                              struct reason *reason)
+{
+    struct tensor_table *table = NULL;
+    struct model_config *config = NULL;
+    /* The configuration first: an unknown type is a better answer than a missing file. */
+    enum status status = model_config_read(directory, &config, reason);
+    model_config_free(config);
+    if (status == STATUS_OK)
+        status = safetensors_open(directory, &table, reason);
+    struct engine_model model = {NULL};
+    if (status == STATUS_OK)
+        status = engine_model_receive(directory, table, &model, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = weight_files_open(directory, model.table, &model.files, reason);
+    if (status != STATUS_OK) {
+        engine_model_close(&model);
+        return status;
+    }
+    *model_out = model;
+    return STATUS_OK;
+}
+
+void engine_model_close(struct engine_model *model)
+{
+    weight_files_close(model->files);
+    model_layout_free(model->layout);
+    tensor_table_free(model->table);
+    model_config_free(model->config);
+    *model = (struct engine_model){NULL};
+}
+
+/* --- binding --- */
+
+enum status engine_bind_matrix(struct engine *engine, enum module_role role, uint32_t layer,
+                               struct matrix *matrix_out, struct reason *reason)
+{
+    const struct model_layout *layout = engine->model->layout;
+    const struct model_module *module = model_layout_find(layout, role, layer);
+    ASSERT(module != NULL);
+    size_t index = (size_t)(module - layout->modules);
+    const struct shard_slice *slice = shard_part_slice(engine->shard, index, MODULE_PART_WEIGHT);
+    struct matrix matrix = {.quantisation = module->quantisation};
+    matrix.weight = shard_part(engine->shard, index, MODULE_PART_WEIGHT, &matrix.weight_stride);
+    if (!slice || !matrix.weight)
+        return refuse(reason, STATUS_NOT_READY, "the weights of %s were not received",
+                      module->path);
+    matrix.rows = slice->row_end - slice->row_first;
+    matrix.columns = (slice->byte_end - slice->byte_first) * 8 / module->quantisation.bits;
+    if (module->scales) {
+        matrix.scale_type = module->scales->type;
+        matrix.scales = shard_part(engine->shard, index, MODULE_PART_SCALES,
+                                   &matrix.scale_stride);
+        matrix.biases = shard_part(engine->shard, index, MODULE_PART_BIASES, &matrix.bias_stride);
+        if (!matrix.scales || !matrix.biases)
+            return refuse(reason, STATUS_NOT_READY, "the scales of %s were not received",
+                          module->path);
+    }
+    if (matrix.columns > engine->columns_max)
+        engine->columns_max = (size_t)matrix.columns;
+    *matrix_out = matrix;
+    return STATUS_OK;
+}
+
+enum status engine_bind_norm(struct engine *engine, enum module_role role, uint32_t layer,
+                             const float **norm_out, struct reason *reason)
+{
+    const struct model_layout *layout = engine->model->layout;
+    const struct model_module *module = model_layout_find(layout, role, layer);
+    ASSERT(module != NULL);
+    size_t index = (size_t)(module - layout->modules);
+    struct matrix matrix = {.quantisation = module->quantisation, .rows = 1,
+                            .columns = module->columns};
+    matrix.weight = shard_part(engine->shard, index, MODULE_PART_WEIGHT, &matrix.weight_stride);
+    if (!matrix.weight)
+        return refuse(reason, STATUS_NOT_READY, "the weights of %s were not received",
+                      module->path);
+    float *norm = memory_zeroed((size_t)module->columns, sizeof *norm);
+    float **grown = memory_resized(engine->norms, engine->norm_count + 1, sizeof *grown);
+    if (grown)
+        engine->norms = grown;
+    if (!norm || !grown) {
+        memory_free(norm);
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %s", module->path);
+    }
+    engine->norms[engine->norm_count++] = norm;
+    kernel_dequantise_row(&matrix, 0, norm);
+    *norm_out = norm;
+    return STATUS_OK;
+}
+
+static enum status bind_ends(struct engine *engine, struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    if (engine->partition.has_embedding)
+        status = engine_bind_matrix(engine, MODULE_EMBEDDING, MODULE_NO_LAYER, &engine->embedding,
+                                    reason);
+    if (status != STATUS_OK || !engine->partition.has_head)
+        return status;
+    status = engine_bind_norm(engine, MODULE_FINAL_NORM, MODULE_NO_LAYER, &engine->final_norm,
+                              reason);
+    if (status != STATUS_OK)
+        return status;
+    return engine_bind_matrix(engine, engine->config->tied ? MODULE_EMBEDDING : MODULE_HEAD,
+                              MODULE_NO_LAYER, &engine->head, reason);
+}
+
+/* --- memory --- */
+
+static void *take(struct engine *engine, size_t count, size_t size)
+{
+    engine->buffer_bytes += (uint64_t)count * size;
+    return memory_zeroed(count, size);
+}
+
+static bool open_activations(struct engine *engine, size_t columns, struct activations *a)
+{
+    bool is_fast = engine->options.mode == ENGINE_FAST;
+    a->capacity = ENGINE_ROWS;
+    a->columns = columns;
+    a->stride = (columns + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
+    size_t blocks = a->stride / KERNEL_QUANT_BLOCK * ENGINE_ROWS;
+    bool good = (a->values = take(engine, ENGINE_ROWS * a->stride, sizeof(float))) != NULL;
+    for (size_t i = 0; good && i < 3; i++)
+        good = (a->sums[i] = take(engine, blocks, sizeof(float))) != NULL;
+    if (!good || !is_fast)
+        return good;
+    for (size_t i = 0; good && i < 3; i++)
+        good = (a->byte_sums[i] = take(engine, blocks, sizeof(float))) != NULL;
+    a->bytes = take(engine, ENGINE_ROWS, a->stride);
+    a->split = take(engine, ENGINE_ROWS, a->stride);
+    a->split32 = take(engine, ENGINE_ROWS, a->stride);
+    a->scales = take(engine, blocks, sizeof(float));
+    return good && a->bytes && a->split && a->split32 && a->scales;
+}
+
+static void close_activations(struct activations *a)
+{
+    for (size_t i = 0; i < 3; i++) {
+        memory_free(a->sums[i]);
+        memory_free(a->byte_sums[i]);
+    }
+    memory_free(a->values);
+    memory_free(a->bytes);
+    memory_free(a->split);
+    memory_free(a->split32);
+    memory_free(a->scales);
+}
+
+static bool open_buffers(struct engine *e)
+{
+    size_t head_dim = e->config->head_dim;
+    size_t hidden = e->config->hidden;
+    bool is_cut = e->partition.sharding == SHARDING_TENSOR && e->partition.rank_count > 1;
+    e->hidden = take(e, ENGINE_ROWS * hidden, sizeof(float));
+    e->part = take(e, ENGINE_ROWS * hidden, sizeof(float));
+    e->queries = take(e, ENGINE_ROWS * e->heads * head_dim, sizeof(float));
+    e->keys = take(e, ENGINE_ROWS * e->kv_heads * head_dim, sizeof(float));
+    e->values = take(e, ENGINE_ROWS * e->kv_heads * head_dim, sizeof(float));
+    e->ups = take(e, (size_t)ENGINE_ROWS * e->ffn, sizeof(float));
+    e->cosines = take(e, ENGINE_ROWS * head_dim / 2, sizeof(float));
+    e->sines = take(e, ENGINE_ROWS * head_dim / 2, sizeof(float));
+    e->frequencies = take(e, head_dim / 2, sizeof(float));
+    e->next = take(e, e->options.sequences, sizeof *e->next);
+    if (is_cut)
+        e->logits = take(e, (size_t)ENGINE_LOGIT_ROWS * e->vocab, sizeof(float));
+    if (!e->hidden || !e->part || !e->queries || !e->keys || !e->values || !e->ups ||
+        !e->cosines || !e->sines || !e->frequencies || !e->next || (is_cut && !e->logits))
+        return false;
+    for (size_t i = 0; i < head_dim / 2; i++)
+        e->frequencies[i] =
+            (float)(1.0 / pow(e->config->rope_theta, 2.0 * (double)i / (double)head_dim));
+    return open_activations(e, hidden, &e->input) &&
+           open_activations(e, e->heads * head_dim, &e->attention) &&
+           open_activations(e, e->ffn, &e->gated);
+}
+
+/* --- opening --- */
+
+static uint32_t cores(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        count = CPU_COUNT(&set);
+#endif
+    if (count < 1)
+        return 1;
+    return count > THREADS_DEFAULT_MAX ? THREADS_DEFAULT_MAX : (uint32_t)count;
+}
+
+static void settle_options(struct engine *engine, const struct engine_options *options)
+{
+    uint32_t longest = engine->config->context < CONTEXT_DEFAULT ? engine->config->context
+                                                                 : CONTEXT_DEFAULT;
+    engine->options = *options;
+    if (engine->options.threads == 0)
+        engine->options.threads = cores();
+    if (engine->options.context == 0)
+        engine->options.context = longest;
+    if (engine->options.sequences == 0)
+        engine->options.sequences = SEQUENCES_DEFAULT;
+    engine->kernels = options->kernels ? options->kernels : kernel_set_best();
+}
+
+static enum status open_parts(struct engine *engine, struct reason *reason)
+{
+    const struct partition *p = &engine->partition;
+    engine->layer_count = p->layer_end - p->layer_first;
+    engine->kv_heads = p->kv_end - p->kv_first;
+    engine->heads = engine->kv_heads * (engine->config->heads / engine->config->kv_heads);
+    engine->ffn = p->ffn_end - p->ffn_first;
+    engine->vocab = p->vocab_end - p->vocab_first;
+    engine->layers = memory_zeroed(engine->layer_count, sizeof *engine->layers);
+    if (!engine->layers)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", engine->layer_count);
+    enum status status = bind_ends(engine, reason);
+    if (status == STATUS_OK)
+        status = engine->family->bind(engine, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (!open_buffers(engine))
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the buffers of the engine");
+    struct kv_shape shape = {engine->layer_count, engine->kv_heads, engine->config->head_dim,
+                             engine->options.mode == ENGINE_FAST};
+    status = kv_cache_open(&shape, engine->options.context, engine->options.sequences,
+                           &engine->cache, reason);
+    if (status != STATUS_OK)
+        return status;
+    size_t scratch = kernel_scratch_floats(engine->columns_max);
+    size_t scores = (size_t)engine->options.context + KV_PAGE_POSITIONS;
+    return pool_open(engine->options.threads, scratch > scores ? scratch : scores, &engine->pool,
+                     reason);
+}
+
+enum status engine_open(const struct engine_model *model, const struct partition *partition,
+                        const struct shard *shard, const struct engine_options *options,
+                        struct engine **engine_out, struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    enum status status = partition_check_one(partition, &units, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (!shard_is_complete(shard))
+        return refuse(reason, STATUS_NOT_READY, "the weights are not all there");
+    bool is_cut = partition->sharding == SHARDING_TENSOR && partition->rank_count > 1;
+    if (is_cut && (!options->collective || options->collective->size != partition->rank_count ||
+                   options->collective->rank != partition->rank))
+        return refuse(reason, STATUS_INVALID, "a tensor cut of %u ranks needs a world of as many",
+                      partition->rank_count);
+    struct engine *engine = memory_zeroed(1, sizeof *engine);
+    if (!engine)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for an engine");
+    engine->model = model;
+    engine->config = model->config;
+    engine->shard = shard;
+    engine->partition = *partition;
+    engine->family = family_find(model->config->model_type);
+    ASSERT(engine->family != NULL);
+    settle_options(engine, options);
+    status = open_parts(engine, reason);
+    if (status != STATUS_OK) {
+        engine_close(engine);
+        return status;
+    }
+    *engine_out = engine;
+    return STATUS_OK;
+}
+
+enum status engine_open_local(const struct engine_model *model, const struct partition *partition,
+                              const struct engine_options *options, struct engine **engine_out,
+                              struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    struct partition all;
+    struct shard_plan *plan = NULL;
+    struct shard *shard = NULL;
+    enum status status = partition_solve(SHARDING_NONE, &units, NULL, 1, &all, reason);
+    partition = partition ? partition : &all;
+    if (status == STATUS_OK)
+        status = shard_plan_make(model->config, model->layout, partition, &plan, reason);
+    if (status == STATUS_OK)
+        status = shard_open(plan, &shard, reason);
+    if (status == STATUS_OK)
+        status = shard_fill(shard, model->files, reason);
+    struct engine *engine = NULL;
+    if (status == STATUS_OK)
+        status = engine_open(model, partition, shard, options, &engine, reason);
+    if (status != STATUS_OK) {
+        shard_close(shard);
+        shard_plan_free(plan);
+        return status;
+    }
+    engine->own_plan = plan;
+    engine->own_shard = shard;
+    *engine_out = engine;
+    return STATUS_OK;
+}
+
+void engine_close(struct engine *engine)
+{
+    if (!engine)
+        return;
+    pool_close(engine->pool);
+    kv_cache_close(engine->cache);
+    close_activations(&engine->input);
+    close_activations(&engine->attention);
+    close_activations(&engine->gated);
+    float *buffers[] = {engine->hidden, engine->part,    engine->queries, engine->keys,
+                        engine->values, engine->ups,     engine->logits,  engine->cosines,
+                        engine->sines,  engine->frequencies};
+    for (size_t i = 0; i < COUNT_OF(buffers); i++)
+        memory_free(buffers[i]);
+    for (size_t i = 0; i < engine->norm_count; i++)
+        memory_free(engine->norms[i]);
+    memory_free(engine->norms);
+    memory_free(engine->next);
+    memory_free(engine->layers);
+    shard_close(engine->own_shard);
+    shard_plan_free(engine->own_plan);
+    memory_free(engine);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernels: the arithmetic, behind one table chosen at start by CPU features.
+ *
+ * Every result of a row and a token is computed in an order fixed by the row and the token alone:
+ * the other tokens of a call, the range of rows and the thread change no bit of it.  Two sets may
+ * differ in their last bits from one another.
+ *
+ * Memory   none; callers give scratch.
+ * Threads  any; a call writes only its own outputs and its own scratch.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_ENGINE_KERNELS_KERNELS_H
+#define TROUPE_ACTORS_RUNNER_ENGINE_KERNELS_KERNELS_H
+
+#include "runtime/model_config.h"
+#include "runtime/safetensors.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Columns are handled in blocks of this many; rows of activations are padded to it with zeros. */
+#define KERNEL_BLOCK 64u
+/* Elements that share one scale in activations of 8 bits. */
+#define KERNEL_QUANT_BLOCK 32u
+
+/* Packed rows as they lie in the file; any alignment. */
+struct matrix {
+    struct quantisation quantisation;
+    enum tensor_type scale_type;
+    uint64_t rows;
+    uint64_t columns;
+    const uint8_t *weight;
+    uint64_t weight_stride; /* bytes from row to row */
+    const uint8_t *scales;
+    const uint8_t *biases;
+    uint64_t scale_stride;
+    uint64_t bias_stride;
+};
+
+/* What is prepared of the inputs of a matrix, beyond their values. */
+enum activation_need {
+    ACTIVATION_SUMS = 1,  /* sums of the groups of every size */
+    ACTIVATION_BYTES = 2, /* 8-bit integers with a scale per KERNEL_QUANT_BLOCK */
+};
+
+/* Inputs of matrices, one row per token, each `stride` long: columns rounded up to KERNEL_BLOCK,
+ * zeros beyond `columns`.  Everything but `values` is made by `prepare`. */
+struct activations {
+    size_t capacity; /* rows */
+    size_t columns;
+    size_t stride;
+    float *values;     /* [row][stride] */
+    float *sums[3];    /* groups of 32, 64, 128: [row][stride / 32] each */
+    int8_t *bytes;     /* [row][stride], in order */
+    int8_t *split;     /* the same; in blocks of 64 first the even elements, then the odd ones */
+    int8_t *split32;   /* the same in blocks of 32 */
+    float *scales;     /* [row][stride / 32] */
+    float *byte_sums[3]; /* like sums, of what the bytes stand for */
+};
+
+/* One query head of one token over the keys of its sequence. */
+struct attention {
+    const float *query;
+    uint8_t *const *pages;  /* of the sequence; page p holds positions p * page_positions ... */
+    size_t key_offset;      /* bytes from the start of a page to this layer's and head's keys */
+    size_t value_offset;
+    uint32_t page_positions;
+    uint32_t length;        /* keys to see: the token's position + 1 */
+    uint32_t head_dim;
+    bool is_half;           /* keys and values are f16, not f32 */
+    float scale;
+};
+
+struct kernel_set {
+    const char *name;
+    /* Fills sums or bytes of row `row`. */
+    void (*prepare)(struct activations *activations, size_t row, unsigned needs);
+    /* out[token * out_stride + r] = row r of the matrix times token, for row_first <= r < row_end.
+     * `scratch` holds kernel_scratch_floats(). */
+    void (*matmul)(const struct matrix *matrix, const struct activations *inputs, size_t count,
+                   size_t row_first, size_t row_end, float *out, size_t out_stride,
+                   float *scratch);
+    /* The same with 8-bit inputs; only where `has_bytes` says so. */
+    void (*matmul_bytes)(const struct matrix *matrix, const struct activations *inputs,
+                         size_t count, size_t row_first, size_t row_end, float *out,
+                         size_t out_stride, float *scratch);
+    bool (*has_bytes)(const struct matrix *matrix);
+    /* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; may be in place. */
+    void (*rms_norm)(const float *x, const float *weight, float epsilon, size_t count, float *out);
+    /* gate[i] = silu(gate[i]) * up[i] */
+    void (*swiglu)(float *gate, const float *up, size_t count);
+    /* Rotates pairs (i, i + half) of one head. */
+    void (*rope)(float *head, const float *cosines, const float *sines, size_t half);
+    /* `scores` holds `length` floats rounded up to 8. */
+    void (*attend)(const struct attention *attention, float *scores, float *out);
+    /* Writes count values as f16. */
+    void (*to_half)(const float *x, size_t count, uint16_t *out);
+};
+
+/* Floats of scratch a matmul needs for matrices of up to this many columns. */
+size_t kernel_scratch_floats(size_t columns_max);
+/* One row of a matrix as floats. */
+void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out);
+
+const struct kernel_set *kernel_set_portable(void);
+/* NULL when the CPU or the build lacks them. */
+const struct kernel_set *kernel_set_avx2(void);
+/* The fastest set this CPU runs. */
+const struct kernel_set *kernel_set_best(void);
+/* By name; NULL when there is none or this CPU cannot run it. */
+const struct kernel_set *kernel_set_find(const char *name);
+
+/* Conversions, exact. */
+float kernel_from_half(uint16_t half);
+/* Rounds to nearest even. */
+uint16_t kernel_to_half(float value);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The reference: plain C, one order of sums, no assumptions about the CPU. */
+#include "actors/runner/engine/kernels/kernels.h"
+#include "actors/runner/engine/kernels/unpack.h"
+
+#include <math.h>
+
+#define GROUP_MAX 128u
+
+size_t kernel_scratch_floats(size_t columns_max)
+{
+    /* Four rows of codes and their scales and biases, each padded. */
+    size_t columns = (columns_max + 2 * GROUP_MAX) / GROUP_MAX * GROUP_MAX;
+    return 4 * (columns + 2 * (columns / 32 + 8)) + 64;
+}
+
+float kernel_from_half(uint16_t half)
+{
+    return unpack_half(half);
+}
+
+uint16_t kernel_to_half(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000)
+        return sign | 0x7e00;
+    if (bits >= 0x477ff000) /* rounds to 65536 or more */
+        return sign | 0x7c00;
+    if (bits < 0x38800000) {
+        /* Below 2^-14: the sum with 2^-1 * 2^... aligns the last place and rounds to even. */
+        float aligned = unpack_bits(bits) + 0.5f;
+        uint32_t sum;
+        memcpy(&sum, &aligned, sizeof sum);
+        return sign | (uint16_t)(sum - 0x3f000000);
+    }
+    uint32_t odd = bits >> 13 & 1;
+    return sign | (uint16_t)((bits - 0x38000000 + 0xfff + odd) >> 13);
+}
+
+void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out)
+{
+    float codes[GROUP_MAX];
+    size_t size = matrix_group(matrix);
+    size_t groups = matrix_groups(matrix);
+    for (size_t g = 0; g < groups; g++) {
+        size_t first = g * size;
+        size_t count = (size_t)matrix->columns - first < size ? (size_t)matrix->columns - first
+                                                              : size;
+        float scale = 1.0f;
+        float bias = 0.0f;
+        unpack_group(matrix, row, g, codes);
+        if (matrix->quantisation.group) {
+            size_t bytes = tensor_type_bits(matrix->scale_type) / 8;
+            unpack_numbers(matrix->scale_type,
+                           matrix->scales + row * matrix->scale_stride + g * bytes, 1, &scale);
+            unpack_numbers(matrix->scale_type,
+                           matrix->biases + row * matrix->bias_stride + g * bytes, 1, &bias);
+        }
+        for (size_t i = 0; i < count; i++)
+            out[first + i] = codes[i] * scale + bias;
+    }
+}
+
+static void fold_sums(const float *sums32, size_t blocks, float *sums64, float *sums128)
+{
+    for (size_t i = 0; i + 1 < blocks; i += 2)
+        sums64[i / 2] = sums32[i] + sums32[i + 1];
+    for (size_t i = 0; i + 1 < blocks / 2; i += 2)
+        sums128[i / 2] = sums64[i] + sums64[i + 1];
+}
+
+static void quantise_block(const float *x, int8_t *bytes, float *scale_out, float *sum_out)
+{
+    float largest = 0.0f;
+    for (size_t i = 0; i < KERNEL_QUANT_BLOCK; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    float scale = largest / 127.0f;
+    float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    int32_t sum = 0;
+    for (size_t i = 0; i < KERNEL_QUANT_BLOCK; i++) {
+        bytes[i] = (int8_t)lrintf(x[i] * inverse);
+        sum += bytes[i];
+    }
+    *scale_out = scale;
+    *sum_out = scale * (float)sum;
+}
+
+static void split_bytes(const int8_t *bytes, size_t count, size_t block, int8_t *out)
+{
+    for (size_t first = 0; first < count; first += block) {
+        for (size_t i = 0; i < block / 2; i++) {
+            out[first + i] = bytes[first + 2 * i];
+            out[first + block / 2 + i] = bytes[first + 2 * i + 1];
+        }
+    }
+}
+
+static void prepare(struct activations *a, size_t row, unsigned needs)
+{
+    size_t blocks = a->stride / 32;
+    const float *x = a->values + row * a->stride;
+    if (needs & ACTIVATION_SUMS) {
+        for (size_t i = 0; i < blocks; i++) {
+            float sum = 0.0f;
+            for (size_t k = 0; k < 32; k++)
+                sum += x[i * 32 + k];
+            a->sums[0][row * blocks + i] = sum;
+        }
+        fold_sums(a->sums[0] + row * blocks, blocks, a->sums[1] + row * blocks,
+                  a->sums[2] + row * blocks);
+    }
+    if (needs & ACTIVATION_BYTES) {
+        int8_t *bytes = a->bytes + row * a->stride;
+        for (size_t i = 0; i < blocks; i++)
+            quantise_block(x + i * 32, bytes + i * 32, &a->scales[row * blocks + i],
+                           &a->byte_sums[0][row * blocks + i]);
+        fold_sums(a->byte_sums[0] + row * blocks, blocks, a->byte_sums[1] + row * blocks,
+                  a->byte_sums[2] + row * blocks);
+        split_bytes(bytes, a->stride, 64, a->split + row * a->stride);
+        split_bytes(bytes, a->stride, 32, a->split32 + row * a->stride);
+    }
+}
+
+/* Scales and biases of a row as floats, at `scales` and `scales + groups`. */
+static void unpack_scales(const struct matrix *matrix, uint64_t row, float *scales)
+{
+    size_t groups = matrix_groups(matrix);
+    if (!matrix->quantisation.group)
+        return;
+    unpack_numbers(matrix->scale_type, matrix->scales + row * matrix->scale_stride, groups,
+                   scales);
+    unpack_numbers(matrix->scale_type, matrix->biases + row * matrix->bias_stride, groups,
+                   scales + groups);
+}
+
+static void matmul(const struct matrix *matrix, const struct activations *inputs, size_t count,
+                   size_t row_first, size_t row_end, float *out, size_t out_stride,
+                   float *scratch)
+{
+    size_t size = matrix_group(matrix);
+    size_t groups = matrix_groups(matrix);
+    size_t blocks = inputs->stride / 32;
+    bool is_dense = matrix->quantisation.group == 0;
+    float *codes = scratch;
+    float *scales = scratch + groups * size;
+    for (size_t row = row_first; row < row_end; row++) {
+        for (size_t g = 0; g < groups; g++)
+            unpack_group(matrix, row, g, codes + g * size);
+        unpack_scales(matrix, row, scales);
+        for (size_t t = 0; t < count; t++) {
+            const float *x = inputs->values + t * inputs->stride;
+            const float *sums = inputs->sums[group_index(size)] + t * blocks;
+            float total = 0.0f;
+            for (size_t g = 0; g < groups; g++) {
+                float part = 0.0f;
+                for (size_t i = 0; i < size; i++)
+                    part += codes[g * size + i] * x[g * size + i];
+                total += is_dense ? part : scales[g] * part + scales[groups + g] * sums[g];
+            }
+            out[t * out_stride + row] = total;
+        }
+    }
+}
+
+static bool has_bytes(const struct matrix *matrix)
+{
+    return matrix->quantisation.format == WEIGHT_AFFINE &&
+           (matrix->quantisation.bits == 4 || matrix->quantisation.bits == 8);
+}
+
+static void matmul_bytes(const struct matrix *matrix, const struct activations *inputs,
+                         size_t count, size_t row_first, size_t row_end, float *out,
+                         size_t out_stride, float *scratch)
+{
+    size_t size = matrix_group(matrix);
+    size_t groups = matrix_groups(matrix);
+    size_t blocks = inputs->stride / 32;
+    float *codes = scratch;
+    float *scales = scratch + groups * size;
+    for (size_t row = row_first; row < row_end; row++) {
+        for (size_t g = 0; g < groups; g++)
+            unpack_group(matrix, row, g, codes + g * size);
+        unpack_scales(matrix, row, scales);
+        for (size_t t = 0; t < count; t++) {
+            const int8_t *x = inputs->bytes + t * inputs->stride;
+            const float *x_scales = inputs->scales + t * blocks;
+            const float *sums = inputs->byte_sums[group_index(size)] + t * blocks;
+            float total = 0.0f;
+            for (size_t g = 0; g < groups; g++) {
+                float part = 0.0f;
+                for (size_t first = g * size; first < (g + 1) * size; first += 32) {
+                    int32_t sum = 0;
+                    for (size_t i = first; i < first + 32; i++)
+                        sum += (int32_t)codes[i] * x[i];
+                    part += x_scales[first / 32] * (float)sum;
+                }
+                total += scales[g] * part + scales[groups + g] * sums[g];
+            }
+            out[t * out_stride + row] = total;
+        }
+    }
+}
+
+static void rms_norm(const float *x, const float *weight, float epsilon, size_t count, float *out)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < count; i++)
+        sum += (double)x[i] * (double)x[i];
+    float factor = (float)(1.0 / sqrt(sum / (double)count + (double)epsilon));
+    for (size_t i = 0; i < count; i++)
+        out[i] = x[i] * factor * weight[i];
+}
+
+static void swiglu(float *gate, const float *up, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        gate[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+static void rope(float *head, const float *cosines, const float *sines, size_t half)
+{
+    for (size_t i = 0; i < half; i++) {
+        float a = head[i];
+        float b = head[i + half];
+        head[i] = a * cosines[i] - b * sines[i];
+        head[i + half] = a * sines[i] + b * cosines[i];
+    }
+}
+
+/* Element `i` of position `p` among keys or values at `offset` of its page. */
+static float cached(const struct attention *a, size_t offset, uint32_t p, size_t i)
+{
+    const uint8_t *page = a->pages[p / a->page_positions] + offset;
+    size_t index = (size_t)(p % a->page_positions) * a->head_dim + i;
+    if (a->is_half) {
+        uint16_t half;
+        memcpy(&half, page + 2 * index, sizeof half);
+        return unpack_half(half);
+    }
+    float value;
+    memcpy(&value, page + 4 * index, sizeof value);
+    return value;
+}
+
+static void attend(const struct attention *a, float *scores, float *out)
+{
+    float largest = -INFINITY;
+    for (uint32_t p = 0; p < a->length; p++) {
+        float sum = 0.0f;
+        for (size_t i = 0; i < a->head_dim; i++)
+            sum += a->query[i] * cached(a, a->key_offset, p, i);
+        scores[p] = sum * a->scale;
+        largest = scores[p] > largest ? scores[p] : largest;
+    }
+    float total = 0.0f;
+    for (uint32_t p = 0; p < a->length; p++) {
+        scores[p] = expf(scores[p] - largest);
+        total += scores[p];
+    }
+    for (size_t i = 0; i < a->head_dim; i++)
+        out[i] = 0.0f;
+    for (uint32_t p = 0; p < a->length; p++) {
+        for (size_t i = 0; i < a->head_dim; i++)
+            out[i] += scores[p] * cached(a, a->value_offset, p, i);
+    }
+    for (size_t i = 0; i < a->head_dim; i++)
+        out[i] /= total;
+}
+
+static void to_half(const float *x, size_t count, uint16_t *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = kernel_to_half(x[i]);
+}
+
+const struct kernel_set *kernel_set_portable(void)
+{
+    static const struct kernel_set set = {
+        .name = "portable",
+        .prepare = prepare,
+        .matmul = matmul,
+        .matmul_bytes = matmul_bytes,
+        .has_bytes = has_bytes,
+        .rms_norm = rms_norm,
+        .swiglu = swiglu,
+        .rope = rope,
+        .attend = attend,
+        .to_half = to_half,
+    };
+    return &set;
+}
