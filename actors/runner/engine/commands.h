@@ -17,6 +17,7 @@
 #define ENGINE_COMMAND_LIST(X)                                                                     \
     X(card, "--model DIR [--json]: what a model directory holds")                                  \
     X(render, "--model DIR [--lines] [--now TIME] [--as-api]: messages to a prompt")               \
+    X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--logits] [--json] ...: logits and tokens")     \
     X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \
     X(detokenize, "--model DIR [--skip-special]: lists of ids to JSON strings")
 

@@ -38,7 +38,7 @@ struct kernel_set;
 struct engine_options {
     enum engine_mode mode;
     uint32_t threads;         /* 0: one for each core this process may use */
-    uint64_t context;         /* positions of all sequences together; 0: the model's, at most 32768 */
+    uint64_t context;         /* positions of all sequences together; 0: the model's, to 32768 */
     uint32_t sequences;       /* at a time; 0: 16 */
     const struct kernel_set *kernels; /* NULL: the best of this CPU */
     struct collective *collective;    /* tensor cut only; borrowed */

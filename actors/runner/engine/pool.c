@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One 64-bit ticket holds the number of the run and the next item.  A thread claims a piece by
- * moving the ticket on; a late thread finds another run's number or no item left, so nobody waits
- * for a thread that has not woken up.
+ * moving the ticket on; whoever claims the last piece closes the ticket.  What a run is made of is
+ * written only while the ticket is closed, so a claim that succeeds was made with the run's own
+ * numbers, and a late thread finds nothing to claim: nobody waits for a thread that sleeps.
  */
 #include "actors/runner/engine/pool.h"
 
@@ -13,6 +14,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* The next item of a run of which every piece was claimed. */
+#define CLOSED UINT32_MAX
 /* About 20-40 microseconds. */
 #define SPINS 1500u
 
@@ -57,11 +60,11 @@ static void work_on(struct pool *pool, float *scratch)
         uint32_t grain = atomic_load_explicit(&pool->grain, memory_order_relaxed);
         pool_work *run = atomic_load_explicit(&pool->run, memory_order_relaxed);
         void *work = atomic_load_explicit(&pool->work, memory_order_relaxed);
-        if (first >= count)
+        if (first == CLOSED)
             return;
         uint32_t piece = count - first < grain ? count - first : grain;
-        /* When this succeeds no new run has begun, so what was read belongs to this one. */
-        if (!atomic_compare_exchange_weak_explicit(&pool->ticket, &ticket, ticket + piece,
+        uint64_t next = first + piece >= count ? ticket | CLOSED : ticket + piece;
+        if (!atomic_compare_exchange_weak_explicit(&pool->ticket, &ticket, next,
                                                    memory_order_acq_rel, memory_order_relaxed))
             continue;
         run(work, first, first + piece, scratch);
@@ -129,6 +132,7 @@ enum status pool_open(uint32_t threads, size_t scratch_floats, struct pool **poo
     if (!pool)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %u threads", threads);
     pool->threads = threads;
+    atomic_init(&pool->ticket, CLOSED);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->started_run, NULL);
     pthread_cond_init(&pool->finished_run, NULL);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/local_world.h"
+
+#include "actors/runner/engine/collective_threads.h"
+#include "protocol/memory.h"
+
+#include <pthread.h>
+
+struct rank_call {
+    struct local_world *world;
+    struct engine *engine;
+    struct engine_batch batch;
+    enum status status;
+    struct reason reason;
+};
+
+struct local_world {
+    uint32_t ranks;
+    enum sharding sharding;
+    struct partition partitions[PARTITION_RANKS_MAX];
+    struct engine *engines[PARTITION_RANKS_MAX];
+    struct collective_threads *collective;
+    float *hidden; /* [hidden_rows][hidden] between the stages of a pipeline */
+    size_t hidden_rows;
+};
+
+enum status local_world_open(const struct engine_model *model, enum sharding sharding,
+                             const uint64_t *shares, uint32_t ranks,
+                             const struct engine_options *options, struct local_world **world_out,
+                             struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    struct local_world *world = memory_zeroed(1, sizeof *world);
+    if (!world)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", ranks);
+    world->sharding = sharding;
+    enum status status = partition_solve(sharding, &units, shares, ranks, world->partitions,
+                                         reason);
+    if (status == STATUS_OK)
+        status = collective_threads_open(ranks, &world->collective, reason);
+    for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++) {
+        struct engine_options own = *options;
+        own.collective = collective_threads_member(world->collective, i);
+        status = engine_open_local(model, &world->partitions[i], &own, &world->engines[i], reason);
+        world->ranks += status == STATUS_OK;
+    }
+    if (status != STATUS_OK) {
+        local_world_close(world);
+        return status;
+    }
+    *world_out = world;
+    return STATUS_OK;
+}
+
+void local_world_close(struct local_world *world)
+{
+    if (!world)
+        return;
+    for (uint32_t i = 0; i < world->ranks; i++)
+        engine_close(world->engines[i]);
+    collective_threads_close(world->collective);
+    memory_free(world->hidden);
+    memory_free(world);
+}
+
+static enum status pipeline(struct local_world *world, const struct engine_row *rows, size_t count,
+                            float *logits_out, struct reason *reason)
+{
+    size_t width = engine_hidden(world->engines[0]);
+    if (count > world->hidden_rows) {
+        float *grown = memory_resized(world->hidden, count * width, sizeof *grown);
+        if (!grown)
+            return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu hidden states", count);
+        world->hidden = grown;
+        world->hidden_rows = count;
+    }
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < world->ranks; i++) {
+        struct engine_batch batch = {rows, count, i > 0 ? world->hidden : NULL, world->hidden,
+                                     NULL};
+        status = engine_forward(world->engines[i], &batch, reason);
+    }
+    size_t wanted = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!rows[i].wants_logits)
+            continue;
+        for (size_t k = 0; k < width; k++)
+            world->hidden[wanted * width + k] = world->hidden[i * width + k];
+        wanted++;
+    }
+    if (status == STATUS_OK && logits_out)
+        status = engine_logits(world->engines[0], world->hidden, wanted, logits_out, reason);
+    return status;
+}
+
+static void *rank_main(void *argument)
+{
+    struct rank_call *call = argument;
+    call->status = engine_forward(call->engine, &call->batch, &call->reason);
+    if (call->status != STATUS_OK)
+        collective_threads_lose(call->world->collective);
+    return NULL;
+}
+
+static enum status tensor(struct local_world *world, const struct engine_row *rows, size_t count,
+                          float *logits_out, struct reason *reason)
+{
+    struct rank_call *calls = memory_zeroed(world->ranks, sizeof *calls);
+    pthread_t threads[PARTITION_RANKS_MAX];
+    uint32_t started = 1;
+    if (!calls)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", world->ranks);
+    for (uint32_t i = 0; i < world->ranks; i++) {
+        calls[i].world = world;
+        calls[i].engine = world->engines[i];
+        calls[i].batch = (struct engine_batch){rows, count, NULL, NULL,
+                                               i == 0 ? logits_out : NULL};
+    }
+    for (; started < world->ranks; started++) {
+        if (pthread_create(&threads[started], NULL, rank_main, &calls[started]) != 0) {
+            collective_threads_lose(world->collective);
+            break;
+        }
+    }
+    rank_main(&calls[0]);
+    for (uint32_t i = 1; i < started; i++)
+        pthread_join(threads[i], NULL);
+    enum status status = started < world->ranks ? STATUS_IO : calls[0].status;
+    if (status != STATUS_OK)
+        (void)refuse(reason, status, "%s", calls[0].reason.text);
+    memory_free(calls);
+    return status;
+}
+
+enum status local_world_forward(struct local_world *world, const struct engine_row *rows,
+                                size_t count, float *logits_out, struct reason *reason)
+{
+    if (world->sharding == SHARDING_PIPELINE)
+        return pipeline(world, rows, count, logits_out, reason);
+    return tensor(world, rows, count, logits_out, reason);
+}
+
+enum status local_world_sequence_open(struct local_world *world, uint32_t *sequence_out,
+                                      struct reason *reason)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < world->ranks; i++) {
+        uint32_t sequence = 0;
+        enum status status = engine_sequence_open(world->engines[i], &sequence, reason);
+        if (status != STATUS_OK)
+            return status;
+        first = i == 0 ? sequence : first;
+        ASSERT(sequence == first);
+    }
+    *sequence_out = first;
+    return STATUS_OK;
+}
+
+void local_world_truncate(struct local_world *world, uint32_t sequence, uint32_t length)
+{
+    for (uint32_t i = 0; i < world->ranks; i++)
+        engine_sequence_truncate(world->engines[i], sequence, length);
+}
+
+const struct partition *local_world_partitions(const struct local_world *world,
+                                               uint32_t *count_out)
+{
+    *count_out = world->ranks;
+    return world->partitions;
+}
+
+struct engine *local_world_engine(struct local_world *world, uint32_t rank)
+{
+    ASSERT(rank < world->ranks);
+    return world->engines[rank];
+}
