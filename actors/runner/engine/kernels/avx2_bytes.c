@@ -5,8 +5,8 @@
  * The integer part is exact: 4-bit codes are unsigned, so a pair of products is at most
  * 2 * 15 * 127 and the sum of two pairs fits 16 bits; 8-bit codes are moved to [-128, 127] (their
  * bias grows by 128 scales), and |code| * |x| summed in pairs is at most 2 * 128 * 127 = 32,512.
- * Each block of 32 is then scaled by its activation's scale and its group's scale and added in fp32, blocks in
- * order.
+ * Each block of 32 is then scaled by its activation's scale and its group's scale and added in
+ * fp32, blocks in order.
  */
 #include "actors/runner/engine/kernels/avx2.h"
 #include "actors/runner/engine/kernels/avx2_lanes.h"
