@@ -81,7 +81,7 @@ static bool filter_trim(struct rendering *rendering, struct value self,
     if (invocation->bound[0].kind != VALUE_NONE &&
         !argument_text(rendering, invocation->bound[0], NULL, &letters))
         return false;
-    if (!rendering_charge(rendering, text.size / 64 * (1 + letters.size)))
+    if (!rendering_charge(rendering, 1 + text.size * (1 + letters.size / 8) / 64))
         return false;
     *value_out = value_text(text_stripped(text, letters, true, true));
     value_out->is_markup = self.is_markup;

@@ -61,6 +61,8 @@ static bool split_backward(struct rendering *rendering, struct value self, struc
         text = text_stripped(text, separator, false, true);
     for (int64_t count = 0; text.size > 0 || separator.bytes; count++) {
         size_t begin = SIZE_MAX, end = 0;
+        if (!text_charge_last(rendering, text, separator))
+            return false;
         if (separator.bytes) {
             begin = text_find_last(text, separator);
             end = begin + separator.size;
@@ -71,8 +73,6 @@ static bool split_backward(struct rendering *rendering, struct value self, struc
                     end = at + text_step(text, at);
                 }
         }
-        if (!rendering_charge(rendering, 1 + text.size / 16))
-            return false;
         if (begin == SIZE_MAX || (count_max >= 0 && count >= count_max)) {
             if (!part_push(rendering, parts, self, text))
                 return false;
@@ -135,7 +135,7 @@ static bool partition(struct rendering *rendering, struct value self,
     struct text separator, text = self.as.text, empty = {"", 0};
     struct list *parts = list_new(rendering, 3);
     if (!parts || !argument_text(rendering, invocation->bound[0], "", &separator) ||
-        !rendering_charge(rendering, 1 + text.size / 16))
+        !text_charge_last(rendering, text, separator))
         return false;
     if (separator.size == 0)
         return rendering_fail(rendering, STATUS_INVALID,

@@ -36,7 +36,7 @@ static bool strip(struct rendering *rendering, struct value self,
     if (invocation->bound[0].kind != VALUE_NONE &&
         !argument_text(rendering, invocation->bound[0], NULL, &letters))
         return false;
-    return rendering_charge(rendering, self.as.text.size / 64 * (1 + letters.size)) &&
+    return rendering_charge(rendering, 1 + self.as.text.size * (1 + letters.size / 8) / 64) &&
            text_result(self, text_stripped(self.as.text, letters, left, right), value_out);
 }
 
@@ -104,7 +104,7 @@ static bool find(struct rendering *rendering, struct value self,
     if (!argument_text(rendering, invocation->bound[0], "", &needle) ||
         !window(rendering, self.as.text, invocation->bound[1], invocation->bound[2], &offset,
                 &part, &beyond) ||
-        (is_last && !rendering_charge(rendering, part.size / 16)))
+        (is_last && !text_charge_last(rendering, part, needle)))
         return false;
     size_t found = beyond ? SIZE_MAX
                    : is_last ? text_find_last(part, needle)

@@ -72,6 +72,12 @@ size_t text_find_last(struct text text, struct text needle)
     }
 }
 
+bool text_charge_last(struct rendering *rendering, struct text text, struct text needle)
+{
+    uint64_t places = text.size >= needle.size ? text.size - needle.size : 0;
+    return rendering_charge(rendering, 1 + places / 64 * (1 + needle.size / 64));
+}
+
 bool text_starts(struct text text, struct text prefix)
 {
     return text.size >= prefix.size &&

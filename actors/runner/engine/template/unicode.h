@@ -24,6 +24,8 @@ struct text text_part(struct text text, size_t offset, size_t end);
 /* Byte offset of the first `needle` at or after `offset`, or SIZE_MAX. */
 size_t text_find(struct text text, struct text needle, size_t offset);
 size_t text_find_last(struct text text, struct text needle);
+/* Counts what text_find_last may take: the product of both sizes. */
+bool text_charge_last(struct rendering *rendering, struct text text, struct text needle);
 bool text_starts(struct text text, struct text prefix);
 bool text_ends(struct text text, struct text suffix);
 bool letter_is_space(uint32_t letter);

@@ -58,6 +58,11 @@ START_TEST(ends_loops_that_take_too_many_steps)
     expect_status("{% set s = 'x' * 1000000 %}{% for a in range(99999) %}{{ s.find('y') }}"
                   "{% endfor %}",
                   STATUS_TOO_LARGE, "too many steps");
+    expect_status("{% set s = 'a' * 500000 %}{{ s.rfind('a' * 200000 ~ 'b') }}", STATUS_TOO_LARGE,
+                  "too many steps");
+    expect_status("{% set s = 'a' * 500000 %}{% for a in range(9) %}{{ 'abc'.strip(s ~ 'z') }}"
+                  "{{ s.strip('b' * 500000) }}{% endfor %}",
+                  STATUS_TOO_LARGE, "too many steps");
     expect_status("{{ range(100001) | list | length }}", STATUS_TOO_LARGE, "Range too big");
 }
 END_TEST
