@@ -2,6 +2,7 @@
 #include "actors/runner/collective_mpi.h"
 
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -15,12 +16,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 /* Counts are int in MPI 3, and chunks of this size cost nothing on TCP (measured 16 to 64 MiB). */
 static const size_t chunk_size = (size_t)16 << 20;
 /* Above this many floats each rank adds up one part for all, below it each adds up everything:
  * fewer bytes against fewer rounds.  The additions and their order are the same. */
 static const size_t count_of_parted_sum = 16384;
+/* Messages from this size on are waited for aside: see wait_aside. */
+static const size_t size_of_aside_wait = (size_t)256 << 10;
+static const uint64_t spin_us = 200;
+static const long pause_ns = 50000;
 /* MPI's own messages carry tags from here; one for each direction would do. */
 enum { TAG_POINT_TO_POINT = 11 };
 
@@ -123,14 +129,52 @@ static enum status mpi_sum(struct collective *collective, float *values, size_t 
     return finish(collective, result);
 }
 
+/* Waits for a large message without taking a core from those who make or check its bytes: after a
+ * moment it looks only so often that the socket's buffers never run full. */
+static int wait_aside(MPI_Request *request, MPI_Status *status)
+{
+    int is_done = 0;
+    const uint64_t start_us = clock_now_us();
+    for (;;) {
+        int result = MPI_Test(request, &is_done, status);
+        if (result != MPI_SUCCESS || is_done)
+            return result;
+        if (clock_now_us() - start_us > spin_us) {
+            const struct timespec pause = {.tv_nsec = pause_ns};
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+}
+
+static int send_piece(const void *bytes, size_t size, uint32_t target)
+{
+    MPI_Request request;
+    if (size < size_of_aside_wait)
+        return MPI_Send(bytes, (int)size, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
+                        MPI_COMM_WORLD);
+    int result = MPI_Isend(bytes, (int)size, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
+                           MPI_COMM_WORLD, &request);
+    return result == MPI_SUCCESS ? wait_aside(&request, MPI_STATUS_IGNORE) : result;
+}
+
+static int receive_piece(void *bytes_out, size_t size, uint32_t source, MPI_Status *status)
+{
+    MPI_Request request;
+    if (size < size_of_aside_wait)
+        return MPI_Recv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
+                        MPI_COMM_WORLD, status);
+    int result = MPI_Irecv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
+                           MPI_COMM_WORLD, &request);
+    return result == MPI_SUCCESS ? wait_aside(&request, status) : result;
+}
+
 static int send_chunks(const void *bytes, size_t size, uint32_t target)
 {
     const unsigned char *at = bytes;
     int result = MPI_SUCCESS;
     for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
         size_t piece = size - done < chunk_size ? size - done : chunk_size;
-        result = MPI_Send(at + done, (int)piece, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
-                          MPI_COMM_WORLD);
+        result = send_piece(at + done, piece, target);
         done += piece;
     }
     return result;
@@ -144,8 +188,7 @@ static int receive_chunks(void *bytes_out, size_t size, uint32_t source)
         size_t piece = size - done < chunk_size ? size - done : chunk_size;
         MPI_Status status;
         int got = 0;
-        result = MPI_Recv(at + done, (int)piece, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
-                          MPI_COMM_WORLD, &status);
+        result = receive_piece(at + done, piece, source, &status);
         if (result == MPI_SUCCESS)
             result = MPI_Get_count(&status, MPI_BYTE, &got);
         if (result == MPI_SUCCESS && (size_t)got != piece)

@@ -184,14 +184,19 @@ static enum status send_message(struct stream *stream, const struct job *job, in
     return STATUS_OK;
 }
 
-/* The pages of slices that are through are given back, or the whole model would stay mapped. */
+/* The pages of what is through are given back, or the whole model would stay mapped; piece by
+ * piece, as one slice may be larger than all that a rank may hold beside its shard. */
 static void drop_sent(struct stream *stream, const struct pair *pair, size_t batch)
 {
     const struct weight_batches *list = pair->batches;
     for (size_t i = list->batches[batch].piece_first; i < list->batches[batch].piece_end; i++) {
-        const struct shard_slice *slice = &pair->plan->slices[list->pieces[i].slice];
-        if (list->pieces[i].end == slice->size)
-            shard_slice_drop(stream->options->files, slice);
+        const struct weight_piece *piece = &list->pieces[i];
+        struct shard_slice sent = pair->plan->slices[piece->slice];
+        uint64_t width = sent.byte_end - sent.byte_first;
+        uint64_t row_first = sent.row_first;
+        sent.row_first = row_first + piece->first / width;
+        sent.row_end = row_first + (piece->end + width - 1) / width;
+        shard_slice_drop(stream->options->files, &sent);
     }
 }
 

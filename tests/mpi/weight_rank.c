@@ -7,7 +7,8 @@
  * SHARES is "1,1" or "50,30,20", one for each rank; HOLDERS the ranks that have the files, "0" or
  * "1,2"; weight file i is sent by holder i modulo their number.  Every rank then compares all its
  * slices with the files.  `once` and `twice` damage batch 1 to the last rank that often.  `report`
- * prints a line of figures, `load` does so without comparing.  Ends with 0 when all is right, 3
+ * prints a line of figures.  `load` reads every byte it keeps instead of comparing, as a first
+ * token would, and prints the peak of its proportional set size too.  Ends with 0 when all is right, 3
  * when not, 5 when the load was refused.
  */
 #include "actors/runner/collective_mpi.h"
@@ -16,6 +17,7 @@
 #include "runtime/clock.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,7 @@ struct world {
     size_t source_count;
     uint64_t batch_size;
     uint64_t started_ms;
+    uint64_t loaded_ms;
 };
 
 static uint32_t parse_numbers(const char *text, uint64_t numbers_out[RANKS_MAX])
@@ -133,16 +136,51 @@ static uint64_t own_number(const char *path, const char *name)
     return number;
 }
 
-static void report(const struct world *world, const struct weight_load *load, uint64_t written)
+/* Looks at the proportional set size of this process while it loads. */
+struct watcher {
+    pthread_t thread;
+    _Atomic bool is_ending;
+    uint64_t peak_kb;
+};
+
+static void *watch(void *argument)
+{
+    struct watcher *watcher = argument;
+    while (!watcher->is_ending) {
+        uint64_t kb = own_number("/proc/self/smaps_rollup", "Pss:");
+        if (kb > watcher->peak_kb)
+            watcher->peak_kb = kb;
+        clock_sleep_ms(3);
+    }
+    return NULL;
+}
+
+static uint64_t read_all(const struct weight_load *load)
+{
+    const struct shard_plan *plan = load->plans[load->rank];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        const struct shard_slice *slice = &plan->slices[i];
+        uint64_t stride = 0;
+        const uint8_t *kept = shard_part(load->shard, slice->module, slice->part, &stride);
+        for (uint64_t row = 0; row < slice->row_end - slice->row_first; row++)
+            for (uint64_t at = 0; at < slice->byte_end - slice->byte_first; at += 64)
+                sum += kept[row * stride + at];
+    }
+    return sum;
+}
+
+static void report(const struct world *world, const struct weight_load *load, uint64_t written,
+                   uint64_t peak_kb)
 {
     const struct weight_stream_counters *counters = &load->counters;
-    printf("rank %" PRIu32 " keeps %" PRIu64 " sent %" PRIu64 " received %" PRIu64
+    printf("rank %" PRIu32 " peak_kb %" PRIu64 " keeps %" PRIu64 " sent %" PRIu64 " received %" PRIu64
            " repeated %" PRIu64 " written %" PRIu64 " pss_kb %" PRIu64 " hwm_kb %" PRIu64
            " ms %" PRIu64 "\n",
-           load->rank, load->plans[load->rank]->bytes, counters->bytes_sent,
+           load->rank, peak_kb, load->plans[load->rank]->bytes, counters->bytes_sent,
            counters->bytes_received, counters->batches_repeated, written,
            own_number("/proc/self/smaps_rollup", "Pss:"), own_number("/proc/self/status", "VmHWM:"),
-           clock_now_ms() - world->started_ms);
+           world->loaded_ms);
     (void)fflush(stdout);
 }
 
@@ -178,13 +216,25 @@ int main(int count, char **arguments)
         .context = &world,
     };
     struct weight_load load;
+    struct watcher watcher = {.peak_kb = 0};
+    bool is_watched = strcmp(world.action, "load") == 0;
+    if (is_watched)
+        EXPECT(pthread_create(&watcher.thread, NULL, watch, &watcher) == 0);
     if (weight_load_open(&request, &load, &reason) != STATUS_OK) {
         fprintf(stderr, "load refused: %s\n", reason.text);
         _exit(5);
     }
     written = own_number("/proc/self/io", "wchar:") - written;
+    world.loaded_ms = clock_now_ms() - world.started_ms;
+    if (is_watched) {
+        if (read_all(&load) == 0)
+            fprintf(stderr, "every weight is zero\n");
+        clock_sleep_ms(50);
+        watcher.is_ending = true;
+        (void)pthread_join(watcher.thread, NULL);
+    }
     if (strcmp(world.action, "report") == 0 || strcmp(world.action, "load") == 0 || damages)
-        report(&world, &load, written);
+        report(&world, &load, written, watcher.peak_kb);
     if (strcmp(world.action, "load") != 0)
         compare_with_files(&world, &load);
     weight_load_close(&load);

@@ -8,8 +8,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Column slices are copied in windows of about this many bytes of the file; then the pages go. */
+/* Slices are copied in windows of about this many bytes of the file; then the pages go. */
 #define WINDOW_SIZE ((uint64_t)4 << 20)
+/* Smaller parts of a tensor are copied; see is_used_in_place. */
+#define IN_PLACE_SIZE_MIN (UINT64_C(16) << 20)
 
 struct weight_file {
     const uint8_t *bytes;
@@ -205,8 +207,8 @@ void shard_close(struct shard *shard)
     memory_free(shard);
 }
 
-/* Copies a column slice row window by row window. */
-static void copy_columns(struct shard *shard, const struct weight_files *files, size_t index)
+/* Copies a slice row window by row window. */
+static void copy_rows(struct shard *shard, const struct weight_files *files, size_t index)
 {
     const struct shard_slice *slice = &shard->plan->slices[index];
     const uint8_t *tensor = weight_files_tensor(files, slice->tensor);
@@ -223,6 +225,14 @@ static void copy_columns(struct shard *shard, const struct weight_files *files, 
     shard_received(shard, index);
 }
 
+/* The kernel maps a file by its page cache's folios, which may have 2 MiB: beside a small part of a
+ * tensor its neighbours, which belong to other ranks, would be mapped too and be counted as ours. */
+static bool is_used_in_place(const struct shard_slice *slice)
+{
+    return shard_slice_is_contiguous(slice) &&
+           (slice->size == slice->tensor->size || slice->size >= IN_PLACE_SIZE_MIN);
+}
+
 enum status shard_fill(struct shard *shard, const struct weight_files *files,
                        struct reason *reason)
 {
@@ -231,8 +241,8 @@ enum status shard_fill(struct shard *shard, const struct weight_files *files,
         if (slice->tensor->file >= files->count)
             return refuse(reason, STATUS_NOT_FOUND, "the file of tensor %.200s is not here",
                           slice->tensor->name);
-        if (!shard_slice_is_contiguous(slice)) {
-            copy_columns(shard, files, i);
+        if (!is_used_in_place(slice)) {
+            copy_rows(shard, files, i);
             continue;
         }
         shard->slices[i] = weight_files_tensor(files, slice->tensor) +

@@ -105,8 +105,9 @@ MUST_CHECK enum status shard_open(const struct shard_plan *plan, struct shard **
                                   struct reason *reason);
 /* Accepts NULL. */
 void shard_close(struct shard *shard);
-/* Fills everything from local files: whole rows are used where they are mapped (so `files` must
- * outlive the shard), column slices are copied once and their file pages dropped. */
+/* Fills everything from local files: whole tensors and large runs of rows are used where they are
+ * mapped (so `files` must outlive the shard); other slices are copied once and their file pages
+ * dropped. */
 MUST_CHECK enum status shard_fill(struct shard *shard, const struct weight_files *files,
                                   struct reason *reason);
 /* Where the bytes of slice `index` belong, for a receiver that writes them itself, in any order and
