@@ -430,6 +430,21 @@ bool http_percent_decode(struct http_text text, char *target, size_t *size_out)
     return true;
 }
 
+bool http_query_value(const char *query, const char *name, char *value_out, size_t size)
+{
+    size_t name_size = strlen(name);
+    for (const char *at = query; *at;) {
+        size_t length = strcspn(at, "&");
+        if (length > name_size && at[name_size] == '=' && strncmp(at, name, name_size) == 0) {
+            struct http_text value = {at + name_size + 1, length - name_size - 1};
+            size_t decoded_size = 0;
+            return value.size < size && http_percent_decode(value, value_out, &decoded_size);
+        }
+        at += length + (at[length] == '&');
+    }
+    return false;
+}
+
 enum { CHUNK_SIZE, CHUNK_SIZE_LF, CHUNK_BYTES, CHUNK_CR, CHUNK_LF, CHUNK_END_CR, CHUNK_END_LF };
 
 /* The bytes between the pieces of a body.  False: refused. */

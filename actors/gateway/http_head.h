@@ -94,6 +94,10 @@ MUST_CHECK bool http_head_parse(const char *bytes, size_t size, struct http_head
  * bytes and gets a NUL.  False for a bad escape or a control byte. */
 MUST_CHECK bool http_percent_decode(struct http_text text, char *target, size_t *size_out);
 
+/* One value of a query string, decoded, into a buffer of `size` bytes.  False when it is absent,
+ * too long or badly escaped. */
+MUST_CHECK bool http_query_value(const char *query, const char *name, char *value_out, size_t size);
+
 /* One reader per body.  Begins zeroed. */
 struct http_chunked {
     unsigned state;

@@ -61,7 +61,7 @@ enum status http_policy_read_keys(struct http_policy *policy, const char *text,
         if (!is_hash)
             return refuse(reason, STATUS_MALFORMED,
                           "Line %u of the key file is not a key hash of 64 hex digits; make one "
-                          "with `troupe key`.",
+                          "with `troupe-gateway hash-key`.",
                           line_number);
         policy->key_count++;
     }
@@ -82,7 +82,7 @@ enum status http_policy_check_bind(const struct http_policy *policy, const char 
     return refuse(
         reason, STATUS_REFUSED,
         "The HTTP API is set to listen on %s, where others can reach it, but it has no API key: "
-        "make one with `troupe key`, or listen on 127.0.0.1.",
+        "make one with `troupe-gateway hash-key`, or listen on 127.0.0.1.",
         address);
 }
 

@@ -558,18 +558,3 @@ size_t http_server_stream_pending(struct http_server *server, uint64_t id)
     pthread_mutex_unlock(&server->mutex);
     return size;
 }
-
-bool http_query_value(const char *query, const char *name, char *value_out, size_t size)
-{
-    size_t name_size = strlen(name);
-    for (const char *at = query; *at;) {
-        size_t length = strcspn(at, "&");
-        if (length > name_size && at[name_size] == '=' && strncmp(at, name, name_size) == 0) {
-            struct http_text value = {at + name_size + 1, length - name_size - 1};
-            size_t decoded_size = 0;
-            return value.size < size && http_percent_decode(value, value_out, &decoded_size);
-        }
-        at += length + (at[length] == '&');
-    }
-    return false;
-}

@@ -69,8 +69,4 @@ struct http_guard_counts http_server_counts(struct http_server *server);
 /* Cuts every connection.  Accepts NULL. */
 void http_server_close(struct http_server *server);
 
-/* One value of a query string, decoded, into a buffer of `size` bytes.  False when it is absent,
- * too long or badly escaped. */
-MUST_CHECK bool http_query_value(const char *query, const char *name, char *value_out, size_t size);
-
 #endif

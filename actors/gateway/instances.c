@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/gateway/gateway.h"
+#include "protocol/memory.h"
+#include "protocol/sharding.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LIST_SIZE_MAX (16u << 20)
+
+static void failed_if(struct gateway *gateway, enum status status)
+{
+    if (status != STATUS_OK)
+        gateway->outbox->failed = status;
+}
+
+static enum status print_text(struct buffer *json, const char *before, const char *text)
+{
+    enum status status = buffer_append_text(json, before);
+    const char *value = text_or_empty(text);
+    return status == STATUS_OK ? json_append_text(json, value, strlen(value)) : status;
+}
+
+static const char *node_name(const struct gateway *gateway, const struct node_id *id)
+{
+    const struct node_record *node = state_find_node(&gateway->state, id);
+    return node ? text_or_empty(node->name) : "a removed node";
+}
+
+/* ---- models ---- */
+
+static const struct instance_record *best_instance(const struct gateway *gateway,
+                                                   const char *model_id)
+{
+    const struct instance_record *best = NULL;
+    for (uint32_t i = 0; i < gateway->state.instances.count; i++) {
+        const struct instance_record *instance = &gateway->state.instances.items[i];
+        if (strcmp(text_or_empty(instance->model_id), model_id) != 0)
+            continue;
+        if (!best || instance->status < best->status)
+            best = instance; /* of statuses other than ready the order says how near it is */
+        if (instance->status == INSTANCE_READY)
+            return instance;
+    }
+    return best;
+}
+
+/* The node whose disk has the weights, when none that is here has them. */
+static bool holder_is_away(const struct gateway *gateway, const struct model_record *model,
+                           const char **name_out)
+{
+    *name_out = "no node";
+    for (uint32_t i = 0; i < model->holders.count; i++) {
+        const struct holder_record *holder = &model->holders.items[i];
+        const struct node_record *node = state_find_node(&gateway->state, &holder->node_id);
+        if (!holder->has_weights || !node)
+            continue;
+        if (node->in_view)
+            return false;
+        *name_out = text_or_empty(node->name);
+    }
+    return true;
+}
+
+bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out)
+{
+    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    const struct instance_record *instance = best_instance(gateway, model_id);
+    const char *name = NULL;
+    if (!gateway->has_state) {
+        (void)http_fault_set(fault_out, 503, "starting", "The node's master has not answered yet.");
+    } else if (!model && !instance) {
+        (void)http_fault_set_param(
+            fault_out, 404, "model_not_found", "model",
+            "The model %.100s is not known; GET /v1/models lists the models, "
+            "`troupe add DIRECTORY` adds one.",
+            model_id);
+    } else if (instance && instance->status == INSTANCE_READY) {
+        return false;
+    } else if (model && holder_is_away(gateway, model, &name)) {
+        (void)http_fault_set(fault_out, 503, "no_holder",
+                             "The only node that holds the weights of %.100s, %.64s, is away; it "
+                             "is served again when that node is back.",
+                             model_id, name);
+        fault_out->retry_after_s = 5;
+    } else if (!instance) {
+        (void)http_fault_set_param(fault_out, 503, "model_not_placed", "model",
+                                   "The model %.100s is here but runs nowhere; place it with "
+                                   "`troupe place %.64s` or POST /instance.",
+                                   model_id, model_id);
+        fault_out->retry_after_s = 0;
+    } else if (instance->status == INSTANCE_FAILED) {
+        (void)http_fault_set(fault_out, 503, "instance_failed",
+                             "The instance of %.64s gave up: %.180s. `troupe place` tries again.",
+                             model_id, text_or_empty(instance->last_reason));
+        fault_out->retry_after_s = 0;
+    } else {
+        const char *why = text_or_empty(instance->last_reason);
+        (void)http_fault_set(fault_out, 503, "model_loading",
+                             "The model %.100s is being loaded%s%.160s; try again soon.", model_id,
+                             *why ? ", after: " : "", why);
+    }
+    return true;
+}
+
+static const char *model_status(const struct gateway *gateway, const struct model_record *model)
+{
+    const struct instance_record *instance = best_instance(gateway, model->model_id);
+    const char *name = NULL;
+    if (instance)
+        return instance_status_name(instance->status);
+    return holder_is_away(gateway, model, &name) ? "away" : "not_placed";
+}
+
+static enum status model_print(const struct gateway *gateway, const struct model_record *model,
+                               struct buffer *json)
+{
+    const struct instance_record *instance = best_instance(gateway, model->model_id);
+    uint32_t context = instance ? instance->context : model->shape.context;
+    enum status status = print_text(json, "{\"id\":", model->model_id);
+    if (status == STATUS_OK)
+        status = buffer_append_format(
+            json,
+            ",\"object\":\"model\",\"created\":0,\"owned_by\":\"troupe\",\"status\":\"%s\","
+            "\"context_length\":%u,\"capabilities\":[\"chat\"],\"weight_bytes\":%" PRIu64
+            ",\"model_type\":",
+            model_status(gateway, model), context, model->shape.weight_bytes);
+    if (status == STATUS_OK)
+        status = print_text(json, "", model->shape.model_type);
+    return status == STATUS_OK ? buffer_append_text(json, "}") : status;
+}
+
+void route_models(struct gateway *gateway, const struct http_arrival *request)
+{
+    struct buffer json;
+    buffer_init(&json, LIST_SIZE_MAX);
+    enum status status = buffer_append_text(&json, "{\"object\":\"list\",\"data\":[");
+    for (uint32_t i = 0; status == STATUS_OK && i < gateway->state.models.count; i++) {
+        if (i > 0)
+            status = buffer_append_text(&json, ",");
+        if (status == STATUS_OK)
+            status = model_print(gateway, &gateway->state.models.items[i], &json);
+    }
+    if (status == STATUS_OK)
+        status = buffer_append_text(&json, "]}");
+    failed_if(gateway, status);
+    reply(gateway, request->exchange, 200, &json);
+}
+
+void route_model(struct gateway *gateway, const struct http_arrival *request)
+{
+    const char *model_id = request->path + strlen("/v1/models/");
+    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    if (!model) {
+        struct http_fault fault;
+        (void)http_fault_set_param(&fault, 404, "model_not_found", "model",
+                                   "The model %.100s is not known; GET /v1/models lists them.",
+                                   model_id);
+        reply_fault(gateway, request->exchange, &fault);
+        return;
+    }
+    struct buffer json;
+    buffer_init(&json, LIST_SIZE_MAX);
+    failed_if(gateway, model_print(gateway, model, &json));
+    reply(gateway, request->exchange, 200, &json);
+}
+
+/* ---- instances ---- */
+
+static enum status rank_print(const struct gateway *gateway, const struct rank_record *rank,
+                              uint32_t number, struct buffer *json)
+{
+    char id[HEX_SIZE(16)];
+    enum status status =
+        buffer_append_format(json, "%s{\"rank\":%u,\"node_id\":\"%s\",\"node\":", number ? "," : "",
+                             number, hex_print(&rank->node_id, sizeof(rank->node_id), id));
+    if (status == STATUS_OK)
+        status = print_text(json, "", node_name(gateway, &rank->node_id));
+    if (status == STATUS_OK)
+        status = buffer_append_format(
+            json,
+            ",\"status\":\"%s\",\"layers\":[%u,%u],\"kv_heads\":[%u,%u],\"ffn\":[%u,%u],"
+            "\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,\"weight_bytes\":%" PRIu64
+            ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64 "}",
+            rank_status_name(rank->status), rank->layer_first, rank->layer_end, rank->kv_first,
+            rank->kv_end, rank->ffn_first, rank->ffn_end, rank->vocab_first, rank->vocab_end,
+            rank->threads, rank->has_weights ? "true" : "false", rank->weight_bytes,
+            rank->cache_bytes, rank->scratch_bytes);
+    return status;
+}
+
+static enum status ranks_print(const struct gateway *gateway, const struct rank_record *ranks,
+                               uint32_t count, struct buffer *json)
+{
+    enum status status = buffer_append_text(json, ",\"ranks\":[");
+    for (uint32_t i = 0; status == STATUS_OK && i < count; i++)
+        status = rank_print(gateway, &ranks[i], i, json);
+    return status == STATUS_OK ? buffer_append_text(json, "]}") : status;
+}
+
+enum status instance_print(const struct gateway *gateway, const struct instance_record *instance,
+                           struct buffer *json)
+{
+    char id[HEX_SIZE(16)];
+    char generation[48];
+    enum status status =
+        buffer_append_format(json, "{\"instance_id\":\"%s\"",
+                             hex_print(&instance->instance_id, sizeof(instance->instance_id), id));
+    if (status == STATUS_OK)
+        status = print_text(json, ",\"model_id\":", instance->model_id);
+    if (status == STATUS_OK)
+        status = buffer_append_format(
+            json,
+            ",\"status\":\"%s\",\"sharding\":\"%s\",\"mode\":\"%s\",\"context\":%u,"
+            "\"generation\":\"%s\",\"failures\":%u",
+            instance_status_name(instance->status), sharding_name(instance->sharding),
+            mode_name(instance->mode), instance->context,
+            generation_print(&instance->generation, generation), instance->failures);
+    if (status == STATUS_OK)
+        status = print_text(json, ",\"why\":", instance->why);
+    if (status == STATUS_OK)
+        status = print_text(json, ",\"last_reason\":", instance->last_reason);
+    if (status == STATUS_OK)
+        status = ranks_print(gateway, instance->ranks.items, instance->ranks.count, json);
+    return status;
+}
+
+void route_instances(struct gateway *gateway, const struct http_arrival *request)
+{
+    struct buffer json;
+    buffer_init(&json, LIST_SIZE_MAX);
+    enum status status = buffer_append_text(&json, "{\"instances\":[");
+    for (uint32_t i = 0; status == STATUS_OK && i < gateway->state.instances.count; i++) {
+        if (i > 0)
+            status = buffer_append_text(&json, ",");
+        if (status == STATUS_OK)
+            status = instance_print(gateway, &gateway->state.instances.items[i], &json);
+    }
+    if (status == STATUS_OK)
+        status = buffer_append_text(&json, "]}");
+    failed_if(gateway, status);
+    reply(gateway, request->exchange, 200, &json);
+}
+
+/* Answers 404 itself when there is no such instance. */
+static const struct instance_record *named_instance(struct gateway *gateway,
+                                                    const struct http_arrival *request)
+{
+    struct instance_id id;
+    const struct instance_record *instance = NULL;
+    if (hex_parse(request->path + strlen("/instance/"), &id, sizeof(id)))
+        instance = state_find_instance(&gateway->state, &id);
+    if (!instance) {
+        struct http_fault fault;
+        (void)http_fault_set(&fault, 404, "instance_not_found",
+                             "There is no instance %.64s; GET /instance lists them.",
+                             request->path + strlen("/instance/"));
+        reply_fault(gateway, request->exchange, &fault);
+    }
+    return instance;
+}
+
+void route_instance(struct gateway *gateway, const struct http_arrival *request)
+{
+    const struct instance_record *instance = named_instance(gateway, request);
+    if (!instance)
+        return;
+    struct buffer json;
+    buffer_init(&json, LIST_SIZE_MAX);
+    failed_if(gateway, instance_print(gateway, instance, &json));
+    reply(gateway, request->exchange, 200, &json);
+}
+
+void route_delete(struct gateway *gateway, const struct http_arrival *request)
+{
+    const struct instance_record *instance = named_instance(gateway, request);
+    if (!instance)
+        return;
+    struct delete_instance body = {.instance_id = instance->instance_id};
+    ask_begin(gateway, ASK_DELETE, request->exchange, COMMAND_DELETE_INSTANCE, &body,
+              &instance->instance_id);
+}
+
+void reply_candidates(struct gateway *gateway, uint64_t exchange,
+                      const struct candidates_listed *listed)
+{
+    struct buffer json;
+    buffer_init(&json, LIST_SIZE_MAX);
+    enum status status = buffer_append_text(&json, "{\"previews\":[");
+    for (uint32_t i = 0; status == STATUS_OK && i < listed->candidates.count; i++) {
+        const struct candidate *candidate = &listed->candidates.items[i];
+        status = print_text(&json, i ? ",{\"model_id\":" : "{\"model_id\":", listed->model_id);
+        if (status == STATUS_OK)
+            status = buffer_append_format(
+                &json,
+                ",\"sharding\":\"%s\",\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
+                "\"tokens_per_s\":%.3f",
+                sharding_name(candidate->sharding), mode_name(candidate->mode),
+                candidate->is_possible ? "true" : "false", candidate->context,
+                candidate->tokens_per_s);
+        if (status == STATUS_OK)
+            status = print_text(&json, ",\"why\":", candidate->why);
+        if (status == STATUS_OK)
+            status = ranks_print(gateway, candidate->ranks.items, candidate->ranks.count, &json);
+    }
+    if (status == STATUS_OK)
+        status = buffer_append_text(&json, "]}");
+    failed_if(gateway, status);
+    reply(gateway, exchange, 200, &json);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/gateway/gateway.h"
+#include "actors/gateway/openai_fields.h"
+#include "protocol/memory.h"
+#include "protocol/sharding.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How something is to be placed, from the body of POST /instance or a query. */
+
+static bool read_sharding(const char *name, struct place_instance *place,
+                          struct http_fault *fault_out)
+{
+    enum sharding sharding = SHARDING_NONE;
+    place->any_sharding = false;
+    if (strcmp(name, "auto") == 0)
+        place->any_sharding = true;
+    else if (!sharding_parse(name, &sharding))
+        return field_is_wrong(fault_out, "sharding", "auto, none, pipeline or tensor");
+    place->sharding = (uint32_t)sharding;
+    return true;
+}
+
+static bool read_mode(const char *name, struct place_instance *place, struct http_fault *fault_out)
+{
+    if (strcmp(name, "exact") == 0)
+        place->mode = MODE_EXACT;
+    else if (strcmp(name, "fast") == 0)
+        place->mode = MODE_FAST;
+    else
+        return field_is_wrong(fault_out, "mode", "exact or fast");
+    return true;
+}
+
+static bool add_node(const struct gateway *gateway, const char *name, struct place_instance *place,
+                     struct http_fault *fault_out)
+{
+    const struct node_record *node = state_find_node_named(&gateway->state, name);
+    if (!node)
+        return http_fault_set_param(fault_out, 404, "node_not_found", "nodes",
+                                    "There is no node %.64s; GET /state lists them.", name);
+    uint32_t size = place->node_ids.count + (uint32_t)sizeof(node->node_id);
+    uint8_t *items = memory_resized(place->node_ids.items, size, 1);
+    if (!items)
+        return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
+    memcpy(items + place->node_ids.count, &node->node_id, sizeof(node->node_id));
+    place->node_ids.items = items;
+    place->node_ids.count = size;
+    return true;
+}
+
+static bool read_nodes(const struct gateway *gateway, const json_t *list,
+                       struct place_instance *place, struct http_fault *fault_out)
+{
+    size_t index = 0;
+    const json_t *entry = NULL;
+    if (!json_is_array(list) || json_array_size(list) > NODE_COUNT_MAX)
+        return field_is_wrong(fault_out, "nodes", "a list of names or ids of nodes");
+    json_array_foreach(list, index, entry)
+    {
+        if (!json_is_string(entry))
+            return field_is_wrong(fault_out, "nodes", "a list of names or ids of nodes");
+        if (!add_node(gateway, json_string_value(entry), place, fault_out))
+            return false;
+    }
+    return true;
+}
+
+static bool read_shares(const json_t *list, struct place_instance *place,
+                        struct http_fault *fault_out)
+{
+    size_t count = json_array_size(list);
+    if (!json_is_array(list) || count > RANK_COUNT_MAX)
+        return field_is_wrong(fault_out, "shares", "a list of whole numbers, one for each rank");
+    place->shares.items = memory_zeroed(count + 1, sizeof(uint32_t));
+    if (!place->shares.items)
+        return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
+    for (size_t i = 0; i < count; i++) {
+        int64_t share = 0;
+        if (!field_integer(json_array_get(list, i), "shares", 1, 1000000, &share, fault_out))
+            return false;
+        place->shares.items[place->shares.count++] = (uint32_t)share;
+    }
+    return true;
+}
+
+static bool read_number(const json_t *value, const char *field, int64_t most, uint32_t *out,
+                        struct http_fault *fault_out)
+{
+    int64_t number = 0;
+    if (!field_integer(value, field, 0, most, &number, fault_out))
+        return false;
+    *out = (uint32_t)number;
+    return true;
+}
+
+static bool read_place_field(const struct gateway *gateway, const char *name, const json_t *value,
+                             struct place_instance *place, struct http_fault *fault_out)
+{
+    static const char *const texts[] = {"model_id", "sharding", "mode"};
+    if (json_is_null(value))
+        return true;
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        if (strcmp(name, texts[i]) == 0 && !json_is_string(value))
+            return field_is_wrong(fault_out, name, "a string");
+    if (strcmp(name, "model_id") == 0)
+        return text_set(&place->model_id, json_string_value(value));
+    if (strcmp(name, "sharding") == 0)
+        return read_sharding(json_string_value(value), place, fault_out);
+    if (strcmp(name, "mode") == 0)
+        return read_mode(json_string_value(value), place, fault_out);
+    if (strcmp(name, "min_nodes") == 0)
+        return read_number(value, name, NODE_COUNT_MAX, &place->nodes_min, fault_out);
+    if (strcmp(name, "context") == 0)
+        return read_number(value, name, 1 << 24, &place->context, fault_out);
+    if (strcmp(name, "threads") == 0)
+        return read_number(value, name, 1024, &place->threads, fault_out);
+    if (strcmp(name, "nodes") == 0 || strcmp(name, "node_ids") == 0)
+        return read_nodes(gateway, value, place, fault_out);
+    if (strcmp(name, "shares") == 0)
+        return read_shares(value, place, fault_out);
+    return http_fault_set_param(fault_out, 400, "unknown_parameter", name,
+                                "%.64s is no field of a placement.", name);
+}
+
+static bool check_model(const struct gateway *gateway, const struct place_instance *place,
+                        struct http_fault *fault_out)
+{
+    const char *model_id = text_or_empty(place->model_id);
+    if (!*model_id)
+        return http_fault_set_param(fault_out, 400, "missing_field", "model_id",
+                                    "model_id is missing; GET /v1/models lists the names.");
+    if (!state_find_model(&gateway->state, model_id))
+        return http_fault_set_param(fault_out, 404, "model_not_found", "model_id",
+                                    "The model %.100s is not known; GET /v1/models lists them.",
+                                    model_id);
+    return true;
+}
+
+static bool read_place(const struct gateway *gateway, const struct http_arrival *request,
+                       struct place_instance *place, struct http_fault *fault_out)
+{
+    json_error_t error;
+    json_t *root = json_loadb(request->body ? request->body : "", request->body_size,
+                              JSON_REJECT_DUPLICATES, &error);
+    bool is_good = json_is_object(root);
+    if (!is_good)
+        (void)http_fault_set(fault_out, 400, "invalid_json", "The body must be a JSON object.");
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach(root, name, value)
+    {
+        is_good = is_good && read_place_field(gateway, name, value, place, fault_out);
+    }
+    json_decref(root);
+    return is_good && check_model(gateway, place, fault_out);
+}
+
+void route_place(struct gateway *gateway, const struct http_arrival *request)
+{
+    struct place_instance place = {.any_sharding = true};
+    struct http_fault fault;
+    if (read_place(gateway, request, &place, &fault))
+        ask_begin(gateway, ASK_PLACE, request->exchange, COMMAND_PLACE_INSTANCE, &place, NULL);
+    else
+        reply_fault(gateway, request->exchange, &fault);
+    record_fini(&place_instance_type, &place);
+}
+
+static bool read_query(const struct http_arrival *request, struct place_instance *place,
+                       struct http_fault *fault_out)
+{
+    char value[NAME_SIZE_MAX + 1];
+    if (http_query_value(request->query, "model_id", value, sizeof(value)) &&
+        !text_set(&place->model_id, value))
+        return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
+    if (http_query_value(request->query, "sharding", value, sizeof(value)) &&
+        !read_sharding(value, place, fault_out))
+        return false;
+    if (http_query_value(request->query, "mode", value, sizeof(value)) &&
+        !read_mode(value, place, fault_out))
+        return false;
+    if (http_query_value(request->query, "min_nodes", value, sizeof(value))) {
+        char *end = NULL;
+        unsigned long count = strtoul(value, &end, 10);
+        if (*end || count > NODE_COUNT_MAX)
+            return field_is_wrong(fault_out, "min_nodes", "a number of nodes");
+        place->nodes_min = (uint32_t)count;
+    }
+    return true;
+}
+
+void route_previews(struct gateway *gateway, const struct http_arrival *request)
+{
+    struct ask_candidates body = {.request = {.any_sharding = true}};
+    struct http_fault fault;
+    if (read_query(request, &body.request, &fault) && check_model(gateway, &body.request, &fault))
+        ask_begin(gateway, ASK_CANDIDATES, request->exchange, COMMAND_ASK_CANDIDATES, &body, NULL);
+    else
+        reply_fault(gateway, request->exchange, &fault);
+    record_fini(&ask_candidates_type, &body);
+}

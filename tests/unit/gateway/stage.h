@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stage: a gateway's step alone; the test is its master, its runners, its clients and its clock.
+ *
+ * Memory   all of it static: one gateway at a time, from open_gateway to close_gateway.
+ */
+#ifndef TROUPE_TESTS_UNIT_GATEWAY_STAGE_H
+#define TROUPE_TESTS_UNIT_GATEWAY_STAGE_H
+
+#include "actors/gateway/gateway.h"
+
+#define CLIENT_COUNT 16
+#define RUNNER (GATEWAY_LINK_RUNNER + 0)
+
+/* What one HTTP client got. */
+struct client {
+    int http_status;
+    unsigned retry_after_s;
+    bool is_stream;
+    bool is_ended;
+    struct buffer bytes;
+};
+
+/* All content of a stream, its usage and its finish reason, read as a client reads them. */
+struct reading {
+    char text[65536];
+    int roles;
+    int completion_tokens;
+    char finish[32];
+    bool is_done;
+    bool has_error;
+};
+
+extern struct outbox outbox;
+extern struct state truth; /* what the test's master believes */
+extern struct client clients[CLIENT_COUNT];
+extern struct message sent[64]; /* to master and runners, oldest first */
+extern uint32_t sent_link[64];
+extern size_t sent_count;
+extern struct buffer journal;
+extern bool is_ready;
+
+void say(uint32_t link, struct envelope head, void *body);
+void step_kind(enum input_kind kind, uint32_t link);
+void say_link(uint32_t link, uint32_t code, void *body);
+void pass_ms(uint64_t duration_ms);
+void clear_sent(void);
+const struct message *sent_of(uint32_t kind, uint32_t code);
+void publish(void);
+void make_truth(enum instance_status status, uint64_t counter);
+void open_gateway(void);
+void close_gateway(void);
+void open_ready(void);
+void request(uint64_t exchange, enum http_method method, const char *path, const char *query,
+             const char *body);
+void leave(uint64_t exchange);
+void chat(uint64_t exchange, const char *more);
+const char *text_of(uint64_t exchange);
+const struct generate *asked(void);
+void accept_chat(uint32_t link);
+void token(uint32_t link, uint32_t number, const char *text, uint64_t text_end);
+void finish(uint32_t link, uint32_t how, const char *text, uint64_t text_end);
+struct reading *read_stream(uint64_t exchange);
+void next_generation(uint64_t counter);
+
+#endif
