@@ -53,8 +53,8 @@ size_t utf8_valid_prefix(const char *text, size_t length);
 int utf8_step(const unsigned char *text, size_t length);
 
 /* NFC of valid UTF-8, by the present standard.  The reference library orders marks by Unicode 9:
- * two marks in the wrong order, one of them newer than 2016, come out otherwise there.   On OK `*normalised_out` is a new text, or NULL when the text is already
- * plain ASCII and so unchanged. */
+ * two marks in the wrong order, one of them newer than 2016, come out otherwise there.
+ * On OK `*normalised_out` is a new text, or NULL when the text is plain ASCII and so unchanged. */
 MUST_CHECK enum status text_nfc(const char *text, size_t length, char **normalised_out,
                                 size_t *length_out);
 
