@@ -93,7 +93,7 @@ enum status event_log_append(struct event_log *log, struct event_epoch epoch, ui
         return refuse(reason, STATUS_STALE,
                       "%s: epoch %" PRIu64 " is before epoch %" PRIu64 " of the last event",
                       log->path, epoch.number, log->last.epoch.number);
-    size_t size = record_size(body_size);
+    size_t size = event_record_size(body_size);
     status = waiting_reserve(log, size, reason);
     if (status != STATUS_OK)
         return status;
@@ -103,7 +103,7 @@ enum status event_log_append(struct event_log *log, struct event_epoch epoch, ui
                                   .body = body,
                                   .body_size = body_size};
     event_record_encode(log->waiting + log->waiting_size, &record, &log->last.chain,
-                  log->durable.index);
+                        log->durable.index);
     log->waiting_size += size;
     log->last = record.stamp;
     if (stamp_out)
@@ -119,7 +119,7 @@ static enum status check_copy(const struct event_log *log, const struct event_re
         return refuse(reason, STATUS_GAP, "%s: event %" PRIu64 " came where %" PRIu64 " is next",
                       log->path, record->stamp.index, log->last.index + 1);
     struct hash chain;
-    record_chain(record, &log->last.chain, &chain);
+    event_record_chain(record, &log->last.chain, &chain);
     if (memcmp(&chain, &record->stamp.chain, sizeof(chain)) != 0 ||
         event_epoch_compare(&record->stamp.epoch, &log->last.epoch) < 0)
         return refuse(reason, STATUS_HASH_MISMATCH,
@@ -142,7 +142,7 @@ enum status event_log_append_copy(struct event_log *log, const struct event_reco
         status = check_body(log, record->body, record->body_size, reason);
     if (status == STATUS_OK)
         status = check_copy(log, record, reason);
-    size_t size = record_size(record->body_size);
+    size_t size = event_record_size(record->body_size);
     if (status == STATUS_OK)
         status = waiting_reserve(log, size, reason);
     if (status != STATUS_OK)

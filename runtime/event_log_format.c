@@ -121,7 +121,7 @@ static void chain_next(const struct hash *before, const uint8_t *header, const u
 static void record_header_begin(uint8_t *header, const struct event_record *record)
 {
     static const uint8_t zeros[8] = {0};
-    size_t padding = record_size(record->body_size) - RECORD_HEADER_SIZE - record->body_size;
+    size_t padding = event_record_size(record->body_size) - RECORD_HEADER_SIZE - record->body_size;
     uint32_t crc = crc32c(0, record->body, record->body_size);
     memset(header, 0, RECORD_HEADER_SIZE);
     memcpy(header, record_magic, sizeof(record_magic));
@@ -133,24 +133,25 @@ static void record_header_begin(uint8_t *header, const struct event_record *reco
     put_u64(header + 56, record->time_ms);
 }
 
-void record_chain_encoded(const uint8_t *bytes, const struct hash *before, struct hash *chain_out)
+void event_record_chain_encoded(const uint8_t *bytes, const struct hash *before,
+                                struct hash *chain_out)
 {
     chain_next(before, bytes, bytes + RECORD_HEADER_SIZE, get_u32(bytes + 8), chain_out);
 }
 
-void record_chain(const struct event_record *record, const struct hash *before,
-                  struct hash *chain_out)
+void event_record_chain(const struct event_record *record, const struct hash *before,
+                        struct hash *chain_out)
 {
     uint8_t header[RECORD_HEADER_SIZE];
     record_header_begin(header, record);
     chain_next(before, header, record->body, record->body_size, chain_out);
 }
 
-void event_record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
-                   uint64_t durable_index)
+void event_record_encode(uint8_t *bytes_out, struct event_record *record,
+                         const struct hash *before, uint64_t durable_index)
 {
     ASSERT(record->body_size <= EVENT_BODY_SIZE_MAX);
-    size_t size = record_size(record->body_size);
+    size_t size = event_record_size(record->body_size);
     record_header_begin(bytes_out, record);
     put_u64(bytes_out + 64, durable_index);
     chain_next(before, bytes_out, record->body, record->body_size, &record->stamp.chain);

@@ -19,7 +19,7 @@
 #define RECORD_SIZE_MAX (RECORD_HEADER_SIZE + EVENT_BODY_SIZE_MAX)
 
 /* Of a whole record with its padding. */
-static inline size_t record_size(size_t body_size)
+static inline size_t event_record_size(size_t body_size)
 {
     return RECORD_HEADER_SIZE + ((body_size + 7) & ~(size_t)7);
 }
@@ -27,15 +27,16 @@ static inline size_t record_size(size_t body_size)
 /* The chain before the first event of a cluster. */
 void chain_genesis(const struct cluster_id *cluster, struct hash *chain_out);
 
-/* Writes record_size(body_size) bytes.  `record->stamp.chain` is made from `before` and written to
- * the record; `durable_index` is what the writer has acknowledged. */
-void event_record_encode(uint8_t *bytes_out, struct event_record *record, const struct hash *before,
-                   uint64_t durable_index);
+/* Writes event_record_size(body_size) bytes.  `record->stamp.chain` is made from `before` and
+ * written to the record; `durable_index` is what the writer has acknowledged. */
+void event_record_encode(uint8_t *bytes_out, struct event_record *record,
+                         const struct hash *before, uint64_t durable_index);
 /* The chain that the record at `bytes` must have after `before`. */
-void record_chain_encoded(const uint8_t *bytes, const struct hash *before, struct hash *chain_out);
+void event_record_chain_encoded(const uint8_t *bytes, const struct hash *before,
+                                struct hash *chain_out);
 /* The same for a record that is not encoded yet. */
-void record_chain(const struct event_record *record, const struct hash *before,
-                  struct hash *chain_out);
+void event_record_chain(const struct event_record *record, const struct hash *before,
+                        struct hash *chain_out);
 
 struct segment_header {
     struct cluster_id cluster;

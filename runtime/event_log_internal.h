@@ -145,6 +145,10 @@ enum status log_poison(struct event_log *log, enum status status);
 MUST_CHECK enum status snapshot_load(const struct event_log *log, uint64_t index,
                                      struct snapshot_header *header_out,
                                      struct event_snapshot *snapshot_out, struct reason *reason);
+/* The newest whole one of an index up to `index_max`; STATUS_NOT_FOUND: none. */
+MUST_CHECK enum status snapshot_newest(const struct event_log *log, uint64_t index_max,
+                                       struct event_snapshot *snapshot_out,
+                                       struct reason *reason);
 /* Clears away what is before an installed snapshot and begins the log after it. */
 MUST_CHECK enum status snapshot_begin_log(struct event_log *log, const struct event_stamp *stamp,
                                           bool set_aside, struct reason *reason);

@@ -291,6 +291,35 @@ enum status event_log_reader_next(struct event_log_reader *reader,
     }
 }
 
+enum status event_log_reader_snapshot(const struct event_log_reader *reader, uint64_t index_max,
+                                      struct event_snapshot *snapshot_out, struct reason *reason)
+{
+    struct event_log log = {.disk = reader->disk, .cluster = reader->scan.header.cluster};
+    memcpy(log.path, reader->path, sizeof(log.path));
+    if (reader->is_file)
+        return refuse(reason, STATUS_NOT_FOUND, "%s is one file; snapshots lie in a log directory",
+                      reader->path);
+    return snapshot_newest(&log, index_max, snapshot_out, reason);
+}
+
+bool event_log_reader_has_snapshot(const struct event_log_reader *reader, uint64_t index)
+{
+    char name[EVENT_LOG_NAME_SIZE];
+    char path[DISK_PATH_SIZE];
+    if (reader->is_file ||
+        disk_path(reader->path, snapshot_name(index, name), path, NULL) != STATUS_OK)
+        return false;
+    int file = reader->disk->open(reader->disk->owner, path, DISK_READ);
+    if (file >= 0)
+        reader->disk->close(reader->disk->owner, file);
+    return file >= 0;
+}
+
+uint64_t event_log_reader_mark(const struct event_log_reader *reader)
+{
+    return reader->is_file ? 0 : mark_index(reader);
+}
+
 struct event_stamp event_log_reader_stamp(const struct event_log_reader *reader)
 {
     return reader->scan.before;

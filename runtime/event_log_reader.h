@@ -35,6 +35,19 @@ MUST_CHECK enum status event_log_reader_next(struct event_log_reader *reader,
                                              struct event_record *record_out,
                                              struct reason *reason);
 
+/* The newest whole snapshot of a state after event `index_max` or an earlier one; the caller
+ * compares its chain with that of the record.  STATUS_NOT_FOUND: none. */
+MUST_CHECK enum status event_log_reader_snapshot(const struct event_log_reader *reader,
+                                                 uint64_t index_max,
+                                                 struct event_snapshot *snapshot_out,
+                                                 struct reason *reason);
+
+/* Is there a file for a snapshot of exactly this event? */
+bool event_log_reader_has_snapshot(const struct event_log_reader *reader, uint64_t index);
+
+/* The index that the mark says is acknowledged; 0 when there is none or it can not be read. */
+uint64_t event_log_reader_mark(const struct event_log_reader *reader);
+
 /* Of the record given last, or of the point before the next. */
 struct event_stamp event_log_reader_stamp(const struct event_log_reader *reader);
 /* Where the next record is expected: the file's name within the log, and the offset. */

@@ -122,7 +122,7 @@ static const char *header_fault(const uint8_t *header)
 static const char *body_fault(const uint8_t *record)
 {
     size_t body_size = get_u32(record + 8);
-    size_t padded = record_size(body_size) - RECORD_HEADER_SIZE;
+    size_t padded = event_record_size(body_size) - RECORD_HEADER_SIZE;
     if (get_u32(record + 12) != crc32c(0, record + RECORD_HEADER_SIZE, padded))
         return "the checksum of a record's body does not hold";
     for (size_t i = body_size; i < padded; i++)
@@ -154,7 +154,7 @@ static const char *sequence_fault(const struct segment_scan *scan, const uint8_t
     if (!check_chain)
         return NULL;
     struct hash chain;
-    record_chain_encoded(bytes, &scan->before.chain, &chain);
+    event_record_chain_encoded(bytes, &scan->before.chain, &chain);
     if (memcmp(&chain, &record->stamp.chain, sizeof(chain)) != 0)
         return "a record's hash does not continue the chain";
     return NULL;
@@ -181,7 +181,7 @@ enum status segment_scan_next(struct segment_scan *scan, bool check_all,
     const char *fault = header_fault(window_at(scan, scan->offset));
     if (fault)
         return refuse_record(scan, fault, reason);
-    size_t size = record_size(get_u32(window_at(scan, scan->offset) + 8));
+    size_t size = event_record_size(get_u32(window_at(scan, scan->offset) + 8));
     status = window_fill(scan, scan->offset, size, &have, reason);
     if (status != STATUS_OK)
         return status;
@@ -216,7 +216,7 @@ enum status segment_scan_search(struct segment_scan *scan, uint64_t offset,
             break;
         if (header_fault(window_at(scan, at)))
             continue;
-        size_t size = record_size(get_u32(window_at(scan, at) + 8));
+        size_t size = event_record_size(get_u32(window_at(scan, at) + 8));
         status = window_fill(scan, at, size, &have, reason);
         if (status != STATUS_OK)
             return status;

@@ -197,6 +197,30 @@ enum status event_log_snapshot_read(const struct event_log *log,
     return found;
 }
 
+enum status snapshot_newest(const struct event_log *log, uint64_t index_max,
+                            struct event_snapshot *snapshot_out, struct reason *reason)
+{
+    struct log_listing listing;
+    enum status status = log_listing_read(&listing, log->disk, log->path, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = refuse(reason, STATUS_NOT_FOUND, "%s: there is no whole snapshot of event %" PRIu64
+                    " or before", log->path, index_max);
+    for (size_t i = listing.snapshot_count; i > 0; i--) {
+        struct snapshot_header header;
+        if (listing.snapshots[i - 1] > index_max)
+            continue;
+        enum status loaded =
+            snapshot_load(log, listing.snapshots[i - 1], &header, snapshot_out, NULL);
+        if (loaded == STATUS_MALFORMED || loaded == STATUS_NOT_FOUND)
+            continue;
+        status = loaded;
+        break;
+    }
+    log_listing_fini(&listing);
+    return status;
+}
+
 enum status snapshot_begin_log(struct event_log *log, const struct event_stamp *stamp,
                                bool set_aside, struct reason *reason)
 {

@@ -35,18 +35,18 @@ static void make_right(uint8_t *segment, size_t size, bool chains)
     for (size_t at = SEGMENT_HEADER_SIZE; at + RECORD_HEADER_SIZE <= size;) {
         uint8_t *record = segment + at;
         size_t body = get_u32(record + 8);
-        if (memcmp(record, "TREC", 4) != 0 || body > size || at + record_size(body) > size) {
+        if (memcmp(record, "TREC", 4) != 0 || body > size || at + event_record_size(body) > size) {
             at += 8;
             continue;
         }
-        size_t padded = record_size(body) - RECORD_HEADER_SIZE;
+        size_t padded = event_record_size(body) - RECORD_HEADER_SIZE;
         put_u32(record + 12, crc32c(0, record + RECORD_HEADER_SIZE, padded));
         if (chains) {
-            record_chain_encoded(record, &before, &before);
+            event_record_chain_encoded(record, &before, &before);
             memcpy(record + 72, &before, sizeof(before));
         }
         put_u32(record + 4, crc32c(0, record + 8, RECORD_HEADER_SIZE - 8));
-        at += record_size(body);
+        at += event_record_size(body);
     }
 }
 
