@@ -18,7 +18,9 @@
       "addresses other nodes are told, separated by commas; empty: the one of listen")             \
     K(HTTP, http, TEXT, "127.0.0.1:52414", 3, 100, "address of the HTTP interface")                \
     K(HTTP_KEY_FILE, http_key_file, TEXT, "", 0, 1024,                                             \
-      "file of HTTP keys, one a line; needed when http is not on loopback")                        \
+      "file of hashed HTTP keys, one a line; needed when http is not on loopback")                 \
+    K(HTTP_HOSTS, http_hosts, TEXT, "", 0, 1024,                                                   \
+      "host names the HTTP interface is reached by beside localhost, separated by commas")         \
     K(QUORUM, quorum, SWITCH, "false", 0, 1,                                                       \
       "commit only what a majority of all nodes holds")                                            \
     K(TRUSTED_NETWORKS, trusted_networks, TEXT, "127.0.0.0/8,::1/128", 0, 400,                     \

@@ -5,6 +5,7 @@
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "runtime/log.h"
+#include "runtime/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -139,6 +140,18 @@ static enum status split_address(const char *text, char address_out[128], unsign
     return STATUS_OK;
 }
 
+/* HOME/run/http.address says where we really are, for the command line of this node. */
+static enum status tell_address(struct gateway_shell *shell, const char *address,
+                                struct reason *reason)
+{
+    char text[192];
+    bool is_six = strchr(address, ':') != NULL;
+    int size = snprintf(text, sizeof(text), "%s%s%s:%u\n", is_six ? "[" : "", address,
+                        is_six ? "]" : "", http_server_port(shell->server));
+    log_notice("http on %s port %u", address, http_server_port(shell->server));
+    return file_replace("http.address", text, (size_t)size, reason);
+}
+
 static enum status shell_open(void *self, struct loop *loop, struct reason *reason)
 {
     struct gateway_shell *shell = self;
@@ -163,7 +176,9 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
         status = http_server_open(address, port, &limits, &shell->policy, &shell->server, reason);
     if (status != STATUS_OK)
         return status;
-    log_notice("http on %s port %u", address, http_server_port(shell->server));
+    status = tell_address(shell, address, reason);
+    if (status != STATUS_OK)
+        return status;
     watched[0] = loop;
     watched[1] = shell;
     return loop_watch(loop, http_server_wait_fd(shell->server), on_input, watched);

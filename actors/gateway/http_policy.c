@@ -80,7 +80,7 @@ enum status http_policy_check_bind(const struct http_policy *policy, const char 
     if (policy->key_count > 0 || http_address_is_loopback(address))
         return STATUS_OK;
     return refuse(
-        reason, STATUS_REFUSED,
+        reason, STATUS_INVALID,
         "The HTTP API is set to listen on %s, where others can reach it, but it has no API key: "
         "make one with `troupe-gateway hash-key`, or listen on 127.0.0.1.",
         address);

@@ -342,7 +342,7 @@ START_TEST(refuses_to_listen_for_others_without_a_key)
     struct http_guard_limits limits = http_guard_limits_default();
     struct reason reason = {""};
     ck_assert_int_eq(http_server_open("0.0.0.0", 0, &limits, &policy, &server, &reason),
-                     STATUS_REFUSED);
+                     STATUS_INVALID);
     ck_assert_ptr_nonnull(strstr(reason.text, "0.0.0.0"));
     open_with_defaults();
     struct http_server *second = NULL;
