@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Qwen3 model of random 4-bit weights in the MLX layout, for measurements of loading.
 
-usage: scripts/bars/random_model.py DIRECTORY [--layers N] [--hidden N] [--intermediate N] [--vocab N]
+usage: scripts/bars/random_model.py DIRECTORY [--layers N] [--hidden N] [--intermediate N]
+                                              [--vocab N]
 
 The standard shape is that of Qwen3-0.6B.  There is no tokenizer: nothing can be asked of it.
 """

@@ -8,8 +8,8 @@
  * "1,2"; weight file i is sent by holder i modulo their number.  Every rank then compares all its
  * slices with the files.  `once` and `twice` damage batch 1 to the last rank that often.  `report`
  * prints a line of figures.  `load` reads every byte it keeps instead of comparing, as a first
- * token would, and prints the peak of its proportional set size too.  Ends with 0 when all is right, 3
- * when not, 5 when the load was refused.
+ * token would, and prints the peak of its proportional set size too.  Ends with 0 when all is
+ * right, 3 when not, 5 when the load was refused.
  */
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/weight_load.h"
@@ -174,9 +174,9 @@ static void report(const struct world *world, const struct weight_load *load, ui
                    uint64_t peak_kb)
 {
     const struct weight_stream_counters *counters = &load->counters;
-    printf("rank %" PRIu32 " peak_kb %" PRIu64 " keeps %" PRIu64 " sent %" PRIu64 " received %" PRIu64
-           " repeated %" PRIu64 " written %" PRIu64 " pss_kb %" PRIu64 " hwm_kb %" PRIu64
-           " ms %" PRIu64 "\n",
+    printf("rank %" PRIu32 " peak_kb %" PRIu64 " keeps %" PRIu64 " sent %" PRIu64
+           " received %" PRIu64 " repeated %" PRIu64 " written %" PRIu64
+           " pss_kb %" PRIu64 " hwm_kb %" PRIu64 " ms %" PRIu64 "\n",
            load->rank, peak_kb, load->plans[load->rank]->bytes, counters->bytes_sent,
            counters->bytes_received, counters->batches_repeated, written,
            own_number("/proc/self/smaps_rollup", "Pss:"), own_number("/proc/self/status", "VmHWM:"),
