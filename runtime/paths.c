@@ -148,7 +148,7 @@ enum status paths_lock(struct paths *paths, struct reason *reason)
         (void)close(fd);
         if (error == EWOULDBLOCK)
             return refuse(reason, STATUS_BUSY,
-                          "a node runs in %s already; stop it with: troupe --home %s stop",
+                          "a node runs in %s already; stop it with: troupe stop --home %s",
                           paths->home, paths->home);
         return refuse(reason, status_from_errno(error), "%s cannot be locked: %s", path,
                       strerror(error));
