@@ -4,9 +4,11 @@
  * process is killed or the power lost, and the log must hold every acknowledged event, none
  * of another branch, none half.
  */
+#include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/support/memory_disk.h"
 #include "tests/support/sample_log.h"
+#include "tests/support/scratch.h"
 #include "runtime/epoch_file.h"
 
 #include <errno.h>
@@ -235,6 +237,61 @@ START_TEST(one_read_fails)
 }
 END_TEST
 
+/* A short life on the machine's disk; returns the last acknowledged index. */
+static uint64_t short_life(const struct event_log_options *options)
+{
+    struct event_log *log = NULL;
+    struct event_log_reader *reader = NULL;
+    struct event_record record;
+    struct hash hash = {{2}};
+    struct reason reason = {""};
+    uint64_t acknowledged = 0;
+    if (event_log_open(options, &log, NULL, &reason) != STATUS_OK)
+        return 0;
+    for (int i = 0; i < 12; i++) {
+        if (sample_append(log, sample_epoch(1, 3), &reason) == STATUS_OK &&
+            event_log_sync(log, &reason) == STATUS_OK)
+            acknowledged = event_log_durable(log).index;
+    }
+    enum status status = event_log_snapshot_write(log, acknowledged, &hash, "s", 1, &reason);
+    if (event_log_truncate_to(log, acknowledged > 8 ? 8 : acknowledged, NULL, &reason) == STATUS_OK)
+        acknowledged = event_log_durable(log).index;
+    if (status == STATUS_OK)
+        status = event_log_retire(log, &reason);
+    if (event_log_reader_open(options->path, NULL, &reader, &reason) == STATUS_OK)
+        while (event_log_reader_next(reader, &record, &reason) == STATUS_OK)
+            continue;
+    event_log_reader_close(reader);
+    event_log_close(log);
+    return acknowledged;
+}
+
+START_TEST(each_allocation_fails)
+{
+    struct reason reason = {""};
+    uint64_t acknowledged = 0;
+    uint64_t calls = 0;
+    for (; acknowledged < 8 || calls < 150; calls++) {
+        struct scratch scratch;
+        char path[256];
+        scratch_open(&scratch);
+        struct event_log_options options =
+            sample_options(scratch_path(&scratch, "log", path), NULL);
+        options.segment_size = 1024;
+        memory_fail_after(calls);
+        acknowledged = short_life(&options);
+        memory_fail_after(UINT64_MAX);
+        struct event_log *log = NULL;
+        ck_assert_msg(event_log_open(&options, &log, NULL, &reason) == STATUS_OK, "%s",
+                      reason.text);
+        ck_assert_uint_ge(event_log_durable(log).index, acknowledged);
+        event_log_close(log);
+        scratch_close(&scratch);
+    }
+    ck_assert_uint_eq(acknowledged, 8);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("event log faults");
@@ -244,7 +301,8 @@ Suite *suite_of_tests(void)
                                   no_space_from_one_call_on,
                                   a_write_is_short,
                                   a_write_is_half_done_and_fails,
-                                  one_read_fails};
+                                  one_read_fails,
+                                  each_allocation_fails};
     suite_add(suite, "faults", tests, COUNT_OF(tests));
     return suite;
 }

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BODY_COLUMNS 140
+#define BODY_COLUMNS 200
 /* Records in records; the schema has three levels. */
 #define DEPTH_MAX 8
 
@@ -170,15 +170,19 @@ static const char *origin_print(const struct event *event, char *text_out, size_
     return text_out;
 }
 
-/* The body as JSON, or why it is not. */
-static enum status body_print(const struct event *event, struct buffer *json)
+/* The body, or why it can not be shown. */
+static enum status body_print(const struct event *event, bool full, struct buffer *text)
 {
     if (!event->is_decoded)
-        return buffer_append_format(json, "(%zu bytes: %s)", event->record->body_size,
+        return buffer_append_format(text, " (%zu bytes: %s)", event->record->body_size,
                                     event->why_not.text);
     const struct message_type *type =
         message_type_find(event->message.head.kind, event->message.head.code);
-    return record_print(type->record, event->message.body, json);
+    if (full) {
+        enum status status = buffer_append_text(text, " ");
+        return status == STATUS_OK ? record_print(type->record, event->message.body, text) : status;
+    }
+    return summary_print(type->record, event->message.body, text);
 }
 
 static enum status line_print(const struct event *event, const struct inspect_options *options,
@@ -190,13 +194,13 @@ static enum status line_print(const struct event *event, const struct inspect_op
     char origin[48];
     const struct event_stamp *stamp = &event->record->stamp;
     enum status status = buffer_append_format(
-        line, "%s%8" PRIu64 "  %s  %" PRIu64 ".%.4s  %-22s %-20s ", mark, stamp->index,
+        line, "%s%8" PRIu64 "  %s  %" PRIu64 ".%.4s  %-22s %-20s", mark, stamp->index,
         time_print(event->record->time_ms, time), stamp->epoch.number,
         hex_print(stamp->epoch.leader.bytes, 16, leader), event_name(event, name),
         origin_print(event, origin, sizeof(origin)));
     size_t before = line->size;
     if (status == STATUS_OK)
-        status = body_print(event, line);
+        status = body_print(event, options->full, line);
     if (status == STATUS_OK && !options->full && line->size > before + BODY_COLUMNS) {
         line->size = before + BODY_COLUMNS;
         while (line->size > before && (line->bytes[line->size] & 0xc0) == 0x80)

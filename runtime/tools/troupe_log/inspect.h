@@ -66,6 +66,9 @@ enum status event_print(const struct event *event, const struct inspect_options 
                         const char *mark);
 /* Adds the fields of the JSON object, without its braces. */
 enum status event_print_json(const struct event *event, struct buffer *json);
+/* What is not zero or empty, ids by their first digits, lists by their length: ` rank=1 ranks[2]`,
+ * with a space before each. */
+enum status summary_print(const struct record_type *type, const void *record, struct buffer *text);
 /* JSON with line breaks and two spaces a level. */
 enum status json_print_long(const struct buffer *json, struct buffer *text);
 /* Writes and empties. */

@@ -4,6 +4,7 @@
  */
 #include "protocol/memory.h"
 #include "protocol/state.h"
+#include "runtime/clock.h"
 #include "runtime/event_log.h"
 #include "tests/support/check_main.h"
 #include "tests/support/run_program.h"
@@ -338,7 +339,7 @@ START_TEST(follows_a_log_that_is_written_and_cut)
         for (size_t i = 0; bytes && i < size; i++)
             lines += bytes[i] == '\n' ? 1 : 0;
         memory_free(bytes);
-        (void)usleep(20000);
+        clock_sleep_ms(20);
     }
     must(event_log_truncate_to(log, 42, NULL, &reason));
     state.index = 42;

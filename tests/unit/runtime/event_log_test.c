@@ -9,6 +9,7 @@
 #include "tests/support/scratch.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -399,6 +400,54 @@ START_TEST(a_log_grows_beyond_one_group_by_itself)
 }
 END_TEST
 
+#define LIVE_COUNT 3000
+
+static void *follow(void *path)
+{
+    struct event_log_reader *reader = NULL;
+    struct reason why = {""};
+    uintptr_t seen = 0;
+    enum status status = event_log_reader_open(path, NULL, &reader, &why);
+    while (status == STATUS_OK && seen < LIVE_COUNT) {
+        struct event_record record;
+        status = event_log_reader_next(reader, &record, &why);
+        if (status == STATUS_ENDED) {
+            status = STATUS_OK;
+            continue;
+        }
+        if (status == STATUS_OK && sample_is(&record) && record.stamp.index == seen + 1)
+            seen++;
+        else
+            status = STATUS_MALFORMED;
+    }
+    event_log_reader_close(reader);
+    if (status != STATUS_OK)
+        (void)printf("# after %d: %s: %s\n", (int)seen, status_name(status), why.text);
+    return status == STATUS_OK ? path : NULL;
+}
+
+START_TEST(readers_follow_a_living_writer)
+{
+    struct scratch scratch;
+    char path[256];
+    scratch_open(&scratch);
+    struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
+    struct event_log *log = opened(&options, NULL);
+    pthread_t threads[2];
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, follow, path), 0);
+    for (uint64_t written = 0; written < LIVE_COUNT; written += 5)
+        sample_fill(log, sample_epoch(1, 3), 5, 1 + written % 5);
+    for (size_t i = 0; i < COUNT_OF(threads); i++) {
+        void *result = NULL;
+        ck_assert_int_eq(pthread_join(threads[i], &result), 0);
+        ck_assert_ptr_nonnull(result);
+    }
+    event_log_close(log);
+    scratch_close(&scratch);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("event log");
@@ -413,7 +462,8 @@ Suite *suite_of_tests(void)
                                   a_lost_mark_makes_every_byte_count,
                                   a_cut_branch_is_kept_aside,
                                   a_full_disk_takes_nothing_and_the_log_goes_on,
-                                  a_log_grows_beyond_one_group_by_itself};
+                                  a_log_grows_beyond_one_group_by_itself,
+                                  readers_follow_a_living_writer};
     suite_add(suite, "event log", tests, COUNT_OF(tests));
     return suite;
 }
