@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/engine/oracle.h"
+
+#include "protocol/memory.h"
+#include "tests/support/scratch.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const oracle_models[] = {
+    "qwen3-untied__affine2-g128",         "qwen3-untied__affine3-g32",
+    "qwen3-untied__affine4-g64",          "qwen3-untied__affine4-g64-sharded",
+    "qwen3-untied__affine5-g128",         "qwen3-untied__affine6-g32",
+    "qwen3-untied__affine8-g64",          "qwen3-untied__f16",
+    "qwen3-untied__f16-affine4-g64",      "qwen3-untied__f32-affine4-g64",
+    "qwen3-tied__affine4-g64",
+};
+const size_t oracle_model_count = COUNT_OF(oracle_models);
+
+void oracle_model_open(const char *name, struct engine_model *model_out)
+{
+    char relative[256];
+    char path[512];
+    struct reason reason = {""};
+    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s", name);
+    enum status status = engine_model_open(source_path(relative, path), model_out, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
+}
+
+void oracle_open(const char *name, struct oracle *oracle_out)
+{
+    char relative[256];
+    char path[512];
+    size_t size = 0;
+    struct reason reason = {""};
+    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s.oracle", name);
+    char *read = file_bytes(source_path(relative, path), &size);
+    enum status status = safetensors_parse(read, size, size, name, &oracle_out->table, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
+    /* Data may lie at any offset; every tensor is moved to an aligned place. */
+    oracle_out->bytes = memory_zeroed(size + 8 * oracle_out->table->tensor_count + 8, 1);
+    ck_assert_ptr_nonnull(oracle_out->bytes);
+    uint64_t next = 0;
+    for (size_t i = 0; i < oracle_out->table->tensor_count; i++) {
+        struct tensor *tensor = &oracle_out->table->tensors[i];
+        memcpy(oracle_out->bytes + next, read + tensor->offset, (size_t)tensor->size);
+        tensor->offset = next;
+        next += (tensor->size + 7) / 8 * 8;
+    }
+    memory_free(read);
+}
+
+void oracle_close(struct oracle *oracle)
+{
+    tensor_table_free(oracle->table);
+    memory_free(oracle->bytes);
+}
+
+static const void *find(const struct oracle *oracle, const char *name, unsigned prompt,
+                        enum tensor_type type, size_t *count_out)
+{
+    char full[64];
+    (void)snprintf(full, sizeof full, "%s.%u", name, prompt);
+    const struct tensor *tensor = tensor_table_find(oracle->table, full);
+    ck_assert_msg(tensor && tensor->type == type, "%s is not in the oracle", full);
+    *count_out = (size_t)tensor->size / 4;
+    return oracle->bytes + tensor->offset;
+}
+
+const float *oracle_floats(const struct oracle *oracle, const char *name, unsigned prompt,
+                           size_t *count_out)
+{
+    return find(oracle, name, prompt, TENSOR_F32, count_out);
+}
+
+const int32_t *oracle_ids(const struct oracle *oracle, const char *name, unsigned prompt,
+                          size_t *count_out)
+{
+    return find(oracle, name, prompt, TENSOR_I32, count_out);
+}
