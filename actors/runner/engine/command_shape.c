@@ -252,7 +252,8 @@ int engine_command_shape(int argc, char **argv)
         } else if (strcmp(argv[i], "--bits") == 0) {
             good = engine_command_number(argv[i + 1], 2, 8, &bits) && bits != 7;
         } else if (strcmp(argv[i], "--group") == 0) {
-            good = engine_command_number(argv[i + 1], 32, 128, &group) && (group & (group - 1)) == 0;
+            good = engine_command_number(argv[i + 1], 32, 128, &group) &&
+                   (group & (group - 1)) == 0;
         } else {
             good = false;
         }
