@@ -69,7 +69,8 @@ struct supervisor {
     bool is_stopping;
     bool is_told_lost;  /* ranks of an earlier life were reported */
     bool must_compare;  /* the connection is new: children may not be wanted any more */
-    uint64_t reached;   /* highest index the mirror ever had */
+    uint64_t reached;      /* highest index the mirror ever had */
+    uint64_t master_index; /* of the last welcome */
     int32_t exit_code;
     struct reason given_up; /* why the node stops by itself; empty when it does not */
     char status_line[256];

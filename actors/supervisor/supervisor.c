@@ -191,8 +191,10 @@ static enum status take_input(struct supervisor *supervisor, const struct input 
     case INPUT_MESSAGE:
         if (session_is_task(input))
             return task_take(supervisor, input->message);
-        if (message_is(input->message, MESSAGE_LINK, LINK_WELCOME))
+        if (message_is(input->message, MESSAGE_LINK, LINK_WELCOME)) {
             supervisor->must_compare = true;
+            supervisor->master_index = MESSAGE_BODY(input->message, welcome)->index;
+        }
         break;
     case INPUT_WAKE:
     case INPUT_CHILD_ENDED:

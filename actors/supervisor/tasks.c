@@ -295,9 +295,9 @@ void ranks_compare(struct supervisor *supervisor)
     if (index > supervisor->reached)
         supervisor->reached = index;
     /* The tasks came after the events they follow from: once the mirror is where it was, it knows
-     * of every child. */
+     * of every child; once it is where the master was, of what happened while we were cut off. */
     if (!supervisor->must_compare || !mirror->has_state || index < supervisor->reached ||
-        supervisor->is_stopping)
+        index < supervisor->master_index || supervisor->is_stopping)
         return;
     supervisor->must_compare = false;
     if (!supervisor->is_told_lost)
