@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/runner.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define REPORT_TIME_MS 1000u
+#define PROGRESS_EVERY_MS 500u
+
+void runner_message_free(void *request)
+{
+    if (request)
+        message_fini(request);
+    memory_free(request);
+}
+
+const struct instance_record *runner_instance(const struct runner *runner)
+{
+    if (!runner->session.mirror.has_state)
+        return NULL;
+    const struct instance_record *instance =
+        state_find_instance(&runner->session.mirror.state, &runner->settings->instance_id);
+    if (!instance || !generation_equal(&instance->generation, &runner->settings->generation) ||
+        runner->settings->rank >= instance->ranks.count)
+        return NULL;
+    return instance;
+}
+
+/* ---- reports ---- */
+
+static enum status report_status(struct runner *runner, enum rank_status status,
+                                 const char *sentence)
+{
+    struct message report;
+    enum status outcome = message_init(&report, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
+    if (outcome != STATUS_OK)
+        return outcome;
+    struct runner_status_changed *body = report.body;
+    body->instance_id = runner->settings->instance_id;
+    body->generation = runner->settings->generation;
+    body->rank = runner->settings->rank;
+    body->status = status;
+    outcome = text_set(&body->reason, sentence) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (outcome == STATUS_OK)
+        outcome = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
+    message_fini(&report);
+    runner->status = status;
+    if (status == RANK_JOINED)
+        outbox_ready(runner->outbox);
+    if (status == RANK_FAILED)
+        runner->exit_at_ms = runner->input->now_ms + REPORT_TIME_MS;
+    return outcome;
+}
+
+static enum status report_address(struct runner *runner)
+{
+    struct message report;
+    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_RANK_ADDRESSED);
+    if (status != STATUS_OK)
+        return status;
+    struct rank_addressed *body = report.body;
+    body->instance_id = runner->settings->instance_id;
+    body->generation = runner->settings->generation;
+    body->rank = runner->settings->rank;
+    body->actor = ACTOR_RUNNER;
+    body->key = runner->settings->session.key;
+    status = text_set(&body->address, runner->endpoint) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
+    message_fini(&report);
+    runner->is_address_told = true;
+    return status;
+}
+
+/* ---- beginning ---- */
+
+static void engine_start_free(void *request)
+{
+    struct engine_start *start = request;
+    if (start)
+        record_fini(&instance_record_type, &start->instance);
+    memory_free(start);
+}
+
+static enum status start_engine(struct runner *runner, const struct instance_record *instance)
+{
+    struct engine_start *start = memory_zeroed(1, sizeof(*start));
+    if (!start)
+        return STATUS_NO_MEMORY;
+    start->rank = runner->settings->rank;
+    enum status status = record_copy(&instance_record_type, instance, &start->instance);
+    if (status != STATUS_OK) {
+        memory_free(start);
+        return status;
+    }
+    runner->is_started = true;
+    outbox_effect(runner->outbox, 0, EFFECT_ENGINE_START, start, engine_start_free);
+    return STATUS_OK;
+}
+
+/* What the present state asks of us. */
+static enum status follow_state(struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    enum status status = STATUS_OK;
+    if (!runner->session.mirror.has_state)
+        return STATUS_OK;
+    if (!instance || instance->status == INSTANCE_WAITING ||
+        instance->status == INSTANCE_FAILED) {
+        outbox_exit(runner->outbox, 0); /* our generation is over */
+        return STATUS_OK;
+    }
+    if (!runner->is_address_told && runner->endpoint[0])
+        status = report_address(runner);
+    if (status == STATUS_OK && !runner->is_started)
+        status = start_engine(runner, instance);
+    runner_allow_refresh(runner);
+    runner_siblings_open(runner);
+    if (runner->settings->rank == 0 && !runner->is_canary_sent &&
+        runner->status == RANK_LOADED && runner_siblings_ready(runner)) {
+        runner->is_canary_sent = true;
+        outbox_effect(runner->outbox, 0, EFFECT_ENGINE_CANARY, NULL, NULL);
+    }
+    return status;
+}
+
+/* ---- inputs ---- */
+
+static enum status take_result(struct runner *runner, const struct result *result)
+{
+    switch (result->kind) {
+    case RESULT_RANK_STATUS: {
+        const struct rank_status_told *told = result->value;
+        if (runner->status == RANK_FAILED)
+            return STATUS_OK;
+        return report_status(runner, told->status, told->reason.text);
+    }
+    case RESULT_RANK_PROGRESS: {
+        struct message signal;
+        if (runner->input->now_ms < runner->progress_at_ms)
+            return STATUS_OK;
+        runner->progress_at_ms = runner->input->now_ms + PROGRESS_EVERY_MS;
+        if (message_init(&signal, MESSAGE_SIGNAL, SIGNAL_LOAD_PROGRESSED) != STATUS_OK)
+            return STATUS_NO_MEMORY;
+        struct load_progressed *body = signal.body;
+        *body = *(const struct load_progressed *)result->value;
+        body->instance_id = runner->settings->instance_id;
+        body->generation = runner->settings->generation;
+        body->rank = runner->settings->rank;
+        session_send(&runner->session, &signal, runner->outbox);
+        message_fini(&signal);
+        return STATUS_OK;
+    }
+    case RESULT_REQUEST_WORD:
+        runner_request_word(runner, result);
+        return STATUS_OK;
+    case RESULT_SIBLING_WORD:
+        runner_sibling_word(runner, result->value);
+        return STATUS_OK;
+    default:
+        return STATUS_OK;
+    }
+}
+
+static enum status take_message(struct runner *runner)
+{
+    const struct message *message = runner->input->message;
+    uint32_t rank = 0;
+    if (runner->input->peer.link != RUNNER_LINK_BOUND)
+        return STATUS_OK; /* siblings answer on their own connections */
+    if (runner_is_sibling(runner, &runner->input->peer.key, &rank))
+        return runner_sibling_message(runner, message);
+    return runner_gateway_message(runner, message);
+}
+
+static enum status take_link(struct runner *runner)
+{
+    const uint32_t link = runner->input->peer.link;
+    const bool is_up = runner->input->kind == INPUT_LINK_UP;
+    if (link == RUNNER_LINK_BOUND) {
+        if (!is_up)
+            runner_gateway_lost(runner, &runner->input->peer);
+        return STATUS_OK;
+    }
+    if (link < RUNNER_LINK_SIBLING || link >= RUNNER_LINK_SIBLING + RANK_COUNT_MAX)
+        return STATUS_OK;
+    const uint64_t bit = UINT64_C(1) << (link - RUNNER_LINK_SIBLING);
+    runner->siblings_up = is_up ? runner->siblings_up | bit : runner->siblings_up & ~bit;
+    if (!is_up && runner->status == RANK_READY) {
+        char text[96];
+        (void)snprintf(text, sizeof(text), "the connection to rank %u was lost",
+                       link - RUNNER_LINK_SIBLING);
+        return report_status(runner, RANK_FAILED, text);
+    }
+    return STATUS_OK;
+}
+
+static enum status take_input(struct runner *runner)
+{
+    struct link_options options = {.role = LINK_BIND,
+                                   .message_size_max = RUNNER_LINK_MESSAGE_MAX};
+    switch (runner->input->kind) {
+    case INPUT_START:
+        session_open(&runner->session, runner->outbox);
+        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", runner->settings->bind);
+        outbox_link_open(runner->outbox, RUNNER_LINK_BOUND, &options);
+        return STATUS_OK;
+    case INPUT_LINK_BOUND:
+        if (runner->input->peer.link == RUNNER_LINK_BOUND)
+            (void)snprintf(runner->endpoint, sizeof(runner->endpoint), "%s",
+                           runner->input->endpoint);
+        return STATUS_OK;
+    case INPUT_LINK_REFUSED:
+        return refuse(runner->reason, runner->input->status, "%s", runner->input->reason);
+    case INPUT_LINK_UP:
+    case INPUT_LINK_DOWN:
+        return take_link(runner);
+    case INPUT_MESSAGE:
+        return take_message(runner);
+    case INPUT_RESULT:
+        return take_result(runner, runner->input->result);
+    case INPUT_STOP:
+        outbox_exit(runner->outbox, 0);
+        return STATUS_OK;
+    case INPUT_WAKE:
+    case INPUT_SEND_FAILED:
+    case INPUT_CHILD_READY:
+    case INPUT_CHILD_BEAT:
+    case INPUT_CHILD_ENDED:
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+static enum status runner_step(void *actor, const struct input *input, struct outbox *outbox,
+                               struct reason *reason)
+{
+    struct runner *runner = actor;
+    enum mirror_change change;
+    runner->input = input;
+    runner->outbox = outbox;
+    runner->reason = reason;
+    enum status status = session_take(&runner->session, input, outbox, &change, reason);
+    if (status == STATUS_OK)
+        status = take_input(runner);
+    if (status == STATUS_OK && input->kind != INPUT_STOP && runner->exit_at_ms == 0)
+        status = follow_state(runner);
+    runner_gateways_tick(runner);
+    if (runner->exit_at_ms != 0) {
+        if (runner->session.report_count == 0 || input->now_ms >= runner->exit_at_ms)
+            outbox_exit(outbox, 1);
+        else
+            outbox_wake(outbox, runner->exit_at_ms);
+    }
+    return status;
+}
+
+static enum status runner_init(void *actor, const void *settings, struct reason *reason)
+{
+    (void)reason;
+    struct runner *runner = actor;
+    runner->settings = settings;
+    session_init(&runner->session, &runner->settings->session);
+    return STATUS_OK;
+}
+
+static void runner_fini(void *actor)
+{
+    struct runner *runner = actor;
+    session_fini(&runner->session);
+}
+
+const struct actor_ops runner_ops = {.name = "runner",
+                                     .memory_size = sizeof(struct runner),
+                                     .init = runner_init,
+                                     .step = runner_step,
+                                     .fini = runner_fini};

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * runner: one rank of an instance: the next token.
+ *
+ * Accepts  the state and events of its master; generate and cancel_generation of gateways (rank 0);
+ *          steps and hidden states of its siblings; results of its engine thread.
+ * Emits    rank_addressed and runner_status_changed to its master; accepted, tokens and last words
+ *          to gateways; steps and hidden states to its siblings.
+ * Owner    runtime/loop.h; this step is pure.  The engine thread (engine_thread.h) is its shell and the
+ *          only caller of the engine and of MPI.
+ * Memory   the mirror of the state; who asked what.
+ * Threads  one, beside the engine thread.
+ * Fails    every failure is reported as the status of the rank with its reason; the process then
+ *          ends, and the generation with it.
+ *
+ * Life of a rank: it binds and reports its address; when the state has its generation it joins the
+ * others over MPI (ranks of several), loads its shard, connects to its siblings when their addresses
+ * are known; rank 0 sends a canary through all of them, and each is ready when it has seen it.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_RUNNER_H
+#define TROUPE_ACTORS_RUNNER_RUNNER_H
+
+#include "runtime/session.h"
+
+#define RUNNER_REQUESTS_MAX 256
+#define RUNNER_GATEWAY_SILENT_MS 2000u
+#define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
+
+/* RUNNER_LINK_SIBLING + rank is our connection to another rank. */
+enum runner_link { RUNNER_LINK_BOUND = 2, RUNNER_LINK_SIBLING = 8 };
+
+enum runner_effect {
+    EFFECT_ENGINE_START = 1, /* struct engine_start */
+    EFFECT_ENGINE_CANARY,    /* nothing: all siblings are connected and loaded */
+    EFFECT_ENGINE_SUBMIT,    /* struct message: generate; id: the request's number */
+    EFFECT_ENGINE_CANCEL,    /* id: the request's number */
+    EFFECT_ENGINE_STEP,      /* struct message: step_planned or hidden_sent of a sibling */
+    RESULT_RANK_STATUS,      /* struct rank_status_told */
+    RESULT_RANK_PROGRESS,    /* struct load_progressed */
+    RESULT_REQUEST_WORD,     /* struct message for the gateway; id: the request's number */
+    RESULT_SIBLING_WORD,     /* struct sibling_word */
+};
+
+struct rank_status_told {
+    enum rank_status status;
+    struct reason reason;
+};
+
+/* A message for sibling `rank`, or for all others when it is RANK_COUNT_MAX. */
+struct sibling_word {
+    uint32_t rank;
+    struct message message;
+};
+
+/* What the engine thread needs to begin: a copy of the placement. */
+struct engine_start {
+    struct instance_record instance;
+    uint32_t rank;
+};
+
+struct runner_settings {
+    struct session_settings session;
+    struct instance_id instance_id;
+    struct generation generation;
+    uint32_t rank;
+    char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0" */
+};
+
+/* Who waits for an answer. */
+struct runner_request {
+    bool is_used;
+    uint64_t number; /* the engine thread's name for it */
+    struct peer peer;
+    struct request_id request_id;
+    uint32_t attempt;
+};
+
+struct runner_gateway {
+    bool is_used;
+    struct peer peer;
+    uint64_t heard_ms;
+};
+
+struct runner {
+    const struct runner_settings *settings;
+    struct session session;
+    char endpoint[LINK_ENDPOINT_SIZE];
+    bool is_address_told;
+    bool is_started;     /* the engine thread was told to begin */
+    bool are_links_open; /* to the siblings */
+    uint64_t siblings_up; /* bit per rank */
+    bool is_canary_sent;
+    enum rank_status status;
+    uint64_t exit_at_ms; /* the failure was reported; 0: none */
+    uint64_t progress_at_ms;
+    struct runner_request requests[RUNNER_REQUESTS_MAX];
+    uint64_t number_next;
+    struct runner_gateway gateways[NODE_COUNT_MAX];
+    struct public_key allowed[NODE_COUNT_MAX + RANK_COUNT_MAX];
+    uint32_t allowed_count;
+
+    const struct input *input;
+    struct outbox *outbox;
+    struct reason *reason;
+};
+
+extern const struct actor_ops runner_ops;
+
+/* ---- runner_requests.c ---- */
+MUST_CHECK enum status runner_gateway_message(struct runner *runner,
+                                              const struct message *message);
+void runner_request_word(struct runner *runner, const struct result *result);
+void runner_gateways_tick(struct runner *runner);
+void runner_gateway_lost(struct runner *runner, const struct peer *peer);
+
+/* ---- runner_siblings.c ---- */
+void runner_allow_refresh(struct runner *runner);
+void runner_siblings_open(struct runner *runner);
+bool runner_is_sibling(const struct runner *runner, const struct public_key *key,
+                       uint32_t *rank_out);
+MUST_CHECK enum status runner_sibling_message(struct runner *runner,
+                                              const struct message *message);
+void runner_sibling_word(struct runner *runner, const struct sibling_word *word);
+bool runner_siblings_ready(const struct runner *runner);
+
+/* ---- runner.c ---- */
+/* NULL when the state does not want our generation (any more). */
+const struct instance_record *runner_instance(const struct runner *runner);
+void runner_message_free(void *message);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/runner.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Whom this rank sends to: the next stage of the ring, or, from rank 0 of a tensor cut, all. */
+static bool sends_to(const struct runner *runner, const struct instance_record *instance,
+                     uint32_t rank)
+{
+    const uint32_t own = runner->settings->rank;
+    if (rank == own)
+        return false;
+    if (instance->sharding == SHARDING_PIPELINE)
+        return rank == (own + 1) % instance->ranks.count;
+    return own == 0;
+}
+
+void runner_allow_refresh(struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    const struct state *state = &runner->session.mirror.state;
+    struct public_key keys[COUNT_OF(runner->allowed)];
+    uint32_t count = 0;
+    if (!instance || runner->endpoint[0] == '\0')
+        return;
+    for (uint32_t i = 0; i < state->endpoints.count; i++) {
+        const struct endpoint_record *endpoint = &state->endpoints.items[i];
+        if (endpoint->actor == ACTOR_GATEWAY && count < NODE_COUNT_MAX &&
+            state_find_node(state, &endpoint->node_id))
+            keys[count++] = endpoint->key;
+    }
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (i != runner->settings->rank && !ID_IS_ZERO(instance->ranks.items[i].runner_key))
+            keys[count++] = instance->ranks.items[i].runner_key;
+    if (count == runner->allowed_count &&
+        memcmp(keys, runner->allowed, count * sizeof(keys[0])) == 0)
+        return;
+    memcpy(runner->allowed, keys, count * sizeof(keys[0]));
+    runner->allowed_count = count;
+    outbox_link_allow(runner->outbox, RUNNER_LINK_BOUND, keys, count);
+}
+
+static bool all_addressed(const struct instance_record *instance)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (text_or_empty(instance->ranks.items[i].runner_address)[0] == '\0')
+            return false;
+    return true;
+}
+
+void runner_siblings_open(struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    if (!instance || runner->are_links_open || !all_addressed(instance))
+        return;
+    runner->are_links_open = true;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        if (!sends_to(runner, instance, i))
+            continue;
+        struct link_options options = {.role = LINK_CONNECT,
+                                       .server_key = rank->runner_key,
+                                       .message_size_max = RUNNER_LINK_MESSAGE_MAX};
+        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", rank->runner_address);
+        outbox_link_open(runner->outbox, RUNNER_LINK_SIBLING + i, &options);
+    }
+}
+
+bool runner_siblings_ready(const struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    if (!instance || !runner->are_links_open)
+        return false;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        if (i != runner->settings->rank && instance->ranks.items[i].status < RANK_LOADED)
+            return false;
+        if (sends_to(runner, instance, i) && !(runner->siblings_up & (UINT64_C(1) << i)))
+            return false;
+    }
+    return true;
+}
+
+bool runner_is_sibling(const struct runner *runner, const struct public_key *key,
+                       uint32_t *rank_out)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    for (uint32_t i = 0; instance && i < instance->ranks.count; i++) {
+        if (i != runner->settings->rank && ID_EQUAL(instance->ranks.items[i].runner_key, *key)) {
+            *rank_out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status runner_sibling_message(struct runner *runner, const struct message *message)
+{
+    if (!message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) &&
+        !message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
+        return STATUS_OK;
+    struct message *copy = memory_zeroed(1, sizeof(*copy));
+    if (!copy || message_copy(message, copy) != STATUS_OK) {
+        memory_free(copy);
+        return STATUS_NO_MEMORY;
+    }
+    outbox_effect(runner->outbox, 0, EFFECT_ENGINE_STEP, copy, runner_message_free);
+    return STATUS_OK;
+}
+
+void runner_sibling_word(struct runner *runner, const struct sibling_word *word)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    for (uint32_t i = 0; instance && i < instance->ranks.count; i++) {
+        if (!sends_to(runner, instance, i) || (word->rank != RANK_COUNT_MAX && word->rank != i))
+            continue;
+        const struct peer peer = peer_of_link(RUNNER_LINK_SIBLING + i);
+        outbox_send(runner->outbox, &peer, &word->message);
+    }
+}
