@@ -208,7 +208,7 @@
     F(S, u32s, positions, TOKEN_IDS_MAX, "position of each row")                                   \
     F(S, u32s, tokens, TOKEN_IDS_MAX, "token id of each row")                                      \
     F(S, u32s, wanted, TOKEN_IDS_MAX, "1 where logits are wanted")                                 \
-    F(S, u32s, freed, 4096, "slots whose cache is dropped before the step")
+    F(S, u32s, changes, 4096, "before the step, in order: 2 * slot is opened, 2 * slot + 1 closed")
 #define HIDDEN_SENT_FIELDS(F, L, R, S)                                                             \
     F(S, u64, number, 0, "of the step")                                                            \
     F(S, u32, rows, 0, "")                                                                         \

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/rank_world.h"
+
+#include "actors/runner/collective_mpi.h"
+#include "protocol/memory.h"
+#include "runtime/partition.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define SIBLING_LIMIT_MS 30000u
+#define HIDDEN_PART_SIZE (4u << 20)
+#define BAND_MAGIC 0x54525031u /* "TRP1" */
+
+/* ---- joining and loading ---- */
+
+enum status rank_world_join(struct rank_world *world, struct reason *reason)
+{
+    if (world->rank_count == 1)
+        return STATUS_OK;
+    return collective_mpi_open(world->rank_count, &world->collective, reason);
+}
+
+static void fill_partitions(struct rank_world *world)
+{
+    const struct instance_record *instance = &world->instance;
+    for (uint32_t i = 0; i < world->rank_count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        const bool is_tensor = instance->sharding == SHARDING_TENSOR;
+        world->partitions[i] = (struct partition){
+            .rank = i,
+            .rank_count = world->rank_count,
+            .sharding = (enum sharding)instance->sharding,
+            .layer_first = rank->layer_first,
+            .layer_end = rank->layer_end,
+            .kv_first = rank->kv_first,
+            .kv_end = rank->kv_end,
+            .ffn_first = rank->ffn_first,
+            .ffn_end = rank->ffn_end,
+            .vocab_first = rank->vocab_first,
+            .vocab_end = rank->vocab_end,
+            .has_embedding = is_tensor || i == 0,
+            .has_head = is_tensor || i == 0,
+        };
+    }
+}
+
+static enum status load_shard(struct rank_world *world, const char *directory,
+                              void (*progressed)(void *context, uint64_t have, uint64_t total),
+                              void *context, struct reason *reason)
+{
+    struct weight_source sources[MODEL_FILE_COUNT_MAX];
+    bool has_files[RANK_COUNT_MAX];
+    const struct instance_record *instance = &world->instance;
+    for (uint32_t i = 0; i < world->rank_count; i++)
+        has_files[i] = instance->ranks.items[i].has_weights;
+    for (uint32_t i = 0; i < instance->sources.count; i++)
+        sources[i] = (struct weight_source){instance->sources.items[i].name,
+                                            instance->sources.items[i].rank};
+    const struct weight_load_request request = {.collective = world->collective,
+                                                .directory = directory,
+                                                .config = world->config,
+                                                .partitions = world->partitions,
+                                                .has_files = has_files,
+                                                .sources = sources,
+                                                .source_count = instance->sources.count,
+                                                .progressed = progressed,
+                                                .context = context};
+    return weight_load_open(&request, &world->load, reason);
+}
+
+enum status rank_world_load(struct rank_world *world, const char *directory,
+                            void (*progressed)(void *context, uint64_t have, uint64_t total),
+                            void *context, struct reason *reason)
+{
+    fill_partitions(world);
+    enum status status = model_config_read(directory, &world->config, reason);
+    if (status == STATUS_OK)
+        status = load_shard(world, directory, progressed, context, reason);
+    if (status != STATUS_OK)
+        return status;
+    world->model = (struct engine_model){world->config, world->load.table, world->load.layout,
+                                         world->load.files};
+    const struct engine_options options = {
+        .mode = world->instance.mode == MODE_EXACT ? ENGINE_EXACT : ENGINE_FAST,
+        .threads = world->instance.ranks.items[world->rank].threads,
+        .context = world->instance.context,
+        .collective =
+            world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
+    status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
+                         &options, &world->engine, reason);
+    if (status != STATUS_OK)
+        return status;
+    world->hidden = memory_zeroed((size_t)STEP_ROWS_MAX * engine_hidden(world->engine),
+                                  sizeof(float));
+    return world->hidden ? STATUS_OK
+                         : refuse(reason, STATUS_NO_MEMORY, "no memory for hidden states");
+}
+
+void rank_world_close(struct rank_world *world)
+{
+    message_fini(&world->step);
+    engine_close(world->engine);
+    weight_load_close(&world->load);
+    memory_free(world->hidden);
+    model_config_free(world->config);
+    record_fini(&instance_record_type, &world->instance);
+}
+
+/* ---- messages to siblings ---- */
+
+static enum status tell(struct rank_world *world, uint32_t rank, struct message *message)
+{
+    struct sibling_word *word = memory_zeroed(1, sizeof(*word));
+    if (!word) {
+        message_fini(message);
+        return STATUS_NO_MEMORY;
+    }
+    word->rank = rank;
+    word->message = message_take(message);
+    world->tell(world->target, word);
+    return STATUS_OK;
+}
+
+static bool put_numbers(struct u32s *numbers, uint32_t count)
+{
+    numbers->items = memory_zeroed(count, sizeof(uint32_t));
+    numbers->count = numbers->items ? count : 0;
+    return numbers->items != NULL;
+}
+
+static enum status tell_step(struct rank_world *world, const struct engine_row *rows,
+                             uint32_t count)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_STEP_PLANNED);
+    if (status != STATUS_OK)
+        return status;
+    struct step_planned *body = message.body;
+    body->number = world->number;
+    if (!put_numbers(&body->slots, count) || !put_numbers(&body->positions, count) ||
+        !put_numbers(&body->tokens, count) || !put_numbers(&body->wanted, count) ||
+        !put_numbers(&body->changes, world->change_count)) {
+        message_fini(&message);
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        body->slots.items[i] = rows[i].sequence;
+        body->positions.items[i] = rows[i].position;
+        body->tokens.items[i] = rows[i].token;
+        body->wanted.items[i] = rows[i].wants_logits;
+    }
+    if (world->change_count > 0)
+        memcpy(body->changes.items, world->changes, world->change_count * sizeof(uint32_t));
+    return tell(world, RANK_COUNT_MAX, &message);
+}
+
+static enum status tell_hidden(struct rank_world *world, uint32_t rows)
+{
+    const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
+    const uint8_t *bytes = (const uint8_t *)world->hidden;
+    for (size_t offset = 0; offset < size; offset += HIDDEN_PART_SIZE) {
+        const size_t part = size - offset < HIDDEN_PART_SIZE ? size - offset : HIDDEN_PART_SIZE;
+        struct message message;
+        enum status status = message_init(&message, MESSAGE_LINK, LINK_HIDDEN_SENT);
+        if (status != STATUS_OK)
+            return status;
+        struct hidden_sent *body = message.body;
+        body->number = world->number;
+        body->rows = rows;
+        body->offset = (uint32_t)(offset / sizeof(float));
+        if (!bytes_set(&body->values, bytes + offset, part)) {
+            message_fini(&message);
+            return STATUS_NO_MEMORY;
+        }
+        status = tell(world, RANK_COUNT_MAX, &message);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* Takes one part; `is_whole_out` when it was the last. */
+static enum status take_hidden(struct rank_world *world, const struct hidden_sent *body,
+                               uint32_t rows, bool *is_whole_out, struct reason *reason)
+{
+    const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
+    const size_t offset = (size_t)body->offset * sizeof(float);
+    if (body->number != world->number || body->rows != rows || offset > size ||
+        body->values.count > size - offset)
+        return refuse(reason, STATUS_GAP,
+                      "hidden states of step %" PRIu64 " came where step %" PRIu64 " was due",
+                      body->number, world->number);
+    memcpy((uint8_t *)world->hidden + offset, body->values.items, body->values.count);
+    *is_whole_out = offset + body->values.count == size;
+    return STATUS_OK;
+}
+
+/* ---- rank 0 ---- */
+
+static enum status note_change(struct rank_world *world, uint32_t change, struct reason *reason)
+{
+    if (world->rank_count == 1)
+        return STATUS_OK;
+    if (world->change_count == STEP_CHANGES_MAX)
+        return refuse(reason, STATUS_BUSY, "too many sequences change in one step");
+    world->changes[world->change_count++] = change;
+    return STATUS_OK;
+}
+
+enum status rank_world_sequence_open(struct rank_world *world, uint32_t *sequence_out,
+                                     struct reason *reason)
+{
+    uint32_t sequence = 0;
+    enum status status = engine_sequence_open(world->engine, &sequence, reason);
+    if (status == STATUS_OK)
+        status = note_change(world, 2 * sequence, reason);
+    if (status == STATUS_OK)
+        *sequence_out = sequence;
+    return status;
+}
+
+enum status rank_world_sequence_close(struct rank_world *world, uint32_t sequence,
+                                      struct reason *reason)
+{
+    engine_sequence_close(world->engine, sequence);
+    return note_change(world, 2 * sequence + 1, reason);
+}
+
+/* What goes before each step of a tensor cut, in band. */
+struct band {
+    uint32_t magic;
+    uint32_t is_end;
+    uint32_t row_count;
+    uint32_t change_count;
+    uint64_t number;
+};
+
+static enum status send_band(struct rank_world *world, const struct engine_row *rows,
+                             uint32_t count, bool is_end)
+{
+    struct band band = {BAND_MAGIC, is_end, count, world->change_count, world->number};
+    uint32_t body[4 * STEP_ROWS_MAX + STEP_CHANGES_MAX];
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        body[used++] = rows[i].sequence;
+        body[used++] = rows[i].position;
+        body[used++] = rows[i].token;
+        body[used++] = rows[i].wants_logits;
+    }
+    memcpy(body + used, world->changes, world->change_count * sizeof(uint32_t));
+    used += world->change_count;
+    world->change_count = 0;
+    const struct collective_ops *ops = world->collective->ops;
+    enum status status = ops->broadcast(world->collective, &band, sizeof(band), 0);
+    if (status == STATUS_OK && used > 0)
+        status = ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0);
+    return status;
+}
+
+static enum status forward_tensor(struct rank_world *world, const struct engine_row *rows,
+                                  uint32_t count, float *logits_out, struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    if (!world->is_busy) {
+        world->number++;
+        status = tell_step(world, NULL, 0);
+        world->is_busy = true;
+    }
+    if (status == STATUS_OK)
+        status = send_band(world, rows, count, false);
+    if (status != STATUS_OK)
+        return refuse(reason, status, "the ranks lost each other");
+    const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
+    return engine_forward(world->engine, &batch, reason);
+}
+
+static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
+{
+    bool is_whole = false;
+    while (!is_whole) {
+        struct engine_command command;
+        enum status status =
+            command_queue_take(world->queue, EFFECT_ENGINE_STEP, SIBLING_LIMIT_MS, &command);
+        if (status != STATUS_OK)
+            return refuse(reason, status, "no rank answered a step within %u s",
+                          SIBLING_LIMIT_MS / 1000u);
+        if (command.effect == COMMAND_STOP)
+            return refuse(reason, STATUS_CANCELLED, "the runner stops");
+        struct message *message = command.request;
+        if (message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
+            status = take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole,
+                                 reason);
+        runner_message_free(message);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
+                                    uint32_t count, float *logits_out, struct reason *reason)
+{
+    const size_t width = engine_hidden(world->engine);
+    const struct engine_batch batch = {rows, count, NULL, world->hidden, NULL};
+    enum status status = engine_forward(world->engine, &batch, reason);
+    if (status != STATUS_OK)
+        return status;
+    world->number++;
+    status = tell_step(world, rows, count);
+    world->change_count = 0;
+    if (status == STATUS_OK)
+        status = tell_hidden(world, count);
+    if (status == STATUS_OK)
+        status = wait_hidden(world, count, reason);
+    if (status != STATUS_OK)
+        return status;
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!rows[i].wants_logits)
+            continue;
+        memmove(world->hidden + wanted * width, world->hidden + i * width, width * sizeof(float));
+        wanted++;
+    }
+    if (wanted == 0)
+        return STATUS_OK;
+    return engine_logits(world->engine, world->hidden, wanted, logits_out, reason);
+}
+
+enum status rank_world_forward(struct rank_world *world, const struct engine_row *rows,
+                               uint32_t count, float *logits_out, struct reason *reason)
+{
+    ASSERT(count > 0 && count <= STEP_ROWS_MAX);
+    if (world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR)
+        return forward_tensor(world, rows, count, logits_out, reason);
+    if (world->rank_count > 1)
+        return forward_pipeline(world, rows, count, logits_out, reason);
+    const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
+    return engine_forward(world->engine, &batch, reason);
+}
+
+enum status rank_world_rest(struct rank_world *world, struct reason *reason)
+{
+    if (!world->is_busy)
+        return STATUS_OK;
+    world->is_busy = false;
+    if (send_band(world, NULL, 0, true) != STATUS_OK)
+        return refuse(reason, STATUS_IO, "the ranks lost each other");
+    return STATUS_OK;
+}
+
+/* ---- the other ranks ---- */
+
+static enum status apply_changes(struct rank_world *world, const uint32_t *changes,
+                                 uint32_t count, struct reason *reason)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t slot = changes[i] / 2;
+        if (changes[i] & 1u) {
+            engine_sequence_close(world->engine, slot);
+            continue;
+        }
+        uint32_t opened = 0;
+        enum status status = engine_sequence_open(world->engine, &opened, reason);
+        if (status != STATUS_OK)
+            return status;
+        if (opened != slot)
+            return refuse(reason, STATUS_GAP, "slot %u was opened where rank 0 opened %u", opened,
+                          slot);
+    }
+    return STATUS_OK;
+}
+
+static enum status follow_band(struct rank_world *world, bool *is_end_out, struct reason *reason)
+{
+    struct band band;
+    uint32_t body[4 * STEP_ROWS_MAX + STEP_CHANGES_MAX];
+    struct engine_row rows[STEP_ROWS_MAX];
+    const struct collective_ops *ops = world->collective->ops;
+    if (ops->broadcast(world->collective, &band, sizeof(band), 0) != STATUS_OK)
+        return refuse(reason, STATUS_IO, "the ranks lost each other");
+    if (band.magic != BAND_MAGIC || band.row_count > STEP_ROWS_MAX ||
+        band.change_count > STEP_CHANGES_MAX || band.number != world->number)
+        return refuse(reason, STATUS_GAP, "a step of another busy period came");
+    const uint32_t used = 4 * band.row_count + band.change_count;
+    if (used > 0 &&
+        ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0) != STATUS_OK)
+        return refuse(reason, STATUS_IO, "the ranks lost each other");
+    enum status status =
+        apply_changes(world, body + (size_t)4 * band.row_count, band.change_count, reason);
+    *is_end_out = band.is_end != 0;
+    if (status != STATUS_OK || band.row_count == 0)
+        return status;
+    for (uint32_t i = 0; i < band.row_count; i++) {
+        const uint32_t *row = body + (size_t)4 * i;
+        rows[i] = (struct engine_row){row[0], row[2], row[1], row[3] != 0};
+    }
+    const struct engine_batch batch = {rows, band.row_count, NULL, NULL, NULL};
+    status = engine_forward(world->engine, &batch, reason);
+    /* No page left: every rank finds the same before any sum, and rank 0 plans anew. */
+    return status == STATUS_NO_CAPACITY ? STATUS_OK : status;
+}
+
+static enum status follow_busy_period(struct rank_world *world, const struct step_planned *body,
+                                      bool *has_computed_out, struct reason *reason)
+{
+    if (body->number != world->number + 1)
+        return refuse(reason, STATUS_GAP,
+                      "busy period %" PRIu64 " began after %" PRIu64, body->number, world->number);
+    world->number = body->number;
+    for (bool is_end = false; !is_end;) {
+        enum status status = follow_band(world, &is_end, reason);
+        if (status != STATUS_OK)
+            return status;
+        *has_computed_out = true;
+    }
+    return STATUS_OK;
+}
+
+static enum status compute_stage(struct rank_world *world, struct reason *reason)
+{
+    const struct step_planned *step = MESSAGE_BODY(&world->step, step_planned);
+    struct engine_row rows[STEP_ROWS_MAX];
+    const uint32_t count = step->slots.count;
+    for (uint32_t i = 0; i < count; i++)
+        rows[i] = (struct engine_row){step->slots.items[i], step->tokens.items[i],
+                                      step->positions.items[i], step->wanted.items[i] != 0};
+    enum status status =
+        apply_changes(world, step->changes.items, step->changes.count, reason);
+    const struct engine_batch batch = {rows, count, world->hidden, world->hidden, NULL};
+    if (status == STATUS_OK)
+        status = engine_forward(world->engine, &batch, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (world->rank + 1 < world->rank_count) {
+        world->change_count = step->changes.count;
+        memcpy(world->changes, step->changes.items, step->changes.count * sizeof(uint32_t));
+        status = tell_step(world, rows, count);
+        world->change_count = 0;
+    }
+    if (status == STATUS_OK)
+        status = tell_hidden(world, count);
+    message_fini(&world->step);
+    return status;
+}
+
+static bool step_is_sound(const struct step_planned *step)
+{
+    const uint32_t count = step->slots.count;
+    return count > 0 && count <= STEP_ROWS_MAX && step->positions.count == count &&
+           step->tokens.count == count && step->wanted.count == count &&
+           step->changes.count <= STEP_CHANGES_MAX;
+}
+
+enum status rank_world_follow(struct rank_world *world, const struct message *message,
+                              bool *has_computed_out, struct reason *reason)
+{
+    *has_computed_out = false;
+    if (message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED)) {
+        const struct step_planned *body = MESSAGE_BODY(message, step_planned);
+        if (world->instance.sharding == SHARDING_TENSOR)
+            return follow_busy_period(world, body, has_computed_out, reason);
+        if (body->number != world->number + 1 || !step_is_sound(body))
+            return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64,
+                          body->number, world->number);
+        world->number = body->number;
+        message_fini(&world->step);
+        return message_copy(message, &world->step);
+    }
+    bool is_whole = false;
+    if (!world->step.body)
+        return refuse(reason, STATUS_GAP, "hidden states came without their step");
+    enum status status =
+        take_hidden(world, MESSAGE_BODY(message, hidden_sent),
+                    MESSAGE_BODY(&world->step, step_planned)->slots.count, &is_whole, reason);
+    if (status != STATUS_OK || !is_whole)
+        return status;
+    *has_computed_out = true;
+    return compute_stage(world, reason);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rank_world: one rank's part of a step, together with its siblings.
+ *
+ * Whole: the engine alone.  Tensor: rank 0 opens a busy period by a numbered message; within it the
+ * steps go in band, by a small broadcast before each, and the engine sums over MPI; a rank that is
+ * idle waits for the next message, never inside MPI.  Pipeline: a ring of messages; each stage takes
+ * the rows and the hidden states of the one before, and the last sends its own to rank 0.
+ *
+ * Owner    the engine thread.
+ * Memory   hidden states and rows of one step.
+ * Threads  the engine thread's.
+ * Fails    STATUS_IO, STATUS_TIMED_OUT, STATUS_GAP: a sibling is lost or out of step: the generation
+ *          must end.  STATUS_NO_CAPACITY: no KV page is left and no row was computed.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_RANK_WORLD_H
+#define TROUPE_ACTORS_RUNNER_RANK_WORLD_H
+
+#include "actors/runner/command_queue.h"
+#include "actors/runner/engine/engine.h"
+#include "actors/runner/runner.h"
+#include "actors/runner/weight_load.h"
+
+#define STEP_ROWS_MAX 512u
+#define STEP_CHANGES_MAX 1024u
+
+struct rank_world {
+    struct instance_record instance;
+    uint32_t rank;
+    uint32_t rank_count;
+    struct collective *collective; /* NULL: alone */
+    struct model_config *config;
+    struct weight_load load;
+    struct engine_model model;
+    struct engine *engine;
+    struct partition partitions[RANK_COUNT_MAX];
+
+    struct command_queue *queue; /* of the thread, to wait for siblings */
+    void (*tell)(void *target, struct sibling_word *word); /* takes the word */
+    void *target;
+
+    uint64_t number;   /* of the last step or busy period */
+    bool is_busy;      /* tensor, rank 0: a busy period is open */
+    uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */
+    uint32_t change_count;
+    float *hidden;     /* [STEP_ROWS_MAX][hidden] */
+    struct message step; /* pipeline, later stages: the rows that wait for their hidden states */
+};
+
+/* Joins MPI when there is more than one rank. */
+MUST_CHECK enum status rank_world_join(struct rank_world *world, struct reason *reason);
+/* Loads the shard and opens the engine. */
+MUST_CHECK enum status rank_world_load(struct rank_world *world, const char *directory,
+                                       void (*progressed)(void *context, uint64_t have,
+                                                          uint64_t total),
+                                       void *context, struct reason *reason);
+/* Frees all but the MPI world, which ends with the process. */
+void rank_world_close(struct rank_world *world);
+
+/* ---- rank 0 ---- */
+MUST_CHECK enum status rank_world_sequence_open(struct rank_world *world, uint32_t *sequence_out,
+                                                struct reason *reason);
+MUST_CHECK enum status rank_world_sequence_close(struct rank_world *world, uint32_t sequence,
+                                                 struct reason *reason);
+/* One step on all ranks; logits of the rows that want them, in order. */
+MUST_CHECK enum status rank_world_forward(struct rank_world *world, const struct engine_row *rows,
+                                          uint32_t count, float *logits_out,
+                                          struct reason *reason);
+/* Nothing more to compute for now: the others may sleep. */
+MUST_CHECK enum status rank_world_rest(struct rank_world *world, struct reason *reason);
+
+/* ---- the other ranks ---- */
+/* A message of a sibling; `has_computed_out` tells that a step was done. */
+MUST_CHECK enum status rank_world_follow(struct rank_world *world, const struct message *message,
+                                         bool *has_computed_out, struct reason *reason);
+
+#endif
