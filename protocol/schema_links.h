@@ -217,7 +217,7 @@
 
 /* ---- gateway to runner ---- */
 
-#define SAMPLING_FIELDS(F, L, R, S)                                                                \
+#define SAMPLING_ASKED_FIELDS(F, L, R, S)                                                          \
     F(S, boolean, has_temperature, 0, "false: from generation_config.json, else 1")                \
     F(S, f64, temperature, 0, "")                                                                  \
     F(S, boolean, has_top_p, 0, "")                                                                \
@@ -247,7 +247,7 @@
     F(S, u32s, prompt_ids, TOKEN_IDS_MAX, "when resumed: as accepted before")                      \
     F(S, u32s, sent_ids, TOKEN_IDS_MAX, "when resumed: every token id received")                   \
     F(S, u64, sent_text, 0, "when resumed: bytes of text received")                                \
-    R(S, sampling, sampling, "")                                                                   \
+    R(S, sampling_asked, sampling, "")                                                             \
     F(S, u32, tokens_max, 0, "0: as many as the context holds")                                    \
     L(S, stop_text, stops, STOP_COUNT_MAX, "")                                                     \
     F(S, boolean, ignore_eos, 0, "measurements only")
@@ -347,7 +347,7 @@
     X(modex_told, MODEX_TOLD)                                                                      \
     X(step_planned, STEP_PLANNED)                                                                  \
     X(hidden_sent, HIDDEN_SENT)                                                                    \
-    X(sampling, SAMPLING)                                                                          \
+    X(sampling_asked, SAMPLING_ASKED)                                                              \
     X(stop_text, STOP_TEXT)                                                                        \
     X(generate, GENERATE)                                                                          \
     X(generation_accepted, GENERATION_ACCEPTED)                                                    \

@@ -124,7 +124,7 @@ enum status loop_create(const struct loop_options *options, struct loop **loop_o
         status = refuse(reason, status_from_errno(errno), "no descriptor for the loop: %s",
                         strerror(errno));
     if (status == STATUS_OK)
-        status = pool_open(&loop->pool);
+        status = work_pool_open(&loop->pool);
     if (status == STATUS_OK)
         status = loop_watch(loop, loop->wake_fds[0], on_wake, loop);
     int beat_fd = beat_fd_inherited();
@@ -145,7 +145,7 @@ void loop_free(struct loop *loop)
     struct loop *expected = loop;
     (void)atomic_compare_exchange_strong(&signalled_loop, &expected, NULL);
     atomic_store(&loop->is_ending, true);
-    pool_close(loop->pool);
+    work_pool_close(loop->pool);
     (void)pthread_mutex_lock(&loop->lock);
     loop->is_closed = true;
     (void)pthread_mutex_unlock(&loop->lock);
@@ -162,7 +162,7 @@ void loop_free(struct loop *loop)
         if (loop->wake_fds[i] >= 0)
             (void)close(loop->wake_fds[i]);
     }
-    pool_free(loop->pool);
+    work_pool_free(loop->pool);
     memory_free(loop->actor);
     (void)pthread_mutex_destroy(&loop->lock);
     memory_free(loop);
@@ -196,7 +196,7 @@ void loop_post(struct loop *loop, const struct result *result)
 enum status loop_work(struct loop *loop, void (*work)(void *argument),
                       void (*cancel)(void *argument), void *argument)
 {
-    enum status status = pool_add(loop->pool, work, cancel, argument);
+    enum status status = work_pool_add(loop->pool, work, cancel, argument);
     if (status != STATUS_ENDED)
         return status;
     if (cancel)

@@ -44,7 +44,7 @@ struct loop {
     struct outbox outbox;
     struct transport *transport;
     bool owns_transport;
-    struct pool *pool;
+    struct work_pool *pool;
 
     pthread_mutex_t lock;       /* guards `posted` and `is_closed` */
     struct pending_list posted; /* from any thread */

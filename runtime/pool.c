@@ -14,7 +14,7 @@ struct job {
     struct job *next;
 };
 
-struct pool {
+struct work_pool {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct job *first;
@@ -26,18 +26,18 @@ struct pool {
     bool is_closed;
 };
 
-enum status pool_open(struct pool **pool_out)
+enum status work_pool_open(struct work_pool **work_pool_out)
 {
-    struct pool *pool = memory_zeroed(1, sizeof(*pool));
+    struct work_pool *pool = memory_zeroed(1, sizeof(*pool));
     if (!pool)
         return STATUS_NO_MEMORY;
     ASSERT(pthread_mutex_init(&pool->lock, NULL) == 0);
     ASSERT(pthread_cond_init(&pool->changed, NULL) == 0);
-    *pool_out = pool;
+    *work_pool_out = pool;
     return STATUS_OK;
 }
 
-static struct job *job_take(struct pool *pool)
+static struct job *job_take(struct work_pool *pool)
 {
     struct job *job = pool->first;
     if (job) {
@@ -49,9 +49,9 @@ static struct job *job_take(struct pool *pool)
     return job;
 }
 
-static void *pool_thread(void *argument)
+static void *work_pool_thread(void *argument)
 {
-    struct pool *pool = argument;
+    struct work_pool *pool = argument;
     (void)pthread_mutex_lock(&pool->lock);
     while (!pool->is_closed) {
         struct job *job = job_take(pool);
@@ -71,18 +71,18 @@ static void *pool_thread(void *argument)
 }
 
 /* Signals belong to the loop's thread. */
-static void thread_add(struct pool *pool)
+static void thread_add(struct work_pool *pool)
 {
     sigset_t all;
     sigset_t before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&pool->threads[pool->thread_count], NULL, pool_thread, pool) == 0)
+    if (pthread_create(&pool->threads[pool->thread_count], NULL, work_pool_thread, pool) == 0)
         pool->thread_count++;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-enum status pool_add(struct pool *pool, void (*work)(void *argument),
+enum status work_pool_add(struct work_pool *pool, void (*work)(void *argument),
                      void (*cancel)(void *argument), void *argument)
 {
     struct job *job = memory_zeroed(1, sizeof(*job));
@@ -113,7 +113,7 @@ enum status pool_add(struct pool *pool, void (*work)(void *argument),
     return status;
 }
 
-void pool_close(struct pool *pool)
+void work_pool_close(struct work_pool *pool)
 {
     if (!pool)
         return;
@@ -132,7 +132,7 @@ void pool_close(struct pool *pool)
     }
 }
 
-void pool_free(struct pool *pool)
+void work_pool_free(struct work_pool *pool)
 {
     if (!pool)
         return;

@@ -4,7 +4,7 @@
  *
  * Owner    the loop.
  * Memory   one small block for each waiting piece of work.
- * Threads  pool_add from any; open and close from one.  Threads are made when first needed and
+ * Threads  work_pool_add from any; open and close from one.  Threads are made when first needed and
  *          block all signals.
  * Fails    STATUS_NO_MEMORY; STATUS_ENDED once closed.
  */
@@ -13,17 +13,17 @@
 
 #include "protocol/status.h"
 
-struct pool;
+struct work_pool;
 
 enum { POOL_THREADS_MAX = 4 };
 
-MUST_CHECK enum status pool_open(struct pool **pool_out);
+MUST_CHECK enum status work_pool_open(struct work_pool **work_pool_out);
 /* In order; `cancel(argument)` is called instead when the pool closes first. */
-MUST_CHECK enum status pool_add(struct pool *pool, void (*work)(void *argument),
+MUST_CHECK enum status work_pool_add(struct work_pool *pool, void (*work)(void *argument),
                                 void (*cancel)(void *argument), void *argument);
 /* Waits for what runs, cancels what waits, refuses what comes.  Accepts NULL. */
-void pool_close(struct pool *pool);
-/* After pool_close, when nobody can call any more.  Accepts NULL. */
-void pool_free(struct pool *pool);
+void work_pool_close(struct work_pool *pool);
+/* After work_pool_close, when nobody can call any more.  Accepts NULL. */
+void work_pool_free(struct work_pool *pool);
 
 #endif

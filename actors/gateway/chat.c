@@ -139,7 +139,7 @@ static void name_chat(struct gateway *gateway, struct chat *chat)
     identity->created_s = gateway->input->wall_ms / 1000;
     identity->model = chat->request.model;
     identity->has_usage = chat->request.wants_usage;
-    struct sampling *sampling = &chat->request.generate.sampling;
+    struct sampling_asked *sampling = &chat->request.generate.sampling;
     if (!chat->request.has_seed)
         sampling->seed = gateway->input->random;
     (void)snprintf(identity->fingerprint, sizeof(identity->fingerprint), "troupe-seed-%lld",

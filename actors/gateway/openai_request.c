@@ -126,7 +126,7 @@ static bool read_parallel(struct parsed *parsed, const json_t *value, const char
 static bool read_temperature(struct parsed *parsed, const json_t *value, const char *field,
                              struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     sampling->has_temperature = true;
     return field_number(value, field, 0, 2, &sampling->temperature, fault_out);
 }
@@ -134,7 +134,7 @@ static bool read_temperature(struct parsed *parsed, const json_t *value, const c
 static bool read_top_p(struct parsed *parsed, const json_t *value, const char *field,
                        struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     sampling->has_top_p = true;
     return field_number(value, field, 0, 1, &sampling->top_p, fault_out);
 }
@@ -142,7 +142,7 @@ static bool read_top_p(struct parsed *parsed, const json_t *value, const char *f
 static bool read_top_k(struct parsed *parsed, const json_t *value, const char *field,
                        struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     int64_t number = 0;
     if (!field_integer(value, field, -1, 1 << 20, &number, fault_out))
         return false;
@@ -154,7 +154,7 @@ static bool read_top_k(struct parsed *parsed, const json_t *value, const char *f
 static bool read_min_p(struct parsed *parsed, const json_t *value, const char *field,
                        struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     sampling->has_min_p = true;
     return field_number(value, field, 0, 1, &sampling->min_p, fault_out);
 }
@@ -176,7 +176,7 @@ static bool read_frequency(struct parsed *parsed, const json_t *value, const cha
 static bool read_repetition(struct parsed *parsed, const json_t *value, const char *field,
                             struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     sampling->has_repetition_penalty = true;
     return field_number(value, field, 0.01, 10, &sampling->repetition_penalty, fault_out);
 }
@@ -359,7 +359,7 @@ static bool read_count(struct parsed *parsed, const json_t *value, const char *f
 static bool read_bias(struct parsed *parsed, const json_t *value, const char *field,
                       struct http_fault *fault_out)
 {
-    struct sampling *sampling = &parsed->request->generate.sampling;
+    struct sampling_asked *sampling = &parsed->request->generate.sampling;
     size_t count = json_object_size(value);
     if (!json_is_object(value) || count > BIAS_COUNT_MAX)
         return field_is_wrong(fault_out, field, "an object of at most 1024 token ids");

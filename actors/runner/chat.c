@@ -117,8 +117,8 @@ static enum status make_prompt(const struct chat_model *model, const struct gene
         memory_free(text);
     } else {
         const char *prompt = text_or_empty(body->prompt);
-        status = tokenizer_encode(model->tokenizer, prompt, strlen(prompt),
-                                  TOKENIZER_POST_PROCESS, &chat->ids, reason);
+        status = tokenizer_encode(model->tokenizer, prompt, strlen(prompt), TOKENIZER_POST_PROCESS,
+                                  &chat->ids, reason);
     }
     chat->prompt_count = chat->ids.count;
     if (status != STATUS_OK)
@@ -137,10 +137,9 @@ static enum status make_prompt(const struct chat_model *model, const struct gene
 
 /* ---- settings ---- */
 
-static enum status make_biases(const struct sampling *wanted_unused, const struct generate *body,
-                               struct sampling *sampling, struct reason *reason)
+static enum status make_biases(const struct generate *body, struct sampling *sampling,
+                               struct reason *reason)
 {
-    (void)wanted_unused;
     const struct u32s *ids = &body->sampling.bias_ids;
     const struct bytes *values = &body->sampling.bias_values;
     if (ids->count > SAMPLING_BIAS_MAX || values->count != ids->count * sizeof(float))
@@ -157,7 +156,7 @@ static enum status make_sampling(const struct chat_model *model, const struct ge
                                  struct sampling *sampling, struct reason *reason)
 {
     const struct sampling *defaults = &model->defaults;
-    const struct protocol_sampling *asked = &body->sampling;
+    const struct sampling_asked *asked = &body->sampling;
     *sampling = *defaults;
     if (asked->has_temperature)
         sampling->temperature = (float)asked->temperature;
@@ -176,7 +175,7 @@ static enum status make_sampling(const struct chat_model *model, const struct ge
     sampling->seed = asked->seed;
     sampling->logprobs = asked->has_logprobs;
     sampling->top_logprobs = asked->top_logprobs;
-    enum status status = make_biases(defaults, body, sampling, reason);
+    enum status status = make_biases(body, sampling, reason);
     return status == STATUS_OK ? sampling_check(sampling, model->rows, reason) : status;
 }
 
@@ -198,7 +197,7 @@ static enum status push_piece(const struct chat_model *model, struct chat *chat,
                               struct token_piece *piece_out)
 {
     struct token_piece piece = {NULL, 0, 0};
-    if (!tokenizer_piece(model->tokenizer, id, &piece) || (piece.flags & TOKEN_PIECE_SPECIAL))
+    if (!tokenizer_piece(model->tokenizer, id, &piece) || (piece.flags & TOKEN_SPECIAL))
         piece.size = 0;
     if (piece_out)
         *piece_out = piece;
@@ -263,9 +262,8 @@ static enum status make_accepted(const struct chat *chat, struct message *accept
     return STATUS_OK;
 }
 
-enum status chat_open(const struct chat_model *model, const struct generate *body,
-                      uint64_t number, struct chat **chat_out, struct message *accepted_out,
-                      struct reason *reason)
+enum status chat_open(const struct chat_model *model, const struct generate *body, uint64_t number,
+                      struct chat **chat_out, struct message *accepted_out, struct reason *reason)
 {
     struct chat *chat = memory_zeroed(1, sizeof(*chat));
     if (!chat)
@@ -388,8 +386,7 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
 }
 
 enum status chat_advance(const struct chat_model *model, struct chat *chat, const float *logits,
-                         struct message *word_out, enum finish *finish_out,
-                         struct reason *reason)
+                         struct message *word_out, enum finish *finish_out, struct reason *reason)
 {
     const struct sampling_history history = {chat->ids.ids, chat->prompt_count,
                                              chat->ids.ids + chat->prompt_count,
@@ -408,7 +405,7 @@ enum status chat_advance(const struct chat_model *model, struct chat *chat, cons
         status = token_word(model, chat, &sampled, word_out);
     if (status != STATUS_OK)
         return status;
-    *finish_out = text_stream_stopped(chat->stream) >= 0          ? FINISH_STOP
+    *finish_out = text_stream_stopped(chat->stream) >= 0        ? FINISH_STOP
                   : chat_answer_count(chat) >= chat->tokens_max ? FINISH_LENGTH
                                                                 : FINISH_NONE;
     return STATUS_OK;

@@ -35,18 +35,18 @@ struct chat {
     uint64_t number;
     struct request_id request_id;
     uint32_t attempt;
-    struct token_list ids;  /* prompt, then answer */
+    struct token_list ids; /* prompt, then answer */
     size_t prompt_count;
-    size_t computed;        /* ids whose keys and values are in the cache */
+    size_t computed; /* ids whose keys and values are in the cache */
     bool has_sequence;
     uint32_t sequence;
     struct sampling sampling;
     uint32_t tokens_max;
     bool ignore_eos;
     struct text_stream *stream;
-    uint64_t text_end;      /* bytes of text so far */
-    uint64_t text_sent;     /* a resumed client has so many already */
-    struct chat *next;      /* oldest first */
+    uint64_t text_end;  /* bytes of text so far */
+    uint64_t text_sent; /* a resumed client has so many already */
+    struct chat *next;  /* oldest first */
 };
 
 /* From a generate message; `accepted_out` is the answer to send. */
@@ -56,8 +56,8 @@ MUST_CHECK enum status chat_open(const struct chat_model *model, const struct ge
 void chat_close(struct chat *chat);
 size_t chat_answer_count(const struct chat *chat);
 
-/* Draws the next token from `logits` and makes the word for it; `finish_out` is FINISH_NONE while the
- * answer goes on.  A finishing token of the end set makes no token word: `word_out` is then the
+/* Draws the next token from `logits` and makes the word for it; `finish_out` is FINISH_NONE while
+ * the answer goes on.  A finishing token of the end set makes no token word: `word_out` is then the
  * generation_finished. */
 MUST_CHECK enum status chat_advance(const struct chat_model *model, struct chat *chat,
                                     const float *logits, struct message *word_out,

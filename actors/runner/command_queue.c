@@ -89,8 +89,7 @@ static bool unlink_next(struct command_queue *queue, uint32_t only,
 static struct timespec deadline_after(uint64_t limit_ms)
 {
     struct timespec at;
-    /* The condition's own clock; intervals only. style allows clock_gettime: pthread needs it */
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
+    (void)clock_gettime(CLOCK_MONOTONIC, &at); /* style allows clock_gettime: pthread's own */
     at.tv_sec += (time_t)(limit_ms / 1000u);
     at.tv_nsec += (long)(limit_ms % 1000u) * 1000000L;
     if (at.tv_nsec >= 1000000000L) {

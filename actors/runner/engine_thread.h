@@ -23,8 +23,7 @@ struct engine_thread_options {
 };
 
 MUST_CHECK enum status engine_thread_open(const struct engine_thread_options *options,
-                                          struct engine_thread **thread_out,
-                                          struct reason *reason);
+                                          struct engine_thread **thread_out, struct reason *reason);
 /* Takes `request` of that effect (runner.h); `id` is the number of a request. */
 MUST_CHECK enum status engine_thread_give(struct engine_thread *thread, uint32_t effect,
                                           uint64_t id, void *request);

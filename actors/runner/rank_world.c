@@ -85,14 +85,13 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         .mode = world->instance.mode == MODE_EXACT ? ENGINE_EXACT : ENGINE_FAST,
         .threads = world->instance.ranks.items[world->rank].threads,
         .context = world->instance.context,
-        .collective =
-            world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
+        .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
     status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
                          &options, &world->engine, reason);
     if (status != STATUS_OK)
         return status;
-    world->hidden = memory_zeroed((size_t)STEP_ROWS_MAX * engine_hidden(world->engine),
-                                  sizeof(float));
+    world->hidden =
+        memory_zeroed((size_t)STEP_ROWS_MAX * engine_hidden(world->engine), sizeof(float));
     return world->hidden ? STATUS_OK
                          : refuse(reason, STATUS_NO_MEMORY, "no memory for hidden states");
 }
@@ -289,8 +288,8 @@ static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct r
             return refuse(reason, STATUS_CANCELLED, "the runner stops");
         struct message *message = command.request;
         if (message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
-            status = take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole,
-                                 reason);
+            status =
+                take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole, reason);
         runner_message_free(message);
         if (status != STATUS_OK)
             return status;
@@ -351,8 +350,8 @@ enum status rank_world_rest(struct rank_world *world, struct reason *reason)
 
 /* ---- the other ranks ---- */
 
-static enum status apply_changes(struct rank_world *world, const uint32_t *changes,
-                                 uint32_t count, struct reason *reason)
+static enum status apply_changes(struct rank_world *world, const uint32_t *changes, uint32_t count,
+                                 struct reason *reason)
 {
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t slot = changes[i] / 2;
@@ -405,8 +404,8 @@ static enum status follow_busy_period(struct rank_world *world, const struct ste
                                       bool *has_computed_out, struct reason *reason)
 {
     if (body->number != world->number + 1)
-        return refuse(reason, STATUS_GAP,
-                      "busy period %" PRIu64 " began after %" PRIu64, body->number, world->number);
+        return refuse(reason, STATUS_GAP, "busy period %" PRIu64 " began after %" PRIu64,
+                      body->number, world->number);
     world->number = body->number;
     for (bool is_end = false; !is_end;) {
         enum status status = follow_band(world, &is_end, reason);
@@ -425,8 +424,7 @@ static enum status compute_stage(struct rank_world *world, struct reason *reason
     for (uint32_t i = 0; i < count; i++)
         rows[i] = (struct engine_row){step->slots.items[i], step->tokens.items[i],
                                       step->positions.items[i], step->wanted.items[i] != 0};
-    enum status status =
-        apply_changes(world, step->changes.items, step->changes.count, reason);
+    enum status status = apply_changes(world, step->changes.items, step->changes.count, reason);
     const struct engine_batch batch = {rows, count, world->hidden, world->hidden, NULL};
     if (status == STATUS_OK)
         status = engine_forward(world->engine, &batch, reason);
@@ -461,8 +459,8 @@ enum status rank_world_follow(struct rank_world *world, const struct message *me
         if (world->instance.sharding == SHARDING_TENSOR)
             return follow_busy_period(world, body, has_computed_out, reason);
         if (body->number != world->number + 1 || !step_is_sound(body))
-            return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64,
-                          body->number, world->number);
+            return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64, body->number,
+                          world->number);
         world->number = body->number;
         message_fini(&world->step);
         return message_copy(message, &world->step);

@@ -4,14 +4,14 @@
  *
  * Whole: the engine alone.  Tensor: rank 0 opens a busy period by a numbered message; within it the
  * steps go in band, by a small broadcast before each, and the engine sums over MPI; a rank that is
- * idle waits for the next message, never inside MPI.  Pipeline: a ring of messages; each stage takes
- * the rows and the hidden states of the one before, and the last sends its own to rank 0.
+ * idle waits for the next message, never inside MPI.  Pipeline: a ring of messages; each stage
+ * takes the rows and the hidden states of the one before, and the last sends its own to rank 0.
  *
  * Owner    the engine thread.
  * Memory   hidden states and rows of one step.
  * Threads  the engine thread's.
- * Fails    STATUS_IO, STATUS_TIMED_OUT, STATUS_GAP: a sibling is lost or out of step: the generation
- *          must end.  STATUS_NO_CAPACITY: no KV page is left and no row was computed.
+ * Fails    STATUS_IO, STATUS_TIMED_OUT, STATUS_GAP: a sibling is lost or out of step: the
+ * generation must end.  STATUS_NO_CAPACITY: no KV page is left and no row was computed.
  */
 #ifndef TROUPE_ACTORS_RUNNER_RANK_WORLD_H
 #define TROUPE_ACTORS_RUNNER_RANK_WORLD_H
@@ -35,15 +35,15 @@ struct rank_world {
     struct engine *engine;
     struct partition partitions[RANK_COUNT_MAX];
 
-    struct command_queue *queue; /* of the thread, to wait for siblings */
+    struct command_queue *queue;                           /* of the thread, to wait for siblings */
     void (*tell)(void *target, struct sibling_word *word); /* takes the word */
     void *target;
 
-    uint64_t number;   /* of the last step or busy period */
-    bool is_busy;      /* tensor, rank 0: a busy period is open */
+    uint64_t number;                    /* of the last step or busy period */
+    bool is_busy;                       /* tensor, rank 0: a busy period is open */
     uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */
     uint32_t change_count;
-    float *hidden;     /* [STEP_ROWS_MAX][hidden] */
+    float *hidden;       /* [STEP_ROWS_MAX][hidden] */
     struct message step; /* pipeline, later stages: the rows that wait for their hidden states */
 };
 
@@ -64,8 +64,7 @@ MUST_CHECK enum status rank_world_sequence_close(struct rank_world *world, uint3
                                                  struct reason *reason);
 /* One step on all ranks; logits of the rows that want them, in order. */
 MUST_CHECK enum status rank_world_forward(struct rank_world *world, const struct engine_row *rows,
-                                          uint32_t count, float *logits_out,
-                                          struct reason *reason);
+                                          uint32_t count, float *logits_out, struct reason *reason);
 /* Nothing more to compute for now: the others may sleep. */
 MUST_CHECK enum status rank_world_rest(struct rank_world *world, struct reason *reason);
 

@@ -107,8 +107,7 @@ static enum status follow_state(struct runner *runner)
     enum status status = STATUS_OK;
     if (!runner->session.mirror.has_state)
         return STATUS_OK;
-    if (!instance || instance->status == INSTANCE_WAITING ||
-        instance->status == INSTANCE_FAILED) {
+    if (!instance || instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED) {
         outbox_exit(runner->outbox, 0); /* our generation is over */
         return STATUS_OK;
     }
@@ -118,8 +117,8 @@ static enum status follow_state(struct runner *runner)
         status = start_engine(runner, instance);
     runner_allow_refresh(runner);
     runner_siblings_open(runner);
-    if (runner->settings->rank == 0 && !runner->is_canary_sent &&
-        runner->status == RANK_LOADED && runner_siblings_ready(runner)) {
+    if (runner->settings->rank == 0 && !runner->is_canary_sent && runner->status == RANK_LOADED &&
+        runner_siblings_ready(runner)) {
         runner->is_canary_sent = true;
         outbox_effect(runner->outbox, 0, EFFECT_ENGINE_CANARY, NULL, NULL);
     }
@@ -199,8 +198,7 @@ static enum status take_link(struct runner *runner)
 
 static enum status take_input(struct runner *runner)
 {
-    struct link_options options = {.role = LINK_BIND,
-                                   .message_size_max = RUNNER_LINK_MESSAGE_MAX};
+    struct link_options options = {.role = LINK_BIND, .message_size_max = RUNNER_LINK_MESSAGE_MAX};
     switch (runner->input->kind) {
     case INPUT_START:
         session_open(&runner->session, runner->outbox);

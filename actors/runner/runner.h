@@ -6,16 +6,16 @@
  *          steps and hidden states of its siblings; results of its engine thread.
  * Emits    rank_addressed and runner_status_changed to its master; accepted, tokens and last words
  *          to gateways; steps and hidden states to its siblings.
- * Owner    runtime/loop.h; this step is pure.  The engine thread (engine_thread.h) is its shell and the
- *          only caller of the engine and of MPI.
- * Memory   the mirror of the state; who asked what.
+ * Owner    runtime/loop.h; this step is pure.  The engine thread (engine_thread.h) is its shell and
+ * the only caller of the engine and of MPI. Memory   the mirror of the state; who asked what.
  * Threads  one, beside the engine thread.
  * Fails    every failure is reported as the status of the rank with its reason; the process then
  *          ends, and the generation with it.
  *
  * Life of a rank: it binds and reports its address; when the state has its generation it joins the
- * others over MPI (ranks of several), loads its shard, connects to its siblings when their addresses
- * are known; rank 0 sends a canary through all of them, and each is ready when it has seen it.
+ * others over MPI (ranks of several), loads its shard, connects to its siblings when their
+ * addresses are known; rank 0 sends a canary through all of them, and each is ready when it has
+ * seen it.
  */
 #ifndef TROUPE_ACTORS_RUNNER_RUNNER_H
 #define TROUPE_ACTORS_RUNNER_RUNNER_H
@@ -86,8 +86,8 @@ struct runner {
     struct session session;
     char endpoint[LINK_ENDPOINT_SIZE];
     bool is_address_told;
-    bool is_started;     /* the engine thread was told to begin */
-    bool are_links_open; /* to the siblings */
+    bool is_started;      /* the engine thread was told to begin */
+    bool are_links_open;  /* to the siblings */
     uint64_t siblings_up; /* bit per rank */
     bool is_canary_sent;
     enum rank_status status;
@@ -107,8 +107,7 @@ struct runner {
 extern const struct actor_ops runner_ops;
 
 /* ---- runner_requests.c ---- */
-MUST_CHECK enum status runner_gateway_message(struct runner *runner,
-                                              const struct message *message);
+MUST_CHECK enum status runner_gateway_message(struct runner *runner, const struct message *message);
 void runner_request_word(struct runner *runner, const struct result *result);
 void runner_gateways_tick(struct runner *runner);
 void runner_gateway_lost(struct runner *runner, const struct peer *peer);
@@ -118,8 +117,7 @@ void runner_allow_refresh(struct runner *runner);
 void runner_siblings_open(struct runner *runner);
 bool runner_is_sibling(const struct runner *runner, const struct public_key *key,
                        uint32_t *rank_out);
-MUST_CHECK enum status runner_sibling_message(struct runner *runner,
-                                              const struct message *message);
+MUST_CHECK enum status runner_sibling_message(struct runner *runner, const struct message *message);
 void runner_sibling_word(struct runner *runner, const struct sibling_word *word);
 bool runner_siblings_ready(const struct runner *runner);
 

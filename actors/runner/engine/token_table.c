@@ -131,7 +131,7 @@ static enum status arena_grow(struct token_table *table, size_t size)
 enum status token_table_put(struct token_table *table, uint32_t id, const char *bytes,
                             size_t size, unsigned flags)
 {
-    ASSERT(id < TOKEN_IDS_MAX);
+    ASSERT(id < TOKEN_TABLE_IDS_MAX);
     if (id < table->row_count && (table->rows[id].flags & TOKEN_DEFINED))
         return STATUS_EXISTS;
     enum status status = rows_grow(table, id);

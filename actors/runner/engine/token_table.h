@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* Above every vocabulary known (262,144), low enough that a file cannot make us ask for much. */
-enum { TOKEN_IDS_MAX = 1 << 20 };
+enum { TOKEN_TABLE_IDS_MAX = 1 << 20 };
 
 enum token_flag {
     TOKEN_DEFINED = 1,
@@ -37,7 +37,7 @@ MUST_CHECK enum status token_table_open(struct token_table **table_out);
 /* Accepts NULL. */
 void token_table_close(struct token_table *table);
 
-/* `id` is below TOKEN_IDS_MAX. */
+/* `id` is below TOKEN_TABLE_IDS_MAX. */
 MUST_CHECK enum status token_table_put(struct token_table *table, uint32_t id, const char *bytes,
                                        size_t size, unsigned flags);
 /* Adds flags to a defined id. */

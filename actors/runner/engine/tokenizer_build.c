@@ -52,10 +52,10 @@ static enum status take_token(struct tokenizer *tokenizer, const char *text, siz
                               const json_t *id, struct reason *reason)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-        json_integer_value(id) >= TOKEN_IDS_MAX)
+        json_integer_value(id) >= TOKEN_TABLE_IDS_MAX)
         return refuse(reason, STATUS_MALFORMED,
                       "the vocabulary has a token whose id is not a number from 0 to %d",
-                      TOKEN_IDS_MAX - 1);
+                      TOKEN_TABLE_IDS_MAX - 1);
     uint32_t number = (uint32_t)json_integer_value(id);
     if (size > TOKEN_SIZE_MAX)
         return refuse(reason, STATUS_TOO_LARGE, "token %u of the vocabulary has %zu bytes; at "
@@ -97,9 +97,9 @@ static enum status take_byte_tokens(struct tokenizer *tokenizer, struct reason *
 enum status tokenizer_take_vocabulary(struct tokenizer *tokenizer, const json_t *vocabulary,
                                       struct reason *reason)
 {
-    if (!json_is_object(vocabulary) || json_object_size(vocabulary) > TOKEN_IDS_MAX)
+    if (!json_is_object(vocabulary) || json_object_size(vocabulary) > TOKEN_TABLE_IDS_MAX)
         return refuse(reason, STATUS_MALFORMED,
-                      "the vocabulary is not an object of at most %d tokens", TOKEN_IDS_MAX);
+                      "the vocabulary is not an object of at most %d tokens", TOKEN_TABLE_IDS_MAX);
     /* Iterated by hand: json_object_foreach has no const form. */
     json_t *object = json_incref((json_t *)(uintptr_t)vocabulary);
     enum status status = STATUS_OK;
@@ -188,10 +188,10 @@ enum status tokenizer_take_added(struct tokenizer *tokenizer, const json_t *adde
 {
     const json_t *content = json_object_get(added, "content");
     size_t size = json_string_length(content);
-    if (id < 0 || id >= TOKEN_IDS_MAX)
+    if (id < 0 || id >= TOKEN_TABLE_IDS_MAX)
         return refuse(reason, STATUS_MALFORMED,
                       "an added token has the id %lld; ids are 0 to %d", (long long)id,
-                      TOKEN_IDS_MAX - 1);
+                      TOKEN_TABLE_IDS_MAX - 1);
     if (size == 0 || size > ADDED_TOKEN_SIZE_MAX)
         return refuse(reason, STATUS_MALFORMED,
                       "added token %lld has no content of 1 to %d bytes", (long long)id,
@@ -239,7 +239,7 @@ static enum status take_affix(struct tokenizer *tokenizer, const json_t *item,
         const json_t *id = json_array_get(ids, at);
         struct token_piece piece;
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) >= TOKEN_IDS_MAX || affix->count == TOKENIZER_AFFIX_MAX ||
+            json_integer_value(id) >= TOKEN_TABLE_IDS_MAX || affix->count == TOKENIZER_AFFIX_MAX ||
             !tokenizer_piece(tokenizer, (uint32_t)json_integer_value(id), &piece))
             return refuse(reason, STATUS_MALFORMED,
                           "tokenizer.json: the post-processor adds an id that is not defined, or "

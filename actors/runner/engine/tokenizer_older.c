@@ -98,7 +98,7 @@ enum status tokenizer_read_older(struct tokenizer *tokenizer, const char *direct
 static void end_add(struct tokenizer *tokenizer, json_int_t id)
 {
     struct token_piece piece;
-    if (id < 0 || id >= TOKEN_IDS_MAX || tokenizer->end_count == TOKENIZER_END_IDS_MAX ||
+    if (id < 0 || id >= TOKEN_TABLE_IDS_MAX || tokenizer->end_count == TOKENIZER_END_IDS_MAX ||
         !tokenizer_piece(tokenizer, (uint32_t)id, &piece) ||
         tokenizer_is_end(tokenizer, (uint32_t)id))
         return;

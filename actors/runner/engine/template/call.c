@@ -194,7 +194,7 @@ static enum flow loop_turn(struct rendering *rendering, struct loop *loop)
     return execute(rendering, &loop->node->body);
 }
 
-enum flow loop_run(struct rendering *rendering, const struct node *node, struct scope *scope,
+enum flow recursive_loop_run(struct rendering *rendering, const struct node *node, struct scope *scope,
                    struct value source, unsigned level)
 {
     struct loop *loop = rendering_take(rendering, sizeof(*loop));
@@ -243,7 +243,7 @@ bool loop_call(struct rendering *rendering, struct loop *loop,
     struct output output = {0};
     struct output *outer = rendering->output;
     rendering->output = &output;
-    enum flow flow = loop_run(rendering, loop->node, loop->scope, arguments->values[0],
+    enum flow flow = recursive_loop_run(rendering, loop->node, loop->scope, arguments->values[0],
                               loop->level + 1);
     rendering->output = outer;
     rendering->call_depth--;

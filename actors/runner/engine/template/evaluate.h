@@ -64,7 +64,7 @@ MUST_CHECK bool target_assign(struct rendering *rendering, const struct node *ta
 
 MUST_CHECK bool macro_call(struct rendering *rendering, const struct macro *macro,
                            const struct arguments *arguments, struct value *value_out);
-MUST_CHECK enum flow loop_run(struct rendering *rendering, const struct node *node,
+MUST_CHECK enum flow recursive_loop_run(struct rendering *rendering, const struct node *node,
                               struct scope *scope, struct value source, unsigned level);
 MUST_CHECK bool loop_call(struct rendering *rendering, struct loop *loop,
                           const struct arguments *arguments, struct value *value_out);

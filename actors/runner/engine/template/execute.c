@@ -74,7 +74,7 @@ static enum flow for_execute(struct rendering *rendering, const struct node *nod
     struct value source;
     if (!evaluate(rendering, node->right, &source))
         return FLOW_FAIL;
-    return loop_run(rendering, node, rendering->scope, source, 0);
+    return recursive_loop_run(rendering, node, rendering->scope, source, 0);
 }
 
 static enum flow set_execute(struct rendering *rendering, const struct node *node)

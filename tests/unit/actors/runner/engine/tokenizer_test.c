@@ -81,7 +81,7 @@ START_TEST(refuses_by_name_what_it_does_not_do)
     expect_refusal("model.vocab", json_array(), bad, "vocabulary");
     expect_refusal("model.vocab.a", json_integer(3), bad, "id 3 twice");
     expect_refusal("model.vocab.a", json_integer(-1), bad, "id is not a number");
-    expect_refusal("model.vocab.a", json_integer(TOKEN_IDS_MAX), bad, "id is not a number");
+    expect_refusal("model.vocab.a", json_integer(TOKEN_TABLE_IDS_MAX), bad, "id is not a number");
     expect_refusal("model.merges.7", json_pack("[s,s]", "zz", "qqq"), bad, "merge 7");
     expect_refusal("model.merges.7", json_string("a b c"), bad, "merge 7");
     expect_refusal("model.merges.7", json_integer(1), bad, "merge 7");

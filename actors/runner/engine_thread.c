@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine_thread.h"
+
+#include "actors/runner/command_queue.h"
+#include "actors/runner/rank_world.h"
+#include "actors/runner/serving.h"
+#include "protocol/memory.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define ENGINE_STACK_SIZE ((size_t)16 << 20) /* a template's depth and a step's rows */
+
+struct engine_thread {
+    struct engine_thread_options options;
+    struct command_queue *queue;
+    pthread_t thread;
+    struct rank_world world;
+    struct serving serving;
+    bool is_served; /* serving was opened */
+    bool is_ready;
+};
+
+/* ---- words to the loop ---- */
+
+static void post(struct engine_thread *thread, uint32_t kind, uint64_t id, void *value,
+                 void (*value_free)(void *value))
+{
+    const struct result result = {.id = id, .kind = kind, .value = value, .value_free = value_free};
+    thread->options.post(thread->options.target, &result);
+}
+
+static void tell_status(struct engine_thread *thread, enum rank_status status,
+                        const struct reason *reason)
+{
+    struct rank_status_told *told = memory_zeroed(1, sizeof(*told));
+    ASSERT(told != NULL); /* nothing can be said any more: end, the generation starts anew */
+    told->status = status;
+    if (reason)
+        told->reason = *reason;
+    post(thread, RESULT_RANK_STATUS, 0, told, memory_free);
+}
+
+static void say(void *target, uint64_t number, struct message *word)
+{
+    struct message *value = memory_zeroed(1, sizeof(*value));
+    ASSERT(value != NULL);
+    *value = message_take(word);
+    post(target, RESULT_REQUEST_WORD, number, value, runner_message_free);
+}
+
+static void word_free(void *value)
+{
+    struct sibling_word *word = value;
+    if (word)
+        message_fini(&word->message);
+    memory_free(word);
+}
+
+static void tell_sibling(void *target, struct sibling_word *word)
+{
+    post(target, RESULT_SIBLING_WORD, 0, word, word_free);
+}
+
+static void tell_progress(void *context, uint64_t bytes_have, uint64_t bytes_total)
+{
+    struct load_progressed *value = memory_zeroed(1, sizeof(*value));
+    if (!value)
+        return;
+    value->bytes_have = bytes_have;
+    value->bytes_total = bytes_total;
+    post(context, RESULT_RANK_PROGRESS, 0, value, memory_free);
+}
+
+/* ---- beginning ---- */
+
+static enum status load(struct engine_thread *thread, const char *directory, struct reason *reason)
+{
+    enum status status = rank_world_join(&thread->world, reason);
+    if (status != STATUS_OK)
+        return status;
+    tell_status(thread, RANK_JOINED, NULL);
+    tell_status(thread, RANK_LOADING, NULL);
+    status = rank_world_load(&thread->world, directory, tell_progress, thread, reason);
+    if (status == STATUS_OK && thread->world.rank == 0) {
+        thread->serving.say = say;
+        thread->serving.target = thread;
+        status = serving_open(&thread->serving, &thread->world, directory, reason);
+        thread->is_served = status == STATUS_OK;
+    }
+    if (status == STATUS_OK)
+        tell_status(thread, RANK_LOADED, NULL);
+    return status;
+}
+
+static enum status start(struct engine_thread *thread, struct engine_start *begin,
+                         struct reason *reason)
+{
+    char directory[4096];
+    char name[NAME_SIZE_MAX + 32];
+    struct rank_world *world = &thread->world;
+    world->instance = begin->instance;
+    memset(&begin->instance, 0, sizeof(begin->instance));
+    world->rank = begin->rank;
+    world->rank_count = world->instance.ranks.count;
+    world->queue = thread->queue;
+    world->tell = tell_sibling;
+    world->target = thread;
+    memory_free(begin);
+    /* The store's name of a model: the slash of a repository becomes two dashes. */
+    size_t used = 0;
+    for (const char *c = text_or_empty(world->instance.model_id); *c && used + 2 < sizeof(name);
+         c++) {
+        if (*c == '/') {
+            name[used++] = '-';
+            name[used++] = '-';
+        } else {
+            name[used++] = *c;
+        }
+    }
+    name[used] = '\0';
+    (void)snprintf(directory, sizeof(directory), "%s/%s", thread->options.store, name);
+    return load(thread, directory, reason);
+}
+
+/* ---- commands ---- */
+
+static enum status obey(struct engine_thread *thread, const struct engine_command *command,
+                        struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    switch (command->effect) {
+    case EFFECT_ENGINE_START:
+        return start(thread, command->request, reason);
+    case EFFECT_ENGINE_CANARY:
+        status = serving_canary(&thread->serving, reason);
+        if (status == STATUS_OK) {
+            thread->is_ready = true;
+            tell_status(thread, RANK_READY, NULL);
+        }
+        return status;
+    case EFFECT_ENGINE_SUBMIT:
+        status = serving_submit(&thread->serving, command->request, command->id, reason);
+        break;
+    case EFFECT_ENGINE_CANCEL:
+        status = serving_cancel(&thread->serving, command->id, reason);
+        break;
+    case EFFECT_ENGINE_STEP: {
+        bool has_computed = false;
+        status = rank_world_follow(&thread->world, command->request, &has_computed, reason);
+        if (status == STATUS_OK && has_computed && !thread->is_ready) {
+            thread->is_ready = true;
+            tell_status(thread, RANK_READY, NULL);
+        }
+        break;
+    }
+    default:
+        break;
+    }
+    runner_message_free(command->request);
+    return status;
+}
+
+/* Frees what a command nobody will obey carries. */
+static void drop(const struct engine_command *command)
+{
+    if (command->effect == EFFECT_ENGINE_START) {
+        struct engine_start *begin = command->request;
+        record_fini(&instance_record_type, &begin->instance);
+        memory_free(begin);
+    } else {
+        runner_message_free(command->request);
+    }
+}
+
+static enum status turn(struct engine_thread *thread, bool *is_stopped, struct reason *reason)
+{
+    struct engine_command command;
+    const bool has_work = thread->is_served && serving_has_work(&thread->serving);
+    enum status status = STATUS_OK;
+    if (!has_work)
+        status = thread->is_served ? rank_world_rest(&thread->world, reason) : STATUS_OK;
+    if (status != STATUS_OK)
+        return status;
+    if (command_queue_take(thread->queue, 0, has_work ? 0 : COMMAND_WAIT_FOR_EVER, &command) ==
+        STATUS_OK) {
+        if (command.effect == COMMAND_STOP) {
+            *is_stopped = true;
+            return STATUS_OK;
+        }
+        return obey(thread, &command, reason);
+    }
+    return serving_step(&thread->serving, reason);
+}
+
+static void *thread_main(void *argument)
+{
+    struct engine_thread *thread = argument;
+    bool is_stopped = false;
+    bool is_broken = false;
+    while (!is_stopped) {
+        struct reason reason = {""};
+        struct engine_command command;
+        if (is_broken) { /* wait for the end */
+            if (command_queue_take(thread->queue, 0, COMMAND_WAIT_FOR_EVER, &command) != STATUS_OK)
+                continue;
+            is_stopped = command.effect == COMMAND_STOP;
+            if (!is_stopped)
+                drop(&command);
+            continue;
+        }
+        enum status status = turn(thread, &is_stopped, &reason);
+        if (status == STATUS_OK)
+            continue;
+        if (reason.text[0] == '\0')
+            (void)refuse(&reason, status, "%s", status_text(status));
+        is_broken = true;
+        tell_status(thread, RANK_FAILED, &reason);
+    }
+    return NULL;
+}
+
+/* ---- from the loop's thread ---- */
+
+enum status engine_thread_open(const struct engine_thread_options *options,
+                               struct engine_thread **thread_out, struct reason *reason)
+{
+    struct engine_thread *thread = memory_zeroed(1, sizeof(*thread));
+    pthread_attr_t attributes;
+    if (!thread || command_queue_open(&thread->queue) != STATUS_OK) {
+        memory_free(thread);
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the engine thread");
+    }
+    thread->options = *options;
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setstacksize(&attributes, ENGINE_STACK_SIZE);
+    int error = pthread_create(&thread->thread, &attributes, thread_main, thread);
+    (void)pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        command_queue_close(thread->queue);
+        memory_free(thread);
+        return refuse(reason, status_from_errno(error), "the engine thread cannot be started");
+    }
+    *thread_out = thread;
+    return STATUS_OK;
+}
+
+enum status engine_thread_give(struct engine_thread *thread, uint32_t effect, uint64_t id,
+                               void *request)
+{
+    const struct engine_command command = {effect, id, request};
+    return command_queue_put(thread->queue, &command);
+}
+
+bool engine_thread_close(struct engine_thread *thread, uint64_t limit_ms)
+{
+    const struct engine_command stop = {COMMAND_STOP, 0, NULL};
+    struct timespec deadline;
+    if (!thread)
+        return true;
+    if (command_queue_put(thread->queue, &stop) != STATUS_OK)
+        return false;
+    (void)clock_gettime(CLOCK_REALTIME, &deadline); /* style allows clock_gettime: the join's */
+    deadline.tv_sec += (time_t)(limit_ms / 1000u) + 1;
+    if (pthread_timedjoin_np(thread->thread, NULL, &deadline) != 0)
+        return false;
+    struct engine_command command;
+    while (command_queue_take(thread->queue, 0, 0, &command) == STATUS_OK)
+        drop(&command);
+    if (thread->is_served)
+        serving_close(&thread->serving);
+    rank_world_close(&thread->world);
+    command_queue_close(thread->queue);
+    memory_free(thread);
+    return true;
+}

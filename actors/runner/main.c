@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine_thread.h"
+#include "actors/runner/runner.h"
+
+#include "runtime/process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ENGINE_END_MS 500u
+
+struct runner_main {
+    struct process process;
+    struct runner_settings settings;
+    struct engine_thread *engine;
+};
+
+static void post(void *target, const struct result *result)
+{
+    loop_post(target, result);
+}
+
+static enum status shell_open(void *self, struct loop *loop, struct reason *reason)
+{
+    struct runner_main *main = self;
+    const struct engine_thread_options options = {
+        .store = main->process.paths.models, .post = post, .target = loop};
+    return engine_thread_open(&options, &main->engine, reason);
+}
+
+static enum status shell_perform(void *self, struct loop *loop, struct effect *effect,
+                                 struct reason *reason)
+{
+    struct runner_main *main = self;
+    (void)loop;
+    (void)reason;
+    enum status status =
+        engine_thread_give(main->engine, effect->kind, effect->id, effect->request);
+    if (status == STATUS_OK)
+        effect->request = NULL;
+    return status;
+}
+
+/* Inside a collective the thread cannot be ended but with the process. */
+static void shell_close(void *self)
+{
+    struct runner_main *main = self;
+    if (!engine_thread_close(main->engine, ENGINE_END_MS))
+        _exit(EXIT_CODE_OK);
+}
+
+int main(int argc, char **argv)
+{
+    static struct runner_main self;
+    struct reason reason = {""};
+    enum status status = process_open(&self.process, ACTOR_RUNNER, argc, argv, NULL, &reason);
+    if (status == STATUS_OK && !self.process.has_rank)
+        status = refuse(&reason, STATUS_INVALID,
+                        "a runner is started by its node for a rank, not by hand; to try a model "
+                        "alone use troupe-engine");
+    if (status != STATUS_OK)
+        return process_failed(&self.process, status, &reason);
+    const struct process *process = &self.process;
+    const char *fabric = getenv(FABRIC_VARIABLE);
+    self.settings = (struct runner_settings){.session = {.actor = ACTOR_RUNNER,
+                                                         .incarnation = process->incarnation,
+                                                         .key = process->pair.public_key,
+                                                         .build = process->build,
+                                                         .wants_events = true,
+                                                         .has_rank = true,
+                                                         .instance_id = process->instance_id,
+                                                         .generation = process->generation,
+                                                         .rank = process->rank},
+                                             .instance_id = process->instance_id,
+                                             .generation = process->generation,
+                                             .rank = process->rank};
+    (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0",
+                   fabric && fabric[0] ? fabric : "127.0.0.1");
+    const struct loop_options options = {
+        .ops = &runner_ops,
+        .settings = &self.settings,
+        .shell = {
+            .self = &self, .open = shell_open, .perform = shell_perform, .close = shell_close}};
+    int exit_code = process_run(&self.process, &options);
+    process_close(&self.process);
+    return exit_code;
+}

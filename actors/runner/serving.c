@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/serving.h"
+
+#include "protocol/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+enum status serving_open(struct serving *serving, struct rank_world *world, const char *directory,
+                         struct reason *reason)
+{
+    const size_t rows = engine_vocab(world->engine);
+    serving->world = world;
+    enum status status =
+        chat_model_open(directory, rows, world->instance.context, &serving->model, reason);
+    if (status != STATUS_OK)
+        return status;
+    serving->logits = memory_zeroed(SERVING_CHATS_MAX * rows, sizeof(float));
+    return serving->logits ? STATUS_OK : refuse(reason, STATUS_NO_MEMORY, "no memory for logits");
+}
+
+void serving_close(struct serving *serving)
+{
+    while (serving->first) {
+        struct chat *chat = serving->first;
+        serving->first = chat->next;
+        chat_close(chat);
+    }
+    chat_model_close(&serving->model);
+    memory_free(serving->logits);
+    serving->logits = NULL;
+}
+
+bool serving_has_work(const struct serving *serving)
+{
+    return serving->first != NULL;
+}
+
+static void say(struct serving *serving, uint64_t number, struct message *word)
+{
+    serving->say(serving->target, number, word);
+}
+
+static enum status say_refused(struct serving *serving, const struct generate *body,
+                               uint64_t number, enum status how, const char *sentence)
+{
+    struct message word;
+    enum status status = message_init(&word, MESSAGE_LINK, LINK_GENERATION_REFUSED);
+    if (status != STATUS_OK)
+        return status;
+    struct generation_refused *refused = word.body;
+    refused->request_id = body->request_id;
+    refused->attempt = body->attempt;
+    refused->status = how;
+    if (!text_set(&refused->reason, sentence && sentence[0] ? sentence : status_text(how))) {
+        message_fini(&word);
+        return STATUS_NO_MEMORY;
+    }
+    say(serving, number, &word);
+    return STATUS_OK;
+}
+
+enum status serving_submit(struct serving *serving, const struct message *message, uint64_t number,
+                           struct reason *reason)
+{
+    const struct generate *body = MESSAGE_BODY(message, generate);
+    struct chat *chat = NULL;
+    struct message accepted;
+    struct reason refusal = {""};
+    (void)reason;
+    enum status status = chat_open(&serving->model, body, number, &chat, &accepted, &refusal);
+    if (status != STATUS_OK)
+        return say_refused(serving, body, number, status, refusal.text);
+    say(serving, number, &accepted);
+    struct chat **place = &serving->first;
+    while (*place)
+        place = &(*place)->next;
+    *place = chat;
+    if (chat_answer_count(chat) < chat->tokens_max)
+        return STATUS_OK;
+    /* Resumed at its very end: only the last word was lost. */
+    struct message word;
+    status = chat_finish(chat, FINISH_LENGTH, STATUS_OK, NULL, &word);
+    if (status == STATUS_OK)
+        say(serving, number, &word);
+    *place = NULL;
+    chat_close(chat);
+    return status;
+}
+
+/* Takes a chat out and gives its sequence back. */
+static enum status remove_chat(struct serving *serving, struct chat *chat, struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    for (struct chat **place = &serving->first; *place; place = &(*place)->next) {
+        if (*place != chat)
+            continue;
+        *place = chat->next;
+        break;
+    }
+    if (chat->has_sequence)
+        status = rank_world_sequence_close(serving->world, chat->sequence, reason);
+    chat_close(chat);
+    return status;
+}
+
+enum status serving_cancel(struct serving *serving, uint64_t number, struct reason *reason)
+{
+    for (struct chat *chat = serving->first; chat; chat = chat->next)
+        if (chat->number == number)
+            return remove_chat(serving, chat, reason);
+    return STATUS_OK;
+}
+
+/* ---- a step ---- */
+
+struct step {
+    struct engine_row rows[STEP_ROWS_MAX];
+    uint32_t row_count;
+    struct chat *sampled[SERVING_CHATS_MAX]; /* whose logits come, in order */
+    uint32_t sampled_count;
+};
+
+static uint32_t running_count(const struct serving *serving)
+{
+    uint32_t count = 0;
+    for (const struct chat *chat = serving->first; chat; chat = chat->next)
+        count += chat->has_sequence;
+    return count;
+}
+
+/* The ids of a chat from `computed` on, at most `room` of them. */
+static void add_rows(struct step *step, struct chat *chat, uint32_t room)
+{
+    const size_t left = chat->ids.count - chat->computed;
+    const uint32_t count = left < room ? (uint32_t)left : room;
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t position = chat->computed + i;
+        const bool is_last = position + 1 == chat->ids.count;
+        step->rows[step->row_count++] = (struct engine_row){chat->sequence, chat->ids.ids[position],
+                                                            (uint32_t)position, is_last};
+        if (is_last)
+            step->sampled[step->sampled_count++] = chat;
+    }
+}
+
+static enum status plan_step(struct serving *serving, struct step *step, struct reason *reason)
+{
+    bool has_prompt = false;
+    step->row_count = step->sampled_count = 0;
+    for (struct chat *chat = serving->first; chat; chat = chat->next) {
+        if (!chat->has_sequence) {
+            if (running_count(serving) >= SERVING_CHATS_MAX)
+                break;
+            enum status status = rank_world_sequence_open(serving->world, &chat->sequence, reason);
+            if (status == STATUS_NO_CAPACITY || status == STATUS_BUSY)
+                break;
+            if (status != STATUS_OK)
+                return status;
+            chat->has_sequence = true;
+            chat->computed = 0;
+        }
+        const bool decodes = chat->ids.count - chat->computed == 1;
+        if (!decodes && has_prompt)
+            continue; /* one prompt at a time: the others decode meanwhile */
+        has_prompt = has_prompt || !decodes;
+        add_rows(step, chat, decodes ? 1 : PREFILL_CHUNK);
+    }
+    return STATUS_OK;
+}
+
+/* No page is left: the youngest that runs starts anew later; alone it cannot be helped. */
+static enum status put_back_youngest(struct serving *serving, struct reason *reason)
+{
+    struct chat *youngest = NULL;
+    for (struct chat *chat = serving->first; chat; chat = chat->next)
+        if (chat->has_sequence)
+            youngest = chat;
+    ASSERT(youngest != NULL);
+    if (running_count(serving) > 1) {
+        youngest->has_sequence = false;
+        youngest->computed = 0;
+        return rank_world_sequence_close(serving->world, youngest->sequence, reason);
+    }
+    struct message word;
+    enum status status = chat_finish(youngest, FINISH_LENGTH, STATUS_OK, NULL, &word);
+    if (status != STATUS_OK)
+        return status;
+    say(serving, youngest->number, &word);
+    return remove_chat(serving, youngest, reason);
+}
+
+static enum status fail_chat(struct serving *serving, struct chat *chat, enum status how,
+                             const struct reason *why, struct reason *reason)
+{
+    struct message word;
+    enum status status =
+        chat_finish(chat, FINISH_FAILED, how, why->text[0] ? why->text : status_text(how), &word);
+    if (status != STATUS_OK)
+        return status;
+    say(serving, chat->number, &word);
+    return remove_chat(serving, chat, reason);
+}
+
+static enum status take_logits(struct serving *serving, struct chat *chat, const float *logits,
+                               struct reason *reason)
+{
+    struct message word = {.body = NULL};
+    struct reason why = {""};
+    enum finish finish = FINISH_NONE;
+    enum status status = chat_advance(&serving->model, chat, logits, &word, &finish, &why);
+    if (status != STATUS_OK)
+        return fail_chat(serving, chat, status, &why, reason);
+    const bool was_last = message_is(&word, MESSAGE_LINK, LINK_GENERATION_FINISHED);
+    say(serving, chat->number, &word);
+    if (finish == FINISH_NONE)
+        return STATUS_OK;
+    if (!was_last) {
+        status = chat_finish(chat, finish, STATUS_OK, NULL, &word);
+        if (status != STATUS_OK)
+            return status;
+        say(serving, chat->number, &word);
+    }
+    return remove_chat(serving, chat, reason);
+}
+
+static enum status say_prefill(struct serving *serving, const struct chat *chat)
+{
+    struct message word;
+    enum status status = message_init(&word, MESSAGE_LINK, LINK_PREFILL_PROGRESSED);
+    if (status != STATUS_OK)
+        return status;
+    struct prefill_progressed *body = word.body;
+    body->request_id = chat->request_id;
+    body->attempt = chat->attempt;
+    body->tokens_have = (uint32_t)chat->computed;
+    body->tokens_total = (uint32_t)chat->ids.count;
+    say(serving, chat->number, &word);
+    return STATUS_OK;
+}
+
+static enum status note_computed(struct serving *serving, const struct step *step)
+{
+    for (uint32_t i = 0; i < step->row_count; i++) {
+        for (struct chat *chat = serving->first; chat; chat = chat->next)
+            if (chat->has_sequence && chat->sequence == step->rows[i].sequence)
+                chat->computed = (size_t)step->rows[i].position + 1;
+    }
+    for (const struct chat *chat = serving->first; chat; chat = chat->next)
+        if (chat->has_sequence && chat->computed > 0 && chat->computed < chat->ids.count)
+            return say_prefill(serving, chat);
+    return STATUS_OK;
+}
+
+enum status serving_step(struct serving *serving, struct reason *reason)
+{
+    struct step step;
+    enum status status = plan_step(serving, &step, reason);
+    if (status != STATUS_OK || step.row_count == 0)
+        return status;
+    status = rank_world_forward(serving->world, step.rows, step.row_count, serving->logits, reason);
+    if (status == STATUS_NO_CAPACITY)
+        return put_back_youngest(serving, reason);
+    if (status == STATUS_OK)
+        status = note_computed(serving, &step);
+    for (uint32_t i = 0; status == STATUS_OK && i < step.sampled_count; i++)
+        status = take_logits(serving, step.sampled[i],
+                             serving->logits + (size_t)i * serving->model.rows, reason);
+    return status;
+}
+
+enum status serving_canary(struct serving *serving, struct reason *reason)
+{
+    uint32_t sequence = 0;
+    struct engine_row rows[4];
+    enum status status = rank_world_sequence_open(serving->world, &sequence, reason);
+    if (status != STATUS_OK)
+        return status;
+    for (uint32_t i = 0; i < COUNT_OF(rows); i++)
+        rows[i] = (struct engine_row){sequence, i + 1, i, i + 1 == COUNT_OF(rows)};
+    status = rank_world_forward(serving->world, rows, COUNT_OF(rows), serving->logits, reason);
+    for (size_t i = 0; status == STATUS_OK && i < serving->model.rows; i++)
+        if (!isfinite(serving->logits[i]))
+            status = refuse(reason, STATUS_DAMAGED,
+                            "the model answers with values that are not numbers; its weights are "
+                            "damaged: add it again");
+    if (status == STATUS_OK)
+        status = rank_world_sequence_close(serving->world, sequence, reason);
+    return status == STATUS_OK ? rank_world_rest(serving->world, reason) : status;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serving: rank 0 decides what each step computes: one row for every chat that decodes, and a chunk
+ * of the prompt of one that is still being read.
+ *
+ * Chats wait in order of arrival and run up to SERVING_CHATS_MAX at once.  When no page of the
+ * cache is left the youngest goes back to the queue and is computed again from its ids, never
+ * failed.
+ *
+ * Owner    the engine thread.
+ * Memory   the chats; logits of one step.
+ * Threads  the engine thread's.
+ * Fails    what rank_world_forward fails with: the generation must end.  A failure of one chat is
+ *          told to its client only.
+ */
+#ifndef TROUPE_ACTORS_RUNNER_SERVING_H
+#define TROUPE_ACTORS_RUNNER_SERVING_H
+
+#include "actors/runner/chat.h"
+#include "actors/runner/rank_world.h"
+
+#define SERVING_CHATS_MAX 16u
+#define PREFILL_CHUNK 128u
+
+struct serving {
+    struct rank_world *world;
+    struct chat_model model;
+    struct chat *first; /* oldest first; running and waiting ones */
+    float *logits;      /* [SERVING_CHATS_MAX][rows] */
+    /* Takes the word. */
+    void (*say)(void *target, uint64_t number, struct message *word);
+    void *target;
+};
+
+MUST_CHECK enum status serving_open(struct serving *serving, struct rank_world *world,
+                                    const char *directory, struct reason *reason);
+void serving_close(struct serving *serving);
+/* A generate message; refused ones are answered here. */
+MUST_CHECK enum status serving_submit(struct serving *serving, const struct message *message,
+                                      uint64_t number, struct reason *reason);
+MUST_CHECK enum status serving_cancel(struct serving *serving, uint64_t number,
+                                      struct reason *reason);
+bool serving_has_work(const struct serving *serving);
+MUST_CHECK enum status serving_step(struct serving *serving, struct reason *reason);
+/* A few tokens through all ranks; refuses logits that are not numbers. */
+MUST_CHECK enum status serving_canary(struct serving *serving, struct reason *reason);
+
+#endif
