@@ -194,8 +194,8 @@ static enum flow loop_turn(struct rendering *rendering, struct loop *loop)
     return execute(rendering, &loop->node->body);
 }
 
-enum flow recursive_loop_run(struct rendering *rendering, const struct node *node, struct scope *scope,
-                   struct value source, unsigned level)
+enum flow recursive_loop_run(struct rendering *rendering, const struct node *node,
+                             struct scope *scope, struct value source, unsigned level)
 {
     struct loop *loop = rendering_take(rendering, sizeof(*loop));
     struct list *items = list_new(rendering, 0);
