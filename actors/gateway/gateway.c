@@ -40,8 +40,12 @@ static void say_hello(struct gateway *gateway)
 {
     char build[BUILD_SIZE_MAX];
     (void)snprintf(build, sizeof(build), "%s", gateway->settings->build);
+    char address[192] = "";
+    (void)snprintf(address, sizeof(address), "%s",
+                   gateway->settings->http ? gateway->settings->http : "");
     struct hello hello = {.actor = ACTOR_GATEWAY,
                           .incarnation = gateway->settings->incarnation,
+                          .address = address,
                           .schema = schema_hash(),
                           .protocol_min = PROTOCOL_MIN,
                           .protocol_max = PROTOCOL_MAX,

@@ -79,6 +79,7 @@ struct gateway_settings {
     uint64_t incarnation;
     struct public_key key; /* of this process's tcp connections */
     const char *build;
+    const char *http; /* "http://127.0.0.1:52414" once it is bound: what others are told */
 };
 
 /* Our connection to the runner of rank 0 of one generation. */

@@ -148,6 +148,7 @@ static enum status tell_address(struct gateway_shell *shell, const char *address
     bool is_six = strchr(address, ':') != NULL;
     int size = snprintf(text, sizeof(text), "%s%s%s:%u\n", is_six ? "[" : "", address,
                         is_six ? "]" : "", http_server_port(shell->server));
+    (void)snprintf(shell->bound, sizeof(shell->bound), "http://%.*s", size - 1, text);
     log_notice("http on %s port %u", address, http_server_port(shell->server));
     return file_replace("http.address", text, (size_t)size, reason);
 }

@@ -22,6 +22,7 @@ struct gateway_shell {
     struct http_policy policy;
     struct http_server *server;
     struct journal journal;
+    char bound[192];          /* "http://127.0.0.1:52414", after open */
 };
 
 /* The shell for loop_options; fill the four texts first, they are borrowed. */

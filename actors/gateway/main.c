@@ -42,7 +42,10 @@ int main(int argc, char **argv)
     shell.hosts = config_text(&process.config, CONFIG_KEY_HTTP_HOSTS);
     shell.journal_path = process.paths.journal;
     const struct gateway_settings settings = {
-        .incarnation = process.incarnation, .key = process.pair.public_key, .build = process.build};
+        .incarnation = process.incarnation,
+        .key = process.pair.public_key,
+        .build = process.build,
+        .http = shell.bound};
     const struct loop_options options = {
         .ops = &gateway_ops, .settings = &settings, .shell = gateway_shell_of(&shell)};
     int exit_code = process_run(&process, &options);
