@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/downloader/downloader.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SIGNAL_LIFE_MS 2000u
+
+struct downloader_step {
+    struct downloader *downloader;
+    const struct input *input;
+    struct outbox *outbox;
+    struct reason *reason;
+};
+
+void import_request_free(void *request)
+{
+    struct import_request *import = request;
+    if (!import)
+        return;
+    memory_free(import->model_id);
+    memory_free(import->path);
+    memory_free(import);
+}
+
+void model_record_free(void *record)
+{
+    if (record)
+        record_fini(&model_record_type, record);
+    memory_free(record);
+}
+
+void import_progressed_free(void *progressed)
+{
+    if (progressed)
+        record_fini(&import_progressed_type, progressed);
+    memory_free(progressed);
+}
+
+void store_found_free(void *value)
+{
+    struct store_found *found = value;
+    if (!found)
+        return;
+    for (uint32_t i = 0; i < found->count; i++)
+        record_fini(&model_record_type, &found->models[i].record);
+    memory_free(found);
+}
+
+static const struct node_id *own_node(const struct downloader *downloader)
+{
+    return &downloader->session.mirror.node_id;
+}
+
+static const struct state *state_of(const struct downloader *downloader)
+{
+    return &downloader->session.mirror.state;
+}
+
+/* ---- reports ---- */
+
+static enum status report(struct downloader_step *step, struct message *message, bool is_filled)
+{
+    enum status status =
+        is_filled ? session_report(&step->downloader->session, message, step->input->now_ms,
+                                   step->outbox)
+                  : STATUS_NO_MEMORY;
+    message_fini(message);
+    return status;
+}
+
+static enum status report_imported(struct downloader_step *step, const struct model_record *record)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED);
+    if (status != STATUS_OK)
+        return status;
+    struct model_imported *body = message.body;
+    body->node_id = *own_node(step->downloader);
+    return report(step, &message,
+                  record_copy(&model_record_type, record, &body->model) == STATUS_OK);
+}
+
+static enum status report_failed(struct downloader_step *step, const struct held_task *task)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORT_FAILED);
+    if (status != STATUS_OK)
+        return status;
+    struct model_import_failed *body = message.body;
+    body->node_id = *own_node(step->downloader);
+    body->status = task->status;
+    return report(step, &message,
+                  text_set(&body->model_id, task->model_id) &&
+                      text_set(&body->reason, task->reason.text));
+}
+
+static enum status report_holding(struct downloader_step *step, const struct model_record *model,
+                                  enum model_holding holding)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    if (status != STATUS_OK)
+        return status;
+    struct holding_changed *body = message.body;
+    body->node_id = *own_node(step->downloader);
+    body->revision = model->revision;
+    body->has_small_files = holding == MODEL_SMALL_FILES || holding == MODEL_WHOLE;
+    body->has_weights = holding == MODEL_WHOLE;
+    return report(step, &message, text_set(&body->model_id, model->model_id));
+}
+
+/* ---- tasks ---- */
+
+static struct held_task *task_of_key(struct downloader *downloader, const struct command_key *key)
+{
+    for (uint32_t i = 0; i < downloader->task_count; i++)
+        if (ID_EQUAL(downloader->tasks[i].key, *key))
+            return &downloader->tasks[i];
+    return NULL;
+}
+
+static struct held_task *task_of_id(struct downloader *downloader, uint64_t id)
+{
+    for (uint32_t i = 0; i < downloader->task_count; i++)
+        if (downloader->tasks[i].id == id)
+            return &downloader->tasks[i];
+    return NULL;
+}
+
+static void task_forget(struct downloader *downloader, struct held_task *task)
+{
+    *task = downloader->tasks[--downloader->task_count];
+}
+
+static enum status answer_held(struct downloader_step *step, const struct held_task *task)
+{
+    struct message answer;
+    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
+    if (status != STATUS_OK)
+        return status;
+    struct task_held *body = answer.body;
+    answer.head.key = task->key;
+    answer.head.status = task->phase == TASK_FAILED ? task->status : STATUS_OK;
+    body->key = task->key;
+    body->code = task->code;
+    body->phase = task->phase;
+    if (text_set(&answer.head.reason, task->reason.text))
+        session_send(&step->downloader->session, &answer, step->outbox);
+    else
+        status = STATUS_NO_MEMORY;
+    message_fini(&answer);
+    return status;
+}
+
+static enum status list_tasks(struct downloader_step *step, const struct message *task)
+{
+    struct downloader *downloader = step->downloader;
+    struct message answer;
+    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASKS);
+    if (status != STATUS_OK)
+        return status;
+    struct tasks_listed *body = answer.body;
+    answer.head.key = task->head.key;
+    for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
+        const struct held_task *held = &downloader->tasks[i];
+        const struct task_held record = {.key = held->key, .code = held->code,
+                                         .phase = held->phase};
+        if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
+                              DOWNLOADER_TASKS_MAX))
+            status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK)
+        session_send(&downloader->session, &answer, step->outbox);
+    message_fini(&answer);
+    return status;
+}
+
+static enum status ask_shell(struct downloader_step *step, enum downloader_effect effect,
+                             uint64_t id, const char *model_id, const char *path)
+{
+    struct import_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    request->model_id = memory_text(model_id, strlen(model_id));
+    request->path = memory_text(path, strlen(path));
+    if (!request->model_id || !request->path) {
+        import_request_free(request);
+        return STATUS_NO_MEMORY;
+    }
+    outbox_effect(step->outbox, id, effect, request, import_request_free);
+    return STATUS_OK;
+}
+
+/* A new task: held, and given to the shell. */
+static enum status begin(struct downloader_step *step, const struct message *message,
+                         enum downloader_effect effect, const char *model_id, const char *path)
+{
+    struct downloader *downloader = step->downloader;
+    if (downloader->task_count == DOWNLOADER_TASKS_MAX)
+        return session_answer(&downloader->session, message, STATUS_BUSY,
+                              "too many models are being taken in; it is tried again",
+                              step->outbox);
+    struct held_task *task = &downloader->tasks[downloader->task_count++];
+    *task = (struct held_task){.id = ++downloader->last_id,
+                               .key = message->head.key,
+                               .code = message->head.code,
+                               .phase = TASK_RUNNING};
+    (void)snprintf(task->model_id, sizeof(task->model_id), "%s", model_id);
+    enum status status = ask_shell(step, effect, task->id, model_id, path);
+    return status == STATUS_OK ? answer_held(step, task) : status;
+}
+
+static enum status take_task(struct downloader_step *step, const struct message *message)
+{
+    struct downloader *downloader = step->downloader;
+    const struct held_task *held = task_of_key(downloader, &message->head.key);
+    if (message->head.code == TASK_LIST_TASKS)
+        return list_tasks(step, message);
+    if (held)
+        return answer_held(step, held);
+    if (message->head.code == TASK_IMPORT_MODEL) {
+        const struct import_model *body = MESSAGE_BODY(message, import_model);
+        return begin(step, message, DOWNLOADER_IMPORT, text_or_empty(body->model_id),
+                     text_or_empty(body->path));
+    }
+    if (message->head.code == TASK_DELETE_FILES) {
+        const struct delete_files *body = MESSAGE_BODY(message, delete_files);
+        return begin(step, message, DOWNLOADER_DELETE, text_or_empty(body->model_id), "");
+    }
+    return session_answer(&downloader->session, message, STATUS_UNSUPPORTED,
+                          "the downloader does not do that", step->outbox);
+}
+
+/* ---- results ---- */
+
+static enum status task_ended(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    const struct result *result = step->input->result;
+    struct held_task *task = task_of_id(downloader, result->id);
+    if (!task) /* model_removed asked for it */
+        return STATUS_OK;
+    const bool is_import = task->code == TASK_IMPORT_MODEL;
+    task->phase = result->status == STATUS_OK ? TASK_DONE : TASK_FAILED;
+    task->status = result->status;
+    (void)snprintf(task->reason.text, sizeof(task->reason.text), "%s",
+                   result->status == STATUS_OK ? ""
+                   : result->reason.text[0]    ? result->reason.text
+                                               : status_text(result->status));
+    enum status status = STATUS_OK;
+    if (is_import && task->phase == TASK_DONE)
+        status = report_imported(step, result->value);
+    else if (is_import)
+        status = report_failed(step, task);
+    if (status == STATUS_OK)
+        status = answer_held(step, task);
+    if (!is_import || !state_find_import(state_of(downloader), own_node(downloader),
+                                         task->model_id))
+        task_forget(downloader, task);
+    return status;
+}
+
+static enum status tell_progress(struct downloader_step *step)
+{
+    struct message signal;
+    enum status status = message_init(&signal, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED);
+    if (status != STATUS_OK)
+        return status;
+    signal.head.expires_ms = step->input->wall_ms + SIGNAL_LIFE_MS;
+    record_fini(&import_progressed_type, signal.body);
+    status = record_copy(&import_progressed_type, step->input->result->value, signal.body);
+    if (status == STATUS_OK)
+        session_send(&step->downloader->session, &signal, step->outbox);
+    message_fini(&signal);
+    return status;
+}
+
+/* ---- what lies in the store against what the state says ---- */
+
+static void look(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    downloader->is_looking = true;
+    downloader->look_again = false;
+    downloader->looked_index = state_of(downloader)->index;
+    outbox_effect(step->outbox, 0, DOWNLOADER_LOOK, NULL, NULL);
+}
+
+static const struct found_model *found_of(const struct store_found *found,
+                                          const struct model_record *model)
+{
+    for (uint32_t i = 0; i < found->count; i++)
+        if (strcmp(text_or_empty(found->models[i].record.model_id),
+                   text_or_empty(model->model_id)) == 0 &&
+            ID_EQUAL(found->models[i].record.revision, model->revision))
+            return &found->models[i];
+    return NULL;
+}
+
+static enum model_holding holding_in_state(const struct downloader *downloader,
+                                           const struct model_record *model)
+{
+    const struct holder_record *holder = model_find_holder(model, own_node(downloader));
+    if (!holder)
+        return MODEL_ABSENT;
+    return holder->has_weights ? MODEL_WHOLE : MODEL_SMALL_FILES;
+}
+
+static enum status compare_known(struct downloader_step *step, const struct store_found *found)
+{
+    const struct state *state = state_of(step->downloader);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < state->models.count && status == STATUS_OK; i++) {
+        const struct model_record *model = &state->models.items[i];
+        const struct found_model *here = found_of(found, model);
+        enum model_holding holding = here ? here->holding : MODEL_ABSENT;
+        if (holding == MODEL_DAMAGED)
+            holding = MODEL_ABSENT;
+        if (holding != holding_in_state(step->downloader, model))
+            status = report_holding(step, model, holding);
+    }
+    return status;
+}
+
+static bool is_same_everywhere(const struct downloader *downloader,
+                               const struct store_found *found)
+{
+    const struct state *state = state_of(downloader);
+    for (uint32_t i = 0; i < state->models.count; i++) {
+        const struct found_model *here = found_of(found, &state->models.items[i]);
+        enum model_holding holding =
+            here && here->holding != MODEL_DAMAGED ? here->holding : MODEL_ABSENT;
+        if (holding != holding_in_state(downloader, &state->models.items[i]))
+            return false;
+    }
+    return true;
+}
+
+static enum status take_found(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    const struct store_found *found = step->input->result->value;
+    const struct state *state = state_of(downloader);
+    downloader->is_looking = false;
+    if (step->input->result->status != STATUS_OK || !found)
+        return refuse(step->reason, step->input->result->status, "%s",
+                      step->input->result->reason.text);
+    /* What was stored while we looked is no contradiction: a quiet look decides. */
+    if (downloader->look_again ||
+        (state->index != downloader->looked_index && !is_same_everywhere(downloader, found) &&
+         ++downloader->looks < DOWNLOADER_LOOKS_MAX)) {
+        look(step);
+        return STATUS_OK;
+    }
+    downloader->looks = 0;
+    enum status status = compare_known(step, found);
+    for (uint32_t i = 0; i < found->count && status == STATUS_OK; i++) {
+        const struct found_model *here = &found->models[i];
+        if (here->holding == MODEL_WHOLE &&
+            !state_find_model(state, text_or_empty(here->record.model_id)))
+            status = report_imported(step, &here->record);
+    }
+    return status;
+}
+
+static enum status take_result(struct downloader_step *step)
+{
+    switch ((enum downloader_effect)step->input->result->kind) {
+    case DOWNLOADER_LOOK:
+        return take_found(step);
+    case DOWNLOADER_IMPORT:
+    case DOWNLOADER_DELETE:
+        return task_ended(step);
+    case DOWNLOADER_PROGRESS:
+        return tell_progress(step);
+    }
+    return STATUS_INTERNAL;
+}
+
+static enum status take_event(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    for (uint32_t i = downloader->task_count; i-- > 0;) {
+        struct held_task *task = &downloader->tasks[i];
+        if (task->phase != TASK_RUNNING &&
+            !state_find_import(state_of(downloader), own_node(downloader), task->model_id))
+            task_forget(downloader, task);
+    }
+    if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
+        return STATUS_OK;
+    const struct model_removed *body = MESSAGE_BODY(step->input->message, model_removed);
+    return ask_shell(step, DOWNLOADER_DELETE, ++downloader->last_id,
+                     text_or_empty(body->model_id), "");
+}
+
+static enum status take_change(struct downloader_step *step, enum mirror_change change)
+{
+    struct downloader *downloader = step->downloader;
+    if (change == MIRROR_WELCOMED && !downloader->is_ready_told) {
+        downloader->is_ready_told = true;
+        outbox_ready(step->outbox);
+    }
+    if (change == MIRROR_APPLIED)
+        return take_event(step);
+    if (change == MIRROR_REPLACED && downloader->is_looking)
+        downloader->look_again = true;
+    else if (change == MIRROR_REPLACED)
+        look(step);
+    return STATUS_OK;
+}
+
+static enum status downloader_step(void *actor, const struct input *input, struct outbox *outbox,
+                                   struct reason *reason)
+{
+    struct downloader *downloader = actor;
+    struct downloader_step step = {downloader, input, outbox, reason};
+    enum mirror_change change;
+    if (input->kind == INPUT_START)
+        session_open(&downloader->session, outbox);
+    if (input->kind == INPUT_STOP) {
+        outbox_exit(outbox, 0);
+        return STATUS_OK;
+    }
+    enum status status = session_take(&downloader->session, input, outbox, &change, reason);
+    if (status == STATUS_OK)
+        status = take_change(&step, change);
+    if (status == STATUS_OK && session_is_task(input))
+        status = take_task(&step, input->message);
+    if (status == STATUS_OK && input->kind == INPUT_RESULT)
+        status = take_result(&step);
+    return status;
+}
+
+static enum status downloader_init(void *actor, const void *settings, struct reason *reason)
+{
+    (void)reason;
+    struct downloader *downloader = actor;
+    session_init(&downloader->session, settings);
+    return STATUS_OK;
+}
+
+static void downloader_fini(void *actor)
+{
+    struct downloader *downloader = actor;
+    session_fini(&downloader->session);
+}
+
+const struct actor_ops downloader_ops = {.name = "downloader",
+                                         .memory_size = sizeof(struct downloader),
+                                         .init = downloader_init,
+                                         .step = downloader_step,
+                                         .fini = downloader_fini};

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * downloader: how a model comes to this node's disk.
+ *
+ * Accepts  tasks import_model, delete_files, list_tasks; the state and events of its master
+ *          (model_removed deletes); results of its shell.
+ * Emits    reports model_imported, model_import_failed, holding_changed; signal
+ *          import_progressed; answers task_held, tasks_listed, done.
+ * Owner    runtime/loop.h; pure, the disk is the shell's (downloader_shell.h).
+ * Memory   the mirror of the state, the tasks it holds.
+ * Threads  one.
+ * Fails    without memory, or when its shell cannot be asked.
+ */
+#ifndef TROUPE_ACTORS_DOWNLOADER_DOWNLOADER_H
+#define TROUPE_ACTORS_DOWNLOADER_DOWNLOADER_H
+
+#include "runtime/model_store.h"
+#include "runtime/session.h"
+
+#define DOWNLOADER_TASKS_MAX 64
+#define DOWNLOADER_LOOKS_MAX 5
+
+/* Effects and their results. */
+enum downloader_effect {
+    DOWNLOADER_LOOK = 1, /* no request; value: struct store_found */
+    DOWNLOADER_IMPORT,   /* struct import_request; value: struct model_record */
+    DOWNLOADER_DELETE,   /* struct import_request, its path empty; no value */
+    DOWNLOADER_PROGRESS  /* unasked, id of the import; value: struct import_progressed */
+};
+
+struct import_request {
+    char *model_id;
+    char *path;
+};
+void import_request_free(void *request);
+void model_record_free(void *record);
+void import_progressed_free(void *progressed);
+
+/* What lies in the store, in no order. */
+struct store_found {
+    struct found_model {
+        enum model_holding holding;
+        struct model_record record;
+        struct reason reason; /* what is wrong with it, or empty */
+    } models[MODEL_COUNT_MAX];
+    uint32_t count;
+};
+void store_found_free(void *found);
+
+/* A task it was given: running, or done and not yet seen in the state. */
+struct held_task {
+    uint64_t id; /* of the effect */
+    struct command_key key;
+    uint32_t code;
+    enum task_phase phase;
+    enum status status;
+    char model_id[NAME_SIZE_MAX + 1];
+    struct reason reason;
+};
+
+struct downloader {
+    struct session session;
+    struct held_task tasks[DOWNLOADER_TASKS_MAX];
+    uint32_t task_count;
+    uint64_t last_id;
+    bool is_looking;
+    bool look_again;
+    uint32_t looks;        /* in a row without an end */
+    uint64_t looked_index; /* state when the look began */
+    bool is_ready_told;
+};
+
+extern const struct actor_ops downloader_ops;
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/downloader/downloader.h"
+#include "actors/downloader/downloader_shell.h"
+
+#include "runtime/process.h"
+
+int main(int argc, char **argv)
+{
+    struct process process;
+    struct model_store store;
+    struct reason reason = {""};
+    enum status status = process_open(&process, ACTOR_DOWNLOADER, argc, argv, NULL, &reason);
+    if (status != STATUS_OK)
+        return process_failed(&process, status, &reason);
+    status = model_store_open(&store, process.paths.models, "downloader", &reason);
+    if (status != STATUS_OK) {
+        int failed_code = process_failed(&process, status, &reason);
+        process_close(&process);
+        return failed_code;
+    }
+    struct downloader_shell shell = {&store};
+    const struct session_settings settings = {.actor = ACTOR_DOWNLOADER,
+                                              .incarnation = process.incarnation,
+                                              .build = process.build,
+                                              .wants_events = true};
+    const struct loop_options options = {.ops = &downloader_ops,
+                                         .settings = &settings,
+                                         .shell = downloader_shell(&shell)};
+    int exit_code = process_run(&process, &options);
+    model_store_close(&store);
+    process_close(&process);
+    return exit_code;
+}

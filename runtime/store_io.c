@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/store_io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define TREE_DEPTH_MAX 16
+
+static atomic_uint_fast64_t calls_left = UINT64_MAX;
+static atomic_int failing_error = EIO;
+static atomic_uint_fast64_t pretended_free = UINT64_MAX;
+
+void store_io_fail_after(uint64_t calls, int error)
+{
+    atomic_store(&failing_error, error);
+    atomic_store(&calls_left, calls);
+}
+
+void store_io_pretend_free(uint64_t bytes)
+{
+    atomic_store(&pretended_free, bytes);
+}
+
+static bool fails(void)
+{
+    if (atomic_load(&calls_left) == UINT64_MAX)
+        return false;
+    if (atomic_fetch_sub(&calls_left, 1) > 0)
+        return false;
+    atomic_store(&calls_left, UINT64_MAX);
+    errno = atomic_load(&failing_error);
+    return true;
+}
+
+int store_open_directory(int parent, const char *name)
+{
+    if (fails())
+        return -1;
+    return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int store_open_file(int directory, const char *name)
+{
+    struct stat facts;
+    if (fails())
+        return -1;
+    int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (file >= 0 && (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode))) {
+        (void)close(file);
+        errno = EINVAL;
+        return -1;
+    }
+    return file;
+}
+
+int store_create_file(int directory, const char *name)
+{
+    if (fails())
+        return -1;
+    return openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+int store_make_directory(int parent, const char *name)
+{
+    return fails() ? -1 : mkdirat(parent, name, 0700);
+}
+
+int store_write_all(int file, const void *bytes, size_t size)
+{
+    const char *at = bytes;
+    if (fails())
+        return -1;
+    while (size > 0) {
+        ssize_t count = write(file, at, size);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -1;
+        at += count;
+        size -= (size_t)count;
+    }
+    return 0;
+}
+
+int64_t store_read_at(int file, void *bytes_out, size_t size, uint64_t offset)
+{
+    size_t have = 0;
+    if (fails())
+        return -1;
+    while (have < size) {
+        ssize_t count = pread(file, (char *)bytes_out + have, size - have, (off_t)(offset + have));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -1;
+        if (count == 0)
+            break;
+        have += (size_t)count;
+    }
+    return (int64_t)have;
+}
+
+int store_sync(int file)
+{
+    if (fails())
+        return -1;
+#ifdef __APPLE__
+    /* fsync leaves the bytes in the drive's cache there; not every file system can do better. */
+    if (fcntl(file, F_FULLFSYNC) == 0)
+        return 0;
+#endif
+    return fsync(file);
+}
+
+int store_stat(int directory, const char *name, struct stat *facts_out)
+{
+    return fails() ? -1 : fstatat(directory, name, facts_out, AT_SYMLINK_NOFOLLOW);
+}
+
+int store_rename(int parent, const char *from, const char *to)
+{
+    return fails() ? -1 : renameat(parent, from, parent, to);
+}
+
+int store_exchange(int parent, const char *one, const char *other)
+{
+    if (fails())
+        return -1;
+#if defined(__linux__) && defined(RENAME_EXCHANGE)
+    return renameat2(parent, one, parent, other, RENAME_EXCHANGE);
+#elif defined(__APPLE__) && defined(RENAME_SWAP)
+    return renameatx_np(parent, one, parent, other, RENAME_SWAP);
+#else
+    errno = EINVAL;
+    return -1;
+#endif
+}
+
+int store_link(int from, int to, const char *name)
+{
+    return fails() ? -1 : linkat(from, name, to, name, 0);
+}
+
+int store_free_bytes(int directory, uint64_t *bytes_out)
+{
+    struct statvfs facts;
+    if (fails() || fstatvfs(directory, &facts) != 0)
+        return -1;
+    uint64_t pretended = atomic_load(&pretended_free);
+    *bytes_out = (uint64_t)facts.f_bavail * (uint64_t)facts.f_frsize;
+    if (pretended != UINT64_MAX)
+        *bytes_out = pretended;
+    return 0;
+}
+
+static int remove_below(int parent, const char *name, int depth)
+{
+    struct stat facts;
+    if (fstatat(parent, name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0 : -1;
+    if (!S_ISDIR(facts.st_mode))
+        return unlinkat(parent, name, 0);
+    int opened = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *directory = opened >= 0 ? fdopendir(opened) : NULL;
+    int result = directory && depth < TREE_DEPTH_MAX ? 0 : -1;
+    const struct dirent *entry;
+    while (result == 0 && (entry = readdir(directory)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = remove_below(dirfd(directory), entry->d_name, depth + 1);
+    if (directory)
+        (void)closedir(directory);
+    else if (opened >= 0)
+        (void)close(opened);
+    return result == 0 ? unlinkat(parent, name, AT_REMOVEDIR) : result;
+}
+
+int store_remove_tree(int parent, const char *name)
+{
+    return fails() ? -1 : remove_below(parent, name, 0);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_io: the calls by which the model store touches the disk, in one place, so that a test can
+ * fail any of them.
+ *
+ * Every name is relative to an open directory and no symbolic link is followed.
+ *
+ * Memory   none.
+ * Threads  any; the test hooks belong to one test at a time.
+ * Fails    as the system call does: a negative result and errno.
+ */
+#ifndef TROUPE_RUNTIME_STORE_IO_H
+#define TROUPE_RUNTIME_STORE_IO_H
+
+#include "protocol/assert.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+MUST_CHECK int store_open_directory(int parent, const char *name);
+MUST_CHECK int store_open_file(int directory, const char *name);
+/* A new file of ours; one of that name must not be there. */
+MUST_CHECK int store_create_file(int directory, const char *name);
+MUST_CHECK int store_make_directory(int parent, const char *name);
+/* All of it, whatever the system takes at a time. */
+MUST_CHECK int store_write_all(int file, const void *bytes, size_t size);
+/* Up to `size` bytes, fewer only at the end of the file. */
+MUST_CHECK int64_t store_read_at(int file, void *bytes_out, size_t size, uint64_t offset);
+MUST_CHECK int store_sync(int file);
+MUST_CHECK int store_stat(int directory, const char *name, struct stat *facts_out);
+MUST_CHECK int store_rename(int parent, const char *from, const char *to);
+/* Both names exist; they change places in one stroke. */
+MUST_CHECK int store_exchange(int parent, const char *one, const char *other);
+MUST_CHECK int store_link(int from, int to, const char *name);
+MUST_CHECK int store_free_bytes(int directory, uint64_t *bytes_out);
+/* Removes a file, a link, or a directory with all that is in it; nothing there is fine. */
+MUST_CHECK int store_remove_tree(int parent, const char *name);
+
+/* Tests only: after `calls` more calls one fails with `error`; UINT64_MAX switches it off. */
+void store_io_fail_after(uint64_t calls, int error);
+/* Tests only: what store_free_bytes says; UINT64_MAX: the truth. */
+void store_io_pretend_free(uint64_t bytes);
+
+#endif
