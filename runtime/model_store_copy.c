@@ -45,8 +45,8 @@ static enum status copy_failed(struct copying *copying, const char *name)
                       "the disk of %.200s is full: %.80s needs %llu bytes in all; free some or "
                       "move the model store", copying->store->path, copying->import->model_id,
                       (unsigned long long)copying->bytes_total);
-    return refuse(copying->reason, status_from_errno(error), "%.100s cannot be copied to %.200s: %s",
-                  name, copying->store->path, strerror(error));
+    return refuse(copying->reason, status_from_errno(error), "%.100s cannot be copied to %.200s: "
+                  "%s", name, copying->store->path, strerror(error));
 }
 
 static void tell_progress(struct copying *copying)
