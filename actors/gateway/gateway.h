@@ -37,7 +37,7 @@
 #define GATEWAY_BEGIN_MS 2000   /* a stream nobody accepted yet begins, to carry comments */
 #define GATEWAY_RESUME_MS 60000 /* a chat without a runner that long fails */
 #define GATEWAY_ATTEMPT_MAX 16  /* so does one that lost so many runners without a token */
-#define GATEWAY_ANSWER_MS 2800  /* commands are answered within 3 s */
+#define GATEWAY_ANSWER_MS 2500  /* commands are answered within 3 s */
 #define GATEWAY_BEAT_MS 500     /* rank 0 drops a gateway silent for 2 s */
 #define GATEWAY_READY_MS 2000   /* without a master we are ready all the same: HTTP answers */
 
