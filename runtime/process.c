@@ -103,9 +103,7 @@ enum status process_open(struct process *process, enum actor_kind kind, int argc
     process->paths.lock_fd = -1;
     (void)snprintf(process->build, sizeof(process->build), "%s", TROUPE_BUILD);
     log_init(actor_kind_name(kind), LOG_LEVEL_NOTICE);
-    enum status status = config_init(&process->config, reason);
-    if (status == STATUS_OK)
-        status = config_load(&process->config, &argc, argv, false, reason);
+    enum status status = config_load(&process->config, &argc, argv, false, reason);
     if (status == STATUS_OK && argc > 1)
         status = refuse(reason, STATUS_INVALID, "%s: no such argument", argv[1]);
     if (status == STATUS_OK)
