@@ -2,9 +2,9 @@
 /*
  * collective_rank: one rank of the world that the collective tests start.
  *
- *     collective_rank all|listeners|loop|leave EXPECTED_SIZE
+ *     collective_rank all|listeners|loop|leave EXPECTED_SIZE [MARK]
  *
- * Ends with 0 when all it saw was right, else prints what was not and ends with 3.
+ * A rank in the loop makes the file MARK after its first sum.  Ends with 0 when all it saw was right, else prints what was not and ends with 3.
  */
 #include "actors/runner/collective_mpi.h"
 #include "protocol/memory.h"
@@ -207,9 +207,15 @@ static void check_listeners(struct collective *world)
     EXPECT(world->ops->barrier(world) == STATUS_OK);
 }
 
+static void make_mark(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    EXPECT(file && fclose(file) == 0);
+}
+
 int main(int count, char **arguments)
 {
-    if (count != 3)
+    if (count < 3)
         return 2;
     struct collective *world = NULL;
     struct reason reason = {""};
@@ -226,10 +232,15 @@ int main(int count, char **arguments)
         check_listeners(world);
     if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
         _exit(7);
-    float value = 1;
-    while (strcmp(arguments[1], "loop") == 0 || strcmp(arguments[1], "leave") == 0)
+    bool is_marked = count < 4;
+    while (strcmp(arguments[1], "loop") == 0 || strcmp(arguments[1], "leave") == 0) {
+        float value = 1;
         if (world->ops->sum(world, &value, 1) != STATUS_OK)
             _exit(5);
+        if (!is_marked)
+            make_mark(arguments[3]);
+        is_marked = true;
+    }
     collective_mpi_close(world);
     return 0;
 }

@@ -38,7 +38,7 @@ static int count_processes_of(const char *path)
 }
 
 /* Runs a world and expects that nothing of it is left; `text_out` has 8192 bytes. */
-static uint64_t run_launchers(int ranks, const char *action, const char *mode, char *text_out)
+static void run_launchers(int ranks, const char *action, const char *mode, char *text_out)
 {
     struct scratch scratch;
     char programs[3][512];
@@ -52,7 +52,8 @@ static uint64_t run_launchers(int ranks, const char *action, const char *mode, c
     (void)snprintf(numbers[0], sizeof(numbers[0]), "%d", ranks);
     (void)snprintf(numbers[1], sizeof(numbers[1]), "%d", ranks);
     const char *const arguments[] = {programs[0], numbers[0],  scratch.path, programs[1], action,
-                                     programs[2], mode,        numbers[1],   NULL};
+                                     programs[2], mode,        numbers[1],   "mark",
+                                     NULL};
     uint64_t start_ms = clock_now_ms();
     int code = run_program(arguments, text_out, 8192);
     uint64_t took_ms = clock_now_ms() - start_ms;
@@ -69,13 +70,12 @@ static uint64_t run_launchers(int ranks, const char *action, const char *mode, c
         ck_assert_int_eq(count_entries(scratch_path(&scratch, name, home), "mpi-"), was_killed);
     }
     scratch_close(&scratch);
-    return took_ms;
 }
 
 START_TEST(two_launchers_run_two_ranks_to_their_end)
 {
     char text[8192];
-    (void)run_launchers(2, "none", "all", text);
+    run_launchers(2, "none", "all", text);
     ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 0 signal 0"));
     ck_assert_ptr_nonnull(strstr(text, "launcher 1 ended with code 0 signal 0"));
 }
@@ -84,7 +84,7 @@ END_TEST
 START_TEST(three_launchers_run_three_ranks_to_their_end)
 {
     char text[8192];
-    (void)run_launchers(3, "none", "all", text);
+    run_launchers(3, "none", "all", text);
     for (int rank = 0; rank < 3; rank++) {
         char wanted[64];
         (void)snprintf(wanted, sizeof(wanted), "launcher %d ended with code 0 signal 0", rank);
@@ -96,18 +96,18 @@ END_TEST
 START_TEST(a_rank_that_dies_takes_the_others_with_it_at_once)
 {
     char text[8192];
-    uint64_t took_ms = run_launchers(3, "none", "leave", text);
+    /* By their siblings' word, not because a launcher was missed for two seconds. */
+    run_launchers(3, "none", "leave", text);
     ck_assert_ptr_nonnull(strstr(text, "reported rank 0 code 7 signal 0"));
     ck_assert_ptr_nonnull(strstr(text, "reported rank 1 code 255 signal 9: rank 0 ended"));
     ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 7"));
-    ck_assert_msg(took_ms < 8000, "%d ms", (int)took_ms);
 }
 END_TEST
 
 START_TEST(the_rank_of_a_killed_launcher_dies_and_the_others_follow)
 {
     char text[8192];
-    (void)run_launchers(2, "kill-launcher", "loop", text);
+    run_launchers(2, "kill-launcher", "loop", text);
     ck_assert_ptr_nonnull(strstr(text, "launcher 1 ended with code -1 signal 9"));
     ck_assert_ptr_nonnull(strstr(text, "the launcher of rank 1 was not heard for 2000 ms"));
     ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 70"));
@@ -117,7 +117,7 @@ END_TEST
 START_TEST(a_silent_launcher_is_a_lost_one)
 {
     char text[8192];
-    (void)run_launchers(2, "freeze", "loop", text);
+    run_launchers(2, "freeze", "loop", text);
     ck_assert_ptr_nonnull(strstr(text, "the launcher of rank 1 was not heard for 2000 ms"));
 }
 END_TEST
@@ -125,7 +125,7 @@ END_TEST
 START_TEST(a_generation_that_is_over_ends)
 {
     char text[8192];
-    (void)run_launchers(2, "delete", "loop", text);
+    run_launchers(2, "delete", "loop", text);
     ck_assert_ptr_nonnull(strstr(text, "the generation is over"));
 }
 END_TEST
@@ -133,7 +133,7 @@ END_TEST
 START_TEST(stop_stops_the_rank_first)
 {
     char text[8192];
-    (void)run_launchers(2, "stop", "loop", text);
+    run_launchers(2, "stop", "loop", text);
     ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 0 signal 0"));
     ck_assert_ptr_nonnull(strstr(text, "launcher 1 ended with code 0 signal 0"));
     ck_assert_ptr_nonnull(strstr(text, "the launcher was told to stop"));

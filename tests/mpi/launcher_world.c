@@ -6,9 +6,10 @@
  *
  * Each launcher runs in DIRECTORY/nodeI with the ipc socket of its "master" there.  The process
  * keeps one state, turns reports into events and sends them to all.  ACTION is none, or what is
- * done 300 ms after the last rank joined: kill-launcher (the last one), delete (the instance), stop
- * (SIGTERM to all launchers), freeze (the last launcher is stopped, so that its links go silent).
- * Prints a line for each launcher that ended and each process_ended; ends when all have.
+ * done when every rank has made the file nodeI/mark: kill-launcher (the last one), delete (the
+ * instance), stop (SIGTERM to all launchers), freeze (the last launcher is stopped, so that its
+ * links go silent).  Prints a line for each launcher that ended and each process_ended; ends when
+ * all have.
  */
 #include "protocol/memory.h"
 #include "protocol/message.h"
@@ -25,7 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WORLD_MAX = 4, ACT_AFTER_MS = 300, EFFECT_SPAWN = 1, EFFECT_ACT, EFFECT_THAW };
+enum { WORLD_MAX = 4, LOOK_MS = 20, EFFECT_SPAWN = 1, EFFECT_ACT, EFFECT_THAW };
 
 static uint32_t rank_total;
 static const char *directory;
@@ -43,8 +44,7 @@ struct masters {
     struct node nodes[WORLD_MAX];
     struct instance_id instance_id;
     struct generation generation;
-    uint64_t act_at_ms;
-    uint32_t reported;
+    bool has_acted;
     uint32_t ended;
 };
 
@@ -142,9 +142,6 @@ static void take_report(struct masters *masters, const struct input *input,
         printf("reported rank %" PRIu32 " code %" PRIu32 " signal %" PRIu32 ": %s\n", body->rank,
                body->exit_code, body->signal, text_or_empty(body->reason));
         (void)fflush(stdout);
-    } else if (++masters->reported == rank_total) {
-        masters->act_at_ms = input->now_ms + ACT_AFTER_MS;
-        outbox_wake(outbox, masters->act_at_ms);
     }
     struct message answer;
     ASSERT(message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE) == STATUS_OK);
@@ -168,16 +165,33 @@ static void take_message(struct masters *masters, const struct input *input,
     }
 }
 
-static void act(struct masters *masters, struct outbox *outbox)
+static bool all_are_marked(void)
 {
-    masters->act_at_ms = 0;
+    for (uint32_t i = 0; i < rank_total; i++) {
+        char mark[32];
+        (void)snprintf(mark, sizeof(mark), "node%" PRIu32 "/mark", i);
+        if (access(mark, F_OK) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Looks for the marks until all are there, then acts once. */
+static void act(struct masters *masters, uint64_t now_ms, struct outbox *outbox)
+{
+    if (masters->has_acted || strcmp(action, "none") == 0)
+        return;
+    outbox_wake(outbox, now_ms + LOOK_MS);
+    if (!all_are_marked())
+        return;
+    masters->has_acted = true;
     if (strcmp(action, "delete") == 0) {
         struct message event;
         ASSERT(message_init(&event, MESSAGE_EVENT, EVENT_INSTANCE_DELETED) == STATUS_OK);
         MESSAGE_BODY(&event, instance_deleted)->instance_id = masters->instance_id;
         publish(masters, &event, outbox);
         message_fini(&event);
-    } else if (strcmp(action, "none") != 0) {
+    } else {
         outbox_effect(outbox, 0, EFFECT_ACT, NULL, NULL);
     }
 }
@@ -197,8 +211,6 @@ static enum status masters_step(void *actor, const struct input *input, struct o
         outbox_effect(outbox, 0, EFFECT_SPAWN, NULL, NULL);
     } else if (input->kind == INPUT_MESSAGE) {
         take_message(masters, input, outbox);
-    } else if (input->kind == INPUT_WAKE && masters->act_at_ms) {
-        act(masters, outbox);
     } else if (input->kind == INPUT_CHILD_ENDED) {
         printf("launcher %d ended with code %" PRId32 " signal %" PRId32 "\n",
                (int)input->child.id, input->child.exit_code, input->child.signal);
@@ -208,6 +220,7 @@ static enum status masters_step(void *actor, const struct input *input, struct o
         else if (strcmp(action, "freeze") == 0)
             outbox_effect(outbox, 0, EFFECT_THAW, NULL, NULL);
     }
+    act(masters, input->now_ms, outbox);
     return STATUS_OK;
 }
 

@@ -114,7 +114,6 @@ static void expect_quick_end(const char *options, int ranks, const char *program
     ck_assert_ptr_nonnull(strstr(text, word));
     expect_nothing_left(&scratch, segments);
     scratch_close(&scratch);
-    ck_assert_msg(took_ms < 10000, "took %d ms", (int)took_ms);
 }
 
 START_TEST(a_killed_rank_ends_the_world)

@@ -225,8 +225,8 @@ static void copy_rows(struct shard *shard, const struct weight_files *files, siz
     shard_received(shard, index);
 }
 
-/* The kernel maps a file by its page cache's folios, which may have 2 MiB: beside a small part of a
- * tensor its neighbours, which belong to other ranks, would be mapped too and be counted as ours. */
+/* The kernel maps a file by the folios of its page cache, up to 2 MiB: beside a small part of a
+ * tensor its neighbours, which belong to other ranks, would be mapped and counted as ours. */
 static bool is_used_in_place(const struct shard_slice *slice)
 {
     return shard_slice_is_contiguous(slice) &&
