@@ -4,14 +4,17 @@
  *
  *     collective_rank all|listeners|loop|leave EXPECTED_SIZE [MARK]
  *
- * A rank in the loop makes the file MARK after its first sum.  Ends with 0 when all it saw was right, else prints what was not and ends with 3.
+ * A rank in the loop makes the file MARK after its first sum.  Ends with 0 when all it saw was
+ * right, else prints what was not and ends with 3.
  */
 #include "actors/runner/collective_mpi.h"
+#include "actors/runner/engine/collective_threads.h"
 #include "protocol/memory.h"
 #include "tests/support/seeded.h"
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +42,40 @@ static float *values_of(uint32_t rank, size_t count)
     return values;
 }
 
+/* One rank of the same world in threads of this process. */
+struct twin {
+    struct collective *member;
+    float *values;
+    size_t count;
+};
+
+static void *sum_in_thread(void *argument)
+{
+    struct twin *twin = argument;
+    EXPECT(twin->member->ops->sum(twin->member, twin->values, twin->count) == STATUS_OK);
+    return NULL;
+}
+
+/* The other implementation gives the same bits. */
+static void compare_with_threads(uint32_t size, const float *expected, size_t count)
+{
+    struct collective_threads *twins = NULL;
+    struct twin ranks[8];
+    pthread_t threads[8];
+    EXPECT(collective_threads_open(size, &twins, NULL) == STATUS_OK);
+    for (uint32_t rank = 0; rank < size; rank++) {
+        ranks[rank] = (struct twin){collective_threads_member(twins, rank),
+                                    values_of(rank, count), count};
+        EXPECT(pthread_create(&threads[rank], NULL, sum_in_thread, &ranks[rank]) == 0);
+    }
+    for (uint32_t rank = 0; rank < size; rank++) {
+        EXPECT(pthread_join(threads[rank], NULL) == 0);
+        EXPECT(memcmp(ranks[rank].values, expected, count * sizeof(float)) == 0);
+        memory_free(ranks[rank].values);
+    }
+    collective_threads_close(twins);
+}
+
 static void check_sum(struct collective *world, size_t count)
 {
     float *values = values_of(own_rank, count);
@@ -51,6 +88,8 @@ static void check_sum(struct collective *world, size_t count)
     }
     EXPECT(world->ops->sum(world, values, count) == STATUS_OK);
     EXPECT(memcmp(values, expected, count * sizeof(float)) == 0);
+    if (own_rank == 0 && count > 0)
+        compare_with_threads(world->size, values, count);
     memory_free(values);
     memory_free(expected);
 }
