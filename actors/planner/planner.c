@@ -258,9 +258,10 @@ static void wake_for_retries(struct planner_step *step)
 {
     const struct planner *planner = step->planner;
     for (uint32_t i = 0; i < planner->in_flight.count; i++)
-        if (planner->in_flight.items[i].is_failed)
+        if (planner->in_flight.items[i].is_failed &&
+            planner->in_flight.items[i].retry_at_ms > step->input->now_ms)
             outbox_wake(step->outbox, planner->in_flight.items[i].retry_at_ms);
-    if (planner->lists_wanted && planner->session.is_up)
+    if (planner->lists_wanted && planner->session.is_welcome)
         outbox_wake(step->outbox, planner->ask_at_ms);
 }
 
