@@ -241,10 +241,7 @@ static enum status open_identity(struct master_main *main, int argc, char **argv
     char *copies[64];
     int count = argc < 64 ? argc : 64;
     memcpy(copies, argv, (size_t)count * sizeof(copies[0]));
-    enum status status = config_init(&config, reason);
-    if (status != STATUS_OK)
-        return status;
-    status = config_load(&config, &count, copies, true, reason);
+    enum status status = config_load(&config, &count, copies, true, reason);
     if (status == STATUS_OK)
         status = paths_init(&paths, config_text(&config, CONFIG_KEY_HOME),
                             config_text(&config, CONFIG_KEY_STORE), reason);

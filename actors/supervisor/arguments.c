@@ -71,7 +71,7 @@ static enum status add_launch(struct child_arguments *arguments, const char *pro
     char instance[HEX_SIZE(sizeof(struct instance_id))];
     char leader[HEX_SIZE(sizeof(struct node_id))];
     const struct generation *generation = &request->generation;
-    enum status status = program_find(programs, "runner", runner, reason);
+    enum status status = program_find(programs, "runner", runner, sizeof(runner), reason);
     if (status != STATUS_OK)
         return status;
     const char *const options[] = {

@@ -60,9 +60,7 @@ static enum status prepare(struct supervisor_main *self, int argc, char **argv,
     process->kind = ACTOR_SUPERVISOR;
     process->paths.lock_fd = -1;
     (void)snprintf(process->build, sizeof(process->build), "%s", TROUPE_BUILD);
-    enum status status = config_init(config, reason);
-    if (status == STATUS_OK)
-        status = config_load(config, &argc, argv, false, reason);
+    enum status status = config_load(config, &argc, argv, false, reason);
     if (status == STATUS_OK && argc > 1)
         status = refuse(reason, STATUS_INVALID, "%s: no such argument", argv[1]);
     if (status == STATUS_OK)
@@ -71,7 +69,8 @@ static enum status prepare(struct supervisor_main *self, int argc, char **argv,
     if (status == STATUS_OK)
         status = lock_home(&process->paths, reason);
     if (status == STATUS_OK)
-        status = programs_directory(self->shell.programs, reason);
+        status = programs_directory(self->shell.programs, sizeof(self->shell.programs),
+                                    reason);
     if (status == STATUS_OK)
         status = paths_enter_run(&process->paths, reason);
     if (status == STATUS_OK)
@@ -107,7 +106,7 @@ int main(int argc, char **argv)
     } else {
         exit_code = process_failed(&self.process, status, &reason);
     }
+    /* The lock of the home ends with the process itself, when truly nothing of it is left. */
     process_close(&self.process);
-    paths_unlock(&self.process.paths);
     return exit_code;
 }

@@ -10,17 +10,17 @@
 #include <mach-o/dyld.h>
 #endif
 
-enum status programs_directory(char directory_out[PATH_SIZE], struct reason *reason)
+enum status programs_directory(char *directory_out, size_t size, struct reason *reason)
 {
 #ifdef __APPLE__
-    uint32_t size = PATH_SIZE;
-    ssize_t length = _NSGetExecutablePath(directory_out, &size) == 0
+    uint32_t room = (uint32_t)size;
+    ssize_t length = _NSGetExecutablePath(directory_out, &room) == 0
                          ? (ssize_t)strlen(directory_out)
                          : -1;
 #else
-    ssize_t length = readlink("/proc/self/exe", directory_out, PATH_SIZE - 1);
+    ssize_t length = readlink("/proc/self/exe", directory_out, size - 1);
 #endif
-    if (length <= 0 || length >= PATH_SIZE - 1)
+    if (length <= 0 || (size_t)length >= size - 1)
         return refuse(reason, STATUS_NOT_FOUND, "the path of this program cannot be read: %s",
                       strerror(errno));
     directory_out[length] = '\0';
@@ -31,17 +31,18 @@ enum status programs_directory(char directory_out[PATH_SIZE], struct reason *rea
     return STATUS_OK;
 }
 
-enum status program_find(const char *directory, const char *name,
-                         char path_out[PROGRAM_PATH_SIZE], struct reason *reason)
+enum status program_find(const char *directory, const char *name, char *path_out, size_t size,
+                         struct reason *reason)
 {
-    (void)snprintf(path_out, PROGRAM_PATH_SIZE, "%s/troupe-%.40s", directory, name);
-    if (access(path_out, F_OK) == 0)
-        return STATUS_OK;
-    (void)snprintf(path_out, PROGRAM_PATH_SIZE, "%s/../%.40s/troupe-%.40s", directory, name,
-                   name);
-    if (access(path_out, F_OK) == 0)
-        return STATUS_OK;
-    return refuse(reason, STATUS_NOT_FOUND,
-                  "%.200s/troupe-%.40s is missing; install all of troupe's programs together",
-                  directory, name);
+    char path[PROGRAM_PATH_SIZE];
+    int length = snprintf(path, sizeof(path), "%s/troupe-%.40s", directory, name);
+    if (access(path, F_OK) != 0)
+        length = snprintf(path, sizeof(path), "%s/../%.40s/troupe-%.40s", directory, name, name);
+    if (length < 0 || (size_t)length >= sizeof(path) || (size_t)length >= size ||
+        access(path, F_OK) != 0)
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "%.200s/troupe-%.40s is missing; install all of troupe's programs together",
+                      directory, name);
+    memcpy(path_out, path, (size_t)length + 1);
+    return STATUS_OK;
 }

@@ -17,9 +17,10 @@
 #define PROGRAM_PATH_SIZE (PATH_SIZE + 128)
 
 /* The directory of our own executable. */
-MUST_CHECK enum status programs_directory(char directory_out[PATH_SIZE], struct reason *reason);
+MUST_CHECK enum status programs_directory(char *directory_out, size_t size,
+                                           struct reason *reason);
 /* The path of troupe-NAME. */
-MUST_CHECK enum status program_find(const char *directory, const char *name,
-                                    char path_out[PROGRAM_PATH_SIZE], struct reason *reason);
+MUST_CHECK enum status program_find(const char *directory, const char *name, char *path_out,
+                                    size_t size, struct reason *reason);
 
 #endif

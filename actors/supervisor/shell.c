@@ -204,7 +204,8 @@ static enum status spawn_into(struct shell_child *row, const struct spawn_reques
     struct child_arguments arguments;
     char program[PROGRAM_PATH_SIZE];
     int fds[2] = {-1, -1};
-    enum status status = program_find(shell->programs, request->row->name, program, reason);
+    enum status status = program_find(shell->programs, request->row->name, program,
+                                      sizeof(program), reason);
     if (status == STATUS_OK)
         status = child_arguments_make(&arguments, shell->config, shell->paths, shell->programs,
                                       request, reason);

@@ -13,11 +13,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 
 enum { WAIT_MS = 60000, PID_WAIT_MS = 1000 };
 
@@ -56,6 +60,25 @@ static enum status pid_read(const char *path, pid_t *pid_out, struct reason *rea
     return refuse(reason, STATUS_MALFORMED, "%s does not say which process to stop", path);
 }
 
+/* Something that can be read once the process has ended; -1 where there is no such thing. */
+static int process_watch(pid_t pid)
+{
+#if defined(__linux__) && defined(SYS_pidfd_open)
+    return (int)syscall(SYS_pidfd_open, pid, 0u);
+#else
+    (void)pid;
+    return -1;
+#endif
+}
+
+static bool has_ended_within(int fd, int wait_ms)
+{
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    if (fd < 0)
+        clock_sleep_ms(5);
+    return fd < 0 || poll(&item, 1, wait_ms) == 1;
+}
+
 static enum status stop(struct paths *paths, struct reason *reason)
 {
     char path[PATH_SIZE + 64];
@@ -74,17 +97,24 @@ static enum status stop(struct paths *paths, struct reason *reason)
     status = pid_read(path, &pid, reason);
     if (status != STATUS_OK)
         return status;
-    if (kill(pid, SIGTERM) != 0 && errno != ESRCH)
-        return refuse(reason, status_from_errno(errno), "process %ld cannot be told to stop: %s",
-                      (long)pid, strerror(errno));
-    const uint64_t end_ms = clock_now_ms() + WAIT_MS;
-    while (clock_now_ms() < end_ms) {
-        if (paths_lock(paths, &unused) == STATUS_OK) {
-            paths_unlock(paths);
-            return STATUS_OK;
-        }
-        clock_sleep_ms(5);
+    int watch = process_watch(pid);
+    if (kill(pid, SIGTERM) != 0 && errno != ESRCH) {
+        int error = errno;
+        if (watch >= 0)
+            (void)close(watch);
+        return refuse(reason, status_from_errno(error), "process %ld cannot be told to stop: %s",
+                      (long)pid, strerror(error));
     }
+    const uint64_t end_ms = clock_now_ms() + WAIT_MS;
+    bool is_free = false;
+    while (clock_now_ms() < end_ms && !is_free)
+        is_free = has_ended_within(watch, 100) &&
+                  (watch >= 0 || paths_lock(paths, &unused) == STATUS_OK);
+    if (watch >= 0)
+        (void)close(watch);
+    paths_unlock(paths);
+    if (is_free)
+        return STATUS_OK;
     return refuse(reason, STATUS_TIMED_OUT,
                   "the node in %s has not ended after %d s; process %ld is its supervisor",
                   paths->home, WAIT_MS / 1000, (long)pid);

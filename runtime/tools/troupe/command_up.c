@@ -262,13 +262,11 @@ static int run(struct up *up, int argc, char **argv)
 int command_up(int argc, char **argv)
 {
     struct up up = {.paths = {.lock_fd = -1}};
-    struct reason reason = {""};
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         print_usage();
         return EXIT_CODE_OK;
     }
-    enum status status = config_init(&up.config, &reason);
-    int exit_code = status == STATUS_OK ? run(&up, argc, argv) : failed(status, &reason);
+    int exit_code = run(&up, argc, argv);
     config_fini(&up.config);
     return exit_code;
 }
