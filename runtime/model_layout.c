@@ -164,29 +164,63 @@ static enum status expected(const struct model_config *config, const struct mode
     return STATUS_OK;
 }
 
-static bool is_affine_size(const struct quantisation *quantisation)
+static bool is_known(const struct quantisation *q)
 {
-    uint32_t bits = quantisation->bits;
-    uint32_t group = quantisation->group;
-    return ((bits >= 2 && bits <= 6) || bits == 8) && (group == 32 || group == 64 || group == 128);
+    switch (q->format) {
+    case WEIGHT_AFFINE:
+        return ((q->bits >= 2 && q->bits <= 6) || q->bits == 8) &&
+               (q->group == 32 || q->group == 64 || q->group == 128);
+    case WEIGHT_MXFP4:
+        return q->bits == 4 && q->group == 32;
+    case WEIGHT_MXFP8:
+        return q->bits == 8 && q->group == 32;
+    case WEIGHT_NVFP4:
+        return q->bits == 4 && q->group == 16;
+    case WEIGHT_BF16:
+    case WEIGHT_F16:
+    case WEIGHT_F32:
+        break;
+    }
+    return false;
+}
+
+/* Affine groups have scales and biases as numbers, the others scales of one byte. */
+static enum status resolve_scales(struct model_module *module, struct reason *reason)
+{
+    const struct tensor *scales = module->scales;
+    const struct tensor *biases = module->biases;
+    uint64_t groups = module->columns / module->quantisation.group;
+    bool is_affine = module->quantisation.format == WEIGHT_AFFINE;
+    struct quantisation ignored;
+    char text[64];
+    if (is_affine && !biases)
+        return refuse(reason, STATUS_NOT_FOUND, "tensor %s.biases is missing; download the model "
+                      "again", module->path);
+    if (!is_affine)
+        module->biases = NULL;
+    if (is_affine ? !dense_format(scales->type, &ignored) : scales->type != TENSOR_U8)
+        return refuse(reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s, which %s does not "
+                      "have", scales->name, tensor_type_name(scales->type),
+                      quantisation_text(&module->quantisation, text));
+    if (!has_shape(scales, module->rows, groups))
+        return refuse_shape(module, scales, module->rows, groups, reason);
+    if (is_affine && (biases->type != scales->type || !has_shape(biases, module->rows, groups)))
+        return refuse_shape(module, biases, module->rows, groups, reason);
+    return STATUS_OK;
 }
 
 static enum status resolve_quantised(const struct model_config *config,
                                      struct model_module *module, struct reason *reason)
 {
     struct quantisation *q = &module->quantisation;
-    const struct tensor *scales = module->scales;
     char text[64];
     enum status status = expected(config, module, q, reason);
     if (status != STATUS_OK)
         return status;
-    if (q->format != WEIGHT_AFFINE || !is_affine_size(q))
-        return refuse(reason, STATUS_UNSUPPORTED, "%s is quantised as %s, which is not supported "
-                      "yet; use affine with 2, 3, 4, 5, 6 or 8 bits and groups of 32, 64 or 128",
-                      module->path, quantisation_text(q, text));
-    if (!module->biases)
-        return refuse(reason, STATUS_NOT_FOUND, "tensor %s.biases is missing; download the model "
-                      "again", module->path);
+    if (!is_known(q))
+        return refuse(reason, STATUS_UNSUPPORTED, "%s is quantised as %s, which is not supported; "
+                      "use affine with 2, 3, 4, 5, 6 or 8 bits and groups of 32, 64 or 128, mxfp4, "
+                      "mxfp8 or nvfp4", module->path, quantisation_text(q, text));
     if (module->columns % q->group != 0)
         return refuse(reason, STATUS_MALFORMED, "%s has %llu columns, no multiple of its group of "
                       "%u", module->path, (unsigned long long)module->columns, q->group);
@@ -194,17 +228,7 @@ static enum status resolve_quantised(const struct model_config *config,
         !has_shape(module->weight, module->rows, module->columns * q->bits / 32))
         return refuse_shape(module, module->weight, module->rows, module->columns * q->bits / 32,
                             reason);
-    struct quantisation ignored;
-    if (!dense_format(scales->type, &ignored))
-        return refuse(reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s; BF16, F16 and F32 "
-                      "scales are supported", scales->name, tensor_type_name(scales->type));
-    if (!has_shape(scales, module->rows, module->columns / q->group))
-        return refuse_shape(module, scales, module->rows, module->columns / q->group, reason);
-    if (module->biases->type != scales->type ||
-        !has_shape(module->biases, module->rows, module->columns / q->group))
-        return refuse_shape(module, module->biases, module->rows, module->columns / q->group,
-                            reason);
-    return STATUS_OK;
+    return resolve_scales(module, reason);
 }
 
 static enum status resolve(const struct model_config *config, const struct tensor_table *table,

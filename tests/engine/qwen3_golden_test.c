@@ -143,6 +143,7 @@ START_TEST(every_tensor_cut_gives_them_too)
     check_world("qwen3-untied__affine8-g64", SHARDING_TENSOR, NULL, 6, NULL, 1);
     check_world("qwen3-untied__affine5-g128", SHARDING_TENSOR, NULL, 3, NULL, 1);
     check_world("qwen3-untied__f16", SHARDING_TENSOR, shares_3, 3, NULL, 1);
+    check_world("qwen3-untied__mixed-false", SHARDING_TENSOR, shares_2, 2, NULL, 1);
 }
 END_TEST
 

@@ -18,7 +18,7 @@ unsigned block_needs(const struct engine *engine, const struct product *products
     for (size_t i = 0; i < count; i++) {
         if (uses_bytes(engine, products[i].matrix))
             needs |= ACTIVATION_BYTES;
-        else if (products[i].matrix->quantisation.group > 0)
+        else if (products[i].matrix->quantisation.format == WEIGHT_AFFINE)
             needs |= ACTIVATION_SUMS;
     }
     return needs;

@@ -93,8 +93,10 @@ enum status engine_bind_matrix(struct engine *engine, enum module_role role, uin
         matrix.scale_type = module->scales->type;
         matrix.scales = shard_part(engine->shard, index, MODULE_PART_SCALES,
                                    &matrix.scale_stride);
-        matrix.biases = shard_part(engine->shard, index, MODULE_PART_BIASES, &matrix.bias_stride);
-        if (!matrix.scales || !matrix.biases)
+        if (module->biases)
+            matrix.biases = shard_part(engine->shard, index, MODULE_PART_BIASES,
+                                       &matrix.bias_stride);
+        if (!matrix.scales || (module->biases && !matrix.biases))
             return refuse(reason, STATUS_NOT_READY, "the scales of %s were not received",
                           module->path);
     }

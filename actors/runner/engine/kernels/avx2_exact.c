@@ -59,17 +59,14 @@ static void load_scales(const struct matrix *matrix, size_t row, size_t rows, si
                         float *scales, float *biases)
 {
     for (size_t r = 0; r < rows; r++) {
-        if (matrix->quantisation.group) {
+        if (matrix_has_biases(matrix)) {
             lanes_numbers(matrix->scale_type, matrix->scales + (row + r) * matrix->scale_stride,
                           groups, scales + r * groups);
             lanes_numbers(matrix->scale_type, matrix->biases + (row + r) * matrix->bias_stride,
                           groups, biases + r * groups);
             continue;
         }
-        for (size_t g = 0; g < groups; g++) {
-            scales[r * groups + g] = 1.0f;
-            biases[r * groups + g] = 0.0f;
-        }
+        unpack_scales(matrix, row + r, 0, groups, scales + r * groups, biases + r * groups);
     }
 }
 
@@ -112,11 +109,11 @@ ALWAYS_INLINE void finish(const struct tile *tile, size_t row, size_t token, siz
 {
     size_t blocks = tile->inputs->stride / 32;
     const float *sums = tile->inputs->sums[group_index(tile->size)];
-    bool is_dense = tile->matrix->quantisation.group == 0;
+    bool has_biases = matrix_has_biases(tile->matrix);
     for (size_t r = 0; r < rows; r++) {
         for (size_t t = 0; t < tokens; t++) {
             float value = lanes_sum(total[r][t]);
-            if (!is_dense)
+            if (has_biases)
                 value += lanes_bias(tile->biases + r * tile->groups, sums + (token + t) * blocks,
                                     tile->groups);
             tile->out[(token + t) * tile->out_stride + row + r] = value;

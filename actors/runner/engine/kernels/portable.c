@@ -11,7 +11,7 @@ size_t kernel_scratch_floats(size_t columns_max)
 {
     /* Four rows of codes and their scales and biases, each padded. */
     size_t columns = (columns_max + 2 * GROUP_MAX) / GROUP_MAX * GROUP_MAX;
-    return 4 * (columns + 2 * (columns / 32 + 8)) + 64;
+    return 4 * (columns + 2 * (columns / 16 + 8)) + 64;
 }
 
 float kernel_from_half(uint16_t half)
@@ -49,16 +49,10 @@ void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out
         size_t first = g * size;
         size_t count = (size_t)matrix->columns - first < size ? (size_t)matrix->columns - first
                                                               : size;
-        float scale = 1.0f;
-        float bias = 0.0f;
+        float scale;
+        float bias;
         unpack_group(matrix, row, g, codes);
-        if (matrix->quantisation.group) {
-            size_t bytes = tensor_type_bits(matrix->scale_type) / 8;
-            unpack_numbers(matrix->scale_type,
-                           matrix->scales + row * matrix->scale_stride + g * bytes, 1, &scale);
-            unpack_numbers(matrix->scale_type,
-                           matrix->biases + row * matrix->bias_stride + g * bytes, 1, &bias);
-        }
+        unpack_scales(matrix, row, g, 1, &scale, &bias);
         for (size_t i = 0; i < count; i++)
             out[first + i] = codes[i] * scale + bias;
     }
@@ -124,18 +118,6 @@ static void prepare(struct activations *a, size_t row, unsigned needs)
     }
 }
 
-/* Scales and biases of a row as floats, at `scales` and `scales + groups`. */
-static void unpack_scales(const struct matrix *matrix, uint64_t row, float *scales)
-{
-    size_t groups = matrix_groups(matrix);
-    if (!matrix->quantisation.group)
-        return;
-    unpack_numbers(matrix->scale_type, matrix->scales + row * matrix->scale_stride, groups,
-                   scales);
-    unpack_numbers(matrix->scale_type, matrix->biases + row * matrix->bias_stride, groups,
-                   scales + groups);
-}
-
 static void matmul(const struct matrix *matrix, const struct activations *inputs, size_t count,
                    size_t row_first, size_t row_end, float *out, size_t out_stride,
                    float *scratch)
@@ -143,13 +125,13 @@ static void matmul(const struct matrix *matrix, const struct activations *inputs
     size_t size = matrix_group(matrix);
     size_t groups = matrix_groups(matrix);
     size_t blocks = inputs->stride / 32;
-    bool is_dense = matrix->quantisation.group == 0;
+    bool has_biases = matrix_has_biases(matrix);
     float *codes = scratch;
     float *scales = scratch + groups * size;
     for (size_t row = row_first; row < row_end; row++) {
         for (size_t g = 0; g < groups; g++)
             unpack_group(matrix, row, g, codes + g * size);
-        unpack_scales(matrix, row, scales);
+        unpack_scales(matrix, row, 0, groups, scales, scales + groups);
         for (size_t t = 0; t < count; t++) {
             const float *x = inputs->values + t * inputs->stride;
             const float *sums = inputs->sums[group_index(size)] + t * blocks;
@@ -158,7 +140,8 @@ static void matmul(const struct matrix *matrix, const struct activations *inputs
                 float part = 0.0f;
                 for (size_t i = 0; i < size; i++)
                     part += codes[g * size + i] * x[g * size + i];
-                total += is_dense ? part : scales[g] * part + scales[groups + g] * sums[g];
+                total += has_biases ? scales[g] * part + scales[groups + g] * sums[g]
+                                    : scales[g] * part;
             }
             out[t * out_stride + row] = total;
         }
@@ -183,7 +166,7 @@ static void matmul_bytes(const struct matrix *matrix, const struct activations *
     for (size_t row = row_first; row < row_end; row++) {
         for (size_t g = 0; g < groups; g++)
             unpack_group(matrix, row, g, codes + g * size);
-        unpack_scales(matrix, row, scales);
+        unpack_scales(matrix, row, 0, groups, scales, scales + groups);
         for (size_t t = 0; t < count; t++) {
             const int8_t *x = inputs->bytes + t * inputs->stride;
             const float *x_scales = inputs->scales + t * blocks;

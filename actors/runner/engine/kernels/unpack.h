@@ -67,6 +67,47 @@ static inline void unpack_codes(uint32_t bits, const uint8_t *bytes, size_t coun
     }
 }
 
+/* The 4-bit float E2M1: sign, two bits of exponent, one of mantissa. */
+static inline float unpack_e2m1(uint32_t code)
+{
+    static const float values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+    return values[code & 15];
+}
+
+/* The 8-bit float E4M3fn: exponent bias 7, no infinity, 0x7f and 0xff are no numbers. */
+static inline float unpack_e4m3(uint32_t code)
+{
+    uint32_t sign = (code & 0x80) << 24;
+    uint32_t rest = code & 0x7f;
+    if (rest == 0x7f)
+        return unpack_bits(sign | 0x7fc00000);
+    if (rest >= 8)
+        return unpack_bits(sign | ((rest << 20) + (120u << 23)));
+    float value = (float)rest * 0x1p-9f;
+    return sign ? -value : value;
+}
+
+/* The 8-bit scale E8M0: 2^(code - 127). */
+static inline float unpack_e8m0(uint32_t code)
+{
+    return code == 0 ? 0x1p-127f : unpack_bits(code << 23);
+}
+
+/* Elements of a quantised group before their scale, a multiple of 8 of them. */
+static inline void unpack_elements(const struct quantisation *q, const uint8_t *bytes,
+                                   size_t count, float *out)
+{
+    if (q->format == WEIGHT_AFFINE) {
+        unpack_codes(q->bits, bytes, count, out);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t pair = bytes[q->bits == 4 ? i / 2 : i];
+        out[i] = q->bits == 4 ? unpack_e2m1(i % 2 ? pair >> 4 : pair) : unpack_e4m3(pair);
+    }
+}
+
 /* Elements that share a scale; dense rows are cut into blocks too. */
 static inline size_t matrix_group(const struct matrix *matrix)
 {
@@ -84,6 +125,37 @@ static inline enum tensor_type dense_type(enum weight_format format)
     return format == WEIGHT_BF16 ? TENSOR_BF16 : format == WEIGHT_F16 ? TENSOR_F16 : TENSOR_F32;
 }
 
+/* Only affine groups have a bias, and so need the sums of their inputs. */
+static inline bool matrix_has_biases(const struct matrix *matrix)
+{
+    return matrix->quantisation.format == WEIGHT_AFFINE;
+}
+
+/* Scales and biases of groups [first, first + count) of a row: ones and zeros where the format has
+ * none, so that one formula serves all. */
+static inline void unpack_scales(const struct matrix *matrix, uint64_t row, size_t first,
+                                 size_t count, float *scales, float *biases)
+{
+    const uint8_t *from = matrix->scales ? matrix->scales + row * matrix->scale_stride : NULL;
+    enum weight_format format = matrix->quantisation.format;
+    if (matrix_has_biases(matrix)) {
+        size_t size = tensor_type_size(matrix->scale_type);
+        unpack_numbers(matrix->scale_type, from + first * size, count, scales);
+        unpack_numbers(matrix->scale_type,
+                       matrix->biases + row * matrix->bias_stride + first * size, count, biases);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        biases[i] = 0.0f;
+        if (matrix->quantisation.group == 0)
+            scales[i] = 1.0f;
+        else if (format == WEIGHT_NVFP4)
+            scales[i] = unpack_e4m3(from[first + i]);
+        else
+            scales[i] = unpack_e8m0(from[first + i]);
+    }
+}
+
 /* 0, 1, 2 for groups of 32, 64, 128. */
 static inline size_t group_index(size_t group)
 {
@@ -99,7 +171,7 @@ static inline void unpack_group(const struct matrix *matrix, uint64_t row, size_
     uint32_t bits = matrix->quantisation.bits;
     bytes += group * size * bits / 8;
     if (matrix->quantisation.group) {
-        unpack_codes(bits, bytes, size, out);
+        unpack_elements(&matrix->quantisation, bytes, size, out);
         return;
     }
     size_t left = (size_t)matrix->columns - group * size;
