@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/tools/troupe/commands.h"
+
+#include "protocol/sharding.h"
+#include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/place.h"
+
+#include <string.h>
+
+const struct option_row place_options[] = {
+    PLACE_OPTION_ROWS,
+    {"wait", NULL, "return when it is ready, or say why it is not"},
+    {.name = NULL},
+};
+
+const struct option_row previews_options[] = {
+    PLACE_OPTION_ROWS,
+    {.name = NULL},
+};
+
+static int print_placed(struct cli *cli, const struct instance_id *id)
+{
+    const struct instance_record *instance = state_find_instance(cli->state, id);
+    struct reason reason;
+    char hex[HEX_SIZE(16)];
+    if (!instance)
+        return cli_failed(cli, refuse(&reason, STATUS_NOT_FOUND, "the instance was deleted"),
+                          &reason);
+    if (cli->is_json)
+        return json_finish(cli, json_of_record(&instance_record_type, instance), false);
+    (void)printf("%s  %s, %s, %u rank%s, context %u\n", hex_print(id, 16, hex),
+                 text_or_empty(instance->model_id), sharding_name(instance->sharding),
+                 instance->ranks.count, instance->ranks.count == 1 ? "" : "s", instance->context);
+    (void)printf("  %s\n", text_or_empty(instance->why));
+    place_print(cli, instance);
+    return EXIT_CODE_OK;
+}
+
+int command_place(struct cli *cli)
+{
+    struct message command;
+    struct instance_id id = {{0}};
+    cli_catch_interrupt();
+    int code = cli_connect(cli, true);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = message_init(&command, MESSAGE_COMMAND, COMMAND_PLACE_INSTANCE);
+    if (status != STATUS_OK)
+        return cli_failed(cli, status, NULL);
+    code = place_request(cli, cli->words[0], command.body);
+    if (code == EXIT_CODE_OK)
+        code = place_send(cli, &command, &id);
+    message_fini(&command);
+    if (code == EXIT_CODE_OK && cli_option(cli, "wait"))
+        code = place_wait(cli, &id);
+    return code == EXIT_CODE_OK ? print_placed(cli, &id) : code;
+}
+
+/* ---- previews ---- */
+
+static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
+{
+    static const char *const headings[] = {"",      "SHARDING", "NODES", "CONTEXT",
+                                           "LARGEST SHARE", "TOKENS/S", "WHY"};
+    struct table table;
+    table_init(&table, headings, COUNT_OF(headings));
+    for (uint32_t i = 0; i < listed->candidates.count; i++) {
+        const struct candidate *candidate = &listed->candidates.items[i];
+        char nodes[CELL_SIZE] = "";
+        char size[16];
+        size_t used = 0;
+        uint64_t most = 0;
+        for (uint32_t r = 0; r < candidate->ranks.count; r++) {
+            const struct rank_record *rank = &candidate->ranks.items[r];
+            const uint64_t bytes = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
+            if (used + 1 < sizeof(nodes)) {
+                int length = snprintf(nodes + used, sizeof(nodes) - used, "%s%s", r ? "," : "",
+                                      cli_node_name(cli->state, &rank->node_id));
+                used += length > 0 ? (size_t)length : 0;
+            }
+            most = bytes > most ? bytes : most;
+        }
+        table_add(&table, "%s", candidate->is_possible ? "yes" : "no");
+        table_add(&table, "%s", sharding_name(candidate->sharding));
+        table_add(&table, "%s", nodes[0] ? nodes : "-");
+        table_add(&table, "%u", candidate->context);
+        table_add(&table, "%s", size_print(most, size));
+        if (candidate->tokens_per_s > 0)
+            table_add(&table, "%.1f", candidate->tokens_per_s);
+        else
+            table_add(&table, "-");
+        table_add(&table, "%s", text_or_empty(candidate->why));
+    }
+    return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
+}
+
+int command_previews(struct cli *cli)
+{
+    struct message command;
+    struct message answer;
+    int code = cli_connect(cli, false);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = message_init(&command, MESSAGE_COMMAND, COMMAND_ASK_CANDIDATES);
+    if (status != STATUS_OK)
+        return cli_failed(cli, status, NULL);
+    code = place_request(cli, cli->words[0], &MESSAGE_BODY(&command, ask_candidates)->request);
+    if (code == EXIT_CODE_OK)
+        code = cli_command(cli, &command, &answer);
+    message_fini(&command);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (!message_is(&answer, MESSAGE_ANSWER, ANSWER_CANDIDATES))
+        code = cli_failed(cli, STATUS_MALFORMED, NULL);
+    else if (cli->is_json)
+        code = json_finish(cli, json_of_record(&candidates_listed_type, answer.body), false);
+    else
+        code = print_candidates(cli, answer.body);
+    message_fini(&answer);
+    return code;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/tools/troupe/commands.h"
+
+#include "protocol/sharding.h"
+#include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/place.h"
+
+#include <string.h>
+
+static int print_json(struct cli *cli)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < cli->state->instances.count; i++) {
+        const struct instance_record *instance = &cli->state->instances.items[i];
+        json_t *row = json_of_record(&instance_record_type, instance);
+        json_t *ranks = json_object_get(row, "ranks");
+        (void)json_object_set_new(row, "status_name",
+                                  json_string(instance_status_name(instance->status)));
+        (void)json_object_set_new(row, "sharding_name",
+                                  json_string(sharding_name(instance->sharding)));
+        (void)json_object_set_new(row, "mode_name", json_string(mode_name(instance->mode)));
+        for (uint32_t r = 0; r < instance->ranks.count; r++) {
+            json_t *rank = json_array_get(ranks, r);
+            const struct rank_record *record = &instance->ranks.items[r];
+            (void)json_object_set_new(rank, "node_name",
+                                      json_string(cli_node_name(cli->state, &record->node_id)));
+            (void)json_object_set_new(rank, "status_name",
+                                      json_string(rank_status_name(record->status)));
+        }
+        (void)json_array_append_new(list, row);
+    }
+    return json_finish(cli, json_pack("{s:o}", "instances", list), false);
+}
+
+static void print_instance(const struct cli *cli, const struct instance_record *instance)
+{
+    char hex[HEX_SIZE(16)];
+    const char *why = text_or_empty(instance->last_reason);
+    (void)printf("%s  %s  %s, %s, %s, context %u\n", hex_print(&instance->instance_id, 16, hex),
+                 text_or_empty(instance->model_id), instance_status_name(instance->status),
+                 sharding_name(instance->sharding), mode_name(instance->mode), instance->context);
+    place_print(cli, instance);
+    if (instance->status != INSTANCE_READY && why[0])
+        (void)printf("  last: %s\n", why);
+}
+
+int command_ps(struct cli *cli)
+{
+    int code = cli_connect(cli, false);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (cli->is_json)
+        return print_json(cli);
+    if (cli->state->instances.count == 0)
+        cli_say(cli, "nothing runs; troupe place MODEL or troupe run MODEL starts one");
+    for (uint32_t i = 0; i < cli->state->instances.count; i++)
+        print_instance(cli, &cli->state->instances.items[i]);
+    return EXIT_CODE_OK;
+}
+
+/* ---- delete and retry ---- */
+
+/* Both bodies are one instance id. */
+static int send_about(struct cli *cli, enum command_code what, const char *key,
+                      const char *sentence)
+{
+    struct message command;
+    struct instance_id id;
+    char hex[HEX_SIZE(16)];
+    int code = cli_connect(cli, false);
+    if (code == EXIT_CODE_OK)
+        code = cli_find_instance(cli, cli->words[0], &id);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = message_init(&command, MESSAGE_COMMAND, what);
+    if (status != STATUS_OK)
+        return cli_failed(cli, status, NULL);
+    if (what == COMMAND_DELETE_INSTANCE)
+        MESSAGE_BODY(&command, delete_instance)->instance_id = id;
+    else
+        MESSAGE_BODY(&command, retry_instance)->instance_id = id;
+    code = cli_command(cli, &command, NULL);
+    message_fini(&command);
+    hex_print(&id, 16, hex);
+    if (code == EXIT_CODE_OK && cli->is_json)
+        return json_finish(cli, json_pack("{s:s}", key, hex), false);
+    if (code == EXIT_CODE_OK)
+        (void)printf("%s %s\n", hex, sentence);
+    return code;
+}
+
+int command_delete(struct cli *cli)
+{
+    return send_about(cli, COMMAND_DELETE_INSTANCE, "deleted", "is deleted");
+}
+
+int command_retry(struct cli *cli)
+{
+    return send_about(cli, COMMAND_RETRY_INSTANCE, "retried", "starts again");
+}

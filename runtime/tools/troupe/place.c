@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/tools/troupe/place.h"
+
+#include "protocol/sharding.h"
+#include "runtime/tools/troupe/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the request ---- */
+
+static int read_nodes(struct cli *cli, const char *text, struct place_instance *request)
+{
+    struct node_id ids[NODE_COUNT_MAX];
+    uint32_t count = 0;
+    while (*text) {
+        char name[NAME_SIZE_MAX];
+        size_t length = strcspn(text, ",");
+        if (length == 0 || length >= sizeof(name) || count == NODE_COUNT_MAX)
+            return cli_usage_failed(cli, "--nodes takes names with commas between, not %.60s",
+                                    text);
+        memcpy(name, text, length);
+        name[length] = '\0';
+        int code = cli_find_node(cli, name, &ids[count]);
+        if (code != EXIT_CODE_OK)
+            return code;
+        count++;
+        text += length + (text[length] == ',' ? 1 : 0);
+    }
+    if (!bytes_set(&request->node_ids, ids, count * sizeof(ids[0])))
+        return cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    return EXIT_CODE_OK;
+}
+
+static int read_shares(struct cli *cli, const char *text, struct place_instance *request)
+{
+    struct place_instance copied = {.model_id = NULL};
+    uint32_t shares[RANK_COUNT_MAX];
+    uint32_t count = 0;
+    const char *at = text;
+    for (bool is_more = true; is_more;) {
+        char *end = NULL;
+        errno = 0;
+        unsigned long share = strtoul(at, &end, 10);
+        if (errno != 0 || at[0] < '0' || at[0] > '9' || share == 0 || share > 1000000 ||
+            (*end != ',' && *end != '\0') || count == RANK_COUNT_MAX)
+            return cli_usage_failed(cli, "--shares takes numbers with commas between, such as "
+                                         "50,30,20, not %.60s", text);
+        shares[count++] = (uint32_t)share;
+        is_more = *end == ',';
+        at = end + 1;
+    }
+    /* record_copy makes the request own the numbers. */
+    copied.shares = (struct u32s){shares, count};
+    struct place_instance owned;
+    if (record_copy(&place_instance_type, &copied, &owned) != STATUS_OK)
+        return cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    request->shares = owned.shares;
+    return EXIT_CODE_OK;
+}
+
+static int read_choice(struct cli *cli, struct place_instance *request)
+{
+    const char *sharding = cli_option(cli, "sharding");
+    const char *mode = cli_option(cli, "mode");
+    enum sharding parsed = SHARDING_NONE;
+    request->any_sharding = sharding == NULL;
+    if (sharding && !sharding_parse(sharding, &parsed))
+        return cli_usage_failed(cli, "--sharding is none, pipeline or tensor, not %.40s", sharding);
+    request->sharding = parsed;
+    if (mode && strcmp(mode, "exact") == 0)
+        request->mode = MODE_EXACT;
+    else if (!mode || strcmp(mode, "fast") == 0)
+        request->mode = MODE_FAST;
+    else
+        return cli_usage_failed(cli, "--mode is fast or exact, not %.40s", mode);
+    return EXIT_CODE_OK;
+}
+
+int place_request(struct cli *cli, const char *model_id, struct place_instance *request)
+{
+    uint64_t nodes_min = 0;
+    uint64_t context = 0;
+    uint64_t threads = 0;
+    const char *nodes = cli_option(cli, "nodes");
+    const char *shares = cli_option(cli, "shares");
+    if (!cli_number(cli, "min-nodes", NODE_COUNT_MAX, 0, &nodes_min) ||
+        !cli_number(cli, "context", UINT32_MAX, 0, &context) ||
+        !cli_number(cli, "threads", 1024, 0, &threads))
+        return EXIT_CODE_USAGE;
+    request->nodes_min = (uint32_t)nodes_min;
+    request->context = (uint32_t)context;
+    request->threads = (uint32_t)threads;
+    int code = read_choice(cli, request);
+    if (code == EXIT_CODE_OK && nodes)
+        code = read_nodes(cli, nodes, request);
+    if (code == EXIT_CODE_OK && shares)
+        code = read_shares(cli, shares, request);
+    if (code == EXIT_CODE_OK && !text_set(&request->model_id, model_id))
+        code = cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    return code;
+}
+
+/* ---- sending ---- */
+
+/* The event of our command carries its key. */
+static bool find_placed(struct cli *cli, const struct command_key *key, uint64_t index,
+                        struct instance_id *id_out)
+{
+    struct message message;
+    struct reason reason = {""};
+    bool is_found = false;
+    while (!is_found &&
+           troupe_client_next(cli->client, 0, &message, &reason) == STATUS_OK) {
+        if (message_is(&message, MESSAGE_EVENT, EVENT_INSTANCE_PLACED) &&
+            ID_EQUAL(message.head.key, *key)) {
+            *id_out = MESSAGE_BODY(&message, instance_placed)->instance.instance_id;
+            is_found = true;
+        }
+        message_fini(&message);
+    }
+    /* It came in a snapshot, after the connection was made anew. */
+    for (uint32_t i = 0; !is_found && i < cli->state->instances.count; i++) {
+        const struct instance_record *instance = &cli->state->instances.items[i];
+        if (instance->changed_index < index)
+            continue;
+        *id_out = instance->instance_id;
+        is_found = true;
+    }
+    return is_found;
+}
+
+int place_send(struct cli *cli, struct message *command, struct instance_id *id_out)
+{
+    struct message answer;
+    int code = cli_command(cli, command, &answer);
+    if (code != EXIT_CODE_OK)
+        return code;
+    const uint64_t index = answer.head.index;
+    message_fini(&answer);
+    code = cli_state_at(cli, index);
+    if (code == EXIT_CODE_OK && !find_placed(cli, &command->head.key, index, id_out)) {
+        struct reason reason;
+        code = cli_failed(
+            cli, refuse(&reason, STATUS_NOT_FOUND, "the instance was deleted at once by another"),
+            &reason);
+    }
+    return code;
+}
+
+/* ---- waiting ---- */
+
+static const char *rank_phase(const struct instance_record *instance)
+{
+    uint32_t least = RANK_STATUS_END;
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (instance->ranks.items[i].status < least)
+            least = instance->ranks.items[i].status;
+    return rank_status_name(least);
+}
+
+static uint32_t ready_count(const struct instance_record *instance)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        count += instance->ranks.items[i].status == RANK_READY;
+    return count;
+}
+
+static int refuse_wait(struct cli *cli, const struct instance_record *instance)
+{
+    struct reason reason;
+    char id[9];
+    const char *why = text_or_empty(instance->last_reason);
+    (void)refuse(&reason, STATUS_REFUSED, "%s; troupe retry %s starts it again",
+                 why[0] ? why : "it failed", id_print_short(&instance->instance_id, id));
+    (void)cli_failed(cli, STATUS_REFUSED, &reason);
+    return EXIT_CODE_FAILED;
+}
+
+/* Weights a rank has, from its signals. */
+static void show_load(struct cli *cli, struct progress *progress, const struct instance_id *id,
+                      const struct message *message)
+{
+    char have[16];
+    char total[16];
+    if (!message_is(message, MESSAGE_SIGNAL, SIGNAL_LOAD_PROGRESSED))
+        return;
+    const struct load_progressed *body = MESSAGE_BODY(message, load_progressed);
+    (void)cli;
+    if (!ID_EQUAL(body->instance_id, *id))
+        return;
+    progress_show(progress,
+                  body->bytes_total ? (uint32_t)(body->bytes_have * 100 / body->bytes_total) : 101,
+                  "rank %u loads: %s of %s", body->rank, size_print(body->bytes_have, have),
+                  size_print(body->bytes_total, total));
+}
+
+int place_wait(struct cli *cli, const struct instance_id *id)
+{
+    struct progress progress = {.cli = cli};
+    struct reason reason = {""};
+    int code = EXIT_CODE_OK;
+    for (;;) {
+        struct message message;
+        code = cli_state_at(cli, 1);
+        const struct instance_record *instance =
+            code == EXIT_CODE_OK ? state_find_instance(cli->state, id) : NULL;
+        if (code != EXIT_CODE_OK || (instance && instance->status == INSTANCE_READY))
+            break;
+        if (!instance) {
+            (void)refuse(&reason, STATUS_CANCELLED, "the instance was deleted");
+            code = cli_failed(cli, STATUS_NOT_FOUND, &reason);
+            break;
+        }
+        if (instance->status == INSTANCE_FAILED) {
+            progress_end(&progress);
+            return refuse_wait(cli, instance);
+        }
+        if (cli_is_interrupted()) {
+            cli_say(cli, "%sit goes on starting; troupe ps shows it",
+                    progress.is_open ? "\n" : "");
+            return EXIT_CODE_INTERRUPTED;
+        }
+        if (instance->status == INSTANCE_WAITING)
+            progress_show(&progress, 101, "waits to start again: %s",
+                          text_or_empty(instance->last_reason));
+        else
+            progress_show(&progress, 101, "%s: %s, %u of %u ranks ready",
+                          text_or_empty(instance->model_id), rank_phase(instance),
+                          ready_count(instance), instance->ranks.count);
+        enum status status = troupe_client_next(cli->client, 500, &message, &reason);
+        if (status == STATUS_OK) {
+            show_load(cli, &progress, id, &message);
+            message_fini(&message);
+        } else if (status != STATUS_TIMED_OUT && status != STATUS_GAP) {
+            code = cli_failed(cli, status, &reason);
+            break;
+        }
+    }
+    progress_end(&progress);
+    return code;
+}
+
+/* ---- showing ---- */
+
+void place_print(const struct cli *cli, const struct instance_record *instance)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        char weights[16];
+        char cache[16];
+        (void)printf("  rank %u on %-12s layers %u-%u", i,
+                     cli_node_name(cli->state, &rank->node_id), rank->layer_first,
+                     rank->layer_end > 0 ? rank->layer_end - 1 : 0);
+        if (instance->sharding == SHARDING_TENSOR)
+            (void)printf(", kv heads %u-%u", rank->kv_first,
+                         rank->kv_end > 0 ? rank->kv_end - 1 : 0);
+        (void)printf(", weights %s%s, cache %s, %s\n", size_print(rank->weight_bytes, weights),
+                     rank->has_weights ? "" : " (sent to it)", size_print(rank->cache_bytes, cache),
+                     rank_status_name(rank->status));
+    }
+}
