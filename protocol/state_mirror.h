@@ -11,8 +11,8 @@
  * Threads  one.
  * Fails    STATUS_MALFORMED, STATUS_GAP, STATUS_NO_MEMORY: say hello again with index 0.
  */
-#ifndef TROUPE_RUNTIME_STATE_MIRROR_H
-#define TROUPE_RUNTIME_STATE_MIRROR_H
+#ifndef TROUPE_PROTOCOL_STATE_MIRROR_H
+#define TROUPE_PROTOCOL_STATE_MIRROR_H
 
 #include "protocol/buffer.h"
 #include "protocol/state.h"

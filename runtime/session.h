@@ -16,7 +16,7 @@
 
 #include "protocol/message.h"
 #include "runtime/actor.h"
-#include "runtime/state_mirror.h"
+#include "protocol/state_mirror.h"
 
 #define SESSION_REPORTS_MAX 256
 #define SESSION_LINK 1u /* the number of the link to the master in every actor */

@@ -25,7 +25,7 @@
 #include "actors/launcher/pmix_host.h"
 #include "protocol/message.h"
 #include "runtime/actor.h"
-#include "runtime/state_mirror.h"
+#include "protocol/state_mirror.h"
 
 /* Exit codes beside those of the rank, which are passed on (a signal as 128 and its number). */
 enum { LAUNCHER_EXIT_FAILED = 70 };
