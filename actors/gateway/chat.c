@@ -83,12 +83,14 @@ static void cancel(struct gateway *gateway, const struct chat *chat)
 /* Its runner is lost; it waits for the next. */
 static void lose(struct gateway *gateway, struct chat *chat, const char *sentence)
 {
+    bool was_running = chat->phase == CHAT_RUNNING;
     chat->phase = CHAT_WAITING;
     if (chat->lost_ms == 0)
         chat->lost_ms = gateway->input->now_ms;
     (void)snprintf(chat->sentence, sizeof(chat->sentence), "%s", sentence);
     chat_comment(gateway, chat, "the runner is lost, the answer goes on when another is ready");
-    if (++chat->fruitless < GATEWAY_ATTEMPT_MAX)
+    chat->fruitless += was_running; /* a runner that is not ready yet took nothing */
+    if (chat->fruitless < GATEWAY_ATTEMPT_MAX)
         return;
     struct http_fault fault;
     (void)http_fault_set(&fault, 503, "too_many_attempts",
@@ -120,6 +122,7 @@ static struct chat *chat_create(struct gateway *gateway, const struct http_arriv
         chat->began_ms = gateway->input->now_ms;
         chat->began_wall_ms = gateway->input->wall_ms;
         chat->written_ms = chat->began_ms;
+        chat->looked_ms = chat->began_ms;
         chat->lost_ms = chat->began_ms;
         buffer_init(&chat->text, ANSWER_TEXT_SIZE_MAX);
         buffer_init(&chat->logprobs, ANSWER_TEXT_SIZE_MAX);
@@ -401,6 +404,12 @@ void chats_tick(struct gateway *gateway)
             continue;
         if (chat->phase == CHAT_WAITING)
             try_start(gateway, chat);
+        if (chat->phase != CHAT_WAITING && now_ms - chat->looked_ms >= GATEWAY_SILENT_MS) {
+            chat->looked_ms = now_ms;
+            lose(gateway, chat, "this gateway was silent for too long");
+            continue; /* asked again at the next tick */
+        }
+        chat->looked_ms = now_ms;
         if (now_ms - chat->began_ms >= GATEWAY_BEGIN_MS)
             chat_open_stream(gateway, chat);
         if (now_ms - chat->written_ms >= GATEWAY_COMMENT_MS)

@@ -39,6 +39,7 @@
 #define GATEWAY_ATTEMPT_MAX 16  /* so does one that lost so many runners without a token */
 #define GATEWAY_ANSWER_MS 2500  /* commands are answered within 3 s */
 #define GATEWAY_BEAT_MS 500     /* rank 0 drops a gateway silent for 2 s */
+#define GATEWAY_SILENT_MS 1800  /* after a pause that long rank 0 may have dropped what we asked */
 #define GATEWAY_READY_MS 2000   /* without a master we are ready all the same: HTTP answers */
 
 enum gateway_link { GATEWAY_LINK_MASTER = 1, GATEWAY_LINK_RUNNER };
@@ -120,6 +121,7 @@ struct chat {
     uint64_t first_token_ms;
     uint64_t lost_ms;    /* without a runner since; 0: has one that makes progress */
     uint64_t written_ms; /* last bytes to the client */
+    uint64_t looked_ms;  /* last tick that saw it */
     char sentence[160];  /* why the last runner was lost */
 };
 

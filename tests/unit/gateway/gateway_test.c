@@ -127,6 +127,48 @@ START_TEST(ignores_an_older_attempt)
 }
 END_TEST
 
+/* A gateway that was stopped for a while was silent: rank 0 has dropped what it asked for. */
+START_TEST(asks_again_after_it_was_stopped)
+{
+    open_ready();
+    chat(1, ",\"stream\":true");
+    accept_chat(RUNNER);
+    token(RUNNER, 0, "A", 1);
+    pass_ms(3000);
+    ck_assert_uint_eq(asked()->attempt, 1);
+    now_ms += 10000;
+    pass_ms(1500);
+    ck_assert_uint_eq(asked()->attempt, 2);
+    accept_chat(RUNNER);
+    token(RUNNER, 1, "B", 2);
+    finish(RUNNER, FINISH_STOP, "", 2);
+    ck_assert_str_eq(read_stream(1)->text, "AB");
+    close_gateway();
+}
+END_TEST
+
+/* "Not ready yet" is no failure of the answer, however often it is said. */
+START_TEST(waits_for_a_runner_that_is_not_ready_yet)
+{
+    open_ready();
+    chat(1, ",\"stream\":true");
+    for (int i = 0; i < 40; i++) {
+        struct generation_refused refused = {.request_id = asked()->request_id,
+                                             .attempt = asked()->attempt,
+                                             .status = STATUS_NOT_READY};
+        say_link(RUNNER, LINK_GENERATION_REFUSED, &refused);
+        pass_ms(1000);
+        clear_sent_but_last();
+    }
+    accept_chat(RUNNER);
+    token(RUNNER, 0, "A", 1);
+    finish(RUNNER, FINISH_STOP, "", 1);
+    ck_assert_str_eq(read_stream(1)->text, "A");
+    ck_assert(!read_stream(1)->has_error);
+    close_gateway();
+}
+END_TEST
+
 /* Bytes of comments and chunks between two looks, and at least something every 5 s. */
 START_TEST(comments_while_it_waits_then_says_why_not)
 {
@@ -374,6 +416,8 @@ Suite *suite_of_tests(void)
         answers_in_one_piece_with_logprobs,
         goes_on_after_its_runner_died,
         ignores_an_older_attempt,
+        asks_again_after_it_was_stopped,
+        waits_for_a_runner_that_is_not_ready_yet,
         comments_while_it_waits_then_says_why_not,
         gives_up_at_once_when_the_instance_is_gone,
         cancels_when_the_client_leaves,

@@ -13,7 +13,7 @@ static struct gateway_settings settings = {.incarnation = 7, .build = "test"};
 struct outbox outbox;
 struct state truth; /* what the test's master believes */
 struct client clients[CLIENT_COUNT];
-static uint64_t now_ms;
+uint64_t now_ms;
 struct message sent[64]; /* to master and runners, oldest first */
 uint32_t sent_link[64];
 size_t sent_count;
@@ -122,6 +122,17 @@ void clear_sent(void)
     for (size_t i = 0; i < sent_count; i++)
         message_fini(&sent[i]);
     sent_count = 0;
+}
+
+void clear_sent_but_last(void)
+{
+    ck_assert_uint_gt(sent_count, 0);
+    struct message last = message_take(&sent[sent_count - 1]);
+    uint32_t link = sent_link[sent_count - 1];
+    clear_sent();
+    sent[0] = last;
+    sent_link[0] = link;
+    sent_count = 1;
 }
 
 /* The newest message of that code, or NULL. */

@@ -39,12 +39,14 @@ extern uint32_t sent_link[64];
 extern size_t sent_count;
 extern struct buffer journal;
 extern bool is_ready;
+extern uint64_t now_ms;
 
 void say(uint32_t link, struct envelope head, void *body);
 void step_kind(enum input_kind kind, uint32_t link);
 void say_link(uint32_t link, uint32_t code, void *body);
 void pass_ms(uint64_t duration_ms);
 void clear_sent(void);
+void clear_sent_but_last(void);
 const struct message *sent_of(uint32_t kind, uint32_t code);
 void publish(void);
 void make_truth(enum instance_status status, uint64_t counter);
