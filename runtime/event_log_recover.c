@@ -47,14 +47,40 @@ static enum status remove_parts(struct recovery *recovery, struct reason *reason
     return STATUS_OK;
 }
 
+/* A file may show bytes that a failed fsync left in memory only: what is read after this is what
+ * the disk holds. */
+static enum status reread_from_disk(const struct event_log *log, const char *path,
+                                    struct reason *reason)
+{
+    int file = log->disk->open(log->disk->owner, path, DISK_WRITE);
+    if (file < 0)
+        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
+                      strerror(-file));
+    int error = -log->disk->sync(log->disk->owner, file);
+    if (!error)
+        (void)log->disk->forget(log->disk->owner, file); /* best effort: not all disks can */
+    log->disk->close(log->disk->owner, file);
+    if (error)
+        return refuse(reason, STATUS_IO, "%s: could not be made durable: %s; check the disk", path,
+                      strerror(error));
+    return STATUS_OK;
+}
+
 static enum status read_mark(struct recovery *recovery, struct reason *reason)
 {
     struct event_log *log = recovery->log;
     uint8_t value[MARK_VALUE_SIZE];
-    enum status status = slot_file_open(&log->mark_slots, log->disk, DISK_WRITE, log->path,
+    char path[DISK_PATH_SIZE];
+    enum status status = disk_path(log->path, MARK_NAME, path, reason);
+    if (status == STATUS_OK)
+        status = reread_from_disk(log, path, reason);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    status = slot_file_open(&log->mark_slots, log->disk, DISK_WRITE, log->path,
                                         MARK_NAME, MARK_MAGIC, value, sizeof(value), reason);
     if (status == STATUS_OK) {
         log->mark = mark_decode(value);
+        log->mark_single = true;
         recovery->has_mark = true;
         recovery->found.mark_index = log->mark.index;
     } else if (status == STATUS_DAMAGED || status == STATUS_NOT_FOUND) {
@@ -201,25 +227,6 @@ static enum status scan_opened(struct recovery *recovery, size_t position,
     return status == STATUS_OK ? scan_records(recovery, position, scan, reason) : status;
 }
 
-/* The last segment may hold bytes that a failed fsync left in memory only: what is read below must
- * be what the disk holds. */
-static enum status reread_from_disk(const struct event_log *log, const char *path,
-                                    struct reason *reason)
-{
-    int file = log->disk->open(log->disk->owner, path, DISK_WRITE);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
-    int error = -log->disk->sync(log->disk->owner, file);
-    if (!error)
-        (void)log->disk->forget(log->disk->owner, file); /* best effort: not all disks can */
-    log->disk->close(log->disk->owner, file);
-    if (error)
-        return refuse(reason, STATUS_IO, "%s: could not be made durable: %s; check the disk", path,
-                      strerror(error));
-    return STATUS_OK;
-}
-
 static enum status scan_segment(struct recovery *recovery, size_t position,
                                 struct reason *reason)
 {
@@ -343,6 +350,29 @@ static enum status begin_log(struct recovery *recovery, struct reason *reason)
     return status;
 }
 
+/* Names that a process made and died before it had synced them must not be built upon. */
+static enum status sync_names(const struct event_log *log, struct reason *reason)
+{
+    char parent[DISK_PATH_SIZE];
+    (void)snprintf(parent, sizeof(parent), "%s", log->path);
+    size_t length = strlen(parent);
+    while (length > 1 && parent[length - 1] == '/')
+        parent[--length] = '\0';
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent ? 1 : 0] = '\0';
+    int error = -log->disk->sync_directory(log->disk->owner, slash ? parent : ".");
+    if (error == EACCES || error == EPERM)
+        error = 0; /* not ours to sync: whoever made the directory did */
+    if (!error)
+        error = -log->disk->sync_directory(log->disk->owner, log->path);
+    if (error)
+        return refuse(reason, STATUS_IO,
+                      "%s: the directory could not be made durable: %s; check the disk", log->path,
+                      strerror(error));
+    return STATUS_OK;
+}
+
 /* A peer's snapshot was put in place and the log not yet begun after it. */
 static bool install_is_unfinished(const struct recovery *recovery)
 {
@@ -397,6 +427,8 @@ static enum status recover(struct recovery *recovery, bool accept, struct reason
     struct event_log *log = recovery->log;
     size_t count = recovery->listing.segment_count;
     enum status status = remove_parts(recovery, reason);
+    if (status == STATUS_OK)
+        status = sync_names(log, reason);
     if (status == STATUS_OK)
         status = read_mark(recovery, reason);
     if (status == STATUS_OK)

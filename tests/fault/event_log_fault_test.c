@@ -164,6 +164,13 @@ static void judge(struct life *life, const char *what)
     sample_fill(log, sample_epoch(9, 9), 3, 1);
     event_log_close(log);
     ck_assert_uint_eq(memory_disk_open_count(life->disk), 0);
+    /* What a failed sync left in memory alone must not have been built upon. */
+    struct seeded seeded = {.state = last};
+    memory_disk_crash(life->disk, &seeded);
+    status = event_log_open(&options, &log, &recovery, &life->reason);
+    ck_assert_msg(status == STATUS_OK, "%s: after a crash: %s", what, life->reason.text);
+    ck_assert_uint_eq(event_log_durable(log).index, last + 3);
+    event_log_close(log);
 }
 
 /* One run per call until none fails. */

@@ -30,7 +30,6 @@ struct node {
     struct content kept; /* what a crash leaves at least */
     struct change *changes;
     size_t change_count;
-    bool is_lost; /* a sync failed: `now` shows bytes that nothing will keep */
     bool is_locked;
     int references; /* names and descriptors */
 };
@@ -329,18 +328,16 @@ static int memory_sync(void *owner, int file)
     struct node *node = node_of(disk, file);
     int error = fault_now(disk, false);
     if (error) {
-        node->is_lost = true;
-        changes_clear(node);
+        changes_clear(node); /* `now` goes on showing bytes that nothing will keep */
         return error;
     }
-    if (!node->is_lost)
-        for (size_t i = 0; i < node->change_count; i++) {
-            const struct change *change = &node->changes[i];
-            if (change->bytes)
-                content_write(&node->kept, change->offset, change->bytes, change->size);
-            else
-                content_resize(&node->kept, (size_t)change->offset);
-        }
+    for (size_t i = 0; i < node->change_count; i++) {
+        const struct change *change = &node->changes[i];
+        if (change->bytes)
+            content_write(&node->kept, change->offset, change->bytes, change->size);
+        else
+            content_resize(&node->kept, (size_t)change->offset);
+    }
     changes_clear(node);
     return 0;
 }
@@ -351,7 +348,6 @@ static int memory_forget(void *owner, int file)
     struct node *node = node_of(disk, file);
     if (node->change_count == 0)
         content_copy(&node->now, &node->kept);
-    node->is_lost = false;
     return 0;
 }
 
@@ -552,7 +548,6 @@ void memory_disk_crash(struct memory_disk *disk, struct seeded *seeded)
             change_survive(node, &node->changes[k], seeded);
         changes_clear(node);
         content_copy(&node->now, &node->kept);
-        node->is_lost = false;
         names_set(&disk->now, disk->kept.entries[i].path, node);
     }
 }
