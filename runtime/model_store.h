@@ -88,12 +88,13 @@ MUST_CHECK enum status model_store_import(struct model_store *store,
 MUST_CHECK enum status model_store_put_small(struct model_store *store,
                                              const struct model_record *record,
                                              const struct bytes *contents, struct reason *reason);
-/* One part of a small file of that revision, at most FILE_PART_SIZE bytes. */
+/* One part of a small file of that revision, at most FILE_PART_SIZE bytes; `total_out` is the size
+ * of the file. */
 MUST_CHECK enum status model_store_read_small(const struct model_store *store,
                                               const char *model_id, const struct hash *revision,
                                               const char *name, uint64_t offset,
                                               uint8_t *part_out, uint32_t *size_out,
-                                              struct reason *reason);
+                                              uint64_t *total_out, struct reason *reason);
 
 /* Nothing there is fine. */
 MUST_CHECK enum status model_store_delete(struct model_store *store, const char *model_id,

@@ -423,7 +423,8 @@ static enum status read_part(int directory, const struct file_entry *entry, uint
 
 enum status model_store_read_small(const struct model_store *store, const char *model_id,
                                    const struct hash *revision, const char *name, uint64_t offset,
-                                   uint8_t *part_out, uint32_t *size_out, struct reason *reason)
+                                   uint8_t *part_out, uint32_t *size_out, uint64_t *total_out,
+                                   struct reason *reason)
 {
     char place[MODEL_DIRECTORY_NAME_SIZE];
     struct model_manifest manifest = {0};
@@ -446,6 +447,8 @@ enum status model_store_read_small(const struct model_store *store, const char *
                         model_id);
     if (status == STATUS_OK)
         status = read_part(directory, entry, offset, part_out, size_out, reason);
+    if (status == STATUS_OK)
+        *total_out = entry->size;
     model_manifest_fini(&manifest);
     (void)close(directory);
     return status;

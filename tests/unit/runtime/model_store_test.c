@@ -556,6 +556,7 @@ START_TEST(only_small_files_of_the_manifest_are_read_out)
     struct reason reason = {""};
     char path[512];
     uint32_t size = 0;
+    uint64_t total = 0;
     uint8_t *part = memory_zeroed(FILE_PART_SIZE, 1);
     fixture_open(&fixture);
     ck_assert_int_eq(take_in(&fixture, &record, &reason), STATUS_OK);
@@ -576,16 +577,17 @@ START_TEST(only_small_files_of_the_manifest_are_read_out)
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         ck_assert_int_eq(model_store_read_small(&fixture.store, rows[i].model_id,
                                                 &record.revision, rows[i].name, rows[i].offset,
-                                                part, &size, &reason), rows[i].status);
+                                                part, &size, &total, &reason), rows[i].status);
     struct hash other = record.revision;
     other.bytes[0] ^= 1;
     ck_assert_int_eq(model_store_read_small(&fixture.store, MODEL_ID, &other, "config.json", 0,
-                                            part, &size, &reason), STATUS_STALE);
+                                            part, &size, &total, &reason), STATUS_STALE);
     /* A link put in the place of a file is not followed. */
     ck_assert_int_eq(unlink(in_store(&fixture, "config.json", path)), 0);
     ck_assert_int_eq(symlink("/etc/passwd", path), 0);
     ck_assert_int_ne(model_store_read_small(&fixture.store, MODEL_ID, &record.revision,
-                                            "config.json", 0, part, &size, &reason), STATUS_OK);
+                                            "config.json", 0, part, &size, &total, &reason),
+                     STATUS_OK);
     ck_assert_int_eq(model_store_check(&fixture.store, MODEL_ID, NULL, &reason), MODEL_DAMAGED);
     memory_free(part);
     record_fini(&model_record_type, &record);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/transferer/transferer_shell.h"
+
+#include "runtime/process.h"
+
+#include <stdio.h>
+
+static enum status fill_settings(const struct process *process,
+                                 struct transferer_settings *settings, struct reason *reason)
+{
+    const char *listen = config_text(&process->config, CONFIG_KEY_LISTEN);
+    settings->session = (struct session_settings){.actor = ACTOR_TRANSFERER,
+                                                  .incarnation = process->incarnation,
+                                                  .key = process->pair.public_key,
+                                                  .build = process->build,
+                                                  .wants_events = true};
+    (void)snprintf(settings->advertise, sizeof(settings->advertise), "%.*s",
+                   LINK_ENDPOINT_SIZE - 1, config_text(&process->config, CONFIG_KEY_ADVERTISE));
+    if (!transferer_listen(listen, settings->listen))
+        return refuse(reason, STATUS_INVALID, "listen = %.100s is no HOST:PORT", listen);
+    return STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct process process;
+    struct model_store store;
+    struct transferer_settings settings = {0};
+    struct reason reason = {""};
+    enum status status = process_open(&process, ACTOR_TRANSFERER, argc, argv, NULL, &reason);
+    if (status != STATUS_OK)
+        return process_failed(&process, status, &reason);
+    status = fill_settings(&process, &settings, &reason);
+    if (status == STATUS_OK)
+        status = model_store_open(&store, process.paths.models, "transferer", &reason);
+    if (status != STATUS_OK) {
+        int failed_code = process_failed(&process, status, &reason);
+        process_close(&process);
+        return failed_code;
+    }
+    struct transferer_shell shell = {&store};
+    const struct loop_options options = {.ops = &transferer_ops,
+                                         .settings = &settings,
+                                         .shell = transferer_shell(&shell)};
+    int exit_code = process_run(&process, &options);
+    model_store_close(&store);
+    process_close(&process);
+    return exit_code;
+}
