@@ -352,21 +352,28 @@ static enum status deliver_next(struct loop *loop, bool *is_any_out, struct reas
         struct pending pending = loop->pending.items[loop->pending.taken++];
         return deliver_pending(loop, &pending, reason);
     }
-    if (loop->outbox.wake_ms <= clock_now_ms()) {
-        loop->outbox.wake_ms = UINT64_MAX;
-        input.kind = INPUT_WAKE;
-        return deliver(loop, &input, reason);
-    }
     if (transport_next(loop->transport, &event))
         return deliver_event(loop, &event, reason);
     *is_any_out = false;
     return STATUS_OK;
 }
 
+/* Once a batch: an actor that always wants to wake at once still hears its sockets. */
+static enum status deliver_wake(struct loop *loop, struct reason *reason)
+{
+    struct input input = {.kind = INPUT_WAKE};
+    if (loop->outbox.wake_ms > clock_now_ms() || loop->is_exiting)
+        return STATUS_OK;
+    loop->outbox.wake_ms = UINT64_MAX;
+    return deliver(loop, &input, reason);
+}
+
 static enum status run_batch(struct loop *loop, struct reason *reason)
 {
     enum status status = collect_posted(loop);
     bool is_any = true;
+    if (status == STATUS_OK)
+        status = deliver_wake(loop, reason);
     for (uint32_t i = 0; i < loop->options.batch_max && status == STATUS_OK && is_any; i++) {
         if (loop->is_exiting)
             break;

@@ -173,31 +173,51 @@ static void send_welcome(struct master *master, const struct peer *peer)
     message_fini(&message);
 }
 
-/* A process with an address of its own: the cluster learns where it is. */
-static enum status report_endpoint(struct master *master, const struct hello *hello)
+static enum status report_endpoint(struct master *master, const struct local *local)
 {
-    const struct node_id *node_id = &master->settings->node_id;
-    const struct endpoint_record *known =
-        state_find_endpoint(&master->state, node_id, (enum actor_kind)hello->actor);
-    if (hello->actor == ACTOR_CLIENT || hello->actor == ACTOR_LAUNCHER ||
-        hello->actor == ACTOR_RUNNER || ID_IS_ZERO(hello->key) ||
-        (known && known->incarnation == hello->incarnation &&
-         strcmp(text_or_empty(known->address), text_or_empty(hello->address)) == 0))
-        return STATUS_OK;
     struct message report;
     if (!message_begin(master, &report, MESSAGE_REPORT, REPORT_ENDPOINT_OPENED))
         return STATUS_NO_MEMORY;
     struct endpoint_record *endpoint = &MESSAGE_BODY(&report, endpoint_opened)->endpoint;
-    endpoint->node_id = *node_id;
-    endpoint->actor = hello->actor;
-    endpoint->incarnation = hello->incarnation;
-    endpoint->key = hello->key;
+    endpoint->node_id = master->settings->node_id;
+    endpoint->actor = local->actor;
+    endpoint->incarnation = local->incarnation;
+    endpoint->key = local->key;
     enum status status =
-        text_set(&endpoint->address, hello->address) ? STATUS_OK : STATUS_NO_MEMORY;
-    if (status == STATUS_OK && leader_is_known(master))
+        text_set(&endpoint->address, local->address) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
         status = request_own(master, &report);
     message_fini(&report);
     return status;
+}
+
+/* Processes with an address of their own: the cluster learns where they are.  Told until the state
+ * shows it, so that nothing is lost with a leader. */
+enum status locals_tick(struct master *master)
+{
+    const struct node_id *node_id = &master->settings->node_id;
+    if (!leader_is_known(master) || !state_find_node(&master->state, node_id))
+        return STATUS_OK;
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
+        struct local *local = &master->locals[i];
+        if (!local->is_used || local->is_remote || ID_IS_ZERO(local->key) ||
+            local->actor == ACTOR_CLIENT || local->actor == ACTOR_LAUNCHER ||
+            local->actor == ACTOR_RUNNER)
+            continue;
+        const struct endpoint_record *known =
+            state_find_endpoint(&master->state, node_id, (enum actor_kind)local->actor);
+        if (known && known->incarnation == local->incarnation && ID_EQUAL(known->key, local->key) &&
+            strcmp(text_or_empty(known->address), local->address) == 0)
+            continue;
+        if (master->input->now_ms >= local->report_at_ms) {
+            local->report_at_ms = master->input->now_ms + 1000;
+            enum status status = report_endpoint(master, local);
+            if (status != STATUS_OK)
+                return status;
+        }
+        outbox_wake(master->outbox, local->report_at_ms);
+    }
+    return STATUS_OK;
 }
 
 enum status local_hello(struct master *master, const struct message *message)
@@ -229,14 +249,14 @@ enum status local_hello(struct master *master, const struct message *message)
                             .role = client ? client->role : ROLE_ADMIN,
                             .actor = hello->actor,
                             .incarnation = hello->incarnation,
+                            .key = hello->key,
                             .wants_events = hello->wants_events,
                             .wants_snapshot = hello->wants_events && hello->index == 0,
                             .sent = hello->index};
     send_welcome(master, peer);
+    (void)snprintf(local->address, sizeof(local->address), "%s", text_or_empty(hello->address));
     bring_up_to_date(master, local);
-    if (is_remote)
-        return STATUS_OK;
-    return report_endpoint(master, hello);
+    return STATUS_OK;
 }
 
 /* ---- what they say ---- */

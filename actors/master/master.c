@@ -376,6 +376,8 @@ static enum status master_tick(struct master *master)
     leadership_tick(master);
     join_tick(master);
     enum status status = describe_tick(master);
+    if (status == STATUS_OK)
+        status = locals_tick(master);
     if (status == STATUS_OK && is_leader(master))
         status = view_check(master);
     if (status == STATUS_OK && is_leader(master))
@@ -398,7 +400,8 @@ static void wake_next(struct master *master)
         master->role == ROLE_CANDIDATE ? master->decide_at_ms : UINT64_MAX,
         master->role == ROLE_FOLLOWER && master->ask_at_ms ? master->ask_at_ms : UINT64_MAX,
         master->join_at_ms ? master->join_at_ms : UINT64_MAX,
-        master->describe_at_ms ? master->describe_at_ms : UINT64_MAX,
+        /* What waits for a leader is done when one is heard, not at a time. */
+        master->describe_at_ms > master->input->now_ms ? master->describe_at_ms : UINT64_MAX,
         master->pending_count > 0 ? master->input->now_ms + 250 : UINT64_MAX,
     };
     for (size_t i = 0; i < COUNT_OF(wishes); i++)

@@ -130,6 +130,9 @@ struct local {
     uint32_t role; /* of a remote client */
     uint32_t actor;
     uint64_t incarnation;
+    struct public_key key;            /* of its own sockets; zero: it has none */
+    char address[ADDRESS_SIZE_MAX + 1];
+    uint64_t report_at_ms;            /* its address is told again then */
     bool wants_events;
     bool wants_snapshot;
     uint64_t sent; /* last event sent */
@@ -311,6 +314,7 @@ MUST_CHECK enum status local_message(struct master *master, struct local *local,
                                      const struct message *message);
 struct local *local_find(struct master *master, const struct peer *peer);
 void local_forget(struct master *master, const struct peer *peer);
+MUST_CHECK enum status locals_tick(struct master *master);
 void locals_publish(struct master *master);
 void locals_signal(struct master *master, const struct message *signal);
 void allow_refresh(struct master *master);
