@@ -123,6 +123,22 @@ static void take_answer(struct planner_step *step, const struct message *answer)
     }
 }
 
+/* What a dead actor worked on is given to its successor. */
+static void fail_tasks_of(struct planner_step *step, uint32_t actor)
+{
+    struct in_flight *in_flight = &step->planner->in_flight;
+    for (uint32_t i = 0; i < in_flight->count; i++) {
+        struct task_in_flight *task = &in_flight->items[i];
+        const bool is_import = task->code == TASK_IMPORT_MODEL;
+        const bool is_fetch = task->code == TASK_FETCH_SMALL_FILES;
+        if ((actor == ACTOR_DOWNLOADER && is_import) || (actor == ACTOR_TRANSFERER && is_fetch)) {
+            task->is_failed = true;
+            task->is_held = false;
+            task->retry_at_ms = step->input->now_ms + TASK_RETRY_MS;
+        }
+    }
+}
+
 static void take_event(struct planner_step *step, const struct message *event)
 {
     struct planner *planner = step->planner;
@@ -131,6 +147,8 @@ static void take_event(struct planner_step *step, const struct message *event)
         if (ID_EQUAL(body->node_id, planner->session.mirror.node_id) &&
             (body->actor == ACTOR_LAUNCHER || body->actor == ACTOR_RUNNER))
             forget_process(step, &body->instance_id, &body->generation, body->rank);
+        if (ID_EQUAL(body->node_id, planner->session.mirror.node_id))
+            fail_tasks_of(step, body->actor);
         if (ID_EQUAL(body->node_id, planner->session.mirror.node_id) &&
             body->actor == ACTOR_SUPERVISOR)
             planner->lists_wanted |= 1u << ACTOR_SUPERVISOR;
