@@ -56,7 +56,10 @@ static uint32_t survey(struct master *master, const struct instance_id *replaced
         const struct node_record *node = &state->nodes.items[i];
         uint64_t reserved = 0;
         struct placement_node *place = &nodes[count++];
-        *place = (struct placement_node){.node = node};
+        *place =
+            (struct placement_node){.node = node,
+                                    .is_exposed = !networks_contain(&master->settings->trusted,
+                                                                    text_or_empty(node->fabric))};
         for (uint32_t k = 0; k < state->instances.count; k++) {
             const struct instance_record *instance = &state->instances.items[k];
             if (replaced && ID_EQUAL(instance->instance_id, *replaced))

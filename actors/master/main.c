@@ -207,7 +207,11 @@ static void read_settings(struct master_main *main)
 static enum status prepare(struct master_main *main, struct reason *reason)
 {
     read_settings(main);
-    enum status status = read_token(main, reason);
+    enum status status =
+        networks_parse(config_text(&main->process.config, CONFIG_KEY_TRUSTED_NETWORKS),
+                       &main->settings.trusted, reason);
+    if (status == STATUS_OK)
+        status = read_token(main, reason);
     if (status == STATUS_OK)
         status = read_cluster(main, reason);
     if (status == STATUS_OK && main->settings.join)

@@ -22,6 +22,7 @@
 #include "runtime/actor.h"
 #include "runtime/event_log.h"
 #include "runtime/identity.h"
+#include "runtime/network.h"
 
 #define RECENT_COUNT_MAX 4096
 #define LOCAL_COUNT_MAX 256
@@ -82,6 +83,7 @@ struct master_settings {
     uint64_t beat_ms;
     uint64_t view_timeout_ms;
     bool quorum;
+    struct networks trusted; /* where MPI may travel */
     const struct join_token *join; /* NULL: found a cluster when there is none */
     struct signature join_signature;
     struct state *state;           /* as recovered; moved into the actor */

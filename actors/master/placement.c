@@ -209,6 +209,15 @@ static bool some_rank_holds(const struct attempt *attempt)
     return false;
 }
 
+/* MPI is not encrypted: ranks of several machines need a network the operator has named. */
+static const struct placement_node *untrusted(const struct attempt *attempt)
+{
+    for (uint32_t i = 0; i < attempt->count && attempt->count > 1; i++)
+        if (attempt->chosen[i]->is_exposed)
+            return attempt->chosen[i];
+    return NULL;
+}
+
 static enum status try_cut(const struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct model_shape *shape = &attempt->model->shape;
@@ -237,6 +246,16 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
         return status;
     if (!some_rank_holds(attempt))
         return say(candidate, "none of these nodes holds the model");
+    const struct placement_node *exposed = untrusted(attempt);
+    if (exposed) {
+        char text[SENTENCE_SIZE_MAX];
+        (void)snprintf(
+            text, sizeof(text),
+            "the ranks would talk unencrypted with %.60s at %.60s, which is in no trusted "
+            "network; name it in trusted_networks of every node's config.ini",
+            text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
+        return say(candidate, text);
+    }
     uint32_t short_rank = 0;
     uint64_t short_bytes = 0;
     fit_context(attempt, cuts, candidate, &short_rank, &short_bytes);

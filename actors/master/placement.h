@@ -20,6 +20,7 @@ struct placement_node {
     const struct node_record *node;
     uint64_t memory_free; /* for models, with what runs there already taken off */
     bool is_heard;        /* in view and its load told in this epoch */
+    bool is_exposed;      /* its fabric address is in no network the operator trusts */
 };
 
 struct placement_question {
