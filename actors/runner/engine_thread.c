@@ -5,9 +5,9 @@
 #include "actors/runner/rank_world.h"
 #include "actors/runner/serving.h"
 #include "protocol/memory.h"
+#include "runtime/model_store.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -95,11 +95,34 @@ static enum status load(struct engine_thread *thread, const char *directory, str
     return status;
 }
 
+/* The store may have changed since the placement: stamps tell at every load. */
+static enum status check_store(const struct engine_thread *thread, const char *directory,
+                               struct reason *reason)
+{
+    const struct instance_record *instance = &thread->world.instance;
+    struct model_record record = {.model_id = NULL};
+    const enum model_holding holding = model_directory_check(directory, &record, reason);
+    const bool is_other =
+        holding >= MODEL_SMALL_FILES && !ID_EQUAL(record.revision, instance->revision);
+    record_fini(&model_record_type, &record);
+    if (is_other)
+        return refuse(reason, STATUS_STALE,
+                      "%.100s on this node's disk is of another revision than the one placed; "
+                      "delete the instance and place it again",
+                      text_or_empty(instance->model_id));
+    if (instance->ranks.items[thread->world.rank].has_weights ? holding == MODEL_WHOLE
+                                                              : holding >= MODEL_SMALL_FILES)
+        return STATUS_OK;
+    if (reason->text[0] == '\0')
+        return refuse(reason, STATUS_NOT_FOUND, "%.100s is not on this node's disk any more",
+                      text_or_empty(instance->model_id));
+    return STATUS_DAMAGED;
+}
+
 static enum status start(struct engine_thread *thread, struct engine_start *begin,
                          struct reason *reason)
 {
-    char directory[4096];
-    char name[NAME_SIZE_MAX + 32];
+    char directory[MODEL_STORE_PATH_SIZE];
     struct rank_world *world = &thread->world;
     world->instance = begin->instance;
     memset(&begin->instance, 0, sizeof(begin->instance));
@@ -109,20 +132,12 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);
-    /* The store's name of a model: the slash of a repository becomes two dashes. */
-    size_t used = 0;
-    for (const char *c = text_or_empty(world->instance.model_id); *c && used + 2 < sizeof(name);
-         c++) {
-        if (*c == '/') {
-            name[used++] = '-';
-            name[used++] = '-';
-        } else {
-            name[used++] = *c;
-        }
-    }
-    name[used] = '\0';
-    (void)snprintf(directory, sizeof(directory), "%s/%s", thread->options.store, name);
-    return load(thread, directory, reason);
+    enum status status =
+        model_store_path(thread->options.store, text_or_empty(world->instance.model_id), directory,
+                         sizeof(directory), reason);
+    if (status == STATUS_OK)
+        status = check_store(thread, directory, reason);
+    return status == STATUS_OK ? load(thread, directory, reason) : status;
 }
 
 /* ---- commands ---- */
