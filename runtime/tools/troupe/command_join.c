@@ -98,9 +98,43 @@ static int check_home(struct join_try *try)
 
 /* ---- starting ---- */
 
-/* `troupe up` in a process of its own, its result line kept from our output. */
+static bool find_refusal(const struct join_try *try, char line_out[512]);
+
+/* What the child says, up to the size of the text. */
+static void hear(int fd, char *text_out, size_t size)
+{
+    size_t length = 0;
+    for (;;) {
+        char rest[256];
+        const bool is_full = length + 1 >= size;
+        ssize_t got = is_full ? read(fd, rest, sizeof(rest))
+                              : read(fd, text_out + length, size - 1 - length);
+        if (got == 0 || (got < 0 && errno != EINTR))
+            break;
+        if (got > 0 && !is_full)
+            length += (size_t)got;
+    }
+    text_out[length] = '\0';
+}
+
+/* The node did not start, or could not join: our sentence, or what `up` said. */
+static int start_failed(struct join_try *try, int code, const char *said)
+{
+    char line[512];
+    struct reason reason;
+    if (find_refusal(try, line)) {
+        (void)refuse(&reason, STATUS_NOT_ADMITTED, "%s", line);
+        return cli_failed(try->cli, STATUS_NOT_ADMITTED, &reason);
+    }
+    (void)fputs(said, stderr);
+    return code;
+}
+
+/* `troupe up` in a process of its own, its output kept from ours. */
 static int start_node(struct join_try *try)
 {
+    int fds[2] = {-1, -1};
+    char said[4096];
     struct cli *cli = try->cli;
     char *arguments[2 * CONFIG_KEY_COUNT + 8];
     int count = 0;
@@ -110,20 +144,26 @@ static int start_node(struct join_try *try)
     for (int i = 0; i < cli->setting_count; i++)
         arguments[count++] = cli->settings[i];
     arguments[count] = NULL;
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        return cli_failed(cli, status_from_errno(errno), NULL);
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
         int nothing = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (nothing >= 0)
-            (void)dup2(nothing, STDOUT_FILENO);
+        if (nothing >= 0 && dup2(nothing, STDOUT_FILENO) >= 0)
+            (void)dup2(fds[1], STDERR_FILENO);
         _exit(command_up(count, arguments));
     }
+    (void)close(fds[1]);
+    hear(fds[0], said, sizeof(said));
+    (void)close(fds[0]);
     int state = 0;
     while (pid > 0 && waitpid(pid, &state, 0) < 0 && errno == EINTR)
         continue;
     if (pid < 0)
         return cli_failed(cli, STATUS_NO_MEMORY, NULL);
-    return WIFEXITED(state) ? WEXITSTATUS(state) : EXIT_CODE_FAILED;
+    int code = WIFEXITED(state) ? WEXITSTATUS(state) : EXIT_CODE_FAILED;
+    return code == EXIT_CODE_OK ? code : start_failed(try, code, said);
 }
 
 /* The line of the node's log that says why joining was refused; false when there is none. */

@@ -25,5 +25,11 @@ int command_previews(struct cli *cli);
 extern const struct option_row previews_options[];
 int command_delete(struct cli *cli);
 int command_retry(struct cli *cli);
+int command_run(struct cli *cli);
+extern const struct option_row run_options[];
+int command_events(struct cli *cli);
+extern const struct option_row events_options[];
+int command_client(struct cli *cli);
+extern const struct option_row client_options[];
 
 #endif

@@ -78,6 +78,15 @@ static const struct command commands[] = {
      .words_min = 1,
      .words_max = 1,
      .run = command_remove},
+    {.name = "run",
+     .arguments = "MODEL [PROMPT]",
+     .sentence = "chat with a model, which is placed if it does not run yet",
+     .details = "Without PROMPT it is a conversation in the terminal, or one question from\n"
+                "standard input.  The answer goes to standard output as it comes.",
+     .options = run_options,
+     .words_min = 1,
+     .words_max = 2,
+     .run = command_run},
     {.name = "ps",
      .arguments = "",
      .sentence = "list what runs, with its ranks",
@@ -109,6 +118,21 @@ static const struct command commands[] = {
      .words_min = 1,
      .words_max = 1,
      .run = command_retry},
+    {.name = "events",
+     .arguments = "",
+     .sentence = "show what happened, and what happens",
+     .details = "troupe-log shows more: filters, states, checks.",
+     .options = events_options,
+     .run = command_events},
+    {.name = "client",
+     .arguments = "add|remove|list [NAME]",
+     .sentence = "let programs elsewhere connect to this cluster, or not any more",
+     .details = "add makes a key pair, admits its public half and writes a file with which\n"
+                "troupe --connect FILE, or any program, reaches this node.",
+     .options = client_options,
+     .words_min = 1,
+     .words_max = 2,
+     .run = command_client},
 };
 
 const struct command *command_rows(size_t *count_out)
