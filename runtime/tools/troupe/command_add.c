@@ -115,7 +115,7 @@ static int print_result(struct add *add)
     uint64_t size = 0;
     char text[16];
     if (add->cli->is_json && model)
-        return json_finish(add->cli, json_of_record(&model_record_type, model), false);
+        return document_of_record(add->cli, &model_record_type, model);
     for (uint32_t i = 0; model && i < model->files.count; i++)
         size += model->files.items[i].size;
     (void)printf("%s is in the store of %s (%s)\n", add->model_id,

@@ -118,7 +118,9 @@ static int client_list(struct cli *cli)
 {
     static const char *const headings[] = {"NAME", "ROLE", "KEY"};
     struct table table;
-    json_t *list = json_array();
+    struct document document;
+    document_init(&document);
+    document_add(&document, "{\"clients\": [");
     table_init(&table, headings, COUNT_OF(headings));
     for (uint32_t i = 0; i < cli->state->clients.count; i++) {
         const struct client_record *client = &cli->state->clients.items[i];
@@ -126,13 +128,15 @@ static int client_list(struct cli *cli)
         table_add(&table, "%s", text_or_empty(client->name));
         table_add(&table, "%s", client->role < COUNT_OF(roles) ? roles[client->role] : "?");
         table_add(&table, "%s", hex_print(&client->key, 32, hex));
-        (void)json_array_append_new(list, json_of_record(&client_record_type, client));
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &client_record_type, client);
     }
+    document_add(&document, "]}");
     if (cli->is_json) {
         table_fini(&table);
-        return json_finish(cli, json_pack("{s:o}", "clients", list), false);
+        return document_finish(cli, &document);
     }
-    json_decref(list);
+    buffer_fini(&document.text);
     return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
 }
 

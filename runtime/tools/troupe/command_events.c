@@ -53,8 +53,12 @@ static void print_line(const struct events *events, const struct message *event)
 static int print_event(struct events *events, const struct message *event)
 {
     events->next_index = event->head.index + 1;
-    if (events->cli->is_json)
-        return json_finish(events->cli, json_of_message(event), true);
+    if (events->cli->is_json) {
+        struct document document;
+        document_init(&document);
+        document_add_message(&document, event);
+        return document_finish(events->cli, &document);
+    }
     print_line(events, event);
     return fflush(stdout) == 0 ? EXIT_CODE_OK : EXIT_CODE_FAILED;
 }

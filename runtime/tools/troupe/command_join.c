@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ADMIT_MS = 30000, LOG_TAIL_SIZE = 16384 };
+enum { ADMIT_MS = 30000, SETTLE_MS = 5000, LOG_TAIL_SIZE = 16384 };
 
 struct join_try {
     struct cli *cli;
@@ -29,6 +29,7 @@ struct join_try {
     char cluster_path[PATH_SIZE + 64];
     char log_path[PATH_SIZE + 64]; /* what the node's processes say */
     off_t log_start;
+    uint64_t admitted_ms;
     bool had_cluster; /* HOME/cluster was there before */
 };
 
@@ -196,8 +197,18 @@ static bool is_admitted(struct join_try *try)
     const struct node_id own = welcome->node_id;
     if (troupe_client_state(cli->client, 300, &cli->state, &reason) != STATUS_OK)
         return false;
-    return ID_EQUAL(cli->state->cluster_id, try->token.cluster) &&
-           state_find_node(cli->state, &own) != NULL;
+    const struct node_record *node = state_find_node(cli->state, &own);
+    if (!node || !ID_EQUAL(cli->state->cluster_id, try->token.cluster))
+        return false;
+    /* Admitted.  It counts in placements once it told its size and commits wait for it. */
+    if (try->admitted_ms == 0)
+        try->admitted_ms = clock_now_ms();
+    if ((node->in_view && node->cores > 0) || clock_now_ms() - try->admitted_ms > SETTLE_MS)
+        return true;
+    const uint64_t next_index = cli->state->index + 1;
+    enum status status =
+        troupe_client_state_at(cli->client, next_index, 200, &cli->state, &reason);
+    return status == STATUS_NO_MEMORY; /* else looked at again, changed or not */
 }
 
 /* Connects anew each time: the node may still be starting, or giving up. */

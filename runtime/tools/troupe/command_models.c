@@ -15,15 +15,20 @@ static uint64_t files_size(const struct model_record *model)
 
 static int print_json(struct cli *cli)
 {
-    json_t *models = json_array();
-    json_t *imports = json_array();
-    for (uint32_t i = 0; i < cli->state->models.count; i++)
-        (void)json_array_append_new(
-            models, json_of_record(&model_record_type, &cli->state->models.items[i]));
-    for (uint32_t i = 0; i < cli->state->imports.count; i++)
-        (void)json_array_append_new(
-            imports, json_of_record(&import_record_type, &cli->state->imports.items[i]));
-    return json_finish(cli, json_pack("{s:o, s:o}", "models", models, "imports", imports), false);
+    struct document document;
+    document_init(&document);
+    document_add(&document, "{\"models\": [");
+    for (uint32_t i = 0; i < cli->state->models.count; i++) {
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &model_record_type, &cli->state->models.items[i]);
+    }
+    document_add(&document, "], \"imports\": [");
+    for (uint32_t i = 0; i < cli->state->imports.count; i++) {
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &import_record_type, &cli->state->imports.items[i]);
+    }
+    document_add(&document, "]}");
+    return document_finish(cli, &document);
 }
 
 /* "alpha, beta" of those with the weights. */

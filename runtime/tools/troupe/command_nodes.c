@@ -5,20 +5,37 @@
 
 #include <string.h>
 
+/* What the gateway has bound, else what it was told to. */
+static const char *http_of(const struct state *state, const struct node_record *node)
+{
+    const struct endpoint_record *gateway =
+        state_find_endpoint(state, &node->node_id, ACTOR_GATEWAY);
+    const char *address = gateway ? text_or_empty(gateway->address) : "";
+    if (strncmp(address, "http://", 7) == 0)
+        address += 7;
+    return address[0] ? address : text_or_empty(node->http);
+}
+
 static int print_json(struct cli *cli)
 {
+    struct document document;
     const struct welcome *welcome = troupe_client_welcome(cli->client);
-    json_t *list = json_array();
+    document_init(&document);
+    document_add(&document, "{\"nodes\": [");
     for (uint32_t i = 0; i < cli->state->nodes.count; i++) {
         const struct node_record *node = &cli->state->nodes.items[i];
-        json_t *row = json_of_record(&node_record_type, node);
         const bool is_leader = ID_EQUAL(node->node_id, cli->state->epoch.leader);
         const bool is_here = ID_EQUAL(node->node_id, welcome->node_id);
-        (void)json_object_set_new(row, "is_leader", json_boolean(is_leader));
-        (void)json_object_set_new(row, "is_here", json_boolean(is_here));
-        (void)json_array_append_new(list, row);
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &node_record_type, node);
+        document_reopen(&document);
+        document_add(&document, ", \"gateway\": ");
+        document_add_text(&document, http_of(cli->state, node));
+        document_add(&document, ", \"is_leader\": %s, \"is_here\": %s}",
+                     is_leader ? "true" : "false", is_here ? "true" : "false");
     }
-    return json_finish(cli, json_pack("{s:o}", "nodes", list), false);
+    document_add(&document, "]}");
+    return document_finish(cli, &document);
 }
 
 int command_nodes(struct cli *cli)
@@ -45,7 +62,7 @@ int command_nodes(struct cli *cli)
         table_add(&table, "%s", node->in_view ? "up" : "away");
         table_add(&table, "%u", node->cores);
         table_add(&table, "%s", size_print(node->memory_bytes, size));
-        table_add(&table, "%s", text_or_empty(node->http));
+        table_add(&table, "%s", http_of(cli->state, node));
         table_add(&table, "%s", text_or_empty(node->address));
     }
     return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);

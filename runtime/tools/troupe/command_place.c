@@ -27,7 +27,7 @@ static int print_placed(struct cli *cli, const struct instance_id *id)
         return cli_failed(cli, refuse(&reason, STATUS_NOT_FOUND, "the instance was deleted"),
                           &reason);
     if (cli->is_json)
-        return json_finish(cli, json_of_record(&instance_record_type, instance), false);
+        return document_of_record(cli, &instance_record_type, instance);
     (void)printf("%s  %s, %s, %u rank%s, context %u\n", hex_print(id, 16, hex),
                  text_or_empty(instance->model_id), sharding_name(instance->sharding),
                  instance->ranks.count, instance->ranks.count == 1 ? "" : "s", instance->context);
@@ -113,7 +113,7 @@ int command_previews(struct cli *cli)
     if (!message_is(&answer, MESSAGE_ANSWER, ANSWER_CANDIDATES))
         code = cli_failed(cli, STATUS_MALFORMED, NULL);
     else if (cli->is_json)
-        code = json_finish(cli, json_of_record(&candidates_listed_type, answer.body), false);
+        code = document_of_record(cli, &candidates_listed_type, answer.body);
     else
         code = print_candidates(cli, answer.body);
     message_fini(&answer);

@@ -7,29 +7,37 @@
 
 #include <string.h>
 
+/* Beside the codes of the record the words for them. */
+static void add_words(struct document *document, const struct cli *cli,
+                      const struct instance_record *instance)
+{
+    document_reopen(document);
+    document_add(document,
+                 ", \"status_name\": \"%s\", \"sharding_name\": \"%s\", \"mode_name\": \"%s\", "
+                 "\"rank_names\": [",
+                 instance_status_name(instance->status), sharding_name(instance->sharding),
+                 mode_name(instance->mode));
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        document_add(document, "%s{\"node\": ", i > 0 ? ", " : "");
+        document_add_text(document, cli_node_name(cli->state, &rank->node_id));
+        document_add(document, ", \"status\": \"%s\"}", rank_status_name(rank->status));
+    }
+    document_add(document, "]}");
+}
+
 static int print_json(struct cli *cli)
 {
-    json_t *list = json_array();
+    struct document document;
+    document_init(&document);
+    document_add(&document, "{\"instances\": [");
     for (uint32_t i = 0; i < cli->state->instances.count; i++) {
-        const struct instance_record *instance = &cli->state->instances.items[i];
-        json_t *row = json_of_record(&instance_record_type, instance);
-        json_t *ranks = json_object_get(row, "ranks");
-        (void)json_object_set_new(row, "status_name",
-                                  json_string(instance_status_name(instance->status)));
-        (void)json_object_set_new(row, "sharding_name",
-                                  json_string(sharding_name(instance->sharding)));
-        (void)json_object_set_new(row, "mode_name", json_string(mode_name(instance->mode)));
-        for (uint32_t r = 0; r < instance->ranks.count; r++) {
-            json_t *rank = json_array_get(ranks, r);
-            const struct rank_record *record = &instance->ranks.items[r];
-            (void)json_object_set_new(rank, "node_name",
-                                      json_string(cli_node_name(cli->state, &record->node_id)));
-            (void)json_object_set_new(rank, "status_name",
-                                      json_string(rank_status_name(record->status)));
-        }
-        (void)json_array_append_new(list, row);
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &instance_record_type, &cli->state->instances.items[i]);
+        add_words(&document, cli, &cli->state->instances.items[i]);
     }
-    return json_finish(cli, json_pack("{s:o}", "instances", list), false);
+    document_add(&document, "]}");
+    return document_finish(cli, &document);
 }
 
 static void print_instance(const struct cli *cli, const struct instance_record *instance)

@@ -45,8 +45,8 @@ struct chat {
 static void keep_error(struct chat *chat, const json_t *root)
 {
     const json_t *error = json_object_get(root, "error");
-    const char *text = json_string_value(json_is_string(error) ? error
-                                                                : json_object_get(error, "message"));
+    const json_t *message = json_is_string(error) ? error : json_object_get(error, "message");
+    const char *text = json_string_value(message);
     (void)refuse(&chat->error, STATUS_REFUSED, "%s", text ? text : "the node failed to answer");
 }
 

@@ -105,26 +105,67 @@ const char *id_print_short(const void *id, char text_out[9])
 
 /* ---- JSON ---- */
 
-json_t *json_of_record(const struct record_type *type, const void *record)
+void document_init(struct document *document)
 {
-    struct buffer text;
-    buffer_init(&text, 256u << 20);
-    json_t *root = NULL;
-    if (record_print(type, record, &text) == STATUS_OK)
-        root = json_loadb((const char *)text.bytes, text.size, 0, NULL);
-    buffer_fini(&text);
-    return root;
+    *document = (struct document){.is_broken = false};
+    buffer_init(&document->text, 256u << 20);
 }
 
-json_t *json_of_message(const struct message *message)
+void document_add(struct document *document, const char *format, ...)
 {
-    struct buffer text;
-    buffer_init(&text, 256u << 20);
-    json_t *root = NULL;
-    if (message_print(message, &text) == STATUS_OK)
-        root = json_loadb((const char *)text.bytes, text.size, 0, NULL);
-    buffer_fini(&text);
-    return root;
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    ASSERT(length >= 0 && (size_t)length < sizeof(text));
+    if (buffer_append(&document->text, text, (size_t)length) != STATUS_OK)
+        document->is_broken = true;
+}
+
+void document_add_text(struct document *document, const char *text)
+{
+    if (json_append_text(&document->text, text, strlen(text)) != STATUS_OK)
+        document->is_broken = true;
+}
+
+void document_add_record(struct document *document, const struct record_type *type,
+                         const void *record)
+{
+    if (record_print(type, record, &document->text) != STATUS_OK)
+        document->is_broken = true;
+}
+
+void document_add_message(struct document *document, const struct message *message)
+{
+    if (message_print(message, &document->text) != STATUS_OK)
+        document->is_broken = true;
+}
+
+void document_reopen(struct document *document)
+{
+    ASSERT(document->is_broken || document->text.bytes[document->text.size - 1] == '}');
+    if (!document->is_broken)
+        document->text.size--;
+}
+
+int document_finish(const struct cli *cli, struct document *document)
+{
+    enum status status = document->is_broken ? STATUS_NO_MEMORY : STATUS_OK;
+    if (status == STATUS_OK &&
+        (fwrite(document->text.bytes, 1, document->text.size, stdout) != document->text.size ||
+         fputc('\n', stdout) == EOF || fflush(stdout) != 0))
+        status = STATUS_IO;
+    buffer_fini(&document->text);
+    return status == STATUS_OK ? EXIT_CODE_OK : cli_failed(cli, status, NULL);
+}
+
+int document_of_record(const struct cli *cli, const struct record_type *type, const void *record)
+{
+    struct document document;
+    document_init(&document);
+    document_add_record(&document, type, record);
+    return document_finish(cli, &document);
 }
 
 int json_finish(const struct cli *cli, json_t *root, bool is_line)

@@ -38,9 +38,28 @@ const char *size_print(uint64_t bytes, char text_out[16]);
 /* The first 8 digits of a 16-byte id. */
 const char *id_print_short(const void *id, char text_out[9]);
 
-/* NULL without memory. */
-json_t *json_of_record(const struct record_type *type, const void *record);
-json_t *json_of_message(const struct message *message);
+/*
+ * A JSON document of records, as text: a number of 64 bits, such as an incarnation, is more than
+ * jansson's integers hold.
+ */
+struct document {
+    struct buffer text;
+    bool is_broken; /* without memory; said by document_finish */
+};
+
+void document_init(struct document *document);
+void document_add(struct document *document, const char *format, ...) PRINTF_LIKE(2, 3);
+/* A JSON string with its quotes. */
+void document_add_text(struct document *document, const char *text);
+void document_add_record(struct document *document, const struct record_type *type,
+                         const void *record);
+void document_add_message(struct document *document, const struct message *message);
+/* Takes the last brace away, for more members of the object: ", \"name\": ...}" comes next. */
+void document_reopen(struct document *document);
+/* Prints a line and frees; the exit code. */
+int document_finish(const struct cli *cli, struct document *document);
+/* All of it for one record. */
+int document_of_record(const struct cli *cli, const struct record_type *type, const void *record);
 /* Prints and frees; one line when `is_line`.  The exit code. */
 int json_finish(const struct cli *cli, json_t *root, bool is_line);
 
