@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define LENGTH 100u
+#define LENGTH 72u
 
 struct setting {
     enum engine_mode mode;
@@ -86,7 +86,7 @@ static void check_setting(const struct engine_model *model, const struct setting
     size_t floats = (size_t)LENGTH * model->config->vocab;
     struct engine *engine = open_engine(model, setting, 1);
     float *expected = whole_prompt(engine, ids, LENGTH, LENGTH);
-    const size_t chunks[] = {1, 7, 99};
+    const size_t chunks[] = {1, 7, 71};
     for (size_t i = 0; i < COUNT_OF(chunks); i++) {
         float *logits = whole_prompt(engine, ids, LENGTH, chunks[i]);
         ck_assert_msg(memcmp(logits, expected, floats * sizeof *logits) == 0, "chunks of %zu",
@@ -105,8 +105,8 @@ static void check_setting(const struct engine_model *model, const struct setting
 
 START_TEST(a_row_has_the_same_bits_in_any_batch)
 {
-    const char *const names[] = {"qwen3-untied__affine4-g64", "qwen3-untied__affine8-g64",
-                                 "qwen3-untied__f16"};
+    const char *const names[] = {"qwen3-untied__affine4-g64", "qwen3-untied__f16",
+                                 "qwen3-untied__affine8-g64"};
     const struct setting settings[] = {
         {ENGINE_EXACT, kernel_set_best()},
         {ENGINE_FAST, kernel_set_best()},
@@ -120,9 +120,10 @@ START_TEST(a_row_has_the_same_bits_in_any_batch)
     for (size_t m = 0; m < COUNT_OF(names); m++) {
         struct engine_model model;
         oracle_model_open(names[m], &model);
-        /* The slow portable set on one model only. */
-        for (size_t s = 0; s < (m == 0 ? COUNT_OF(settings) : 2); s++)
-            check_setting(&model, &settings[s], ids);
+        /* All settings on one model, one of two on the others: sanitizers are slow. */
+        for (size_t s = 0; s < COUNT_OF(settings); s++)
+            if (m == 0 || s == m - 1)
+                check_setting(&model, &settings[s], ids);
         engine_model_close(&model);
     }
 }

@@ -115,15 +115,15 @@ END_TEST
 START_TEST(one_rank_holds_everything)
 {
     struct partition_units units = {28, 8, 1, 3072, 64, 151936};
-    struct partition partition;
+    struct partition partitions[2];
     struct reason reason = {""};
-    ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 1, &partition, &reason),
+    ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 1, partitions, &reason),
                      STATUS_OK);
-    ck_assert_int_eq(partition_check(&partition, 1, &units, &reason), STATUS_OK);
-    ck_assert(partition.has_embedding && partition.has_head);
-    ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 2, &partition, &reason),
+    ck_assert_int_eq(partition_check(partitions, 1, &units, &reason), STATUS_OK);
+    ck_assert(partitions[0].has_embedding && partitions[0].has_head);
+    ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 2, partitions, &reason),
                      STATUS_INVALID);
-    ck_assert_int_eq(partition_solve(SHARDING_TENSOR, &units, NULL, 0, &partition, &reason),
+    ck_assert_int_eq(partition_solve(SHARDING_TENSOR, &units, NULL, 0, partitions, &reason),
                      STATUS_INVALID);
 }
 END_TEST
