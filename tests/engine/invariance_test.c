@@ -61,7 +61,7 @@ static void check_mixed(struct engine *engine, const uint32_t *ids, const float 
     struct reason reason = {""};
     for (size_t s = 0; s < 3; s++)
         ck_assert_int_eq(engine_sequence_open(engine, &sequences[s], &reason), STATUS_OK);
-    for (size_t round = 0; round < 12; round++) {
+    for (size_t round = 0; round < LENGTH / 8; round++) {
         struct engine_row rows[16];
         size_t count = 0;
         for (size_t s = 0; s < 3; s++)
@@ -121,9 +121,10 @@ START_TEST(a_row_has_the_same_bits_in_any_batch)
         struct engine_model model;
         oracle_model_open(names[m], &model);
         /* All settings on one model, one of two on the others: sanitizers are slow. */
-        for (size_t s = 0; s < COUNT_OF(settings); s++)
+        for (size_t s = 0; s < COUNT_OF(settings); s++) {
             if (m == 0 || s == m - 1)
                 check_setting(&model, &settings[s], ids);
+        }
         engine_model_close(&model);
     }
 }
