@@ -255,6 +255,8 @@ enum status local_hello(struct master *master, const struct message *message)
                             .sent = hello->index};
     send_welcome(master, peer);
     (void)snprintf(local->address, sizeof(local->address), "%s", text_or_empty(hello->address));
+    if (!is_remote && hello->actor == ACTOR_GATEWAY)
+        master->describe_at_ms = master->input->now_ms;
     bring_up_to_date(master, local);
     return STATUS_OK;
 }

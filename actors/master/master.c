@@ -338,6 +338,20 @@ static void link_down(struct master *master)
     requests_forget_peer(master, &master->input->peer);
 }
 
+/* Where HTTP clients really find this node: what its gateway bound, else the setting. */
+static const char *http_address(const struct master *master)
+{
+    static const char scheme[] = "http://";
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
+        const struct local *local = &master->locals[i];
+        if (local->is_used && !local->is_remote && local->actor == ACTOR_GATEWAY &&
+            strncmp(local->address, scheme, strlen(scheme)) == 0)
+            return local->address + strlen(scheme);
+    }
+    const struct node_record *known = state_find_node(&master->state, &master->settings->node_id);
+    return known && text_or_empty(known->http)[0] ? known->http : master->settings->self.http;
+}
+
 /* Tells the cluster where this node is and how big, when that is not what the state says. */
 static enum status describe_tick(struct master *master)
 {
@@ -355,7 +369,9 @@ static enum status describe_tick(struct master *master)
     wanted.in_view = known->in_view;
     struct message report = {.body = NULL};
     bool ok =
-        text_set(&wanted.address, settings->advertise[0] ? settings->advertise : master->endpoint);
+        text_set(&wanted.address,
+                 settings->advertise[0] ? settings->advertise : master->endpoint) &&
+        text_set(&wanted.http, http_address(master));
     bool same = ok && record_equal(&node_record_type, known, &wanted);
     enum status status = ok ? STATUS_OK : STATUS_NO_MEMORY;
     master->describe_at_ms = same ? 0 : master->input->now_ms + 1000;
