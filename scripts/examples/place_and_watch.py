@@ -24,7 +24,7 @@ LOAD_PROGRESSED = 2                                     # signals
 CLIENT = 9                                              # the actor that speaks
 SHARDINGS = {"none": 0, "pipeline": 1, "tensor": 2}
 RANK_STATUS = ["placed", "addressed", "joined", "loading", "loaded", "ready", "failed"]
-READY, FAILED = 5, 6
+READY = 5
 GAVE_UP = 2 ** 64 - 1
 
 
@@ -49,8 +49,9 @@ class Node:
         return message["kind"], message["code"], message, message.get("body", {})
 
     def hello(self):
-        self.send(LINK, HELLO, {"actor": CLIENT, "incarnation": 1 + int.from_bytes(os.urandom(6), "big"),
-                                "protocol_min": 1, "protocol_max": 1, "wants_events": True})
+        incarnation = 1 + int.from_bytes(os.urandom(6), "big")
+        self.send(LINK, HELLO, {"actor": CLIENT, "incarnation": incarnation, "protocol_min": 1,
+                                "protocol_max": 1, "wants_events": True})
         while True:  # the welcome comes first; events may be on their way before our command is
             kind, code, message, body = self.receive(5)
             if (kind, code) == (LINK, WELCOME):
