@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "runtime/state_mirror.h"
+#include "protocol/state_mirror.h"
 
 #include "protocol/message.h"
 #include "tests/support/check_main.h"
