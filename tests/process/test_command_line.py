@@ -149,6 +149,10 @@ def test_two_nodes_join_place_and_answer(homes):
     assert "used by another node" in refused.stderr and len(refused.stderr.splitlines()) == 1
     assert processes_of(gamma) == [] and not (gamma / "run/join.token").exists()
     assert not (gamma / "cluster").exists()
+    up(gamma, "gamma")  # nothing of the failed try is in its way
+    troupe("stop", home=gamma)
+    other = join(gamma, "gamma", document("token", home=alpha)["token"], code=1)
+    assert "cluster of its own" in other.stderr
     assert "a node runs in" in join(alpha, "alpha", token, code=1).stderr
 
     names = {node["name"]: node for node in document("nodes", home=beta)["nodes"]}

@@ -30,35 +30,46 @@ struct join_try {
     char log_path[PATH_SIZE + 64]; /* what the node's processes say */
     off_t log_start;
     uint64_t admitted_ms;
-    bool had_cluster; /* HOME/cluster was there before */
 };
 
 /* ---- may this home join? ---- */
 
-/* What the log of a home says of its past; a home without a log has none. */
-static int look_at_log(struct join_try *try, struct reason *reason)
+/* What the log of a home says of its past: NOT_FOUND: none; OK: no event in it; EXISTS: it is of
+ * the token's cluster; REFUSED: of another. */
+static enum status look_at_log(const struct join_try *try, struct reason *reason)
 {
     struct event_log_reader *reader = NULL;
     struct event_record record;
-    struct reason unused;
-    char segment[PATH_SIZE + 96];
-    (void)snprintf(segment, sizeof(segment), "%s/00000000000000000001.segment",
-                   try->cli->paths.log);
-    if (access(try->cli->paths.log, F_OK) != 0 || access(segment, F_OK) != 0)
-        return try->had_cluster ? STATUS_OK : STATUS_NOT_FOUND;
+    if (access(try->cli->paths.log, F_OK) != 0)
+        return STATUS_NOT_FOUND;
     enum status status = event_log_reader_open(try->cli->paths.log, NULL, &reader, reason);
     if (status == STATUS_OK)
         status = event_log_reader_seek(reader, 0, reason);
     const struct cluster_id cluster =
         status == STATUS_OK ? event_log_reader_cluster(reader) : (struct cluster_id){{0}};
-    bool has_event =
-        status == STATUS_OK && event_log_reader_next(reader, &record, &unused) == STATUS_OK;
+    bool is_empty = false;
+    if (status == STATUS_OK) {
+        status = event_log_reader_next(reader, &record, reason);
+        is_empty = status == STATUS_ENDED; /* a damaged one is not: it is never taken away */
+    }
     event_log_reader_close(reader);
+    if (is_empty)
+        return STATUS_OK;
     if (status != STATUS_OK)
-        return (int)status;
-    if (ID_EQUAL(cluster, try->token.cluster))
-        return (int)(has_event ? STATUS_EXISTS : STATUS_OK);
-    return (int)(has_event ? STATUS_REFUSED : STATUS_OK);
+        return status;
+    return ID_EQUAL(cluster, try->token.cluster) ? STATUS_EXISTS : STATUS_REFUSED;
+}
+
+/* A log without an event still names a cluster in its header, and would be refused in another. */
+static void forget_empty_log(const struct join_try *try)
+{
+    static const char *const names[] = {"00000000000000000001.segment", "mark"};
+    char path[PATH_SIZE + 96];
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", try->cli->paths.log, names[i]);
+        (void)unlink(path);
+    }
+    (void)unlink(try->cluster_path);
 }
 
 static int check_home(struct join_try *try)
@@ -71,8 +82,7 @@ static int check_home(struct join_try *try)
                                  "a node runs in %s; join with a fresh directory (--home DIR), or "
                                  "stop it first (troupe stop)", home),
                           &reason);
-    try->had_cluster = access(try->cluster_path, F_OK) == 0;
-    enum status status = (enum status)look_at_log(try, &reason);
+    enum status status = look_at_log(try, &reason);
     if (status == STATUS_EXISTS)
         return cli_failed(try->cli,
                           refuse(&reason, status,
@@ -88,12 +98,7 @@ static int check_home(struct join_try *try)
                           &reason);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         return cli_failed(try->cli, status, &reason);
-    /* Of a cluster that was never reached: the token says which it is now. */
-    if (try->had_cluster && unlink(try->cluster_path) != 0)
-        return cli_failed(try->cli,
-                          refuse(&reason, status_from_errno(errno), "%s cannot be removed: %s",
-                                 try->cluster_path, strerror(errno)),
-                          &reason);
+    forget_empty_log(try);
     return EXIT_CODE_OK;
 }
 
@@ -281,7 +286,10 @@ static void undo(struct join_try *try)
             continue;
     }
     (void)unlink(try->token_path);
-    (void)unlink(try->cluster_path);
+    struct reason unused;
+    enum status status = look_at_log(try, &unused);
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND)
+        forget_empty_log(try);
 }
 
 static int print_joined(struct join_try *try)
