@@ -30,6 +30,8 @@ static bool add_node(struct state *state, const struct node_record *node)
     struct node_record *known = state_find_node(state, &node->node_id);
     if (known)
         return replace(&node_record_type, known, node);
+    if (state->nodes.count >= NODE_COUNT_MAX)
+        return true;
     return PUSH(node_record, state->nodes, node, NODE_COUNT_MAX) != NULL;
 }
 
@@ -209,6 +211,12 @@ static bool apply_process_ended(struct state *state, const struct message *event
 {
     const struct process_ended *body = event->body;
     forget_endpoint(state, &body->node_id, body->actor, body->incarnation);
+    struct instance_record *instance = state_find_instance(state, &body->instance_id);
+    /* Its rank is lost; the leader's generation_failed follows, from the next one if need be. */
+    if ((body->actor == ACTOR_LAUNCHER || body->actor == ACTOR_RUNNER) && !body->was_asked &&
+        instance && generation_equal(&instance->generation, &body->generation) &&
+        body->rank < instance->ranks.count)
+        instance->ranks.items[body->rank].status = RANK_FAILED;
     return true;
 }
 
@@ -248,6 +256,8 @@ static bool set_holder(struct model_record *model, const struct node_id *node_id
                        bool has_weights)
 {
     struct holder_record *holder = model_find_holder(model, node_id);
+    if (!holder && model->holders.count >= NODE_COUNT_MAX)
+        return true;
     if (!holder) {
         const struct holder_record fresh = {.node_id = *node_id};
         holder = PUSH(holder_record, model->holders, &fresh, NODE_COUNT_MAX);

@@ -17,9 +17,17 @@
 #include <msgpack.h>
 #include <string.h>
 
+/* Where the packer writes; keeps why it could not. */
+struct packed {
+    struct buffer *bytes;
+    enum status status;
+};
+
 static int write_to_buffer(void *target, const char *bytes, size_t size)
 {
-    return buffer_append(target, bytes, size) == STATUS_OK ? 0 : -1;
+    struct packed *packed = target;
+    packed->status = buffer_append(packed->bytes, bytes, size);
+    return packed->status == STATUS_OK ? 0 : -1;
 }
 
 static bool value_is_default(const struct field *field, const void *value)
@@ -136,20 +144,21 @@ static int pack_record(msgpack_packer *packer, const struct record_type *type, c
     return failed ? failed : pack_fields(packer, type, record);
 }
 
-static enum status ended(int failed, struct buffer *bytes, size_t start)
+static enum status ended(int failed, struct packed *packed, size_t start)
 {
     if (!failed)
         return STATUS_OK;
-    bytes->size = start;
-    return bytes->capacity >= bytes->ceiling / 2 ? STATUS_TOO_LARGE : STATUS_NO_MEMORY;
+    packed->bytes->size = start;
+    return packed->status;
 }
 
 enum status record_encode(const struct record_type *type, const void *record, struct buffer *bytes)
 {
     size_t start = bytes->size;
+    struct packed packed = {bytes, STATUS_OK};
     msgpack_packer packer;
-    msgpack_packer_init(&packer, bytes, write_to_buffer);
-    return ended(pack_record(&packer, type, record), bytes, start);
+    msgpack_packer_init(&packer, &packed, write_to_buffer);
+    return ended(pack_record(&packer, type, record), &packed, start);
 }
 
 enum status message_encode(const struct message *message, struct buffer *bytes)
@@ -157,8 +166,9 @@ enum status message_encode(const struct message *message, struct buffer *bytes)
     const struct message_type *type = message_type_find(message->head.kind, message->head.code);
     ASSERT(type != NULL && message->body != NULL);
     size_t start = bytes->size;
+    struct packed packed = {bytes, STATUS_OK};
     msgpack_packer packer;
-    msgpack_packer_init(&packer, bytes, write_to_buffer);
+    msgpack_packer_init(&packer, &packed, write_to_buffer);
     int failed =
         msgpack_pack_map(&packer, fields_present(&envelope_type, &message->head) + 1);
     if (!failed)
@@ -167,7 +177,7 @@ enum status message_encode(const struct message *message, struct buffer *bytes)
         failed = pack_text(&packer, "body");
     if (!failed)
         failed = pack_record(&packer, type->record, message->body);
-    return ended(failed, bytes, start);
+    return ended(failed, &packed, start);
 }
 
 /* ---- from bytes ---- */
@@ -410,12 +420,15 @@ static enum status unpack_message(msgpack_object_map *map, struct message *messa
                                   struct reason *reason)
 {
     msgpack_object body = {.type = MSGPACK_OBJECT_NIL};
+    bool has_body = false;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < map->size; i++) {
-        if (key_is_body(&map->ptr[i].key) && body.type == MSGPACK_OBJECT_NIL)
+        if (key_is_body(&map->ptr[i].key) && !has_body) {
             body = map->ptr[i].val;
-        else
+            has_body = true; /* a second one is a field nobody knows */
+        } else {
             map->ptr[kept++] = map->ptr[i];
+        }
     }
     const msgpack_object_map head = {kept, map->ptr};
     enum status status = unpack_record(&envelope_type, &head, &message->head, reason);

@@ -171,7 +171,8 @@
     F(S, u64, previous_index, 0, "the record before the first")                                    \
     F(S, hash, previous_chain, 32, "its chain value")                                              \
     L(S, log_record, records, RECORDS_PER_APPEND_MAX, "")                                          \
-    F(S, u64, committed, 0, "")
+    F(S, u64, committed, 0, "")                                                                    \
+    F(S, boolean, is_parting, 0, "the logs part after previous_index: cut what you have beyond")
 #define RECORDS_ASKED_FIELDS(F, L, R, S)                                                           \
     F(S, u64, index, 0, "first index wanted")                                                      \
     F(S, hash, chain, 32, "chain value at index - 1, to find where two logs part")                 \

@@ -62,6 +62,36 @@ static enum status say_hello(struct session *session, struct outbox *outbox)
     return status;
 }
 
+/* Reports made before the first welcome did not know their node. */
+static enum status name_reports(struct session *session)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < session->report_count; i++) {
+        struct session_report *report = &session->reports[i];
+        struct message message;
+        struct reason reason = {""};
+        if (report->has_node)
+            continue;
+        status = message_decode(report->bytes, report->size, &message, &reason);
+        if (status != STATUS_OK)
+            return status;
+        message.head.node_id = session->mirror.node_id;
+        struct buffer bytes;
+        buffer_init(&bytes, MESSAGE_SIZE_MAX);
+        status = message_encode(&message, &bytes);
+        message_fini(&message);
+        if (status != STATUS_OK) {
+            buffer_fini(&bytes);
+            return status;
+        }
+        memory_free(report->bytes);
+        report->bytes = bytes.bytes;
+        report->size = bytes.size;
+        report->has_node = true;
+    }
+    return status;
+}
+
 static void send_reports(struct session *session, uint64_t now_ms, struct outbox *outbox)
 {
     const struct peer master = peer_of_link(SESSION_LINK);
@@ -108,6 +138,8 @@ static enum status take_message(struct session *session, const struct input *inp
     if (message_is(message, MESSAGE_LINK, LINK_WELCOME))
         session->is_welcome = true;
     enum status status = state_mirror_take(&session->mirror, message, change_out, reason);
+    if (status == STATUS_OK && *change_out == MIRROR_WELCOMED)
+        return name_reports(session);
     if (status == STATUS_GAP || status == STATUS_MALFORMED) {
         *change_out = MIRROR_UNTOUCHED;
         return say_hello(session, outbox);
@@ -156,7 +188,8 @@ enum status session_report(struct session *session, struct message *report, uint
         return status;
     }
     session->reports[session->report_count++] =
-        (struct session_report){bytes.bytes, bytes.size, session->sequence, 0};
+        (struct session_report){bytes.bytes, bytes.size, session->sequence, 0,
+                                !ID_IS_ZERO(session->mirror.node_id)};
     send_reports(session, now_ms, outbox);
     outbox_wake(outbox, now_ms + 1000);
     return STATUS_OK;

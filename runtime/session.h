@@ -40,6 +40,7 @@ struct session_report {
     size_t size;
     uint64_t sequence;
     uint64_t again_ms;
+    bool has_node; /* false: made before the first welcome */
 };
 
 struct session {

@@ -13,6 +13,9 @@
 
 #include <string.h>
 
+/* Beats of a follower before a search whose answers are lost begins again. */
+#define SEARCH_BEATS_MAX 8u
+
 static void ask_chain(struct master *master, struct node_slot *slot)
 {
     struct message message;
@@ -53,7 +56,18 @@ static enum status compare_chain(struct master *master, struct node_slot *slot, 
     }
     slot->searching = false;
     slot->tail_known = true;
+    slot->is_reading = false;
+    slot->odd_beats = 0;
+    slot->is_parting = slot->tail_index > slot->common_low;
     slot->sent = slot->synced = slot->common_low;
+    if (slot->sent == master->tail.index) {
+        /* Nothing follows; it is told all the same that this much is the same. */
+        struct message message;
+        if (!records_begin(master, slot, &message))
+            return STATUS_NO_MEMORY;
+        MESSAGE_BODY(&message, records_sent)->previous_chain = master->tail.chain;
+        send_to_node(master, slot, &message);
+    }
     return replication_send(master, slot);
 }
 
@@ -73,8 +87,12 @@ static enum status compare_told(struct master *master, struct node_slot *slot)
 enum status catch_up_check_tail(struct master *master, struct node_slot *slot,
                                 const struct follower_beat *body)
 {
-    if (slot->searching)
+    if (slot->searching && ++slot->odd_beats < SEARCH_BEATS_MAX)
         return STATUS_OK;
+    slot->odd_beats = 0;
+    slot->searching = slot->tail_known = false;
+    slot->tail_index = body->synced;
+    slot->tail_chain = body->tail_chain;
     slot->told_index = body->synced;
     slot->told_chain = body->tail_chain;
     slot->told_known = true;
@@ -102,9 +120,15 @@ enum status replication_chain(struct master *master, struct node_slot *slot,
     if (message->head.code == LINK_CHAIN_TOLD)
         return chain_told(master, slot, MESSAGE_BODY(message, chain_told));
     const struct chain_asked *body = MESSAGE_BODY(message, chain_asked);
-    slot->searching = true; /* records from before our tail mean: cut */
     replication_ask_log(master, EFFECT_LOG_CHAIN, body->index, 1, slot);
     return STATUS_OK;
+}
+
+static void send_state(struct master *master, struct node_slot *slot)
+{
+    const struct peer own = peer_of_link(slot->link);
+    if (!slot->snapshot_sent && slot_is_reachable(slot))
+        slot->snapshot_sent = send_snapshot(master, slot->is_up ? &own : &slot->inbound);
 }
 
 enum status catch_up_chain_read(struct master *master, struct node_slot *slot,
@@ -125,9 +149,7 @@ enum status catch_up_chain_read(struct master *master, struct node_slot *slot,
         return STATUS_OK;
     if (found != STATUS_OK && !slot->searching) {
         /* The follower ends before the oldest record here: only the state itself helps. */
-        const struct peer peer = peer_of_link(slot->link);
-        if (!slot->snapshot_sent)
-            slot->snapshot_sent = send_snapshot(master, &peer);
+        send_state(master, slot);
         return STATUS_OK;
     }
     return compare_chain(master, slot, found == STATUS_OK, &stamp->chain);
@@ -136,22 +158,26 @@ enum status catch_up_chain_read(struct master *master, struct node_slot *slot,
 enum status catch_up_records_read(struct master *master, struct node_slot *slot,
                                   struct records_sent *records, enum status found)
 {
-    if (!is_leader(master))
+    if (!is_leader(master) || !slot->is_reading)
+        return STATUS_OK;
+    slot->is_reading = false;
+    if (!slot->tail_known)
         return STATUS_OK;
     if (found != STATUS_OK || records->records.count == 0) {
-        const struct peer peer = peer_of_link(slot->link);
-        if (!slot->snapshot_sent)
-            slot->snapshot_sent = send_snapshot(master, &peer);
+        slot->tail_known = false;
+        send_state(master, slot);
         return STATUS_OK;
     }
     struct message message;
-    if (!message_begin(master, &message, MESSAGE_LINK, LINK_RECORDS_SENT))
+    if (records->previous_index != slot->sent)
+        return replication_send(master, slot); /* read for what it lacked before */
+    if (!records_begin(master, slot, &message))
         return STATUS_NO_MEMORY;
     slot->sent = records->records.items[records->records.count - 1].index;
-    slot->tail_known = true;
+    records->committed = master->committed;
+    records->is_parting = slot->is_parting;
     *MESSAGE_BODY(&message, records_sent) = *records;
     memset(records, 0, sizeof(*records));
-    MESSAGE_BODY(&message, records_sent)->committed = master->committed;
     send_to_node(master, slot, &message);
     return replication_send(master, slot);
 }
@@ -166,11 +192,19 @@ static void snapshot_free(void *request)
 
 /* ---- the state of a leader, when records are not enough ---- */
 
-enum status replication_snapshot_part(struct master *master, const struct message *message)
+enum status replication_snapshot_part(struct master *master, struct node_slot *slot,
+                                      const struct message *message)
 {
     const struct snapshot_part *body = MESSAGE_BODY(message, snapshot_part);
+    bool accepted = false;
     if (is_leader(master) || body->index <= master->state.index)
         return STATUS_OK;
+    /* Who joins has the state of whoever made its token; else only the leader gives it. */
+    if (master->state.index > 0) {
+        enum status heard = leadership_hear(master, slot, &message->head.epoch, &accepted);
+        if (heard != STATUS_OK || !accepted)
+            return heard;
+    }
     if (body->offset == 0)
         buffer_clear(&master->incoming);
     if (body->offset != master->incoming.size)
@@ -200,7 +234,7 @@ enum status replication_snapshot_part(struct master *master, const struct messag
     state_fini(&master->state);
     master->state = state;
     master->tail = stamp;
-    master->committed = master->published = state.index;
+    master->committed = master->matched = state.index;
     master->snapshot_index = state.index;
     recent_cut(master, 0);
     master->recent_first = state.index + 1;

@@ -136,6 +136,25 @@ static bool all_launchers_addressed(const struct instance_record *instance, uint
     return true;
 }
 
+static enum status tell_addressed(struct master *master, const struct instance_record *instance)
+{
+    struct message addressed;
+    if (!message_begin(master, &addressed, MESSAGE_EVENT, EVENT_GENERATION_ADDRESSED))
+        return STATUS_NO_MEMORY;
+    struct generation_addressed *all = addressed.body;
+    all->instance_id = instance->instance_id;
+    all->generation = instance->generation;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < instance->ranks.count; i++)
+        if (!record_list_push(&rank_record_type, RECORD_LIST(all->ranks), &instance->ranks.items[i],
+                              RANK_COUNT_MAX))
+            status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = replication_append(master, &addressed);
+    message_fini(&addressed);
+    return status;
+}
+
 static enum status after_rank_addressed(struct master *master, const struct message *event)
 {
     const struct rank_addressed *body = MESSAGE_BODY(event, rank_addressed);
@@ -148,23 +167,29 @@ static enum status after_rank_addressed(struct master *master, const struct mess
                           all_launchers_addressed(instance, &runners) && runners == 0;
     if (!is_first && !all_addressed(instance))
         return STATUS_OK;
-    struct message addressed;
-    if (!message_begin(master, &addressed, MESSAGE_EVENT, EVENT_GENERATION_ADDRESSED))
-        return STATUS_NO_MEMORY;
-    struct generation_addressed *all = addressed.body;
-    all->instance_id = body->instance_id;
-    all->generation = body->generation;
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < instance->ranks.count; i++)
-        if (!record_list_push(&rank_record_type, RECORD_LIST(all->ranks), &instance->ranks.items[i],
-                              RANK_COUNT_MAX))
-            status = STATUS_NO_MEMORY;
-    if (status == STATUS_OK)
-        status = replication_append(master, &addressed);
-    message_fini(&addressed);
-    return status;
+    return tell_addressed(master, instance);
 }
 
+/* The last leader may have ended between an event and what follows from it.  What it says twice
+ * does no harm. */
+enum status duties_begin(struct master *master)
+{
+    for (uint32_t i = 0; i < master->state.instances.count; i++) {
+        const struct instance_record *instance = &master->state.instances.items[i];
+        uint32_t runners = 0;
+        bool has_joined = false;
+        for (uint32_t r = 0; r < instance->ranks.count; r++)
+            has_joined = has_joined || instance->ranks.items[r].status > RANK_ADDRESSED;
+        if (instance->status != INSTANCE_STARTING || has_joined ||
+            !(all_addressed(instance) ||
+              (instance->ranks.count > 1 && all_launchers_addressed(instance, &runners))))
+            continue;
+        enum status status = tell_addressed(master, instance);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
 static enum status after_runner_status(struct master *master, const struct message *event)
 {
     const struct runner_status_changed *body = MESSAGE_BODY(event, runner_status_changed);
@@ -253,6 +278,12 @@ static enum status check_ranks(struct master *master, struct instance_record *in
         const struct rank_record *rank = &instance->ranks.items[i];
         const struct node_record *node = state_find_node(&master->state, &rank->node_id);
         const struct node_slot *slot = slot_find(master, &rank->node_id);
+        if (rank->status == RANK_FAILED) {
+            /* A leader that ended in between left it to us. */
+            (void)snprintf(text, sizeof(text), "rank %u on %.60s ended", i,
+                           node_name(master, &rank->node_id));
+            return generation_fail(master, instance, i, text);
+        }
         if (node &&
             (!slot || node->in_view || master->input->now_ms - slot->heard_ms < NODE_SILENT_MS))
             continue;

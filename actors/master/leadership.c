@@ -44,9 +44,10 @@ static void promise(struct master *master, const struct epoch *epoch)
         master->outbox->failed = STATUS_NO_MEMORY;
 }
 
+/* Of the last record on disk, applied or not: what is on disk may be acknowledged. */
 static struct epoch last_epoch(const struct master *master)
 {
-    return master->state.epoch;
+    return (struct epoch){master->tail.epoch.number, master->tail.epoch.leader};
 }
 
 static void send_candidacy(struct master *master, struct node_slot *slot, bool is_question)
@@ -159,18 +160,20 @@ static void take_lead(struct master *master)
     master->leader = master->settings->node_id;
     master->load_count = 0;
     master->probe_at_ms = master->input->now_ms;
+    master->describe_at_ms = master->input->now_ms;
     memset(master->progress, 0, sizeof(master->progress));
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
-        slot->tail_known = slot->searching = slot->snapshot_sent = false;
+        slot->tail_known = slot->searching = slot->snapshot_sent = slot->is_parting = false;
         slot->synced = 0;
-        slot->heard_ms = master->input->now_ms;
+        slot->heard_ms = slot->moved_ms = master->input->now_ms;
     }
     if (status == STATUS_OK && master->state.index == 0)
         status = found_cluster(master);
     if (status == STATUS_OK)
         status = begin_epoch(master);
-    master->beat_at_ms = 0;
+    if (status == STATUS_OK)
+        status = duties_begin(master);
     if (status == STATUS_OK)
         status = requests_retry(master);
     if (status != STATUS_OK)
@@ -211,17 +214,28 @@ static bool all_answered(const struct master *master)
     return true;
 }
 
+/* Leaving the lead.  Events that are not committed stay applied here: the next leader has them, or
+ * has others in their place, and then our log is cut and read again. */
+static void step_down(struct master *master)
+{
+    master->role = ROLE_FOLLOWER;
+    memset(&master->leader, 0, sizeof(master->leader));
+    master->ask_at_ms = master->input->now_ms + master->settings->beat_ms;
+}
+
+void leadership_check_lease(struct master *master)
+{
+    if (master->role == ROLE_LEADER && master->had_peers &&
+        master->input->now_ms - master->last_tick_ms > master->settings->lease_ms)
+        step_down(master); /* we slept through our own lease: somebody else may lead */
+}
+
 void leadership_tick(struct master *master)
 {
     const uint64_t now_ms = master->input->now_ms;
     if (master->join_at_ms != 0 && master->state.index == 0)
         return; /* not of any cluster yet */
     if (master->role == ROLE_LEADER) {
-        if (now_ms - master->last_tick_ms > master->settings->lease_ms && master->had_peers) {
-            /* We slept through our own lease: somebody else may lead. */
-            master->outbox->failed = leadership_yield(master, &master->epoch);
-            return;
-        }
         if (now_ms >= master->beat_at_ms)
             replication_send_beats(master);
         return;
@@ -265,25 +279,12 @@ enum status leadership_candidacy(struct master *master, struct node_slot *slot,
     return STATUS_OK;
 }
 
-/* Leaving the lead with events that nobody may hold: only the disk knows what is true. */
-static enum status step_down(struct master *master)
-{
-    const bool was_leader = master->role == ROLE_LEADER;
-    master->role = ROLE_FOLLOWER;
-    memset(&master->leader, 0, sizeof(master->leader));
-    master->ask_at_ms = master->input->now_ms + master->settings->beat_ms;
-    if (was_leader && master->committed < master->state.index)
-        return refuse(master->reason, STATUS_STALE,
-                      "another node leads and events of this one are not committed; "
-                      "reading the log again");
-    return STATUS_OK;
-}
-
 enum status leadership_yield(struct master *master, const struct epoch *epoch)
 {
     if (epoch_compare(epoch, &master->epoch) > 0)
         promise(master, epoch);
-    return step_down(master);
+    step_down(master);
+    return STATUS_OK;
 }
 
 enum status leadership_hear(struct master *master, struct node_slot *slot,
@@ -294,19 +295,16 @@ enum status leadership_hear(struct master *master, struct node_slot *slot,
     if (order < 0 || !ID_EQUAL(epoch->leader, slot->node_id))
         return STATUS_OK;
     enum status status = STATUS_OK;
-    if (order > 0) {
+    if (order > 0)
         promise(master, epoch);
-        if (master->role == ROLE_LEADER)
-            status = step_down(master);
-    }
     const bool is_new = !ID_EQUAL(master->leader, slot->node_id) || order > 0;
     master->role = ROLE_FOLLOWER;
     master->leader = slot->node_id;
     master->lease_until_ms = master->input->now_ms + master->settings->lease_ms;
     master->ask_at_ms = master->lease_until_ms;
     *accepted_out = true;
-    if (is_new && status == STATUS_OK) {
-        master->matched = master->state.index;
+    if (is_new) {
+        master->matched = master->committed; /* the rest of our log is yet to be compared */
         master->probe_at_ms = master->input->now_ms;
         master->describe_at_ms = master->input->now_ms;
         status = requests_retry(master);

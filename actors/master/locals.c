@@ -77,8 +77,8 @@ bool send_snapshot(struct master *master, const struct peer *peer)
 /* What one local lacks: a snapshot, or the events since the last one sent. */
 static void bring_up_to_date(struct master *master, struct local *local)
 {
-    if (!local->is_used || !local->wants_events)
-        return;
+    if (!local->is_used || !local->wants_events || master->committed == 0)
+        return; /* after a start nothing is known to be committed before a leader says so */
     if (local->wants_snapshot || local->sent > master->committed ||
         (local->sent < master->committed && !recent_find(master, local->sent + 1))) {
         local->wants_snapshot = true;
@@ -102,7 +102,6 @@ void locals_publish(struct master *master)
 {
     for (size_t i = 0; i < COUNT_OF(master->locals); i++)
         bring_up_to_date(master, &master->locals[i]);
-    master->published = master->committed;
 }
 
 void locals_signal(struct master *master, const struct message *signal)
@@ -220,6 +219,20 @@ enum status locals_tick(struct master *master)
     return STATUS_OK;
 }
 
+/* The next life of an actor may speak before the end of the last is seen: tasks go to it, and only
+ * its address counts. */
+static void forget_last_life(struct master *master, const struct hello *hello,
+                             const struct local *present)
+{
+    for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
+        struct local *local = &master->locals[i];
+        if (local != present && local->is_used && !local->is_remote &&
+            local->actor == hello->actor && hello->actor != ACTOR_CLIENT &&
+            hello->actor != ACTOR_LAUNCHER && hello->actor != ACTOR_RUNNER)
+            *local = (struct local){.is_used = false};
+    }
+}
+
 enum status local_hello(struct master *master, const struct message *message)
 {
     const struct hello *hello = MESSAGE_BODY(message, hello);
@@ -253,6 +266,8 @@ enum status local_hello(struct master *master, const struct message *message)
                             .wants_events = hello->wants_events,
                             .wants_snapshot = hello->wants_events && hello->index == 0,
                             .sent = hello->index};
+    if (!is_remote)
+        forget_last_life(master, hello, local);
     send_welcome(master, peer);
     (void)snprintf(local->address, sizeof(local->address), "%s", text_or_empty(hello->address));
     if (!is_remote && hello->actor == ACTOR_GATEWAY)

@@ -61,6 +61,7 @@ static struct node_slot *slot_take(struct master *master, const struct node_reco
         struct node_slot *slot = &master->nodes[i];
         if (slot->is_used)
             continue;
+        record_fini(&candidacy_type, &slot->answer);
         *slot = (struct node_slot){.node_id = node->node_id,
                                    .key = node->key,
                                    .link = MASTER_LINK_NODE + (uint32_t)i,
@@ -105,8 +106,15 @@ void send_to_node(struct master *master, struct node_slot *slot, struct message 
     if (slot->address[0] && slot->is_up) {
         const struct peer peer = peer_of_link(slot->link);
         outbox_send(master->outbox, &peer, message);
+    } else if (slot->has_inbound) {
+        outbox_send(master->outbox, &slot->inbound, message);
     }
     message_fini(message);
+}
+
+bool slot_is_reachable(const struct node_slot *slot)
+{
+    return (slot->address[0] && slot->is_up) || slot->has_inbound;
 }
 
 /* ---- start ---- */
@@ -118,9 +126,8 @@ static void open_join_link(struct master *master)
                                    .server_key = token->master_key,
                                    .has_own_pair = true,
                                    .own_pair = token->pair};
-    uint64_t turn = master->join_at_ms / 2000u;
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s",
-                   token->addresses[turn % token->address_count]);
+                   token->addresses[master->join_turn % token->address_count]);
     outbox_link_open(master->outbox, MASTER_LINK_JOIN, &options);
 }
 
@@ -185,7 +192,8 @@ static enum status join_answered(struct master *master, const struct message *an
     const struct join_token *token = master->settings->join;
     struct node_slot *slot = &master->nodes[0];
     *slot = (struct node_slot){.key = token->master_key, .is_used = true, .link = MASTER_LINK_NODE};
-    (void)snprintf(slot->address, sizeof(slot->address), "%s", token->addresses[0]);
+    (void)snprintf(slot->address, sizeof(slot->address), "%s",
+                   token->addresses[master->join_turn % token->address_count]);
     slot_connect(master, slot);
     allow_refresh(master);
     return STATUS_OK;
@@ -208,6 +216,7 @@ static void join_tick(struct master *master)
         return;
     }
     outbox_link_close(master->outbox, MASTER_LINK_JOIN);
+    master->join_turn++;
     open_join_link(master);
 }
 
@@ -230,7 +239,7 @@ static enum status node_message(struct master *master, struct node_slot *slot,
     case LINK_RECORDS_SENT:
         return replication_records(master, slot, message);
     case LINK_SNAPSHOT_PART:
-        return replication_snapshot_part(master, message);
+        return replication_snapshot_part(master, slot, message);
     case LINK_CHAIN_ASKED:
     case LINK_CHAIN_TOLD:
         return replication_chain(master, slot, message);
@@ -253,6 +262,8 @@ static enum status peer_message(struct master *master, const struct message *mes
     if (slot) {
         if (message_is(message, MESSAGE_LINK, LINK_HELLO))
             return STATUS_OK;
+        slot->inbound = *peer;
+        slot->has_inbound = true;
         return node_message(master, slot, message);
     }
     if (message_is(message, MESSAGE_COMMAND, COMMAND_JOIN))
@@ -289,6 +300,12 @@ static enum status master_message(struct master *master)
     return local_message(master, local, message);
 }
 
+/* What was on the way to it may be lost: its next word tells where it stands. */
+static void slot_forget_sent(struct node_slot *slot)
+{
+    slot->tail_known = slot->searching = slot->snapshot_sent = slot->is_reading = false;
+}
+
 static enum status link_up(struct master *master)
 {
     const uint32_t link = master->input->peer.link;
@@ -300,9 +317,7 @@ static enum status link_up(struct master *master)
     if (!slot)
         return STATUS_OK;
     slot->is_up = true;
-    slot->tail_known = false;
-    slot->searching = false;
-    slot->snapshot_sent = false;
+    slot_forget_sent(slot);
     struct message message;
     if (ID_IS_ZERO(slot->node_id)) {
         if (message_begin(master, &message, MESSAGE_LINK, LINK_ASK_STATE))
@@ -311,6 +326,8 @@ static enum status link_up(struct master *master)
         replication_send_beats(master);
     } else if (master->role == ROLE_CANDIDATE || !leader_is_known(master)) {
         leadership_tick(master);
+    } else if (slot == leader_slot(master)) {
+        return requests_retry(master); /* in order, before anything newer goes this way */
     }
     return STATUS_OK;
 }
@@ -326,16 +343,47 @@ static enum status link_bound(struct master *master)
     return STATUS_OK;
 }
 
-static void link_down(struct master *master)
+static enum status link_down(struct master *master)
 {
-    struct node_slot *slot = slot_of_link(master, master->input->peer.link);
-    if (slot) {
-        slot->is_up = false;
-        slot->tail_known = false;
-        return;
+    const struct peer *peer = &master->input->peer;
+    struct node_slot *slot = slot_of_link(master, peer->link);
+    for (size_t i = 0; i < COUNT_OF(master->nodes) && peer->link == MASTER_LINK_PEERS; i++) {
+        struct node_slot *other = &master->nodes[i];
+        if (!other->is_used || !other->has_inbound || !peer_equal(&other->inbound, peer))
+            continue;
+        other->has_inbound = false;
+        if (!other->is_up)
+            slot = other;
     }
-    local_forget(master, &master->input->peer);
-    requests_forget_peer(master, &master->input->peer);
+    if (!slot) {
+        local_forget(master, peer);
+        requests_forget_peer(master, peer);
+        return STATUS_OK;
+    }
+    if (peer->link != MASTER_LINK_PEERS)
+        slot->is_up = false;
+    slot_forget_sent(slot);
+    return slot == leader_slot(master) ? requests_retry(master) : STATUS_OK;
+}
+
+/* A queue was full: as if the connection had broken. */
+static enum status send_failed(struct master *master)
+{
+    const struct peer *peer = &master->input->peer;
+    struct node_slot *slot = slot_of_link(master, peer->link);
+    for (size_t i = 0; i < COUNT_OF(master->nodes) && peer->link == MASTER_LINK_PEERS; i++)
+        if (master->nodes[i].is_used && master->nodes[i].has_inbound &&
+            peer_equal(&master->nodes[i].inbound, peer))
+            slot = &master->nodes[i];
+    if (slot) {
+        slot_forget_sent(slot);
+        requests_again(master, slot);
+        return STATUS_OK;
+    }
+    struct local *local = local_find(master, peer);
+    if (local && local->wants_events)
+        local->wants_snapshot = true; /* an event is missing on its side */
+    return STATUS_OK;
 }
 
 /* Where HTTP clients really find this node: what its gateway bound, else the setting. */
@@ -398,7 +446,8 @@ static enum status master_tick(struct master *master)
         status = view_check(master);
     if (status == STATUS_OK && is_leader(master))
         status = duties_tick(master);
-    requests_tick(master);
+    if (status == STATUS_OK)
+        status = requests_tick(master);
     if (now_ms >= master->probe_at_ms) {
         master->probe_at_ms = now_ms + 2000;
         outbox_effect(master->outbox, 0, EFFECT_PROBE, NULL, NULL);
@@ -406,6 +455,11 @@ static enum status master_tick(struct master *master)
     master->last_tick_ms = now_ms;
     master->had_peers = master->state.nodes.count > 1;
     return status;
+}
+
+static uint64_t not_before(uint64_t at_ms, uint64_t least_ms)
+{
+    return at_ms > least_ms ? at_ms : least_ms;
 }
 
 static void wake_next(struct master *master)
@@ -425,15 +479,15 @@ static void wake_next(struct master *master)
             at_ms = wishes[i];
     for (uint32_t i = 0; is_leader(master) && i < master->state.instances.count; i++) {
         const struct instance_record *instance = &master->state.instances.items[i];
-        uint64_t soon_ms = master->input->now_ms + 500;
+        uint64_t look_ms = master->input->now_ms + 500;
         if ((instance->status == INSTANCE_WAITING || instance->status == INSTANCE_STARTING)) {
             if (instance->retry_at_ms > master->input->wall_ms)
-                soon_ms = master->input->now_ms + instance->retry_at_ms - master->input->wall_ms;
-            if (soon_ms < at_ms)
-                at_ms = soon_ms;
+                look_ms = master->input->now_ms + instance->retry_at_ms - master->input->wall_ms;
+            if (look_ms < at_ms)
+                at_ms = look_ms;
         }
     }
-    outbox_wake(master->outbox, at_ms);
+    outbox_wake(master->outbox, not_before(at_ms, master->input->now_ms + 1));
 }
 
 static enum status master_input(struct master *master)
@@ -452,15 +506,15 @@ static enum status master_input(struct master *master)
     case INPUT_LINK_UP:
         return link_up(master);
     case INPUT_LINK_DOWN:
-        link_down(master);
-        return STATUS_OK;
+        return link_down(master);
     case INPUT_RESULT:
         return replication_result(master, master->input->result);
     case INPUT_STOP:
         outbox_exit(master->outbox, 0);
         return STATUS_OK;
-    case INPUT_WAKE:
     case INPUT_SEND_FAILED:
+        return send_failed(master);
+    case INPUT_WAKE:
     case INPUT_CHILD_READY:
     case INPUT_CHILD_BEAT:
     case INPUT_CHILD_ENDED:
@@ -476,6 +530,8 @@ static enum status master_step(void *actor, const struct input *input, struct ou
     master->input = input;
     master->outbox = outbox;
     master->reason = reason;
+    if (master->is_started)
+        leadership_check_lease(master);
     enum status status = master_input(master);
     if (status == STATUS_OK && master->is_started && input->kind != INPUT_STOP)
         status = master_tick(master);
@@ -497,9 +553,6 @@ static enum status master_init(void *actor, const void *settings, struct reason 
     }
     master->tail = master->settings->tail;
     master->epoch = master->settings->promised;
-    master->committed = master->state.index;
-    master->published = master->state.index;
-    master->matched = master->state.index;
     master->recent_first = master->state.index + 1;
     master->snapshot_index = master->state.index;
     buffer_init(&master->incoming, 256u << 20);

@@ -12,8 +12,9 @@
  *          below what was applied): the process then ends and reads its log again.
  *
  * The leader applies an event when it appends it and publishes it when it is committed; a follower
- * applies when it is committed.  A leader that is deposed with uncommitted events ends and reads
- * its log again.
+ * applies when it is committed.  What was on disk at the start is applied, but counts as committed
+ * only when a leader says so.  A master whose applied events are not in the leader's log cuts them,
+ * ends and reads its log again.
  */
 #ifndef TROUPE_ACTORS_MASTER_MASTER_H
 #define TROUPE_ACTORS_MASTER_MASTER_H
@@ -119,6 +120,14 @@ struct node_slot {
     bool told_known;
     bool snapshot_sent;  /* wait for it to come back with a longer log */
     uint64_t count_answered;
+    bool is_parting;     /* its log has a branch: the next records say where to cut */
+    uint32_t odd_beats;  /* in a row, with a tail that is not ours */
+    uint64_t tail_index; /* what it said of its tail when the comparing began */
+    struct hash tail_chain;
+    bool is_reading;     /* records for it are being read from the disk */
+    uint64_t moved_ms;   /* when its disk last gained on ours, or had all */
+    struct peer inbound; /* its connection to us, used while ours to it is not up */
+    bool has_inbound;
     /* as candidate */
     bool has_answered;
     struct candidacy answer;
@@ -152,6 +161,7 @@ struct pending {
     size_t size;
     uint64_t deadline_ms;
     uint64_t own_ticket;      /* under which the leader knows it; 0: not forwarded */
+    uint64_t again_ms;        /* when it is passed on again, unless answered */
 };
 
 /* When an instance last moved, and which nodes told their load, in this epoch. */
@@ -183,12 +193,12 @@ struct master {
     uint64_t probe_at_ms;
     uint64_t describe_at_ms; /* when to tell the cluster about this node, if it changed */
     uint64_t join_at_ms;
+    uint32_t join_turn;      /* address of the token that is tried */
     uint64_t snapshot_index; /* last snapshot written or begun */
 
     struct event_stamp tail; /* last durable record */
     uint64_t committed;
     uint64_t matched;            /* follower: our log equals the leader's up to here */
-    uint64_t published;
     struct recent recent[RECENT_COUNT_MAX]; /* ring; recent_first is its lowest index */
     uint64_t recent_first;
     uint32_t recent_count;
@@ -223,6 +233,8 @@ extern const struct actor_ops master_ops;
 
 /* ---- leadership.c ---- */
 void leadership_start(struct master *master);
+/* Before anything else of a step: a leader that slept too long leads no more. */
+void leadership_check_lease(struct master *master);
 void leadership_tick(struct master *master);
 MUST_CHECK enum status leadership_candidacy(struct master *master, struct node_slot *slot,
                                             const struct message *message);
@@ -244,7 +256,7 @@ MUST_CHECK enum status replication_follower_beat(struct master *master, struct n
                                                  const struct message *message);
 MUST_CHECK enum status replication_records(struct master *master, struct node_slot *slot,
                                            const struct message *message);
-MUST_CHECK enum status replication_snapshot_part(struct master *master,
+MUST_CHECK enum status replication_snapshot_part(struct master *master, struct node_slot *slot,
                                                  const struct message *message);
 MUST_CHECK enum status replication_chain(struct master *master, struct node_slot *slot,
                                          const struct message *message);
@@ -253,7 +265,7 @@ MUST_CHECK enum status replication_result(struct master *master, struct result *
 /* Leader: what is now held by all in the view is committed. */
 MUST_CHECK enum status replication_commit(struct master *master);
 void replication_send_beats(struct master *master);
-/* Applies what a new leader found in its log but did not know to be committed. */
+/* Applies what a new leader has but did not know to be committed, waiting records too. */
 MUST_CHECK enum status replication_apply_all(struct master *master);
 struct recent *recent_find(struct master *master, uint64_t index);
 /* Ids of the nodes the leader waits for, 16 bytes each. */
@@ -266,6 +278,9 @@ MUST_CHECK enum status replication_send(struct master *master, struct node_slot 
 bool replication_chain_at(struct master *master, uint64_t index, struct hash *chain_out);
 void replication_ask_log(struct master *master, enum master_effect effect, uint64_t index,
                          uint32_t count, const struct node_slot *slot);
+/* A message of records after slot->sent, without any yet; false without memory. */
+MUST_CHECK bool records_begin(struct master *master, const struct node_slot *slot,
+                              struct message *message);
 /* Forgets the records after `index`. */
 void recent_cut(struct master *master, uint64_t index);
 
@@ -287,10 +302,12 @@ MUST_CHECK enum status request_forwarded(struct master *master, struct node_slot
 MUST_CHECK enum status request_answered(struct master *master, const struct message *message);
 /* Committed events answer who waits for them. */
 void requests_committed(struct master *master);
-/* There is a leader again: what waits is asked anew; deadlines. */
+/* There is a leader again, or another way to it: what waits is asked anew, in its order. */
 MUST_CHECK enum status requests_retry(struct master *master);
-void requests_tick(struct master *master);
+MUST_CHECK enum status requests_tick(struct master *master);
 void requests_forget_peer(struct master *master, const struct peer *peer);
+/* Messages to that node were lost: what waits for it as leader is passed on again soon. */
+void requests_again(struct master *master, const struct node_slot *slot);
 /* A report of this master itself. */
 MUST_CHECK enum status request_own(struct master *master, struct message *report);
 
@@ -326,6 +343,8 @@ bool send_snapshot(struct master *master, const struct peer *peer);
 /* ---- duties.c: what a leader does unasked ---- */
 MUST_CHECK enum status duties_tick(struct master *master);
 void duties_signal(struct master *master, const struct message *signal);
+/* A new leader: what the last one may have left undone. */
+MUST_CHECK enum status duties_begin(struct master *master);
 /* After an event of a report: what follows from it at once. */
 MUST_CHECK enum status duties_after(struct master *master, const struct message *event);
 MUST_CHECK enum status generation_fail(struct master *master, struct instance_record *instance,
@@ -337,6 +356,8 @@ struct node_slot *slot_find_key(struct master *master, const struct public_key *
 /* Slots follow the nodes of the state. */
 void slots_refresh(struct master *master);
 void send_to_node(struct master *master, struct node_slot *slot, struct message *message);
+/* By our connection to it, or by its own to us. */
+bool slot_is_reachable(const struct node_slot *slot);
 /* An empty message of that row with epoch and node id set; false without memory. */
 MUST_CHECK bool message_begin(struct master *master, struct message *message,
                               enum message_kind kind, uint32_t code);

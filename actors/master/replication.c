@@ -18,6 +18,7 @@
 #define RECORDS_PER_MESSAGE 64u
 #define RECORDS_IN_FLIGHT 512u
 #define SNAPSHOT_EVERY 4096u
+#define ODD_BEATS_MAX 4u
 
 struct recent *recent_find(struct master *master, uint64_t index)
 {
@@ -150,25 +151,34 @@ bool replication_chain_at(struct master *master, uint64_t index, struct hash *ch
     return false;
 }
 
+bool records_begin(struct master *master, const struct node_slot *slot, struct message *message)
+{
+    if (!message_begin(master, message, MESSAGE_LINK, LINK_RECORDS_SENT))
+        return false;
+    struct records_sent *body = message->body;
+    body->previous_index = slot->sent;
+    body->committed = master->committed;
+    body->is_parting = slot->is_parting;
+    return true;
+}
+
 /* Records after slot->sent, from memory when they are there, else asked from the disk. */
 enum status replication_send(struct master *master, struct node_slot *slot)
 {
-    while (slot->tail_known && slot->is_up && slot->sent < master->tail.index &&
-           slot->sent - slot->synced < RECORDS_IN_FLIGHT) {
+    while (slot->tail_known && slot_is_reachable(slot) && slot->sent < master->tail.index &&
+           !slot->is_reading && slot->sent - slot->synced < RECORDS_IN_FLIGHT) {
         struct hash previous;
         if (!recent_find(master, slot->sent + 1) ||
             !replication_chain_at(master, slot->sent, &previous)) {
-            slot->tail_known = false; /* until the disk has answered */
+            slot->is_reading = true;
             replication_ask_log(master, EFFECT_LOG_READ, slot->sent + 1, RECORDS_PER_MESSAGE, slot);
             return STATUS_OK;
         }
         struct message message;
-        if (!message_begin(master, &message, MESSAGE_LINK, LINK_RECORDS_SENT))
+        if (!records_begin(master, slot, &message))
             return STATUS_NO_MEMORY;
         struct records_sent *body = message.body;
-        body->previous_index = slot->sent;
         body->previous_chain = previous;
-        body->committed = master->committed;
         size_t size = 0;
         while (slot->sent < master->tail.index && body->records.count < RECORDS_PER_MESSAGE &&
                size < PART_SIZE_MAX) {
@@ -204,7 +214,7 @@ void replication_send_beats(struct master *master)
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
         struct message message;
-        if (!slot->is_used || !slot->is_up ||
+        if (!slot->is_used || !slot_is_reachable(slot) ||
             !message_begin(master, &message, MESSAGE_LINK, LINK_LEADER_BEAT))
             continue;
         struct leader_beat *body = message.body;
@@ -283,16 +293,26 @@ enum status view_check(struct master *master)
         uint64_t silent_ms = master->input->now_ms - slot->heard_ms;
         if (slot->heard_ms > master->input->now_ms)
             silent_ms = 0;
+        /* It beats, but its disk does not take what we send. */
+        const bool is_stuck =
+            slot->synced < master->tail.index && slot->moved_ms < master->input->now_ms &&
+            master->input->now_ms - slot->moved_ms > 2 * master->settings->view_timeout_ms;
         const bool may_shrink =
             !master->settings->quorum || (view_count(master) - 1) * 2 > master->state.nodes.count;
         const struct node_id id = node->node_id;
-        if (node->in_view && silent_ms > master->settings->view_timeout_ms && may_shrink) {
-            (void)snprintf(reason, sizeof(reason), "%.60s was silent for %llu ms",
-                           text_or_empty(node->name), (unsigned long long)silent_ms);
+        const bool is_silent = silent_ms > master->settings->view_timeout_ms;
+        if (node->in_view && (is_silent || is_stuck) && may_shrink) {
+            (void)snprintf(reason, sizeof(reason),
+                           is_silent ? "%.60s was silent for %llu ms"
+                                     : "%.60s wrote none of our events for %llu ms",
+                           text_or_empty(node->name),
+                           (unsigned long long)(is_silent
+                                                    ? silent_ms
+                                                    : master->input->now_ms - slot->moved_ms));
             enum status status = change_view(master, &id, NULL, reason);
             return status == STATUS_OK ? replication_commit(master) : status;
         }
-        if (!node->in_view && slot->tail_known && slot->is_up &&
+        if (!node->in_view && slot->tail_known && slot_is_reachable(slot) &&
             slot->synced >= master->tail.index && silent_ms < master->settings->view_timeout_ms) {
             (void)snprintf(reason, sizeof(reason), "%.60s has the whole log",
                            text_or_empty(node->name));
@@ -356,7 +376,8 @@ static void state_write_free(void *request)
 
 static void snapshot_when_due(struct master *master)
 {
-    if (master->state.index < master->snapshot_index + SNAPSHOT_EVERY)
+    if (master->state.index < master->snapshot_index + SNAPSHOT_EVERY ||
+        master->state.index > master->tail.index)
         return;
     struct state_write *write = memory_zeroed(1, sizeof(*write));
     if (!write)
@@ -389,22 +410,28 @@ static enum status apply_up_to(struct master *master, uint64_t index)
  * in its log may be applied: ours may have parted from it. */
 static enum status follow_commit(struct master *master, uint64_t committed)
 {
-    enum status status =
-        apply_up_to(master, committed < master->matched ? committed : master->matched);
+    uint64_t known = committed < master->matched ? committed : master->matched;
+    enum status status = apply_up_to(master, known);
     if (status != STATUS_OK)
         return status;
-    if (master->state.index > master->committed)
-        master->committed = master->state.index;
-    locals_publish(master);
+    if (known > master->state.index)
+        known = master->state.index;
+    if (known > master->committed) {
+        master->committed = known;
+        locals_publish(master);
+        requests_committed(master); /* of when this node led itself */
+    }
     snapshot_when_due(master);
     return STATUS_OK;
 }
 
 enum status replication_apply_all(struct master *master)
 {
-    enum status status = apply_up_to(master, master->tail.index);
-    /* Records that never became durable here were never acknowledged by us either. */
-    recent_cut(master, master->tail.index);
+    /* Records that wait for the disk stand before anything this leader will append. */
+    enum status status = STATUS_OK;
+    const struct recent *recent = NULL;
+    while (status == STATUS_OK && (recent = recent_find(master, master->state.index + 1)) != NULL)
+        status = apply_recent(master, recent);
     return status;
 }
 
@@ -421,46 +448,70 @@ enum status replication_beat(struct master *master, struct node_slot *slot,
     return status;
 }
 
-/* The records after body->previous_index that are not in our log yet go to disk. */
+static uint64_t last_index(const struct master *master)
+{
+    return master->recent_count > 0 ? master->recent_first + master->recent_count - 1
+                                    : master->tail.index;
+}
+
+/* The records after body->previous_index that are not in our log yet go to disk.  Stops at one that
+ * is not ours, or not known to be: our beat tells the leader where we stand. */
 static enum status take_records(struct master *master, struct node_slot *slot,
                                 const struct records_sent *body)
 {
-    uint64_t last = master->recent_count > 0 ? master->recent_first + master->recent_count - 1
-                                             : master->tail.index;
+    uint64_t last = last_index(master);
     for (uint32_t i = 0; i < body->records.count; i++) {
         const struct log_record *record = &body->records.items[i];
+        struct hash chain;
+        if (record->index != body->previous_index + 1 + i)
+            break;
         if (record->index <= last) {
-            struct hash chain;
-            if (!replication_chain_at(master, record->index, &chain) ||
-                ID_EQUAL(chain, record->chain))
-                continue;
-            return STATUS_OK; /* parted: our beat tells the leader where we stand */
+            const bool is_known = replication_chain_at(master, record->index, &chain);
+            if (is_known ? !ID_EQUAL(chain, record->chain) : record->index > master->matched)
+                break;
+        } else {
+            enum status status = recent_push(master, record, true);
+            if (status == STATUS_OK)
+                status = log_write(master, EFFECT_LOG_COPY, record, 0);
+            if (status != STATUS_OK)
+                return status;
+            last++;
         }
-        if (record->index != last + 1)
-            return STATUS_OK;
-        enum status status = recent_push(master, record, true);
-        if (status == STATUS_OK)
-            status = log_write(master, EFFECT_LOG_COPY, record, 0);
-        if (status != STATUS_OK)
-            return status;
-        last++;
+        if (record->index > master->matched)
+            master->matched = record->index;
     }
-    if (body->records.count == 0)
-        send_follower_beat(master, slot, 0);
+    if (last == master->tail.index)
+        send_follower_beat(master, slot, 0); /* nothing to sync, so nothing else would answer */
     return STATUS_OK;
 }
 
 /* Cuts what we have after the common prefix. */
-static enum status cut_to(struct master *master, uint64_t index)
+static void cut_to(struct master *master, uint64_t index, const struct hash *chain)
 {
     replication_ask_log(master, EFFECT_LOG_TRUNCATE, index, 0, NULL);
     recent_cut(master, index);
+    master->tail.index = index;
+    if (chain)
+        master->tail.chain = *chain;
     if (index < master->state.index)
-        return refuse(master->reason, STATUS_STALE,
-                      "events after %llu are not in the leader's log; they are kept aside and the "
-                      "log is read again",
-                      (unsigned long long)index);
-    return STATUS_OK;
+        outbox_exit(master->outbox, 1); /* the state holds what is cut: read it again */
+}
+
+/* The first record of the message that is not ours; false when all of them are. */
+static bool find_parting(struct master *master, const struct records_sent *body,
+                         uint64_t *index_out, const struct hash **chain_out)
+{
+    *index_out = body->previous_index;
+    *chain_out = &body->previous_chain;
+    for (uint32_t i = 0; i < body->records.count; i++) {
+        struct hash chain;
+        if (!replication_chain_at(master, *index_out + 1, &chain) ||
+            !ID_EQUAL(chain, body->records.items[i].chain))
+            return true;
+        (*index_out)++;
+        *chain_out = &body->records.items[i].chain;
+    }
+    return body->records.count == 0;
 }
 
 enum status replication_records(struct master *master, struct node_slot *slot,
@@ -469,37 +520,70 @@ enum status replication_records(struct master *master, struct node_slot *slot,
     const struct records_sent *body = MESSAGE_BODY(message, records_sent);
     bool accepted = false;
     enum status status = leadership_hear(master, slot, &message->head.epoch, &accepted);
-    if (status != STATUS_OK || !accepted) {
+    if (status != STATUS_OK || !accepted || body->previous_index > last_index(master)) {
         send_follower_beat(master, slot, 0);
         return status;
     }
-    uint64_t last = master->recent_count > 0 ? master->recent_first + master->recent_count - 1
-                                             : master->tail.index;
     struct hash chain;
-    if (body->previous_index > last ||
-        (replication_chain_at(master, body->previous_index, &chain) &&
-         !ID_EQUAL(chain, body->previous_chain))) {
+    uint64_t parting = 0;
+    const struct hash *parting_chain = NULL;
+    if (body->is_parting && body->previous_index < last_index(master)) {
+        /* The leader has compared both logs, ours as our disk told it. */
+        if (find_parting(master, body, &parting, &parting_chain) &&
+            parting < last_index(master)) {
+            cut_to(master, parting, parting_chain);
+            if (parting < master->state.index)
+                return STATUS_OK;
+        }
+    } else if (body->previous_index > master->matched &&
+               !(replication_chain_at(master, body->previous_index, &chain) &&
+                 ID_EQUAL(chain, body->previous_chain))) {
         send_follower_beat(master, slot, 0);
         return STATUS_OK;
     }
-    if (slot->searching && body->previous_index < master->tail.index) {
-        /* The leader has found where the logs part. */
-        status = cut_to(master, body->previous_index);
-        if (status != STATUS_OK)
-            return status;
-        master->tail.index = body->previous_index;
-        master->tail.chain = body->previous_chain;
+    if (body->previous_index > master->matched)
         master->matched = body->previous_index;
-    }
-    slot->searching = false;
     status = take_records(master, slot, body);
-    const uint64_t end = body->previous_index + body->records.count;
-    if (end > master->matched)
-        master->matched = end;
     return status == STATUS_OK ? follow_commit(master, body->committed) : status;
 }
 
 /* ---- the leader hears a follower ---- */
+
+/* Is the tail it tells of in our log?  Beats cross with what we send, so one that is not may be
+ * late. */
+static bool beat_fits(struct master *master, const struct node_slot *slot,
+                      const struct follower_beat *body)
+{
+    struct hash chain;
+    if (body->synced > master->tail.index || body->synced < slot->synced)
+        return false;
+    if (replication_chain_at(master, body->synced, &chain))
+        return ID_EQUAL(chain, body->tail_chain);
+    /* Older than what is in memory: it is what we have read for it from the disk. */
+    return body->synced <= slot->sent &&
+           !(slot->is_parting && ID_EQUAL(body->tail_chain, slot->tail_chain));
+}
+
+static void beat_taken(struct master *master, struct node_slot *slot,
+                       const struct follower_beat *body)
+{
+    const bool has_moved = body->synced > slot->synced || body->synced >= master->tail.index;
+    slot->odd_beats = 0;
+    slot->is_parting = false;
+    slot->synced = body->synced;
+    if (slot->sent < slot->synced)
+        slot->sent = slot->synced;
+    if (has_moved)
+        slot->moved_ms = master->input->now_ms;
+    if (body->count == 0)
+        return;
+    if (has_moved || slot->synced >= slot->sent) {
+        slot->count_answered = body->count;
+    } else if (body->count > slot->count_answered + 8 && !slot->is_reading) {
+        slot->sent = slot->synced; /* what was on the way is lost */
+        slot->count_answered = body->count;
+    }
+}
 
 enum status replication_follower_beat(struct master *master, struct node_slot *slot,
                                       const struct message *message)
@@ -512,24 +596,12 @@ enum status replication_follower_beat(struct master *master, struct node_slot *s
     if (slot->snapshot_sent && body->synced > slot->told_index)
         slot->snapshot_sent = false; /* it has taken it in */
     enum status status = STATUS_OK;
-    if (slot->tail_known && body->synced >= slot->synced) {
-        slot->synced = body->synced;
-    } else {
-        slot->tail_known = false; /* not yet known, or it was started anew or cut */
+    if (slot->tail_known && beat_fits(master, slot, body))
+        beat_taken(master, slot, body);
+    else if (!slot->tail_known || ++slot->odd_beats >= ODD_BEATS_MAX)
         status = catch_up_check_tail(master, slot, body);
-    }
-    if (status != STATUS_OK)
-        return status;
-    if (slot->tail_known) {
-        slot->synced = body->synced;
-        if (body->synced == 0 && slot->sent > RECORDS_IN_FLIGHT)
-            slot->sent = 0;
-        if (body->count != 0 && body->synced < slot->sent && body->count > slot->count_answered + 8)
-            slot->sent = body->synced; /* what was on the way is lost */
-        if (body->synced >= slot->sent || slot->count_answered == 0)
-            slot->count_answered = body->count;
-    }
-    status = replication_send(master, slot);
+    if (status == STATUS_OK)
+        status = replication_send(master, slot);
     return status == STATUS_OK ? replication_commit(master) : status;
 }
 
@@ -540,7 +612,7 @@ enum status replication_synced(struct master *master, const struct log_synced *s
     master->disk_is_full = false;
     for (uint32_t i = 0; i < synced->count; i++) {
         struct recent *recent = recent_find(master, synced->stamps[i].index);
-        if (recent) {
+        if (recent && !recent->has_chain) {
             recent->record.chain = synced->stamps[i].chain;
             recent->has_chain = true;
         }

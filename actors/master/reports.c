@@ -62,6 +62,8 @@ static enum status endpoint_closed(struct decision *decision)
     const struct endpoint_closed *body = decision->report->body;
     const struct endpoint_record *known =
         state_find_endpoint(&decision->master->state, &body->node_id, (enum actor_kind)body->actor);
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
     decision->is_needed = known && known->incarnation == body->incarnation;
     return STATUS_OK;
 }
@@ -86,6 +88,8 @@ static enum status model_imported(struct decision *decision)
 static enum status model_import_failed(struct decision *decision)
 {
     const struct model_import_failed *body = decision->report->body;
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
     if (!state_find_import(&decision->master->state, &body->node_id, text_or_empty(body->model_id)))
         return stale(decision, "the import");
     return STATUS_OK;
@@ -98,6 +102,8 @@ static enum status small_files_stored(struct decision *decision)
         state_find_model(&decision->master->state, text_or_empty(body->model_id));
     if (!model || !ID_EQUAL(model->revision, body->revision))
         return stale(decision, "the revision of the model");
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
     decision->is_needed = !model_find_holder(model, &body->node_id);
     return STATUS_OK;
 }
@@ -109,6 +115,8 @@ static enum status holding_changed(struct decision *decision)
         state_find_model(&decision->master->state, text_or_empty(body->model_id));
     if (!model || !ID_EQUAL(model->revision, body->revision))
         return stale(decision, "the revision of the model");
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
     const struct holder_record *holder = model_find_holder(model, &body->node_id);
     decision->is_needed = body->has_small_files != (holder != NULL) ||
                           (holder && holder->has_weights != body->has_weights);
@@ -154,7 +162,9 @@ static enum status process_ended(struct decision *decision)
 
 static enum status process_given_up(struct decision *decision)
 {
-    (void)decision;
+    const struct process_given_up *body = decision->report->body;
+    if (!says_itself(decision, &body->process.node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
     return STATUS_OK;
 }
 
@@ -170,6 +180,8 @@ enum status report_decide(struct master *master, const struct message *report,
     const struct incarnation_record *known = state_find_incarnation(
         &master->state, &report->head.node_id, report->head.actor, report->head.incarnation);
     *has_event_out = false;
+    if (!state_find_node(&master->state, &report->head.node_id))
+        return refuse(reason, STATUS_NOT_ADMITTED, "the node is not in the cluster");
     if (report->head.incarnation == 0 || report->head.sequence == 0)
         return refuse(reason, STATUS_INVALID, "a report needs an incarnation and a sequence");
     if (known && known->sequence >= report->head.sequence)

@@ -5,15 +5,21 @@
  * Every one is answered: refused at once, or accepted when its event is committed.  At a follower
  * it is forwarded to the leader; without a leader it waits, and is refused after three seconds.
  * A report that finds no leader waits as long as there is room: its sender keeps it too.
+ *
+ * What waits stays in the order in which it came and is passed on again in that order: the leader
+ * keeps only the last sequence of an incarnation, so a report that overtakes another buries it.
  */
 #include "actors/master/master.h"
 
+#include "protocol/hash.h"
 #include "protocol/memory.h"
 
 #include <string.h>
 
 #define REQUEST_DEADLINE_MS 3000u
 #define REPORT_DEADLINE_MS 30000u
+/* What was passed on and not answered is passed on again: keys and sequences make it harmless. */
+#define PASS_AGAIN_MS 1000u
 
 /* ---- answering ---- */
 
@@ -80,11 +86,18 @@ static void pending_fini(struct pending *pending)
     memset(pending, 0, sizeof(*pending));
 }
 
+static void pending_forget(struct master *master, uint32_t at)
+{
+    master->pending_count--;
+    memmove(&master->pending[at], &master->pending[at + 1],
+            (master->pending_count - at) * sizeof(master->pending[0]));
+    memset(&master->pending[master->pending_count], 0, sizeof(master->pending[0]));
+}
+
 static void pending_remove(struct master *master, uint32_t at)
 {
     pending_fini(&master->pending[at]);
-    master->pending[at] = master->pending[--master->pending_count];
-    memset(&master->pending[master->pending_count], 0, sizeof(master->pending[0]));
+    pending_forget(master, at);
 }
 
 /* ---- taking ---- */
@@ -137,12 +150,14 @@ static enum status decide(struct master *master, const struct message *message,
                              &has_event, &reason)
             : report_decide(master, message, &event, &has_event, &reason);
     if (how != STATUS_OK || !has_event) {
-        pending->index = event.head.index; /* a repeated command: the index of its first event */
-        if (how == STATUS_OK && pending->index == 0)
-            pending->index = master->committed;
+        /* A repeated command: the index of its first event.  Else it is true already, by an event
+         * that may still be on its way to the disks. */
+        pending->index = event.head.index ? event.head.index : master->state.index;
+        message_fini(&event);
+        if (how == STATUS_OK && pending->index > master->committed)
+            return keep(master, pending);
         answer_with(master, pending, how, reason.text);
         pending_fini(pending);
-        message_fini(&event);
         return STATUS_OK;
     }
     if (message->head.kind == MESSAGE_COMMAND) {
@@ -170,7 +185,9 @@ static enum status forward(struct master *master, struct node_slot *leader, stru
     if (!message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
         return STATUS_NO_MEMORY;
     struct forwarded *body = message.body;
-    pending->own_ticket = ++master->ticket_next;
+    if (pending->own_ticket == 0)
+        pending->own_ticket = ++master->ticket_next;
+    pending->again_ms = master->input->now_ms + PASS_AGAIN_MS;
     body->ticket = pending->own_ticket;
     if (!bytes_set(&body->message, pending->bytes, pending->size)) {
         message_fini(&message);
@@ -190,13 +207,90 @@ static enum status keep_bytes(struct pending *pending, const struct message *mes
     return status;
 }
 
+/* A key for a command that came without one, so that passing it on twice does it once. */
+static struct command_key own_key(struct master *master)
+{
+    struct hash_stream stream;
+    struct hash hash;
+    struct command_key key;
+    const uint64_t numbers[] = {master->settings->incarnation, ++master->ticket_next};
+    hash_init(&stream);
+    hash_update(&stream, &master->settings->node_id, sizeof(struct node_id));
+    hash_update(&stream, numbers, sizeof(numbers));
+    hash_final(&stream, &hash);
+    memcpy(&key, &hash, sizeof(key));
+    return key;
+}
+
+/* What the sender left to its own master: a key, and "the node asked". */
+static enum status complete(struct master *master, const struct message *message,
+                            struct message *copy_out)
+{
+    enum status status = message_copy(message, copy_out);
+    if (status != STATUS_OK || message->head.kind != MESSAGE_COMMAND)
+        return status;
+    if (ID_IS_ZERO(copy_out->head.key) && !message_is(message, MESSAGE_COMMAND,
+                                                      COMMAND_ASK_CANDIDATES))
+        copy_out->head.key = own_key(master);
+    if (message_is(message, MESSAGE_COMMAND, COMMAND_ADD_MODEL) &&
+        ID_IS_ZERO(MESSAGE_BODY(copy_out, add_model)->node_id))
+        MESSAGE_BODY(copy_out, add_model)->node_id = master->settings->node_id;
+    return STATUS_OK;
+}
+
+/* Its sender said it again, perhaps over a new connection; the first is on its way. */
+static bool waits_already(struct master *master, const struct message *message)
+{
+    if (message->head.kind != MESSAGE_REPORT)
+        return false;
+    for (uint32_t i = 0; i < master->pending_count; i++) {
+        struct pending *pending = &master->pending[i];
+        if (pending->is_from_node || pending->head.kind != MESSAGE_REPORT ||
+            pending->head.incarnation != message->head.incarnation ||
+            pending->head.sequence != message->head.sequence)
+            continue;
+        pending->peer = master->input->peer;
+        return true;
+    }
+    return false;
+}
+
+/* At the node where the request enters the cluster. */
+static enum status take_here(struct master *master, const struct message *message,
+                             struct pending *pending)
+{
+    struct message whole;
+    enum status status = complete(master, message, &whole);
+    if (status != STATUS_OK) {
+        pending_fini(pending);
+        return status;
+    }
+    if (is_leader(master)) {
+        status = decide(master, &whole, pending);
+        message_fini(&whole);
+        return status;
+    }
+    struct node_slot *leader = leader_slot(master);
+    status = keep_bytes(pending, &whole);
+    message_fini(&whole);
+    if (status == STATUS_OK && leader)
+        status = forward(master, leader, pending);
+    if (status != STATUS_OK) {
+        pending_fini(pending);
+        return status;
+    }
+    return keep(master, pending);
+}
+
 enum status request_take(struct master *master, const struct message *message,
                          struct node_slot *slot, uint64_t ticket)
 {
     struct pending pending;
+    if (!slot && waits_already(master, message))
+        return STATUS_OK;
     if (!describe_request(master, message, slot, ticket, &pending))
         return STATUS_NO_MEMORY;
-    if (is_leader(master))
+    if (slot && is_leader(master))
         return decide(master, message, &pending);
     if (slot) {
         answer_with(master, &pending, STATUS_NO_LEADER, "this node does not lead any more");
@@ -210,15 +304,7 @@ enum status request_take(struct master *master, const struct message *message,
         pending_fini(&pending);
         return STATUS_OK;
     }
-    enum status status = keep_bytes(&pending, message);
-    struct node_slot *leader = leader_slot(master);
-    if (status == STATUS_OK && leader)
-        status = forward(master, leader, &pending);
-    if (status != STATUS_OK) {
-        pending_fini(&pending);
-        return status;
-    }
-    return keep(master, &pending);
+    return take_here(master, message, &pending);
 }
 
 enum status request_own(struct master *master, struct message *report)
@@ -279,16 +365,20 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
     }
     enum status status = STATUS_OK;
     if (message->head.code == LINK_FORWARDED) {
-        if (inner.head.kind == MESSAGE_COMMAND || inner.head.kind == MESSAGE_REPORT)
+        const bool is_lie =
+            inner.head.kind == MESSAGE_REPORT && !ID_EQUAL(inner.head.node_id, slot->node_id);
+        if (is_lie)
+            master->refused_count++; /* a node speaks for itself only */
+        else if (inner.head.kind == MESSAGE_COMMAND || inner.head.kind == MESSAGE_REPORT)
             status = request_take(master, &inner, slot, body->ticket);
         else if (inner.head.kind == MESSAGE_SIGNAL && is_leader(master))
             duties_signal(master, &inner);
     } else {
         uint32_t at = 0;
-        struct pending *pending = pending_by_ticket(master, body->ticket, &at);
-        if (pending && inner.head.status == STATUS_NO_LEADER) {
-            pending->own_ticket = 0; /* asked again when a leader is heard */
-        } else if (pending) {
+        struct pending *pending =
+            body->ticket ? pending_by_ticket(master, body->ticket, &at) : NULL;
+        if (pending && inner.head.kind == MESSAGE_ANSWER &&
+            inner.head.status != STATUS_NO_LEADER) { /* else it is passed on again */
             struct message answer = message_take(&inner);
             send_answer(master, pending, &answer);
             pending_remove(master, at);
@@ -309,43 +399,63 @@ void requests_committed(struct master *master)
     }
 }
 
+/* This node leads now: it decides what it kept for another leader. */
+static enum status decide_kept(struct master *master, uint32_t at)
+{
+    struct pending pending = master->pending[at];
+    struct message message;
+    struct reason reason = {""};
+    pending_forget(master, at);
+    enum status status = message_decode(pending.bytes, pending.size, &message, &reason);
+    memory_free(pending.bytes);
+    pending.bytes = NULL;
+    pending.size = 0;
+    if (status != STATUS_OK) {
+        pending_fini(&pending);
+        return status;
+    }
+    status = decide(master, &message, &pending);
+    message_fini(&message);
+    return status;
+}
+
 enum status requests_retry(struct master *master)
 {
     struct node_slot *leader = leader_slot(master);
-    for (uint32_t i = master->pending_count; i-- > 0;) {
-        struct pending pending = master->pending[i];
-        if (pending.index != 0 || !pending.bytes)
-            continue;
-        if (leader) {
-            enum status status = forward(master, leader, &master->pending[i]);
-            if (status != STATUS_OK)
-                return status;
+    enum status status = STATUS_OK;
+    /* What is decided is kept again behind the others, so only those here now are looked at. */
+    uint32_t left = master->pending_count;
+    for (uint32_t i = 0; status == STATUS_OK && left > 0; left--) {
+        struct pending *pending = &master->pending[i];
+        if (pending->index != 0 || !pending->bytes) {
+            i++;
         } else if (is_leader(master)) {
-            struct message message;
-            struct reason reason = {""};
-            enum status status = message_decode(pending.bytes, pending.size, &message, &reason);
-            if (status != STATUS_OK)
-                return status;
-            memset(&master->pending[i], 0, sizeof(pending));
-            pending_remove(master, i);
-            memory_free(pending.bytes);
-            pending.bytes = NULL;
-            pending.own_ticket = 0;
-            status = decide(master, &message, &pending);
-            message_fini(&message);
-            if (status != STATUS_OK)
-                return status;
+            status = decide_kept(master, i);
+        } else {
+            if (leader)
+                status = forward(master, leader, pending);
+            i++;
         }
     }
-    return STATUS_OK;
+    return status;
 }
 
-void requests_tick(struct master *master)
+void requests_again(struct master *master, const struct node_slot *slot)
 {
+    for (uint32_t i = 0; slot == leader_slot(master) && i < master->pending_count; i++)
+        master->pending[i].again_ms = 0;
+}
+
+enum status requests_tick(struct master *master)
+{
+    struct node_slot *leader = leader_slot(master);
+    bool is_due = false;
     for (uint32_t i = master->pending_count; i-- > 0;) {
         const struct pending *pending = &master->pending[i];
-        if (master->input->now_ms < pending->deadline_ms)
+        if (master->input->now_ms < pending->deadline_ms) {
+            is_due = is_due || (pending->index == 0 && master->input->now_ms >= pending->again_ms);
             continue;
+        }
         if (pending->index != 0 && master->disk_is_full)
             answer_with(master, pending, STATUS_NO_SPACE,
                         "the disk of the event log is full; free some space, the event is then "
@@ -355,11 +465,14 @@ void requests_tick(struct master *master)
                         "no leader could take it within its time; try again");
         pending_remove(master, i);
     }
+    /* One is due: all go again, in their order. */
+    return is_due && leader && slot_is_reachable(leader) ? requests_retry(master) : STATUS_OK;
 }
 
 void requests_forget_peer(struct master *master, const struct peer *peer)
 {
     for (uint32_t i = master->pending_count; i-- > 0;)
-        if (!master->pending[i].is_from_node && peer_equal(&master->pending[i].peer, peer))
+        if (!master->pending[i].is_from_node && peer_equal(&master->pending[i].peer, peer) &&
+            master->pending[i].head.kind != MESSAGE_REPORT)
             pending_remove(master, i);
 }

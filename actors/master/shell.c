@@ -272,9 +272,23 @@ static enum status truncate_log(struct master_shell *shell, const struct effect 
     const struct log_question *question = effect->request;
     char branch[EVENT_LOG_NAME_SIZE];
     enum status status = event_log_truncate_to(shell->log, question->index, branch, reason);
-    if (status == STATUS_OK)
-        shell->reported = question->index;
-    return status;
+    event_log_reader_close(shell->reader);
+    shell->reader = NULL;
+    if (status != STATUS_OK)
+        return status;
+    shell->reported = question->index;
+    struct log_synced *synced = memory_zeroed(1, sizeof(*synced));
+    const struct event_stamp durable = event_log_durable(shell->log);
+    struct event_stamp *stamp = memory_copied(&durable, sizeof(durable));
+    if (!synced || !stamp) {
+        memory_free(synced);
+        memory_free(stamp);
+        return STATUS_NO_MEMORY;
+    }
+    *synced = (struct log_synced){stamp, 1};
+    const struct effect unasked = {.kind = RESULT_LOG_SYNCED};
+    answer(shell, &unasked, STATUS_OK, synced, synced_free);
+    return STATUS_OK;
 }
 
 static enum status install(struct master_shell *shell, const struct effect *effect,

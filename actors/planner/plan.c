@@ -49,7 +49,7 @@ static struct planned_task stop_process_of_ended_generation(const struct plan_qu
 {
     for (uint32_t i = 0; i < question->in_flight->count; i++) {
         const struct task_in_flight *held = &question->in_flight->items[i];
-        if (held->code != TASK_START_PROCESS || held->is_failed)
+        if (held->code != TASK_START_PROCESS || held->is_failed || held->is_ended)
             continue;
         const struct instance_record *instance =
             state_find_instance(question->state, &held->instance_id);

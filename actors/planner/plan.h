@@ -26,6 +26,7 @@ struct task_in_flight {
     char model_id[NAME_SIZE_MAX + 1];
     struct hash revision;
     bool is_held;         /* the actor works on it (a process: it runs) */
+    bool is_ended;        /* the process ended; its generation does not start it again */
     bool is_failed;       /* it answered that it could not */
     uint64_t retry_at_ms; /* a failed one may be given again then */
 };

@@ -57,7 +57,7 @@ static void take_list(struct planner_step *step, const struct tasks_listed *list
     if (actor != ACTOR_SUPERVISOR)
         return;
     for (uint32_t i = in_flight->count; i-- > 0;)
-        if (in_flight->items[i].code == TASK_START_PROCESS ||
+        if ((in_flight->items[i].code == TASK_START_PROCESS && !in_flight->items[i].is_ended) ||
             in_flight->items[i].code == TASK_STOP_PROCESS)
             in_flight_remove(in_flight, i);
     for (uint32_t i = 0; i < listed->tasks.count && in_flight->count < IN_FLIGHT_COUNT_MAX; i++) {
@@ -75,16 +75,49 @@ static void take_list(struct planner_step *step, const struct tasks_listed *list
     }
 }
 
-/* A stopped process is gone: both the start and the stop have come to their end. */
-static void forget_process(struct planner_step *step, const struct instance_id *instance_id,
+/* A process is gone.  Its stop has come to its end; its start stays, until the generation is over,
+ * so that the end of a rank does not start it again before the leader has judged. */
+static void end_process(struct planner_step *step, const struct instance_id *instance_id,
                            const struct generation *generation, uint32_t rank)
 {
     struct in_flight *in_flight = &step->planner->in_flight;
     for (uint32_t i = in_flight->count; i-- > 0;) {
+        struct task_in_flight *task = &in_flight->items[i];
+        if ((task->code != TASK_START_PROCESS && task->code != TASK_STOP_PROCESS) ||
+            task->rank != rank || !ID_EQUAL(task->instance_id, *instance_id) ||
+            !generation_equal(&task->generation, generation))
+            continue;
+        if (task->code == TASK_START_PROCESS)
+            task->is_ended = true;
+        else
+            in_flight_remove(in_flight, i);
+    }
+}
+
+static bool has_start(const struct in_flight *in_flight, const struct task_in_flight *stop)
+{
+    for (uint32_t i = 0; i < in_flight->count; i++) {
         const struct task_in_flight *task = &in_flight->items[i];
-        if ((task->code == TASK_START_PROCESS || task->code == TASK_STOP_PROCESS) &&
-            task->rank == rank && ID_EQUAL(task->instance_id, *instance_id) &&
-            generation_equal(&task->generation, generation))
+        if (task->code == TASK_START_PROCESS && task->rank == stop->rank &&
+            ID_EQUAL(task->instance_id, stop->instance_id) &&
+            generation_equal(&task->generation, &stop->generation))
+            return true;
+    }
+    return false;
+}
+
+/* Starts that came to nothing go with their generation, stops with their start. */
+static void forget_ended(struct planner *planner)
+{
+    struct in_flight *in_flight = &planner->in_flight;
+    for (uint32_t i = in_flight->count; i-- > 0;) {
+        const struct task_in_flight *task = &in_flight->items[i];
+        const struct instance_record *instance =
+            state_find_instance(&planner->session.mirror.state, &task->instance_id);
+        const bool is_over =
+            !instance || !generation_equal(&instance->generation, &task->generation);
+        if ((task->code == TASK_START_PROCESS && is_over && (task->is_ended || task->is_failed)) ||
+            (task->code == TASK_STOP_PROCESS && !has_start(in_flight, task)))
             in_flight_remove(in_flight, i);
     }
 }
@@ -106,6 +139,8 @@ static void take_answer(struct planner_step *step, const struct message *answer)
             continue;
         const bool is_running = message_is(answer, MESSAGE_ANSWER, ANSWER_TASK_HELD) &&
                                 MESSAGE_BODY(answer, task_held)->phase == TASK_RUNNING;
+        if (task->is_ended)
+            return;
         task->is_failed = answer->head.status != STATUS_OK;
         task->retry_at_ms = step->input->now_ms + TASK_RETRY_MS;
         task->is_held = !task->is_failed;
@@ -113,7 +148,7 @@ static void take_answer(struct planner_step *step, const struct message *answer)
             return;
         if (task->code == TASK_STOP_PROCESS) {
             const struct task_in_flight copy = *task;
-            forget_process(step, &copy.instance_id, &copy.generation, copy.rank);
+            end_process(step, &copy.instance_id, &copy.generation, copy.rank);
         } else if (task->code != TASK_START_PROCESS) {
             /* Done, but the state does not show it yet; given again if it never does. */
             task->is_failed = true;
@@ -146,7 +181,7 @@ static void take_event(struct planner_step *step, const struct message *event)
         const struct process_ended *body = MESSAGE_BODY(event, process_ended);
         if (ID_EQUAL(body->node_id, planner->session.mirror.node_id) &&
             (body->actor == ACTOR_LAUNCHER || body->actor == ACTOR_RUNNER))
-            forget_process(step, &body->instance_id, &body->generation, body->rank);
+            end_process(step, &body->instance_id, &body->generation, body->rank);
         if (ID_EQUAL(body->node_id, planner->session.mirror.node_id))
             fail_tasks_of(step, body->actor);
         if (ID_EQUAL(body->node_id, planner->session.mirror.node_id) &&
@@ -243,6 +278,7 @@ static void put_in_flight(struct planner_step *step, const struct planned_task *
 static enum status plan(struct planner_step *step)
 {
     struct planner *planner = step->planner;
+    forget_ended(planner);
     const struct plan_question question = {&planner->session.mirror.state,
                                            &planner->session.mirror.node_id,
                                            &planner->in_flight, step->input->now_ms};

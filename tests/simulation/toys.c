@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * toys: models of the actors around the masters.  A supervisor "starts" ranks that report their
+ * addresses, then that they are ready; a downloader and a transferer that are done at once; a
+ * client that asks for one thing at a time and asks again, with the same key, until answered.
+ */
+#include "tests/simulation/sim.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TOY_RANKS_MAX = 64 };
+
+struct toy_rank {
+    struct task_held held;
+    bool has_launcher;
+    bool has_runner;
+    bool is_ready;
+    uint64_t at_ms;
+};
+
+struct toy_worker {
+    struct session session;
+    const struct toy_settings *settings;
+    struct toy_rank ranks[TOY_RANKS_MAX];
+    uint32_t rank_count;
+    bool must_kill; /* every runner dies at the next step */
+};
+
+static enum status toy_init(void *actor, const void *settings, struct reason *reason)
+{
+    struct toy_worker *worker = actor;
+    (void)reason;
+    worker->settings = settings;
+    session_init(&worker->session, &worker->settings->sim->nodes[worker->settings->node]
+                                        .sessions[worker->settings->role]);
+    (void)snprintf(worker->session.address, sizeof(worker->session.address), "tcp://n%u-%u:%llu",
+                   worker->settings->node, worker->settings->role,
+                   (unsigned long long)worker->session.settings->incarnation % 60000u);
+    return STATUS_OK;
+}
+
+static void toy_fini(void *actor)
+{
+    struct toy_worker *worker = actor;
+    session_fini(&worker->session);
+}
+
+static void report(struct toy_worker *worker, const struct input *input, struct outbox *outbox,
+                   struct message *message)
+{
+    ASSERT(session_report(&worker->session, message, input->now_ms, outbox) == STATUS_OK);
+    message_fini(message);
+}
+
+static void tell_address(struct toy_worker *worker, const struct toy_rank *rank, uint32_t actor,
+                         const struct input *input, struct outbox *outbox)
+{
+    struct message message;
+    char address[64];
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_RANK_ADDRESSED) == STATUS_OK);
+    struct rank_addressed *body = message.body;
+    body->instance_id = rank->held.instance_id;
+    body->generation = rank->held.generation;
+    body->rank = rank->held.rank;
+    body->actor = actor;
+    (void)snprintf(address, sizeof(address), "tcp://n%u:%u", worker->settings->node,
+                   actor * 100 + rank->held.rank);
+    ASSERT(text_set(&body->address, address));
+    report(worker, input, outbox, &message);
+}
+
+static void tell_ended(struct toy_worker *worker, const struct toy_rank *rank, bool was_asked,
+                       const struct input *input, struct outbox *outbox)
+{
+    struct message message;
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_PROCESS_ENDED) == STATUS_OK);
+    struct process_ended *body = message.body;
+    body->node_id = worker->session.mirror.node_id;
+    body->actor = rank->held.actor;
+    body->instance_id = rank->held.instance_id;
+    body->generation = rank->held.generation;
+    body->rank = rank->held.rank;
+    body->signal = was_asked ? 15 : 9;
+    body->was_asked = was_asked;
+    report(worker, input, outbox, &message);
+}
+
+/* A rank lives through its phases, some time in each. */
+static void rank_lives(struct toy_worker *worker, struct toy_rank *rank, const struct input *input,
+                       struct outbox *outbox)
+{
+    const struct instance_record *instance =
+        state_find_instance(&worker->session.mirror.state, &rank->held.instance_id);
+    if (input->now_ms < rank->at_ms || rank->is_ready || !instance ||
+        !generation_equal(&instance->generation, &rank->held.generation))
+        return;
+    rank->at_ms = input->now_ms + 20;
+    bool has_launchers = true;
+    bool has_runners = true;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        has_launchers = has_launchers && instance->ranks.items[i].launcher_address;
+        has_runners = has_runners && instance->ranks.items[i].runner_address;
+    }
+    if (instance->ranks.count > 1 && !rank->has_launcher) {
+        rank->has_launcher = true;
+        tell_address(worker, rank, ACTOR_LAUNCHER, input, outbox);
+    } else if (!rank->has_runner && (instance->ranks.count == 1 || has_launchers)) {
+        rank->has_runner = true;
+        tell_address(worker, rank, ACTOR_RUNNER, input, outbox);
+    } else if (rank->has_runner && has_runners) {
+        struct message message;
+        rank->is_ready = true;
+        ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED) == STATUS_OK);
+        struct runner_status_changed *body = message.body;
+        body->instance_id = rank->held.instance_id;
+        body->generation = rank->held.generation;
+        body->rank = rank->held.rank;
+        body->status = RANK_READY;
+        report(worker, input, outbox, &message);
+    }
+}
+
+static struct toy_rank *rank_find(struct toy_worker *worker, const struct instance_id *id,
+                                  const struct generation *generation, uint32_t number)
+{
+    for (uint32_t i = 0; i < worker->rank_count; i++) {
+        struct toy_rank *rank = &worker->ranks[i];
+        if (rank->held.rank == number && ID_EQUAL(rank->held.instance_id, *id) &&
+            generation_equal(&rank->held.generation, generation))
+            return rank;
+    }
+    return NULL;
+}
+
+static void answer_held(struct toy_worker *worker, const struct toy_rank *rank,
+                        const struct message *task, struct outbox *outbox)
+{
+    struct message answer;
+    ASSERT(message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD) == STATUS_OK);
+    answer.head.key = task->head.key;
+    *MESSAGE_BODY(&answer, task_held) = rank->held;
+    session_send(&worker->session, &answer, outbox);
+    message_fini(&answer);
+}
+
+static void take_start(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    const struct start_process *body = MESSAGE_BODY(input->message, start_process);
+    struct toy_rank *rank =
+        rank_find(worker, &body->instance_id, &body->generation, body->rank);
+    if (!rank) {
+        ASSERT(worker->rank_count < TOY_RANKS_MAX);
+        rank = &worker->ranks[worker->rank_count++];
+        *rank = (struct toy_rank){.held = {.key = input->message->head.key,
+                                           .code = TASK_START_PROCESS,
+                                           .phase = TASK_RUNNING,
+                                           .instance_id = body->instance_id,
+                                           .generation = body->generation,
+                                           .rank = body->rank,
+                                           .actor = body->actor},
+                                  .at_ms = input->now_ms + 20};
+    }
+    answer_held(worker, rank, input->message, outbox);
+}
+
+static void take_stop(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    const struct stop_process *body = MESSAGE_BODY(input->message, stop_process);
+    struct toy_rank *rank =
+        rank_find(worker, &body->instance_id, &body->generation, body->rank);
+    if (rank) {
+        tell_ended(worker, rank, true, input, outbox);
+        *rank = worker->ranks[--worker->rank_count];
+    }
+    ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
+}
+
+static void take_list(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    struct message answer;
+    ASSERT(message_init(&answer, MESSAGE_ANSWER, ANSWER_TASKS) == STATUS_OK);
+    answer.head.key = input->message->head.key;
+    struct tasks_listed *listed = answer.body;
+    for (uint32_t i = 0; i < worker->rank_count; i++)
+        ASSERT(record_list_push(&task_held_type, RECORD_LIST(listed->tasks),
+                                &worker->ranks[i].held, 1024) != NULL);
+    session_send(&worker->session, &answer, outbox);
+    message_fini(&answer);
+}
+
+static void fill_model(struct model_record *model, const char *name)
+{
+    ASSERT(text_set(&model->model_id, name));
+    model->revision.bytes[0] = 7;
+    model->shape = (struct model_shape){.layers = 8,
+                                        .hidden = 64,
+                                        .heads = 8,
+                                        .kv_heads = 4,
+                                        .head_dim = 8,
+                                        .intermediate = 256,
+                                        .ffn_unit = 32,
+                                        .vocab = 1024,
+                                        .context = 4096,
+                                        .embedding_bytes = 1 << 20,
+                                        .head_bytes = 1 << 20,
+                                        .attention_bytes = 4 << 20,
+                                        .ffn_bytes = 8 << 20,
+                                        .norm_bytes = 1024,
+                                        .weight_bytes = 98 << 20};
+    const struct file_entry entry = {.name = NULL, .size = 98 << 20, .is_weight = true};
+    struct file_entry *file =
+        record_list_push(&file_entry_type, RECORD_LIST(model->files), &entry, 4);
+    ASSERT(file != NULL && text_set(&file->name, "model.safetensors"));
+}
+
+static void take_import(struct toy_worker *worker, const struct input *input,
+                        struct outbox *outbox)
+{
+    struct message message;
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED) == STATUS_OK);
+    struct model_imported *body = message.body;
+    body->node_id = worker->session.mirror.node_id;
+    fill_model(&body->model, MESSAGE_BODY(input->message, import_model)->model_id);
+    report(worker, input, outbox, &message);
+    ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
+}
+
+static void take_fetch(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    const struct fetch_small_files *task = MESSAGE_BODY(input->message, fetch_small_files);
+    struct message message;
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_SMALL_FILES_STORED) == STATUS_OK);
+    struct small_files_stored *body = message.body;
+    body->node_id = worker->session.mirror.node_id;
+    body->revision = task->revision;
+    ASSERT(text_set(&body->model_id, task->model_id));
+    report(worker, input, outbox, &message);
+    ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
+}
+
+static void take_task(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    switch ((enum task_code)input->message->head.code) {
+    case TASK_START_PROCESS:
+        take_start(worker, input, outbox);
+        break;
+    case TASK_STOP_PROCESS:
+        take_stop(worker, input, outbox);
+        break;
+    case TASK_IMPORT_MODEL:
+        take_import(worker, input, outbox);
+        break;
+    case TASK_FETCH_SMALL_FILES:
+        take_fetch(worker, input, outbox);
+        break;
+    case TASK_LIST_TASKS:
+        take_list(worker, input, outbox);
+        break;
+    case TASK_DELETE_FILES:
+    case TASK_CODE_NONE:
+        break;
+    }
+}
+
+static enum status worker_step(void *actor, const struct input *input, struct outbox *outbox,
+                               struct reason *reason)
+{
+    struct toy_worker *worker = actor;
+    enum mirror_change change;
+    if (input->kind == INPUT_START)
+        session_open(&worker->session, outbox);
+    enum status status = session_take(&worker->session, input, outbox, &change, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (session_is_task(input))
+        take_task(worker, input, outbox);
+    for (uint32_t i = worker->rank_count; worker->must_kill && i-- > 0;) {
+        tell_ended(worker, &worker->ranks[i], false, input, outbox);
+        worker->rank_count--;
+    }
+    worker->must_kill = false;
+    for (uint32_t i = 0; i < worker->rank_count; i++) {
+        rank_lives(worker, &worker->ranks[i], input, outbox);
+        if (!worker->ranks[i].is_ready)
+            outbox_wake(outbox, input->now_ms + 20);
+    }
+    return STATUS_OK;
+}
+
+const struct actor_ops toy_worker_ops = {.name = "toy worker",
+                                         .memory_size = sizeof(struct toy_worker),
+                                         .init = toy_init,
+                                         .step = worker_step,
+                                         .fini = toy_fini};
+
+void sim_kill_runners(struct sim *sim, uint32_t node)
+{
+    struct sim_process *process = &sim->nodes[node].processes[SIM_SUPERVISOR];
+    struct toy_worker *worker = process->actor;
+    if (!worker || worker->rank_count == 0)
+        return;
+    worker->must_kill = true;
+    outbox_wake(&process->outbox, sim->now_ms);
+}
+
+/* ---- the client ---- */
+
+static enum status client_init(void *actor, const void *settings, struct reason *reason)
+{
+    struct toy_client *client = actor;
+    (void)reason;
+    client->settings = settings;
+    session_init(&client->session,
+                 &client->settings->sim->nodes[client->settings->node].sessions[SIM_CLIENT]);
+    return STATUS_OK;
+}
+
+static void client_fini(void *actor)
+{
+    struct toy_client *client = actor;
+    session_fini(&client->session);
+    message_fini(&client->command);
+}
+
+static void client_send(struct toy_client *client, const struct input *input,
+                        struct outbox *outbox)
+{
+    client->sent_ms = input->now_ms;
+    session_send(&client->session, &client->command, outbox);
+    if (client->is_repeating)
+        session_send(&client->session, &client->command, outbox);
+}
+
+/* Anything that the leader accepts and that is seen in the state: a client with a fresh key. */
+static void client_invents(struct toy_client *client, const struct input *input)
+{
+    ASSERT(message_init(&client->command, MESSAGE_COMMAND, COMMAND_CREATE_TOKEN) == STATUS_OK);
+    struct create_token *body = client->command.body;
+    memcpy(&body->key, &input->random, sizeof(input->random));
+    memcpy(&client->command.head.key, &input->random, sizeof(input->random));
+    client->command.head.key.bytes[15] = 1;
+    body->expires_ms = input->wall_ms + 2000;
+    client->is_waiting = true;
+    client->asked_ms = input->now_ms;
+    client->sent_ms = 0;
+}
+
+static void client_answered(struct toy_client *client, const struct input *input)
+{
+    struct sim *sim = client->settings->sim;
+    const struct envelope *head = &input->message->head;
+    const uint64_t took_ms = input->now_ms - client->sent_ms;
+    if (!client->is_waiting || !ID_EQUAL(head->key, client->command.head.key))
+        return;
+    if (took_ms > sim->slowest_answer_ms)
+        sim->slowest_answer_ms = took_ms;
+    client->last_status = (enum status)head->status;
+    client->last_index = head->index;
+    if (head->status == STATUS_NO_LEADER || head->status == STATUS_NO_SPACE) {
+        client->sent_ms = 0; /* not known: asked again */
+        client->refused++;
+        if (!client->is_quiet)
+            return;
+    } else if (head->status == STATUS_OK) {
+        client->answered++;
+        ASSERT(sim->acknowledged_count < SIM_INDEX_MAX);
+        sim->acknowledged[sim->acknowledged_count++] =
+            (struct sim_acknowledged){head->key, head->index};
+    } else {
+        client->refused++;
+    }
+    client->is_waiting = false;
+    client->next_ms = input->now_ms + 20 + input->random % 300;
+    message_fini(&client->command);
+}
+
+static enum status client_step(void *actor, const struct input *input, struct outbox *outbox,
+                               struct reason *reason)
+{
+    struct toy_client *client = actor;
+    enum mirror_change change;
+    if (input->kind == INPUT_START)
+        session_open(&client->session, outbox);
+    enum status status = session_take(&client->session, input, outbox, &change, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (!client->session.is_up)
+        client->sent_ms = 0;
+    if (input->kind == INPUT_MESSAGE && input->message->head.kind == MESSAGE_ANSWER)
+        client_answered(client, input);
+    if (!client->is_waiting && !client->is_quiet && input->now_ms >= client->next_ms)
+        client_invents(client, input);
+    if (client->is_waiting && client->session.is_welcome && client->sent_ms == 0)
+        client_send(client, input, outbox);
+    if (client->is_waiting && client->sent_ms != 0 && client->session.is_up &&
+        input->now_ms - client->sent_ms > 4500)
+        sim_break(client->settings->sim, "a command at node %u had no answer for 4.5 s",
+                  client->settings->node);
+    outbox_wake(outbox, input->now_ms + 50);
+    return STATUS_OK;
+}
+
+const struct actor_ops toy_client_ops = {.name = "toy client",
+                                         .memory_size = sizeof(struct toy_client),
+                                         .init = client_init,
+                                         .step = client_step,
+                                         .fini = client_fini};
+
+struct toy_client *sim_client(struct sim *sim, uint32_t node)
+{
+    return sim->nodes[node].processes[SIM_CLIENT].actor;
+}
+
+bool sim_ask(struct sim *sim, uint32_t node, struct message *command)
+{
+    struct toy_client *client = sim_client(sim, node);
+    if (!client || client->is_waiting)
+        return false;
+    if (ID_IS_ZERO(command->head.key)) {
+        seeded_fill(&sim->seeded, &command->head.key, sizeof(command->head.key));
+    }
+    client->command = message_take(command);
+    client->is_waiting = true;
+    client->asked_ms = sim->now_ms;
+    client->sent_ms = 0;
+    outbox_wake(&sim->nodes[node].processes[SIM_CLIENT].outbox, sim->now_ms);
+    return true;
+}
+
+enum status sim_ask_wait(struct sim *sim, uint32_t node, struct message *command)
+{
+    for (int i = 0; i < 1000 && !sim->broken[0]; i++) {
+        const struct toy_client *client = sim_client(sim, node);
+        if (client && !client->is_waiting)
+            break;
+        sim_run(sim, 10);
+    }
+    if (!sim_ask(sim, node, command)) {
+        message_fini(command);
+        return STATUS_INTERNAL;
+    }
+    for (int i = 0; i < 1000 && !sim->broken[0]; i++) {
+        const struct toy_client *client = sim_client(sim, node);
+        if (client && !client->is_waiting)
+            return client->last_status;
+        sim_run(sim, 10);
+    }
+    return STATUS_TIMED_OUT;
+}
