@@ -50,6 +50,7 @@ static void make_settings(struct sim *sim, uint32_t at)
                                               .beat_ms = 250,
                                               .view_timeout_ms = 1000};
     (void)snprintf(node->settings.listen, sizeof(node->settings.listen), "n%u:1", at);
+    ASSERT(networks_parse("127.0.0.0/8", &node->settings.trusted, NULL) == STATUS_OK);
     struct node_record *self = &node->settings.self;
     self->machine_id.bytes[0] = (uint8_t)(at + 1);
     self->cores = 4;
