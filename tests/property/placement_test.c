@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Placement over random nodes and models: any order of the nodes gives the same result, every
+ * rank fits into what is free, machines share their memory, all units are held exactly once.
+ */
+#include "actors/master/placement.h"
+#include "protocol/memory.h"
+#include "runtime/partition.h"
+#include "tests/support/check_main.h"
+#include "tests/support/seeded.h"
+
+#include <string.h>
+
+#define NODES_MAX 6u
+
+struct scene {
+    struct state state;
+    struct placement_node nodes[NODES_MAX];
+    uint32_t count;
+    struct place_instance request;
+};
+
+static void scene_init(struct scene *scene, struct seeded *seeded)
+{
+    memset(scene, 0, sizeof(*scene));
+    state_init(&scene->state);
+    scene->count = 1 + (uint32_t)seeded_below(seeded, NODES_MAX);
+    for (uint32_t i = 0; i < scene->count; i++) {
+        struct node_record *node = record_list_push(
+            &node_record_type, RECORD_LIST(scene->state.nodes), NULL, NODE_COUNT_MAX);
+        seeded_fill(seeded, &node->node_id, sizeof(node->node_id));
+        node->machine_id.bytes[0] = (uint8_t)seeded_below(seeded, NODES_MAX);
+        node->cores = 1 + (uint32_t)seeded_below(seeded, 16);
+    }
+    struct model_record *model = record_list_push(
+        &model_record_type, RECORD_LIST(scene->state.models), NULL, MODEL_COUNT_MAX);
+    ck_assert(text_set(&model->model_id, "m") && text_set(&scene->request.model_id, "m"));
+    model->shape = (struct model_shape){.layers = 1 + (uint32_t)seeded_below(seeded, 40),
+                                        .kv_heads = 1 + (uint32_t)seeded_below(seeded, 8),
+                                        .head_dim = 64,
+                                        .intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64)),
+                                        .ffn_unit = 64,
+                                        .vocab = 1000 + (uint32_t)seeded_below(seeded, 1000),
+                                        .context = 40960,
+                                        .embedding_bytes = 50u << 20,
+                                        .attention_bytes = seeded_below(seeded, 8u << 20),
+                                        .ffn_bytes = seeded_below(seeded, 16u << 20),
+                                        .norm_bytes = 4096};
+    model->shape.tied = seeded_below(seeded, 2);
+    model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
+    const struct file_entry file = {.name = NULL, .is_weight = true};
+    for (int i = 0; i < 3; i++)
+        ck_assert_ptr_nonnull(
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), &file, 3));
+    for (uint32_t i = 0; i < scene->count; i++) {
+        const struct holder_record holder = {scene->state.nodes.items[i].node_id, true};
+        if (seeded_below(seeded, 2))
+            ck_assert_ptr_nonnull(
+                record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 64));
+        /* Nodes of one machine see the same memory. */
+        scene->nodes[i] = (struct placement_node){.node = &scene->state.nodes.items[i],
+                                                  .memory_free = seeded_below(seeded, 2048u << 20),
+                                                  .is_heard = seeded_below(seeded, 8) != 0};
+        for (uint32_t k = 0; k < i; k++)
+            if (ID_EQUAL(scene->nodes[k].node->machine_id, scene->nodes[i].node->machine_id))
+                scene->nodes[i].memory_free = scene->nodes[k].memory_free;
+    }
+    scene->request.any_sharding = true;
+    scene->request.nodes_min = (uint32_t)seeded_below(seeded, 3);
+    scene->request.context = seeded_below(seeded, 2) ? 2048 : 0;
+}
+
+static void scene_fini(struct scene *scene)
+{
+    state_fini(&scene->state);
+    record_fini(&place_instance_type, &scene->request);
+}
+
+static const struct placement_node *node_at(const struct scene *scene, const struct node_id *id)
+{
+    for (uint32_t i = 0; i < scene->count; i++)
+        if (ID_EQUAL(scene->nodes[i].node->node_id, *id))
+            return &scene->nodes[i];
+    ck_abort_msg("a rank on a node that is not here");
+}
+
+static void check_budget(const struct scene *scene, const struct rank_record *ranks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct placement_node *node = node_at(scene, &ranks[i].node_id);
+        uint64_t used = 0;
+        ck_assert(node->is_heard);
+        ck_assert_uint_ge(ranks[i].threads, 1);
+        for (uint32_t k = 0; k < count; k++)
+            if (ID_EQUAL(node_at(scene, &ranks[k].node_id)->node->machine_id,
+                         node->node->machine_id))
+                used += ranks[k].weight_bytes + ranks[k].cache_bytes + ranks[k].scratch_bytes;
+        ck_assert_uint_le(used, node->memory_free);
+    }
+}
+
+static void check_units(const struct scene *scene, const struct instance_record *instance)
+{
+    const struct model_shape *shape = &scene->state.models.items[0].shape;
+    uint32_t layer = 0;
+    uint32_t kv = 0;
+    uint32_t ffn = 0;
+    uint32_t vocab = 0;
+    const bool is_tensor = instance->sharding == SHARDING_TENSOR;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        ck_assert_uint_eq(rank->layer_first, is_tensor ? 0 : layer);
+        layer = rank->layer_end;
+        if (!is_tensor)
+            continue;
+        ck_assert_uint_eq(rank->kv_first, kv);
+        ck_assert_uint_eq(rank->ffn_first, ffn);
+        ck_assert_uint_eq(rank->vocab_first, vocab);
+        ck_assert_uint_eq(rank->ffn_first % shape->ffn_unit, 0);
+        kv = rank->kv_end;
+        ffn = rank->ffn_end;
+        vocab = rank->vocab_end;
+    }
+    ck_assert_uint_eq(layer, shape->layers);
+    if (is_tensor) {
+        ck_assert_uint_eq(kv, shape->kv_heads);
+        ck_assert_uint_eq(ffn, shape->intermediate);
+        ck_assert_uint_eq(vocab, shape->vocab);
+    }
+}
+
+static void check_refusal(const struct scene *scene, enum status status)
+{
+    bool has_holder = false;
+    for (uint32_t i = 0; i < scene->count; i++) {
+        const struct holder_record *holder =
+            model_find_holder(&scene->state.models.items[0], &scene->nodes[i].node->node_id);
+        has_holder = has_holder || (holder && scene->nodes[i].is_heard);
+    }
+    ck_assert_int_eq(status, has_holder ? STATUS_NO_CAPACITY : STATUS_NO_HOLDER);
+}
+
+START_TEST(any_nodes_are_used_within_their_means)
+{
+    struct seeded seeded = seeded_open(1);
+    uint32_t placed = 0;
+    for (int turn = 0; turn < 4000; turn++) {
+        struct scene scene;
+        struct instance_record a = {.model_id = NULL};
+        struct instance_record b = {.model_id = NULL};
+        struct reason reason = {""};
+        scene_init(&scene, &seeded);
+        struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                              scene.count, NULL};
+        enum status status = placement_choose(&question, &a, &reason);
+        if (status == STATUS_OK) {
+            placed++;
+            check_budget(&scene, a.ranks.items, a.ranks.count);
+            check_units(&scene, &a);
+            ck_assert_uint_ge(a.ranks.count, scene.request.nodes_min ? scene.request.nodes_min : 1);
+            ck_assert_uint_ge(a.context, PLACEMENT_CONTEXT_LEAST);
+            ck_assert_uint_eq(a.sources.count, 3);
+            for (uint32_t i = 0; i < 3; i++)
+                ck_assert(a.ranks.items[a.sources.items[i].rank].has_weights);
+            if (scene.request.context)
+                ck_assert_uint_eq(a.context, scene.request.context);
+        } else {
+            ck_assert_str_ne(reason.text, "");
+            check_refusal(&scene, status);
+        }
+        for (uint32_t i = 0; i < scene.count; i++) {
+            uint32_t other = (uint32_t)seeded_below(&seeded, scene.count);
+            const struct placement_node kept = scene.nodes[i];
+            scene.nodes[i] = scene.nodes[other];
+            scene.nodes[other] = kept;
+        }
+        ck_assert_int_eq(placement_choose(&question, &b, &reason), status);
+        ck_assert(record_equal(&instance_record_type, &a, &b));
+        record_fini(&instance_record_type, &a);
+        record_fini(&instance_record_type, &b);
+        scene_fini(&scene);
+    }
+    ck_assert_uint_gt(placed, 500);
+}
+END_TEST
+
+START_TEST(a_model_without_units_is_refused)
+{
+    struct seeded seeded = seeded_open(2);
+    for (int turn = 0; turn < 100; turn++) {
+        struct scene scene;
+        struct instance_record instance = {.model_id = NULL};
+        struct reason reason = {""};
+        scene_init(&scene, &seeded);
+        memset(&scene.state.models.items[0].shape, 0, sizeof(struct model_shape));
+        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                                    scene.count, NULL};
+        ck_assert_int_ne(placement_choose(&question, &instance, &reason), STATUS_OK);
+        record_fini(&instance_record_type, &instance);
+        scene_fini(&scene);
+    }
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("placement");
+    const TTest *const tests[] = {any_nodes_are_used_within_their_means,
+                                  a_model_without_units_is_refused};
+    suite_add(suite, "placement", tests, COUNT_OF(tests));
+    return suite;
+}
