@@ -27,7 +27,8 @@ static void check_print(const struct message *message)
     json_error_t error;
     buffer_init(&json, MESSAGE_SIZE_MAX);
     ck_assert_int_eq(message_print(message, &json), STATUS_OK);
-    json_t *parsed = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_INT_AS_REAL, &error);
+    json_t *parsed =
+        json_loadb((const char *)json.bytes, json.size, JSON_DECODE_INT_AS_REAL, &error);
     ck_assert_msg(parsed != NULL, "%s at %d: %.*s", error.text, error.position, (int)json.size,
                   (const char *)json.bytes);
     json_decref(parsed);

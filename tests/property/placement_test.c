@@ -38,7 +38,6 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
     model->shape = (struct model_shape){.layers = 1 + (uint32_t)seeded_below(seeded, 40),
                                         .kv_heads = 1 + (uint32_t)seeded_below(seeded, 8),
                                         .head_dim = 64,
-                                        .intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64)),
                                         .ffn_unit = 64,
                                         .vocab = 1000 + (uint32_t)seeded_below(seeded, 1000),
                                         .context = 40960,
@@ -46,6 +45,7 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
                                         .attention_bytes = seeded_below(seeded, 8u << 20),
                                         .ffn_bytes = seeded_below(seeded, 16u << 20),
                                         .norm_bytes = 4096};
+    model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64));
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
     const struct file_entry file = {.name = NULL, .is_weight = true};
