@@ -200,6 +200,115 @@ START_TEST(an_instance_over_two_nodes_becomes_ready)
 }
 END_TEST
 
+/* The sentence with which a joining node's master ended. */
+static void check_refused(struct sim *sim, const char *sentence)
+{
+    sim_run(sim, 3000);
+    ck_assert_msg(strstr(sim->broken, sentence) != NULL, "%s", sim->broken);
+    sim->broken[0] = '\0';
+    done(sim);
+}
+
+START_TEST(a_token_admits_one_node)
+{
+    struct sim *sim = found(4, 3);
+    ck_assert_int_eq(make_token(sim, 0, 1, 60000), STATUS_OK);
+    sim_start_node(sim, 1);
+    sim_run(sim, 3000);
+    sim->nodes[2].token = sim->nodes[1].token;
+    sim_start_node(sim, 2);
+    check_refused(sim, "this token was used by another node");
+}
+END_TEST
+
+START_TEST(an_expired_token_admits_nobody)
+{
+    struct sim *sim = found(5, 2);
+    ck_assert_int_eq(make_token(sim, 0, 1, 900), STATUS_OK);
+    sim_start_node(sim, 1);
+    sim_kill_node(sim, 1, false);
+    sim_run(sim, 1000);
+    sim_start_node(sim, 1);
+    check_refused(sim, "this token has expired");
+}
+END_TEST
+
+START_TEST(a_follower_far_behind_catches_up_from_the_disk)
+{
+    struct sim *sim = joined(6, 2);
+    sim_kill_node(sim, 1, true);
+    sim_client(sim, 0)->is_quiet = false;
+    sim_run(sim, 30000);
+    ck_assert_uint_gt(sim_client(sim, 0)->answered, 50);
+    sim_kill(sim, 0, SIM_MASTER); /* forgets the records in memory */
+    sim_run(sim, 50);
+    sim_start(sim, 0, SIM_MASTER);
+    sim_run(sim, 2000);
+    sim_start_node(sim, 1);
+    check_rest(sim);
+    done(sim);
+}
+END_TEST
+
+START_TEST(a_leader_that_sleeps_beyond_its_lease_is_replaced_and_follows)
+{
+    struct sim *sim = joined(7, 3);
+    uint32_t leader = sim_leader(sim);
+    ck_assert_uint_ne(leader, UINT32_MAX);
+    uint64_t number = sim_master(sim, leader)->epoch.number;
+    for (uint32_t i = 0; i < 3; i++)
+        sim_client(sim, i)->is_quiet = false;
+    sim_freeze(sim, leader, SIM_MASTER, 4000);
+    sim_run(sim, 3000);
+    uint64_t answered = sim_client(sim, (leader + 1) % 3)->answered;
+    sim_run(sim, 2500);
+    ck_assert_uint_gt(sim_client(sim, (leader + 1) % 3)->answered, answered);
+    check_rest(sim);
+    if (!sim->broken[0]) {
+        ck_assert_uint_ne(sim_leader(sim), leader);
+        ck_assert_uint_gt(sim_master(sim, leader)->epoch.number, number);
+    }
+    done(sim);
+}
+END_TEST
+
+START_TEST(a_follower_whose_disk_is_full_leaves_the_view_and_returns)
+{
+    struct sim *sim = joined(8, 2);
+    uint32_t leader = sim_leader(sim);
+    uint32_t follower = 1 - leader;
+    memory_disk_limit(sim->nodes[follower].disk, 0);
+    sim_client(sim, leader)->is_quiet = false;
+    sim_run(sim, 5000);
+    uint64_t answered = sim_client(sim, leader)->answered;
+    sim_run(sim, 5000);
+    ck_assert_uint_gt(sim_client(sim, leader)->answered, answered + 10);
+    memory_disk_limit(sim->nodes[follower].disk, UINT64_MAX);
+    check_rest(sim);
+    done(sim);
+}
+END_TEST
+
+START_TEST(an_instance_waits_for_the_only_holder)
+{
+    struct sim *sim = joined(9, 2);
+    place_model(sim, 1);
+    wait_ready(sim, 5000);
+    sim_kill_node(sim, 0, true);
+    sim_run(sim, 40000);
+    ck_assert_uint_eq(sim_leader(sim), 1);
+    const struct instance_record *instance = &sim_master(sim, 1)->state.instances.items[0];
+    ck_assert_uint_eq(instance->status, INSTANCE_WAITING);
+    uint64_t index = sim_master(sim, 1)->state.index;
+    sim_run(sim, 60000);
+    ck_assert_uint_eq(sim_master(sim, 1)->state.index, index); /* said once */
+    sim_start_node(sim, 0);
+    sim_run(sim, 50);
+    check_rest(sim);
+    done(sim);
+}
+END_TEST
+
 /* ---- chaos ---- */
 
 static void power_all(struct sim *sim)
@@ -297,8 +406,17 @@ END_TEST
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("clusters");
-    const TTest *const tests[] = {one_node_leads_alone_and_answers, nodes_join_by_token,
-                                  an_instance_over_two_nodes_becomes_ready};
+    const TTest *const tests[] = {
+        one_node_leads_alone_and_answers,
+        nodes_join_by_token,
+        an_instance_over_two_nodes_becomes_ready,
+        a_token_admits_one_node,
+        an_expired_token_admits_nobody,
+        a_follower_far_behind_catches_up_from_the_disk,
+        a_leader_that_sleeps_beyond_its_lease_is_replaced_and_follows,
+        a_follower_whose_disk_is_full_leaves_the_view_and_returns,
+        an_instance_waits_for_the_only_holder,
+    };
     suite_add(suite, "scenarios", tests, COUNT_OF(tests));
     TCase *group = tcase_create("chaos");
     tcase_set_timeout(group, 3600);
