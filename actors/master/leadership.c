@@ -33,6 +33,9 @@ void leadership_start(struct master *master)
     const bool is_alone = master->state.nodes.count <= 1;
     master->role = ROLE_FOLLOWER;
     master->ask_at_ms = master->input->now_ms + (is_alone ? 0 : 2 * master->settings->beat_ms);
+    /* Connections come up after us: silence means nothing before they had time to. */
+    master->contact_until_ms =
+        master->input->now_ms + (is_alone ? 0 : 2 * master->settings->lease_ms);
 }
 
 static void promise(struct master *master, const struct epoch *epoch)
@@ -197,6 +200,13 @@ static void decide(struct master *master)
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
         answered += master->nodes[i].is_used && master->nodes[i].has_answered;
     const bool too_few = master->settings->quorum && answered * 2 <= master->state.nodes.count;
+    const bool too_early = answered < master->state.nodes.count && !somebody_leads &&
+                           master->input->now_ms < master->contact_until_ms;
+    if (too_early) {
+        master->decide_at_ms = master->input->now_ms + master->settings->beat_ms;
+        ask_all(master);
+        return;
+    }
     if (!somebody_leads && !somebody_is_better && !too_few) {
         take_lead(master);
         return;

@@ -185,6 +185,7 @@ struct master {
     struct node_id leader;   /* zero: none known */
     uint64_t lease_until_ms; /* of the leader we follow */
     uint64_t ask_at_ms;      /* when to become a candidate */
+    uint64_t contact_until_ms; /* after a start: nodes that do not answer yet may still come up */
     uint64_t decide_at_ms;   /* candidate: when the answers are counted */
     uint64_t beat_at_ms;
     uint64_t beat_count;
