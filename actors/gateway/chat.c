@@ -382,13 +382,16 @@ static bool may_be_served(const struct gateway *gateway, const char *model_id)
 static bool give_up(struct gateway *gateway, struct chat *chat)
 {
     struct http_fault fault;
-    if (gateway->input->now_ms - chat->lost_ms < GATEWAY_RESUME_MS &&
+    /* Whole answers carry no comments: their clients are told sooner, and may ask again. */
+    const uint64_t limit_ms =
+        chat->request.is_stream ? GATEWAY_RESUME_MS : GATEWAY_WHOLE_RESUME_MS;
+    if (gateway->input->now_ms - chat->lost_ms < limit_ms &&
         may_be_served(gateway, chat->request.model))
         return false;
     if (!model_fault(gateway, chat->request.model, &fault))
         (void)http_fault_set(
             &fault, 503, "not_resumed", "No runner went on with the answer within %u s%s%s.",
-            GATEWAY_RESUME_MS / 1000, *chat->sentence ? "; last: " : "", chat->sentence);
+            (unsigned)(limit_ms / 1000), *chat->sentence ? "; last: " : "", chat->sentence);
     chat_fail(gateway, chat, &fault);
     return true;
 }

@@ -36,6 +36,7 @@
 #define GATEWAY_COMMENT_MS 4000 /* a silent stream gets a comment this often: within 5 s */
 #define GATEWAY_BEGIN_MS 2000   /* a stream nobody accepted yet begins, to carry comments */
 #define GATEWAY_RESUME_MS 60000 /* a chat without a runner that long fails */
+#define GATEWAY_WHOLE_RESUME_MS 8000 /* one whose client hears nothing before the whole answer */
 #define GATEWAY_ATTEMPT_MAX 16  /* so does one that lost so many runners without a token */
 #define GATEWAY_ANSWER_MS 2500  /* commands are answered within 3 s */
 #define GATEWAY_BEAT_MS 500     /* rank 0 drops a gateway silent for 2 s */
