@@ -385,8 +385,11 @@ static bool give_up(struct gateway *gateway, struct chat *chat)
     /* Whole answers carry no comments: their clients are told sooner, and may ask again. */
     const uint64_t limit_ms =
         chat->request.is_stream ? GATEWAY_RESUME_MS : GATEWAY_WHOLE_RESUME_MS;
-    if (gateway->input->now_ms - chat->lost_ms < limit_ms &&
-        may_be_served(gateway, chat->request.model))
+    const uint64_t waited_ms = gateway->input->now_ms - chat->lost_ms;
+    /* Nothing was said yet and who holds the model is away: only its return would help. */
+    const bool is_hopeless = chat->token_count == 0 && waited_ms >= GATEWAY_AWAY_MS &&
+                             model_is_away(gateway, chat->request.model);
+    if (waited_ms < limit_ms && !is_hopeless && may_be_served(gateway, chat->request.model))
         return false;
     if (!model_fault(gateway, chat->request.model, &fault))
         (void)http_fault_set(

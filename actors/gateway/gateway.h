@@ -37,6 +37,7 @@
 #define GATEWAY_BEGIN_MS 2000   /* a stream nobody accepted yet begins, to carry comments */
 #define GATEWAY_RESUME_MS 60000 /* a chat without a runner that long fails */
 #define GATEWAY_WHOLE_RESUME_MS 8000 /* one whose client hears nothing before the whole answer */
+#define GATEWAY_AWAY_MS 5000    /* so does one without a word whose model's holder is away */
 #define GATEWAY_ATTEMPT_MAX 16  /* so does one that lost so many runners without a token */
 #define GATEWAY_ANSWER_MS 2500  /* commands are answered within 3 s */
 #define GATEWAY_BEAT_MS 500     /* rank 0 drops a gateway silent for 2 s */
@@ -214,6 +215,8 @@ void route_delete(struct gateway *gateway, const struct http_arrival *request);
 void route_previews(struct gateway *gateway, const struct http_arrival *request);
 /* Why nothing can answer for this model now; false when something can. */
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out);
+/* No node that is here has its weights, and no ready instance needs them. */
+bool model_is_away(const struct gateway *gateway, const char *model_id);
 
 /* ---- asks.c ---- */
 /* Sends a command; its client is answered within GATEWAY_ANSWER_MS. */

@@ -64,6 +64,15 @@ static bool holder_is_away(const struct gateway *gateway, const struct model_rec
     return true;
 }
 
+bool model_is_away(const struct gateway *gateway, const char *model_id)
+{
+    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    const struct instance_record *instance = best_instance(gateway, model_id);
+    const char *name = NULL;
+    return model && holder_is_away(gateway, model, &name) &&
+           !(instance && instance->status == INSTANCE_READY);
+}
+
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out)
 {
     const struct model_record *model = state_find_model(&gateway->state, model_id);
