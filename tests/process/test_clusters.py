@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole clusters of real processes: killed, stopped and started again, cut in several ways.
+
+The bars of these, with the full counts, are scripts/bars/01-kills and 01-answers.
+"""
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+BARS = os.path.join(ROOT, "scripts", "bars")
+sys.path.insert(0, BARS)
+
+from cluster import Cluster  # noqa: E402  (the path comes first)
+
+QUESTION = "What is the capital of France?"
+ANSWER = "The capital of France is Paris."
+
+
+def run_bar(*words, timeout):
+    run = subprocess.run([sys.executable, "-B", os.path.join(BARS, words[0]), *words[1:]],
+                         capture_output=True, text=True, check=False, timeout=timeout,
+                         stdin=subprocess.DEVNULL)
+    print(run.stdout, run.stderr)  # shown when it failed; the seed is in it
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+
+
+def wait_answer(node, limit_s):
+    """Asks until the node answers rightly; how long that took."""
+    begun = time.monotonic()
+    while True:
+        try:
+            status, answer = node.chat(QUESTION, max_tokens=30)
+        except OSError as error:
+            status, answer = 0, str(error)
+        if status == 200:
+            assert answer["choices"][0]["message"]["content"] == ANSWER
+            return time.monotonic() - begun
+        assert time.monotonic() - begun < limit_s, f"{node.name}: {status} {answer}"
+        time.sleep(0.05)
+
+
+def test_any_process_may_be_killed():
+    # Seeded anew each time; the first line of its output says with what.
+    run_bar("01-kills", "--count", "12", "--limit-seconds", "60", timeout=180)
+
+
+def test_answers_do_not_depend_on_the_cut():
+    run_bar("01-answers", "--prompts", "6", timeout=120)
+
+
+@pytest.mark.parametrize("sharding", ["pipeline", "tensor"])
+def test_instances_come_back_after_every_node_was_stopped(sharding):
+    with Cluster(["first", "second"]) as cluster:
+        first, second = cluster.nodes
+        cluster.start()
+        cluster.take_model()
+        cluster.place_model(sharding)
+        wait_answer(second, 10)
+        _, before = first.request("GET", "/instance")
+        for stops in ([second, first], [first, second]):
+            for node in stops:
+                node.stop()
+            assert cluster.left_over() == []
+            for node in reversed(stops):
+                node.up()
+            wait_answer(second, 20)
+            wait_answer(first, 20)
+        _, after = first.request("GET", "/instance")
+        one, same = before["instances"][0], after["instances"][0]
+        assert len(after["instances"]) == 1
+        for key in ("instance_id", "model_id", "sharding", "mode"):
+            assert one[key] == same[key]
+        assert one["generation"] != same["generation"]
+        assert cluster.stop() == []
+
+
+def test_a_node_alone_comes_back_with_its_instance():
+    with Cluster(["alone"]) as cluster:
+        node = cluster.nodes[0]
+        cluster.start()
+        cluster.take_model()
+        cluster.place_model("none")
+        wait_answer(node, 10)
+        node.stop()
+        assert cluster.left_over() == []
+        node.up()
+        wait_answer(node, 20)
+        assert cluster.stop() == []
