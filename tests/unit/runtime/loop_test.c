@@ -296,7 +296,8 @@ START_TEST(effects_run_on_workers_and_come_back)
     ck_assert_int_eq(toy.status, STATUS_OK);
     ck_assert_uint_eq(toy.count, 50);
     ck_assert_uint_eq(toy.other, 50 * 51 / 2);
-    ck_assert_uint_ge(atomic_load(&toy.batches), 2);
+    /* All fifty may be done before the loop looks again: then the last batch is the exit. */
+    ck_assert_uint_ge(atomic_load(&toy.batches), 1);
 }
 END_TEST
 
