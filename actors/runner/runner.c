@@ -117,6 +117,10 @@ static enum status follow_state(struct runner *runner)
         status = start_engine(runner, instance);
     runner_allow_refresh(runner);
     runner_siblings_open(runner);
+    if (status == STATUS_OK && runner->is_loaded && runner_siblings_reached(runner)) {
+        runner->is_loaded = false;
+        status = report_status(runner, RANK_LOADED, "");
+    }
     if (runner->settings->rank == 0 && !runner->is_canary_sent && runner->status == RANK_LOADED &&
         runner_siblings_ready(runner)) {
         runner->is_canary_sent = true;
@@ -133,6 +137,10 @@ static enum status take_result(struct runner *runner, const struct result *resul
     case RESULT_RANK_STATUS: {
         const struct rank_status_told *told = result->value;
         if (runner->status == RANK_FAILED)
+            return STATUS_OK;
+        /* Loaded is the word for steps to come, and what we send then must arrive. */
+        runner->is_loaded = told->status == RANK_LOADED && !runner_siblings_reached(runner);
+        if (runner->is_loaded)
             return STATUS_OK;
         return report_status(runner, told->status, told->reason.text);
     }

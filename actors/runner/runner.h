@@ -89,6 +89,7 @@ struct runner {
     bool is_started;      /* the engine thread was told to begin */
     bool are_links_open;  /* to the siblings */
     uint64_t siblings_up; /* bit per rank */
+    bool is_loaded;       /* not told yet: a sibling we send to is not connected */
     bool is_canary_sent;
     enum rank_status status;
     uint64_t exit_at_ms; /* the failure was reported; 0: none */
@@ -120,6 +121,8 @@ bool runner_is_sibling(const struct runner *runner, const struct public_key *key
 MUST_CHECK enum status runner_sibling_message(struct runner *runner, const struct message *message);
 void runner_sibling_word(struct runner *runner, const struct sibling_word *word);
 bool runner_siblings_ready(const struct runner *runner);
+/* Connected to everyone it sends to. */
+bool runner_siblings_reached(const struct runner *runner);
 
 /* ---- runner.c ---- */
 /* NULL when the state does not want our generation (any more). */

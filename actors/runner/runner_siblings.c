@@ -69,17 +69,23 @@ void runner_siblings_open(struct runner *runner)
     }
 }
 
+bool runner_siblings_reached(const struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    for (uint32_t i = 0; instance && i < instance->ranks.count; i++)
+        if (sends_to(runner, instance, i) && !(runner->siblings_up & (UINT64_C(1) << i)))
+            return false;
+    return instance != NULL;
+}
+
 bool runner_siblings_ready(const struct runner *runner)
 {
     const struct instance_record *instance = runner_instance(runner);
-    if (!instance || !runner->are_links_open)
+    if (!instance || !runner->are_links_open || !runner_siblings_reached(runner))
         return false;
-    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
         if (i != runner->settings->rank && instance->ranks.items[i].status < RANK_LOADED)
             return false;
-        if (sends_to(runner, instance, i) && !(runner->siblings_up & (UINT64_C(1) << i)))
-            return false;
-    }
     return true;
 }
 
