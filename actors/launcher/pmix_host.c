@@ -464,8 +464,10 @@ static pmix_status_t register_rank(struct pmix_host *host)
 static pmix_status_t server_start(struct pmix_host *host,
                                   const struct pmix_host_options *options)
 {
-    /* Job data by message instead of by files mapped from disk. */
-    if (setenv("PMIX_MCA_gds", "hash", 1) != 0 || setenv("HWLOC_HIDE_ERRORS", "2", 0) != 0)
+    /* Job data by message instead of by files mapped from disk; the others as in
+     * rank_environment.c. */
+    if (setenv("PMIX_MCA_gds", "hash", 1) != 0 || setenv("HWLOC_HIDE_ERRORS", "2", 0) != 0 ||
+        setenv("HWLOC_PLUGINS_PATH", "/nonexistent", 1) != 0)
         return PMIX_ERR_NOMEM;
     char server_name[PMIX_MAX_NSLEN + 1];
     (void)snprintf(server_name, sizeof(server_name), "%.200s.server", host->name);

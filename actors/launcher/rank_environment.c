@@ -125,8 +125,10 @@ static void list_set_own(struct variable_list *list, const char *address, const 
     }
     /* Three spinning ranks on two cores are 200 times slower without it. */
     list_set(list, "OMPI_MCA_mpi_yield_when_idle=1");
-    /* In a container without /sys hwloc complains to everyone's terminal. */
+    /* Without /sys hwloc complains to everyone's terminal.  Its plug-ins look for X displays, by
+     * name: on a host that knows no localhost they wait seconds for the name server. */
     list_set(list, "HWLOC_HIDE_ERRORS=2");
+    list_set(list, "HWLOC_PLUGINS_PATH=/nonexistent");
     list_set(list, FABRIC_ADDRESS_VARIABLE "=%s", address);
 }
 

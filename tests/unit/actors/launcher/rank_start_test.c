@@ -39,6 +39,7 @@ START_TEST(the_environment_is_ours_and_nobody_elses)
                                          "OMPI_MCA_btl_tcp_port_min_v4=52000",
                                          "OMPI_MCA_btl_tcp_port_range_v6=100",
                                          "OMPI_MCA_mpi_yield_when_idle=1",
+                                         "HWLOC_PLUGINS_PATH=/nonexistent",
                                          "TROUPE_FABRIC_ADDRESS=127.0.0.1"};
     for (size_t i = 0; i < COUNT_OF(wanted); i++)
         ck_assert_msg(has(environment, wanted[i]), "%s", wanted[i]);
