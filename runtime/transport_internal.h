@@ -14,7 +14,8 @@ enum {
     HEARTBEAT_TIMEOUT_MS = 5000,
     REOPEN_MIN_MS = 100,
     REOPEN_MAX_MS = 2000,
-    REBIND_RETRY_MS = 5
+    REBIND_RETRY_MS = 5,
+    FIRST_BIND_WAIT_MS = 500
 };
 
 /* One connection of a bound link, from its first message on. */

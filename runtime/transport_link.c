@@ -105,14 +105,28 @@ static bool set_connected(const struct link *link, const struct transport *trans
            zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, pair->secret, 32) == 0;
 }
 
+/* A first bind waits a moment for its port: libzmq's own thread closes a listener only after
+ * zmq_close, and a caller may have bound the port before to learn its number. */
+static int bind_patiently(const struct link *link, const char *wanted)
+{
+    uint64_t end_ms = clock_now_ms() + (link->endpoint[0] ? 0 : FIRST_BIND_WAIT_MS);
+    while (zmq_bind(link->socket, wanted) != 0) {
+        int error = errno;
+        if (error != EADDRINUSE || clock_now_ms() >= end_ms)
+            return error;
+        clock_sleep_ms(5);
+    }
+    return 0;
+}
+
 /* Binding again uses the endpoint of the first time, so that the port stays. */
 static enum status link_bind(struct link *link, struct reason *reason)
 {
     const char *wanted = link->endpoint[0] ? link->endpoint : link->options.endpoint;
     char bound[LINK_ENDPOINT_SIZE * 2];
     size_t size = sizeof(bound);
-    if (zmq_bind(link->socket, wanted) != 0) {
-        int error = errno;
+    int error = bind_patiently(link, wanted);
+    if (error != 0) {
         if (error == EADDRINUSE)
             return refuse(reason, STATUS_IN_USE,
                           "%s is in use by another process; choose another address or port 0",
