@@ -48,12 +48,43 @@ static void in_flight_remove(struct in_flight *in_flight, uint32_t at)
     in_flight->items[at] = in_flight->items[--in_flight->count];
 }
 
-/* What the supervisor said it holds, instead of what we thought. */
+static bool is_listed(const struct tasks_listed *listed, const struct command_key *key)
+{
+    for (uint32_t i = 0; i < listed->tasks.count; i++)
+        if (ID_EQUAL(listed->tasks.items[i].key, *key) &&
+            listed->tasks.items[i].phase == TASK_RUNNING)
+            return true;
+    return false;
+}
+
+/* Work given to an actor that does not hold it was lost with a connection, or its answer was: it is
+ * given again, unless the answer or the event is only on its way. */
+static void compare_list(struct planner_step *step, const struct tasks_listed *listed,
+                         enum task_code code)
+{
+    struct in_flight *in_flight = &step->planner->in_flight;
+    for (uint32_t i = 0; i < in_flight->count; i++) {
+        struct task_in_flight *task = &in_flight->items[i];
+        const bool was_failed = task->is_failed;
+        if (task->code != (uint32_t)code)
+            continue;
+        task->is_held = is_listed(listed, &task->key);
+        task->is_failed = !task->is_held;
+        if (task->is_failed && !was_failed)
+            task->retry_at_ms = step->input->now_ms + TASK_RETRY_MS;
+    }
+}
+
+/* What an actor said it holds, instead of what we thought. */
 static void take_list(struct planner_step *step, const struct tasks_listed *listed,
                       enum actor_kind actor)
 {
     struct in_flight *in_flight = &step->planner->in_flight;
     step->planner->lists_wanted &= ~(1u << actor);
+    if (actor == ACTOR_DOWNLOADER)
+        compare_list(step, listed, TASK_IMPORT_MODEL);
+    if (actor == ACTOR_TRANSFERER)
+        compare_list(step, listed, TASK_FETCH_SMALL_FILES);
     if (actor != ACTOR_SUPERVISOR)
         return;
     for (uint32_t i = in_flight->count; i-- > 0;)
