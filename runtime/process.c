@@ -18,22 +18,30 @@ void generation_write(const struct generation *generation, char text_out[96])
                    generation->counter);
 }
 
+/* Digits only: strtoull alone also takes spaces and signs, and nothing at all for a zero. */
+static bool read_number(const char *text, uint64_t *number_out, const char **rest_out)
+{
+    char *end = NULL;
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    *number_out = strtoull(text, &end, 10);
+    *rest_out = end;
+    return errno == 0;
+}
+
 bool generation_read(const char *text, struct generation *generation_out)
 {
     struct generation read;
     char hex[HEX_SIZE(sizeof(struct node_id))];
-    char *end = NULL;
-    errno = 0;
-    read.epoch = strtoull(text, &end, 10);
-    if (errno != 0 || *end != '.' || strlen(end + 1) < sizeof(hex))
+    const char *rest = NULL;
+    if (!read_number(text, &read.epoch, &rest) || *rest != '.' || strlen(rest + 1) < sizeof(hex))
         return false;
-    memcpy(hex, end + 1, sizeof(hex) - 1);
+    memcpy(hex, rest + 1, sizeof(hex) - 1);
     hex[sizeof(hex) - 1] = '\0';
-    const char *rest = end + sizeof(hex);
-    if (!hex_parse(hex, &read.leader, sizeof(read.leader)) || *rest != '.')
-        return false;
-    read.counter = strtoull(rest + 1, &end, 10);
-    if (errno != 0 || end == rest + 1 || *end != '\0')
+    rest += sizeof(hex);
+    if (!hex_parse(hex, &read.leader, sizeof(read.leader)) || *rest != '.' ||
+        !read_number(rest + 1, &read.counter, &rest) || *rest != '\0')
         return false;
     *generation_out = read;
     return true;
@@ -55,12 +63,15 @@ static enum status read_role(struct process *process, struct reason *reason)
     }
     if (!instance && !generation && !rank)
         return STATUS_OK;
-    if (!instance || !generation || !rank ||
+    uint64_t number = 0;
+    const char *rest = NULL;
+    if (!instance || !generation || !rank || !read_number(rank, &number, &rest) ||
+        *rest != '\0' || number >= RANK_COUNT_MAX ||
         !hex_parse(instance, &process->instance_id, sizeof(process->instance_id)) ||
         !generation_read(generation, &process->generation))
         return refuse(reason, STATUS_INVALID, "%s, %s and %s do not name a rank", INSTANCE_VARIABLE,
                       GENERATION_VARIABLE, RANK_VARIABLE);
-    process->rank = (uint32_t)strtoul(rank, NULL, 10);
+    process->rank = (uint32_t)number;
     process->has_rank = true;
     return STATUS_OK;
 }
