@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LEADER "0123456789abcdef0123456789abcdef"
@@ -102,7 +103,9 @@ static enum status open_with_rank(const char *rank, struct process *process)
     struct reason reason = {""};
     char name[] = "troupe-runner";
     char option[] = "--home";
+    char run[256];
     scratch_open(&scratch);
+    ck_assert_int_eq(mkdir(scratch_path(&scratch, "run", run), 0700), 0);
     char *argv[] = {name, option, scratch.path, NULL};
     ck_assert_int_eq(setenv(INSTANCE_VARIABLE, LEADER, 1), 0);
     ck_assert_int_eq(setenv(GENERATION_VARIABLE, "3." LEADER ".17", 1), 0);
