@@ -306,6 +306,13 @@ size_t chat_answer_count(const struct chat *chat)
     return chat->ids.count - chat->prompt_count;
 }
 
+enum finish chat_finished(const struct chat *chat)
+{
+    if (text_stream_stopped(chat->stream) >= 0)
+        return FINISH_STOP;
+    return chat_answer_count(chat) >= chat->tokens_max ? FINISH_LENGTH : FINISH_NONE;
+}
+
 enum status chat_finish(struct chat *chat, enum finish how, enum status status,
                         const char *sentence, struct message *word_out)
 {
@@ -405,8 +412,6 @@ enum status chat_advance(const struct chat_model *model, struct chat *chat, cons
         status = token_word(model, chat, &sampled, word_out);
     if (status != STATUS_OK)
         return status;
-    *finish_out = text_stream_stopped(chat->stream) >= 0        ? FINISH_STOP
-                  : chat_answer_count(chat) >= chat->tokens_max ? FINISH_LENGTH
-                                                                : FINISH_NONE;
+    *finish_out = chat_finished(chat);
     return STATUS_OK;
 }

@@ -55,6 +55,8 @@ MUST_CHECK enum status chat_open(const struct chat_model *model, const struct ge
                                  struct message *accepted_out, struct reason *reason);
 void chat_close(struct chat *chat);
 size_t chat_answer_count(const struct chat *chat);
+/* FINISH_NONE while the answer goes on; a resumed one may be over before anything is drawn. */
+enum finish chat_finished(const struct chat *chat);
 
 /* Draws the next token from `logits` and makes the word for it; `finish_out` is FINISH_NONE while
  * the answer goes on.  A finishing token of the end set makes no token word: `word_out` is then the

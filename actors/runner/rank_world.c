@@ -8,7 +8,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define SIBLING_LIMIT_MS 30000u
+/* Each rank watches its own engine and every link its peer: this is for what neither sees. */
+#define SIBLING_LIMIT_MS 120000u
 #define HIDDEN_PART_SIZE (4u << 20)
 #define BAND_MAGIC 0x54525031u /* "TRP1" */
 
@@ -185,13 +186,20 @@ static enum status take_hidden(struct rank_world *world, const struct hidden_sen
 {
     const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
     const size_t offset = (size_t)body->offset * sizeof(float);
-    if (body->number != world->number || body->rows != rows || offset > size ||
-        body->values.count > size - offset)
+    if (body->number != world->number)
         return refuse(reason, STATUS_GAP,
                       "hidden states of step %" PRIu64 " came where step %" PRIu64 " was due",
                       body->number, world->number);
+    if (body->rows != rows || offset != world->hidden_have || body->values.count == 0 ||
+        body->values.count > size - offset)
+        return refuse(reason, STATUS_GAP,
+                      "hidden states of step %" PRIu64 " came with %u bytes at %zu of %u rows where "
+                      "%zu bytes of %u rows were due from %zu",
+                      body->number, body->values.count, offset, body->rows, size, rows,
+                      world->hidden_have);
     memcpy((uint8_t *)world->hidden + offset, body->values.items, body->values.count);
-    *is_whole_out = offset + body->values.count == size;
+    world->hidden_have += body->values.count;
+    *is_whole_out = world->hidden_have == size;
     return STATUS_OK;
 }
 
@@ -276,16 +284,24 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
 
 static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
 {
+    const uint32_t limit_ms =
+        world->sibling_limit_ms ? world->sibling_limit_ms : SIBLING_LIMIT_MS;
     bool is_whole = false;
+    world->hidden_have = 0;
     while (!is_whole) {
         struct engine_command command;
         enum status status =
-            command_queue_take(world->queue, EFFECT_ENGINE_STEP, SIBLING_LIMIT_MS, &command);
+            command_queue_take(world->queue, EFFECT_ENGINE_STEP, limit_ms, &command);
         if (status != STATUS_OK)
-            return refuse(reason, status, "no rank answered a step within %u s",
-                          SIBLING_LIMIT_MS / 1000u);
-        if (command.effect == COMMAND_STOP)
-            return refuse(reason, STATUS_CANCELLED, "the runner stops");
+            return refuse(reason, status,
+                          "no rank answered step %" PRIu64 " within %u ms; the network between "
+                          "the nodes may be cut",
+                          world->number, limit_ms);
+        if (command.effect == COMMAND_STOP) { /* whoever waits for it next shall find it */
+            status = command_queue_put(world->queue, &command);
+            return refuse(reason, status == STATUS_OK ? STATUS_CANCELLED : status,
+                          "the runner stops");
+        }
         struct message *message = command.request;
         if (message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
             status =
@@ -458,11 +474,14 @@ enum status rank_world_follow(struct rank_world *world, const struct message *me
         const struct step_planned *body = MESSAGE_BODY(message, step_planned);
         if (world->instance.sharding == SHARDING_TENSOR)
             return follow_busy_period(world, body, has_computed_out, reason);
-        if (body->number != world->number + 1 || !step_is_sound(body))
+        if (body->number != world->number + 1 || world->step.body)
             return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64, body->number,
                           world->number);
+        if (!step_is_sound(body))
+            return refuse(reason, STATUS_MALFORMED,
+                          "step %" PRIu64 " has rows without their places", body->number);
         world->number = body->number;
-        message_fini(&world->step);
+        world->hidden_have = 0;
         return message_copy(message, &world->step);
     }
     bool is_whole = false;

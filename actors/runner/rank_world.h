@@ -38,12 +38,14 @@ struct rank_world {
     struct command_queue *queue;                           /* of the thread, to wait for siblings */
     void (*tell)(void *target, struct sibling_word *word); /* takes the word */
     void *target;
+    uint32_t sibling_limit_ms; /* how long rank 0 waits for the ring; 0: two minutes */
 
     uint64_t number;                    /* of the last step or busy period */
     bool is_busy;                       /* tensor, rank 0: a busy period is open */
     uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */
     uint32_t change_count;
     float *hidden;       /* [STEP_ROWS_MAX][hidden] */
+    size_t hidden_have;  /* bytes of the present step that came from the stage before */
     struct message step; /* pipeline, later stages: the rows that wait for their hidden states */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/serving.h"
 
+#include "actors/runner/engine/kv_cache.h"
 #include "protocol/memory.h"
 
 #include <math.h>
@@ -76,11 +77,12 @@ enum status serving_submit(struct serving *serving, const struct message *messag
     while (*place)
         place = &(*place)->next;
     *place = chat;
-    if (chat_answer_count(chat) < chat->tokens_max)
+    const enum finish finish = chat_finished(chat);
+    if (finish == FINISH_NONE)
         return STATUS_OK;
     /* Resumed at its very end: only the last word was lost. */
     struct message word;
-    status = chat_finish(chat, FINISH_LENGTH, STATUS_OK, NULL, &word);
+    status = chat_finish(chat, finish, STATUS_OK, NULL, &word);
     if (status == STATUS_OK)
         say(serving, number, &word);
     *place = NULL;
@@ -144,13 +146,38 @@ static void add_rows(struct step *step, struct chat *chat, uint32_t room)
     }
 }
 
+/* Positions a chat will take from the cache soon: what it has to read, and a page of air, so that
+ * what it says next does not put it back at once. */
+static uint64_t positions_due(const struct chat *chat)
+{
+    return (chat->ids.count - chat->computed) + (uint64_t)KV_PAGE_POSITIONS;
+}
+
+/* A chat begins only where all it has to read fits beside those that run, so that one that was put
+ * back does not take the pages it gave. */
+static bool has_room(const struct serving *serving, const struct chat *waiting)
+{
+    uint64_t due = 0;
+    uint32_t running = 0;
+    for (const struct chat *chat = serving->first; chat; chat = chat->next) {
+        if (!chat->has_sequence)
+            continue;
+        running++;
+        due += positions_due(chat);
+    }
+    if (running == 0)
+        return true;
+    return running < SERVING_CHATS_MAX &&
+           engine_positions_free(serving->world->engine) >= due + positions_due(waiting);
+}
+
 static enum status plan_step(struct serving *serving, struct step *step, struct reason *reason)
 {
     bool has_prompt = false;
     step->row_count = step->sampled_count = 0;
     for (struct chat *chat = serving->first; chat; chat = chat->next) {
         if (!chat->has_sequence) {
-            if (running_count(serving) >= SERVING_CHATS_MAX)
+            if (!has_room(serving, chat))
                 break;
             enum status status = rank_world_sequence_open(serving->world, &chat->sequence, reason);
             if (status == STATUS_NO_CAPACITY || status == STATUS_BUSY)
