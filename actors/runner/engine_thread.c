@@ -21,6 +21,8 @@ struct engine_thread {
     struct serving serving;
     bool is_served; /* serving was opened */
     bool is_ready;
+    _Atomic bool is_at_work;              /* not waiting for a command */
+    struct collective *_Atomic collective; /* the world's, once joined */
 };
 
 /* ---- words to the loop ---- */
@@ -66,12 +68,14 @@ static void tell_sibling(void *target, struct sibling_word *word)
 
 static void tell_progress(void *context, uint64_t bytes_have, uint64_t bytes_total)
 {
+    struct engine_thread *thread = context;
+    thread->world.marks++;
     struct load_progressed *value = memory_zeroed(1, sizeof(*value));
     if (!value)
         return;
     value->bytes_have = bytes_have;
     value->bytes_total = bytes_total;
-    post(context, RESULT_RANK_PROGRESS, 0, value, memory_free);
+    post(thread, RESULT_RANK_PROGRESS, 0, value, memory_free);
 }
 
 /* ---- beginning ---- */
@@ -81,6 +85,7 @@ static enum status load(struct engine_thread *thread, const char *directory, str
     enum status status = rank_world_join(&thread->world, reason);
     if (status != STATUS_OK)
         return status;
+    thread->collective = thread->world.collective;
     tell_status(thread, RANK_JOINED, NULL);
     tell_status(thread, RANK_LOADING, NULL);
     status = rank_world_load(&thread->world, directory, tell_progress, thread, reason);
@@ -199,15 +204,18 @@ static enum status turn(struct engine_thread *thread, bool *is_stopped, struct r
         status = thread->is_served ? rank_world_rest(&thread->world, reason) : STATUS_OK;
     if (status != STATUS_OK)
         return status;
-    if (command_queue_take(thread->queue, 0, has_work ? 0 : COMMAND_WAIT_FOR_EVER, &command) ==
-        STATUS_OK) {
+    thread->is_at_work = has_work;
+    status =
+        command_queue_take(thread->queue, 0, has_work ? 0 : COMMAND_WAIT_FOR_EVER, &command);
+    thread->is_at_work = true;
+    if (status == STATUS_OK) {
         if (command.effect == COMMAND_STOP) {
             *is_stopped = true;
             return STATUS_OK;
         }
         return obey(thread, &command, reason);
     }
-    return serving_step(&thread->serving, reason);
+    return has_work ? serving_step(&thread->serving, reason) : STATUS_OK;
 }
 
 static void *thread_main(void *argument)
@@ -219,6 +227,7 @@ static void *thread_main(void *argument)
         struct reason reason = {""};
         struct engine_command command;
         if (is_broken) { /* wait for the end */
+            thread->is_at_work = false;
             if (command_queue_take(thread->queue, 0, COMMAND_WAIT_FOR_EVER, &command) != STATUS_OK)
                 continue;
             is_stopped = command.effect == COMMAND_STOP;
@@ -267,6 +276,18 @@ enum status engine_thread_give(struct engine_thread *thread, uint32_t effect, ui
 {
     const struct engine_command command = {effect, id, request};
     return command_queue_put(thread->queue, &command);
+}
+
+void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *beat_out)
+{
+    const struct collective *collective = thread->collective;
+    *beat_out = (struct engine_beat){.is_busy = thread->is_at_work,
+                                     .is_waiting = thread->world.is_waiting,
+                                     .marks = thread->world.marks};
+    if (collective) {
+        beat_out->entered = collective->entered;
+        beat_out->finished = collective->finished;
+    }
 }
 
 bool engine_thread_close(struct engine_thread *thread, uint64_t limit_ms)

@@ -6,7 +6,7 @@
  *
  * Owner    the runner's main function.
  * Memory   takes what a command carries; frees it when it is done.
- * Threads  engine_thread_give from the loop's thread; everything else on its own.
+ * Threads  engine_thread_give and _beat from the loop's thread; everything else on its own.
  * Fails    by posting RANK_FAILED with the reason; it then only waits to be ended with its process.
  */
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_THREAD_H
@@ -27,6 +27,8 @@ MUST_CHECK enum status engine_thread_open(const struct engine_thread_options *op
 /* Takes `request` of that effect (runner.h); `id` is the number of a request. */
 MUST_CHECK enum status engine_thread_give(struct engine_thread *thread, uint32_t effect,
                                           uint64_t id, void *request);
+/* How far it is; from any thread, at any time. */
+void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *beat_out);
 /* True when the thread has ended within `limit_ms`; else it is inside MPI or a long step, and only
  * the end of the process ends it. */
 bool engine_thread_close(struct engine_thread *thread, uint64_t limit_ms);

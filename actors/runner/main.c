@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine_thread.h"
 #include "actors/runner/runner.h"
+#include "actors/runner/weight_fault.h"
 
+#include "protocol/memory.h"
 #include "runtime/process.h"
 
 #include <stdio.h>
@@ -14,6 +16,7 @@ struct runner_main {
     struct process process;
     struct runner_settings settings;
     struct engine_thread *engine;
+    struct loop *loop;
 };
 
 static void post(void *target, const struct result *result)
@@ -26,15 +29,28 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
     struct runner_main *main = self;
     const struct engine_thread_options options = {
         .store = main->process.paths.models, .post = post, .target = loop};
+    main->loop = loop;
     return engine_thread_open(&options, &main->engine, reason);
+}
+
+static enum status look(struct runner_main *main, struct loop *loop)
+{
+    struct engine_beat *beat = memory_zeroed(1, sizeof(*beat));
+    if (!beat)
+        return STATUS_NO_MEMORY;
+    engine_thread_beat(main->engine, beat);
+    post(loop, &(struct result){.kind = RESULT_ENGINE_BEAT, .value = beat,
+                                .value_free = memory_free});
+    return STATUS_OK;
 }
 
 static enum status shell_perform(void *self, struct loop *loop, struct effect *effect,
                                  struct reason *reason)
 {
     struct runner_main *main = self;
-    (void)loop;
     (void)reason;
+    if (effect->kind == EFFECT_ENGINE_LOOK)
+        return look(main, loop);
     enum status status =
         engine_thread_give(main->engine, effect->kind, effect->id, effect->request);
     if (status == STATUS_OK)
@@ -42,12 +58,15 @@ static enum status shell_perform(void *self, struct loop *loop, struct effect *e
     return status;
 }
 
-/* Inside a collective the thread cannot be ended but with the process. */
+/* Inside a collective the thread cannot be ended but with the process; what it had to say is
+ * reported. */
 static void shell_close(void *self)
 {
     struct runner_main *main = self;
+    const struct runner *runner = loop_actor(main->loop);
+    const int exit_code = runner->status == RANK_FAILED ? EXIT_CODE_FAILED : EXIT_CODE_OK;
     if (!engine_thread_close(main->engine, ENGINE_END_MS))
-        _exit(EXIT_CODE_OK);
+        _exit(exit_code);
 }
 
 int main(int argc, char **argv)
@@ -59,6 +78,8 @@ int main(int argc, char **argv)
         status = refuse(&reason, STATUS_INVALID,
                         "a runner is started by its node for a rank, not by hand; to try a model "
                         "alone use troupe-engine");
+    if (status == STATUS_OK)
+        status = weight_fault_install(&reason);
     if (status != STATUS_OK)
         return process_failed(&self.process, status, &reason);
     const struct process *process = &self.process;

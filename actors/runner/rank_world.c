@@ -70,6 +70,15 @@ static enum status load_shard(struct rank_world *world, const char *directory,
     return weight_load_open(&request, &world->load, reason);
 }
 
+static void mark_layer(void *observer, uint32_t layer, const float *hidden, size_t count)
+{
+    struct rank_world *world = observer;
+    (void)layer;
+    (void)hidden;
+    (void)count;
+    world->marks++;
+}
+
 enum status rank_world_load(struct rank_world *world, const char *directory,
                             void (*progressed)(void *context, uint64_t have, uint64_t total),
                             void *context, struct reason *reason)
@@ -86,6 +95,8 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         .mode = world->instance.mode == MODE_EXACT ? ENGINE_EXACT : ENGINE_FAST,
         .threads = world->instance.ranks.items[world->rank].threads,
         .context = world->instance.context,
+        .observe = mark_layer,
+        .observer = world,
         .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
     status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
                          &options, &world->engine, reason);
@@ -193,8 +204,8 @@ static enum status take_hidden(struct rank_world *world, const struct hidden_sen
     if (body->rows != rows || offset != world->hidden_have || body->values.count == 0 ||
         body->values.count > size - offset)
         return refuse(reason, STATUS_GAP,
-                      "hidden states of step %" PRIu64 " came with %u bytes at %zu of %u rows where "
-                      "%zu bytes of %u rows were due from %zu",
+                      "hidden states of step %" PRIu64 " came with %u bytes at %zu of %u rows "
+                      "where %zu bytes of %u rows were due from %zu",
                       body->number, body->values.count, offset, body->rows, size, rows,
                       world->hidden_have);
     memcpy((uint8_t *)world->hidden + offset, body->values.items, body->values.count);
@@ -290,8 +301,10 @@ static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct r
     world->hidden_have = 0;
     while (!is_whole) {
         struct engine_command command;
+        world->is_waiting = true;
         enum status status =
             command_queue_take(world->queue, EFFECT_ENGINE_STEP, limit_ms, &command);
+        world->is_waiting = false;
         if (status != STATUS_OK)
             return refuse(reason, status,
                           "no rank answered step %" PRIu64 " within %u ms; the network between "

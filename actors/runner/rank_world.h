@@ -40,6 +40,9 @@ struct rank_world {
     void *target;
     uint32_t sibling_limit_ms; /* how long rank 0 waits for the ring; 0: two minutes */
 
+    _Atomic uint64_t marks;   /* layers computed and batches loaded, read by the actor loop */
+    _Atomic bool is_waiting;  /* for a message of a sibling */
+
     uint64_t number;                    /* of the last step or busy period */
     bool is_busy;                       /* tensor, rank 0: a busy period is open */
     uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */

@@ -96,6 +96,7 @@ static enum status start_engine(struct runner *runner, const struct instance_rec
         return status;
     }
     runner->is_started = true;
+    runner_watch(runner);
     outbox_effect(runner->outbox, 0, EFFECT_ENGINE_START, start, engine_start_free);
     return STATUS_OK;
 }
@@ -124,6 +125,7 @@ static enum status follow_state(struct runner *runner)
     if (runner->settings->rank == 0 && !runner->is_canary_sent && runner->status == RANK_LOADED &&
         runner_siblings_ready(runner)) {
         runner->is_canary_sent = true;
+        runner_watch(runner);
         outbox_effect(runner->outbox, 0, EFFECT_ENGINE_CANARY, NULL, NULL);
     }
     return status;
@@ -166,6 +168,12 @@ static enum status take_result(struct runner *runner, const struct result *resul
     case RESULT_SIBLING_WORD:
         runner_sibling_word(runner, result->value);
         return STATUS_OK;
+    case RESULT_ENGINE_BEAT: {
+        struct reason why = {""};
+        if (runner->status == RANK_FAILED || runner_watch_take(runner, result->value, &why))
+            return STATUS_OK;
+        return report_status(runner, RANK_FAILED, why.text);
+    }
     default:
         return STATUS_OK;
     }
@@ -195,13 +203,29 @@ static enum status take_link(struct runner *runner)
         return STATUS_OK;
     const uint64_t bit = UINT64_C(1) << (link - RUNNER_LINK_SIBLING);
     runner->siblings_up = is_up ? runner->siblings_up | bit : runner->siblings_up & ~bit;
-    if (!is_up && runner->status == RANK_READY) {
+    if (!is_up && runner->status != RANK_FAILED &&
+        (runner->status == RANK_READY || runner->has_spoken)) {
         char text[96];
         (void)snprintf(text, sizeof(text), "the connection to rank %u was lost",
                        link - RUNNER_LINK_SIBLING);
         return report_status(runner, RANK_FAILED, text);
     }
     return STATUS_OK;
+}
+
+/* The message is gone: siblings are out of step now, and a client would miss a token. */
+static enum status take_send_failed(struct runner *runner)
+{
+    const uint32_t link = runner->input->peer.link;
+    if (link == RUNNER_LINK_BOUND)
+        runner_gateway_lost(runner, &runner->input->peer);
+    if (link < RUNNER_LINK_SIBLING || link >= RUNNER_LINK_SIBLING + RANK_COUNT_MAX ||
+        runner->status == RANK_FAILED)
+        return STATUS_OK;
+    char text[128];
+    (void)snprintf(text, sizeof(text), "a step could not be sent to rank %u: %s",
+                   link - RUNNER_LINK_SIBLING, status_text(runner->input->status));
+    return report_status(runner, RANK_FAILED, text);
 }
 
 static enum status take_input(struct runner *runner)
@@ -230,8 +254,9 @@ static enum status take_input(struct runner *runner)
     case INPUT_STOP:
         outbox_exit(runner->outbox, 0);
         return STATUS_OK;
-    case INPUT_WAKE:
     case INPUT_SEND_FAILED:
+        return take_send_failed(runner);
+    case INPUT_WAKE:
     case INPUT_CHILD_READY:
     case INPUT_CHILD_BEAT:
     case INPUT_CHILD_ENDED:
@@ -254,6 +279,7 @@ static enum status runner_step(void *actor, const struct input *input, struct ou
     if (status == STATUS_OK && input->kind != INPUT_STOP && runner->exit_at_ms == 0)
         status = follow_state(runner);
     runner_gateways_tick(runner);
+    runner_watch_tick(runner);
     if (runner->exit_at_ms != 0) {
         if (runner->session.report_count == 0 || input->now_ms >= runner->exit_at_ms)
             outbox_exit(outbox, 1);

@@ -25,6 +25,12 @@
 #define RUNNER_REQUESTS_MAX 256
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
+/* The lease of the engine thread: it is looked at so often while it has work, */
+#define RUNNER_LOOK_MS 1000u
+/* and ended when it got nowhere for so long; */
+#define RUNNER_STILL_MS 30000u
+/* while loading, for the time this reads its shard in besides (a slow disk). */
+#define RUNNER_LOAD_BYTES_PER_MS 20000u
 
 /* RUNNER_LINK_SIBLING + rank is our connection to another rank. */
 enum runner_link { RUNNER_LINK_BOUND = 2, RUNNER_LINK_SIBLING = 8 };
@@ -35,10 +41,21 @@ enum runner_effect {
     EFFECT_ENGINE_SUBMIT,    /* struct message: generate; id: the request's number */
     EFFECT_ENGINE_CANCEL,    /* id: the request's number */
     EFFECT_ENGINE_STEP,      /* struct message: step_planned or hidden_sent of a sibling */
+    EFFECT_ENGINE_LOOK,      /* nothing; answered by RESULT_ENGINE_BEAT */
     RESULT_RANK_STATUS,      /* struct rank_status_told */
     RESULT_RANK_PROGRESS,    /* struct load_progressed */
     RESULT_REQUEST_WORD,     /* struct message for the gateway; id: the request's number */
     RESULT_SIBLING_WORD,     /* struct sibling_word */
+    RESULT_ENGINE_BEAT,      /* struct engine_beat */
+};
+
+/* How far the engine thread is. */
+struct engine_beat {
+    bool is_busy;      /* it has begun something that it has not finished */
+    bool is_waiting;   /* for a message of a sibling, by a limit of its own */
+    uint64_t marks;    /* grows with each layer computed and each batch loaded */
+    uint64_t entered;  /* collectives */
+    uint64_t finished;
 };
 
 struct rank_status_told {
@@ -90,10 +107,16 @@ struct runner {
     bool are_links_open;  /* to the siblings */
     uint64_t siblings_up; /* bit per rank */
     bool is_loaded;       /* not told yet: a sibling we send to is not connected */
+    bool has_spoken;      /* to a sibling, or heard one: from now on no message may be lost */
     bool is_canary_sent;
     enum rank_status status;
     uint64_t exit_at_ms; /* the failure was reported; 0: none */
     uint64_t progress_at_ms;
+    bool is_watched; /* the engine thread may be at work */
+    uint64_t look_at_ms;
+    uint64_t still_looks; /* in a row, without progress */
+    uint32_t idle_looks;  /* in a row */
+    struct engine_beat beat;
     struct runner_request requests[RUNNER_REQUESTS_MAX];
     uint64_t number_next;
     struct runner_gateway gateways[NODE_COUNT_MAX];
@@ -123,6 +146,14 @@ void runner_sibling_word(struct runner *runner, const struct sibling_word *word)
 bool runner_siblings_ready(const struct runner *runner);
 /* Connected to everyone it sends to. */
 bool runner_siblings_reached(const struct runner *runner);
+
+/* ---- runner_watch.c ---- */
+/* The engine thread gets something to do. */
+void runner_watch(struct runner *runner);
+void runner_watch_tick(struct runner *runner);
+/* False with the sentence when its lease has ended. */
+bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
+                       struct reason *reason_out);
 
 /* ---- runner.c ---- */
 /* NULL when the state does not want our generation (any more). */

@@ -77,6 +77,7 @@ static enum status submit(struct runner *runner, const struct message *message)
     }
     *place = (struct runner_request){true, ++runner->number_next, runner->input->peer,
                                      body->request_id, body->attempt};
+    runner_watch(runner);
     outbox_effect(runner->outbox, place->number, EFFECT_ENGINE_SUBMIT, copy, runner_message_free);
     return STATUS_OK;
 }

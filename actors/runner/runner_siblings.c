@@ -112,6 +112,8 @@ enum status runner_sibling_message(struct runner *runner, const struct message *
         memory_free(copy);
         return STATUS_NO_MEMORY;
     }
+    runner->has_spoken = true;
+    runner_watch(runner);
     outbox_effect(runner->outbox, 0, EFFECT_ENGINE_STEP, copy, runner_message_free);
     return STATUS_OK;
 }
@@ -123,6 +125,7 @@ void runner_sibling_word(struct runner *runner, const struct sibling_word *word)
         if (!sends_to(runner, instance, i) || (word->rank != RANK_COUNT_MAX && word->rank != i))
             continue;
         const struct peer peer = peer_of_link(RUNNER_LINK_SIBLING + i);
+        runner->has_spoken = true;
         outbox_send(runner->outbox, &peer, &word->message);
     }
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/weight_load.h"
 
+#include "actors/runner/weight_check.h"
+#include "actors/runner/weight_fault.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 
@@ -203,6 +205,8 @@ static enum status load_steps(struct weight_load *load,
         status = safetensors_open(request->directory, &load->table, reason);
         if (status == STATUS_OK)
             status = weight_files_open(request->directory, load->table, &load->files, reason);
+        if (status == STATUS_OK)
+            weight_fault_watch(load->files);
     }
     if (collective && load->rank_count > 1)
         status = table_exchange(load, collective, table_rank, status, reason);
@@ -221,6 +225,8 @@ static enum status load_steps(struct weight_load *load,
         status = shard_fill(load->shard, load->files, reason);
     if (status == STATUS_OK && !shard_is_complete(load->shard))
         status = refuse(reason, STATUS_INTERNAL, "not all slices of the model came");
+    if (status == STATUS_OK)
+        status = weight_check(load->plans[load->rank], load->shard, reason);
     return agree(collective, status, reason);
 }
 
@@ -247,6 +253,7 @@ enum status weight_load_open(const struct weight_load_request *request,
 void weight_load_close(struct weight_load *load)
 {
     shard_close(load->shard);
+    weight_fault_forget(load->files);
     weight_files_close(load->files);
     for (uint32_t rank = 0; load->plans && rank < load->rank_count; rank++)
         shard_plan_free(load->plans[rank]);

@@ -1,138 +1,621 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The step of a runner alone: when it may say that its shard is loaded. */
+/* The runner's step, fed by hand: master, gateways, siblings, engine thread and time are the
+ * test's. */
 #include "actors/runner/runner.h"
+
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/support/step_bench.h"
 
-#include <stdio.h>
+#include <string.h>
 
-static const struct node_id own = {{2}};
-static struct runner_settings settings = {
-    .session = {.actor = ACTOR_RUNNER, .incarnation = 5, .build = "test", .key = {{51}},
-                .wants_events = true},
-    .instance_id = {{7}},
-    .generation = {.epoch = 1, .leader = {{1}}, .counter = 4},
-    .bind = "tcp://127.0.0.1:0"};
+enum { GATEWAY = 50, STRANGER = 60 };
+
 static struct step_bench bench;
+static struct runner_settings settings;
+static struct node_id node_id;
+static struct state state;
 
-/* A generation of two ranks, both addressed. */
-static void fill_state(struct state *state, enum sharding sharding)
+static struct public_key key_of(int number)
 {
-    state_init(state);
-    struct instance_record *instance =
-        record_list_push(&instance_record_type, RECORD_LIST(state->instances), NULL, 4);
-    ck_assert(instance && text_set(&instance->model_id, "m"));
-    instance->instance_id = settings.instance_id;
-    instance->generation = settings.generation;
-    instance->sharding = sharding;
-    instance->status = INSTANCE_STARTING;
-    for (uint8_t i = 0; i < 2; i++) {
-        char address[32];
-        struct rank_record *rank =
-            record_list_push(&rank_record_type, RECORD_LIST(instance->ranks), NULL, 4);
-        (void)snprintf(address, sizeof(address), "tcp://127.0.0.1:%u", 4000u + i);
-        ck_assert(rank && text_set(&rank->runner_address, address));
-        rank->node_id.bytes[0] = (uint8_t)(i + 1);
-        rank->runner_key.bytes[0] = (uint8_t)(50 + i);
-        rank->status = RANK_ADDRESSED;
-    }
+    struct public_key key;
+    memset(key.bytes, number + 1, sizeof(key.bytes));
+    return key;
 }
 
-static void begin(uint32_t rank, enum sharding sharding)
+static struct instance_record *instance(void)
 {
-    struct state state;
+    return &state.instances.items[0];
+}
+
+static void add_gateway(int number)
+{
+    struct endpoint_record *endpoint = record_list_push(
+        &endpoint_record_type, RECORD_LIST(state.endpoints), NULL, ENDPOINT_COUNT_MAX);
+    ck_assert_ptr_nonnull(endpoint);
+    endpoint->node_id = node_id;
+    endpoint->actor = ACTOR_GATEWAY;
+    endpoint->key = key_of(number);
+}
+
+static void open_runner(uint32_t rank, uint32_t ranks, enum sharding sharding)
+{
+    memset(&settings, 0, sizeof(settings));
+    memset(&node_id, 3, sizeof(node_id));
+    memset(&settings.instance_id, 7, sizeof(settings.instance_id));
+    settings.generation = (struct generation){.epoch = 2, .counter = 5};
     settings.rank = rank;
+    settings.session = (struct session_settings){.actor = ACTOR_RUNNER,
+                                                 .incarnation = 9,
+                                                 .key = key_of((int)rank),
+                                                 .build = "test",
+                                                 .wants_events = true};
+    strcpy(settings.bind, "tcp://127.0.0.1:0");
+    state_init(&state);
+    struct node_record *node =
+        record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL, NODE_COUNT_MAX);
+    ck_assert_ptr_nonnull(node);
+    node->node_id = node_id;
+    add_gateway(GATEWAY);
+    struct instance_record *placed = record_list_push(
+        &instance_record_type, RECORD_LIST(state.instances), NULL, INSTANCE_COUNT_MAX);
+    ck_assert_ptr_nonnull(placed);
+    placed->instance_id = settings.instance_id;
+    placed->generation = settings.generation;
+    placed->sharding = sharding;
+    placed->mode = MODE_EXACT;
+    placed->context = 512;
+    ck_assert(text_set(&placed->model_id, "m"));
+    for (uint32_t i = 0; i < ranks; i++) {
+        struct rank_record *record =
+            record_list_push(&rank_record_type, RECORD_LIST(placed->ranks), NULL, RANK_COUNT_MAX);
+        ck_assert_ptr_nonnull(record);
+        record->node_id = node_id;
+        record->weight_bytes = 1000;
+    }
     step_bench_open(&bench, &runner_ops, &settings);
     bench_feed(&bench, (struct input){.kind = INPUT_START});
     bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND,
                                       .peer = peer_of_link(RUNNER_LINK_BOUND),
-                                      .endpoint = "tcp://127.0.0.1:4001"});
-    bench_welcome(&bench, &own);
-    fill_state(&state, sharding);
+                                      .endpoint = "tcp://127.0.0.1:4000"});
+    bench_welcome(&bench, &node_id);
     bench_state(&bench, &state);
-    state_fini(&state);
-    ck_assert_ptr_nonnull(bench_effect(&bench, EFFECT_ENGINE_START));
 }
 
-/* The engine thread says so. */
-static void engine_says(enum rank_status status)
+static void close_runner(void)
+{
+    step_bench_close(&bench);
+    state_fini(&state);
+}
+
+/* Every rank has told its address. */
+static void address_all(void)
+{
+    for (uint32_t i = 0; i < instance()->ranks.count; i++) {
+        instance()->ranks.items[i].runner_key = key_of((int)i);
+        ck_assert(text_set(&instance()->ranks.items[i].runner_address, "tcp://127.0.0.1:4001"));
+    }
+    bench_state(&bench, &state);
+}
+
+static void result(uint32_t kind, uint64_t id, void *value, void (*value_free)(void *))
+{
+    const struct effect effect = {.id = id, .kind = kind};
+    bench_result(&bench, &effect, STATUS_OK, "", value, value_free);
+    ck_assert_int_eq(bench.failed, STATUS_OK);
+}
+
+static void engine_says(enum rank_status status, const char *sentence)
 {
     struct rank_status_told *told = memory_zeroed(1, sizeof(*told));
     ck_assert_ptr_nonnull(told);
     told->status = status;
-    const struct effect unasked = {.kind = RESULT_RANK_STATUS};
-    bench_result(&bench, &unasked, STATUS_OK, "", told, memory_free);
+    strcpy(told->reason.text, sentence);
+    result(RESULT_RANK_STATUS, 0, told, memory_free);
+}
+
+static void make_ready(void)
+{
+    engine_says(RANK_JOINED, "");
+    engine_says(RANK_LOADING, "");
+    engine_says(RANK_LOADED, "");
+    engine_says(RANK_READY, "");
+}
+
+static struct peer peer_of(int key)
+{
+    struct peer peer = {.link = RUNNER_LINK_BOUND, .route_size = 5, .key = key_of(key)};
+    peer.route[0] = (uint8_t)key;
+    return peer;
+}
+
+static void ask(int gateway, uint8_t request, uint32_t attempt)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_GENERATE), STATUS_OK);
+    struct generate *body = message.body;
+    body->request_id.bytes[0] = request;
+    body->attempt = attempt;
+    ck_assert(text_set(&body->prompt, "x"));
+    bench_message(&bench, peer_of(gateway), &message);
+}
+
+static void cancel(int gateway, uint8_t request, uint32_t attempt)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_CANCEL_GENERATION), STATUS_OK);
+    struct cancel_generation *body = message.body;
+    body->request_id.bytes[0] = request;
+    body->attempt = attempt;
+    bench_message(&bench, peer_of(gateway), &message);
+}
+
+static void beat_of(int gateway)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), STATUS_OK);
+    bench_message(&bench, peer_of(gateway), &message);
+}
+
+static void word(uint64_t number, uint32_t code)
+{
+    struct message *message = memory_zeroed(1, sizeof(*message));
+    ck_assert_ptr_nonnull(message);
+    ck_assert_int_eq(message_init(message, MESSAGE_LINK, code), STATUS_OK);
+    result(RESULT_REQUEST_WORD, number, message, runner_message_free);
+}
+
+static const struct runner_status_changed *last_status(void)
+{
+    const struct message *report =
+        bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
+    ck_assert_ptr_nonnull(report);
+    return MESSAGE_BODY(report, runner_status_changed);
+}
+
+/* ---- beginning ---- */
+
+START_TEST(reports_its_address_and_begins)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_RANK_ADDRESSED);
+    ck_assert_ptr_nonnull(report);
+    const struct rank_addressed *body = MESSAGE_BODY(report, rank_addressed);
+    ck_assert_str_eq(body->address, "tcp://127.0.0.1:4000");
+    ck_assert(ID_EQUAL(body->key, settings.session.key));
+    ck_assert_uint_eq(body->actor, ACTOR_RUNNER);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_RANK_ADDRESSED), 1);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_START), 1);
+    const struct engine_start *start = bench_effect(&bench, EFFECT_ENGINE_START)->request;
+    ck_assert_uint_eq(start->rank, 0);
+    ck_assert_str_eq(start->instance.model_id, "m");
+    bench_state(&bench, &state); /* told again: nothing is done twice */
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_START), 1);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_RANK_ADDRESSED), 1);
+    close_runner();
+}
+END_TEST
+
+START_TEST(allows_gateways_of_members_and_its_siblings)
+{
+    open_runner(0, 2, SHARDING_PIPELINE);
+    const struct outbox_item *allow = bench_link(&bench, OUTBOX_LINK_ALLOW);
+    ck_assert_ptr_nonnull(allow);
+    ck_assert_uint_eq(allow->key_count, 1);
+    struct public_key gateway = key_of(GATEWAY);
+    ck_assert(ID_EQUAL(allow->keys[0], gateway));
+    address_all();
+    allow = bench_link(&bench, OUTBOX_LINK_ALLOW);
+    ck_assert_uint_eq(allow->key_count, 2);
+    struct public_key sibling = key_of(1);
+    ck_assert(ID_EQUAL(allow->keys[1], sibling));
+    const size_t links = bench.link_count;
+    bench_state(&bench, &state); /* nothing changed: nothing is said */
+    ck_assert_uint_eq(bench.link_count, links);
+    memset(&state.endpoints.items[0].node_id, 99, sizeof(node_id)); /* of no member */
+    bench_state(&bench, &state);
+    ck_assert_uint_eq(bench_link(&bench, OUTBOX_LINK_ALLOW)->key_count, 1);
+    close_runner();
+}
+END_TEST
+
+static unsigned links_opened(uint32_t link)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < bench.link_count; i++)
+        count += bench.links[i].kind == OUTBOX_LINK_OPEN && bench.links[i].peer.link == link;
+    return count;
+}
+
+START_TEST(connects_to_those_it_sends_to)
+{
+    open_runner(1, 3, SHARDING_PIPELINE);
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING + 2), 0);
+    address_all();
+    address_all();
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING + 2), 1); /* the next stage, once */
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING), 0);
+    close_runner();
+    open_runner(2, 3, SHARDING_PIPELINE); /* the last closes the ring */
+    address_all();
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING), 1);
+    close_runner();
+    open_runner(0, 3, SHARDING_TENSOR); /* rank 0 opens busy periods of all */
+    address_all();
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING + 1), 1);
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING + 2), 1);
+    close_runner();
+    open_runner(1, 3, SHARDING_TENSOR); /* the others only listen */
+    address_all();
+    ck_assert_uint_eq(links_opened(RUNNER_LINK_SIBLING) + links_opened(RUNNER_LINK_SIBLING + 2), 0);
+    close_runner();
+}
+END_TEST
+
+static void sibling_link(uint32_t rank, enum input_kind kind)
+{
+    bench_feed(&bench, (struct input){.kind = kind,
+                                      .peer = peer_of_link(RUNNER_LINK_SIBLING + rank)});
     ck_assert_int_eq(bench.failed, STATUS_OK);
 }
 
-static bool has_told(enum rank_status status)
+START_TEST(sends_the_canary_when_all_are_loaded_and_connected)
 {
-    const struct message *report = bench_sent(&bench, MESSAGE_REPORT,
-                                              REPORT_RUNNER_STATUS_CHANGED);
-    return report && MESSAGE_BODY(report, runner_status_changed)->status == status;
-}
-
-static void sibling_up(uint32_t rank)
-{
-    bench_feed(&bench, (struct input){.kind = INPUT_LINK_UP,
-                                      .peer = peer_of_link(RUNNER_LINK_SIBLING + rank)});
-}
-
-START_TEST(last_stage_is_loaded_once_it_reaches_the_first)
-{
-    begin(1, SHARDING_PIPELINE);
-    engine_says(RANK_JOINED);
-    engine_says(RANK_LOADING);
-    engine_says(RANK_LOADED);
-    ck_assert(!has_told(RANK_LOADED));
-    sibling_up(0);
-    ck_assert(has_told(RANK_LOADED));
-    step_bench_close(&bench);
-}
-END_TEST
-
-START_TEST(connected_stage_is_loaded_at_once)
-{
-    begin(1, SHARDING_PIPELINE);
-    engine_says(RANK_JOINED);
-    sibling_up(0);
-    ck_assert(!has_told(RANK_LOADED));
-    engine_says(RANK_LOADED);
-    ck_assert(has_told(RANK_LOADED));
-    step_bench_close(&bench);
+    open_runner(0, 2, SHARDING_PIPELINE);
+    address_all();
+    engine_says(RANK_JOINED, "");
+    ck_assert_uint_eq(bench.ready_count, 1);
+    engine_says(RANK_LOADED, "");
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_CANARY), 0);
+    sibling_link(1, INPUT_LINK_UP);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_CANARY), 0);
+    instance()->ranks.items[1].status = RANK_LOADED;
+    bench_state(&bench, &state);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_CANARY), 1);
+    bench_state(&bench, &state);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_CANARY), 1);
+    close_runner();
+    open_runner(1, 2, SHARDING_PIPELINE); /* only rank 0 sends it */
+    address_all();
+    instance()->ranks.items[0].status = RANK_LOADED;
+    bench_state(&bench, &state);
+    sibling_link(0, INPUT_LINK_UP);
+    engine_says(RANK_LOADED, "");
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_CANARY), 0);
+    close_runner();
 }
 END_TEST
 
-START_TEST(tensor_rank_that_sends_to_nobody_is_loaded_at_once)
+START_TEST(reports_each_status_and_exits_after_a_failure)
 {
-    begin(1, SHARDING_TENSOR);
-    engine_says(RANK_LOADED);
-    ck_assert(has_told(RANK_LOADED));
-    step_bench_close(&bench);
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    ck_assert_uint_eq(last_status()->status, RANK_READY);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED), 4);
+    engine_says(RANK_FAILED, "the disk burns");
+    ck_assert_uint_eq(last_status()->status, RANK_FAILED);
+    ck_assert_str_eq(last_status()->reason, "the disk burns");
+    ck_assert(!bench.has_exited); /* the report is on its way */
+    engine_says(RANK_READY, "");  /* too late */
+    ck_assert_uint_eq(last_status()->status, RANK_FAILED);
+    bench_pass(&bench, 1100);
+    ck_assert(bench.has_exited);
+    close_runner();
 }
 END_TEST
 
-START_TEST(failure_is_told_without_any_connection)
+START_TEST(exits_when_its_generation_is_over)
 {
-    begin(1, SHARDING_PIPELINE);
-    engine_says(RANK_LOADED);
-    engine_says(RANK_FAILED);
-    ck_assert(has_told(RANK_FAILED));
-    sibling_up(0);
-    ck_assert(has_told(RANK_FAILED));
-    step_bench_close(&bench);
+    open_runner(0, 1, SHARDING_NONE);
+    instance()->generation.counter++;
+    bench_state(&bench, &state);
+    ck_assert(bench.has_exited);
+    close_runner();
+    open_runner(0, 1, SHARDING_NONE);
+    instance()->status = INSTANCE_WAITING;
+    bench_state(&bench, &state);
+    ck_assert(bench.has_exited);
+    close_runner();
+    open_runner(0, 1, SHARDING_NONE);
+    record_list_remove(&instance_record_type, RECORD_LIST(state.instances), 0);
+    bench_state(&bench, &state);
+    ck_assert(bench.has_exited);
+    close_runner();
+}
+END_TEST
+
+/* ---- requests ---- */
+
+static unsigned submitted(void)
+{
+    return bench_effect_count(&bench, EFFECT_ENGINE_SUBMIT);
+}
+
+static unsigned cancelled(void)
+{
+    return bench_effect_count(&bench, EFFECT_ENGINE_CANCEL);
+}
+
+START_TEST(refuses_requests_until_it_is_ready)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    engine_says(RANK_LOADED, "");
+    ask(GATEWAY, 1, 1);
+    ck_assert_uint_eq(submitted(), 0);
+    const struct message *answer = bench_sent(&bench, MESSAGE_LINK, LINK_GENERATION_REFUSED);
+    ck_assert_ptr_nonnull(answer);
+    ck_assert_uint_eq(MESSAGE_BODY(answer, generation_refused)->status, STATUS_NOT_READY);
+    engine_says(RANK_READY, "");
+    ask(GATEWAY, 1, 2);
+    ck_assert_uint_eq(submitted(), 1);
+    close_runner();
+    open_runner(1, 2, SHARDING_PIPELINE); /* only rank 0 serves */
+    make_ready();
+    ask(GATEWAY, 1, 1);
+    ck_assert_uint_eq(submitted(), 0);
+    close_runner();
+}
+END_TEST
+
+START_TEST(keeps_the_newest_attempt_only)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    ask(GATEWAY, 1, 2);
+    const uint64_t first = bench_effect(&bench, EFFECT_ENGINE_SUBMIT)->id;
+    ask(GATEWAY, 1, 2); /* the same again */
+    ask(GATEWAY, 1, 1); /* an older one, late */
+    ck_assert_uint_eq(submitted(), 1);
+    ask(GATEWAY, 1, 3);
+    ck_assert_uint_eq(submitted(), 2);
+    ck_assert_uint_eq(cancelled(), 1);
+    ck_assert_uint_eq(bench_effect(&bench, EFFECT_ENGINE_CANCEL)->id, first);
+    const uint64_t second = bench_effect(&bench, EFFECT_ENGINE_SUBMIT)->id;
+    word(first, LINK_TOKEN_STREAMED); /* what the old one still says goes nowhere */
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_LINK, LINK_TOKEN_STREAMED), 0);
+    word(second, LINK_TOKEN_STREAMED);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_LINK, LINK_TOKEN_STREAMED), 1);
+    cancel(GATEWAY, 1, 2); /* of an older attempt: not of this one */
+    cancel(STRANGER, 1, 3);
+    ck_assert_uint_eq(cancelled(), 1);
+    cancel(GATEWAY, 1, 3);
+    ck_assert_uint_eq(cancelled(), 2);
+    close_runner();
+}
+END_TEST
+
+START_TEST(forgets_a_request_with_its_last_word)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    ask(GATEWAY, 1, 1);
+    const uint64_t number = bench_effect(&bench, EFFECT_ENGINE_SUBMIT)->id;
+    word(number, LINK_GENERATION_ACCEPTED);
+    word(number, LINK_GENERATION_FINISHED);
+    word(number, LINK_TOKEN_STREAMED);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_LINK, LINK_TOKEN_STREAMED), 0);
+    bench_pass(&bench, 10000); /* nobody is missed */
+    ck_assert_uint_eq(cancelled(), 0);
+    close_runner();
+}
+END_TEST
+
+START_TEST(drops_the_requests_of_a_gateway_that_is_silent_or_gone)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    add_gateway(GATEWAY + 1);
+    bench_state(&bench, &state);
+    make_ready();
+    ask(GATEWAY, 1, 1);
+    ask(GATEWAY + 1, 2, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        bench_pass(&bench, 1000);
+        beat_of(GATEWAY + 1);
+    }
+    ck_assert_uint_eq(cancelled(), 1);
+    ck_assert_uint_eq(bench_effect(&bench, EFFECT_ENGINE_CANCEL)->id, 1);
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_DOWN, .peer = peer_of(GATEWAY + 1)});
+    ck_assert_uint_eq(cancelled(), 2);
+    ask(GATEWAY, 3, 1);
+    bench_feed(&bench, (struct input){.kind = INPUT_SEND_FAILED, .peer = peer_of(GATEWAY),
+                                      .status = STATUS_BUSY}); /* a token is lost */
+    ck_assert_uint_eq(cancelled(), 3);
+    close_runner();
+}
+END_TEST
+
+START_TEST(refuses_more_requests_than_it_keeps)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    for (unsigned i = 0; i < RUNNER_REQUESTS_MAX; i++) {
+        struct message message;
+        ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_GENERATE), STATUS_OK);
+        struct generate *body = message.body;
+        body->request_id.bytes[0] = (uint8_t)i;
+        body->request_id.bytes[1] = (uint8_t)(i >> 8) + 1;
+        bench_message(&bench, peer_of(GATEWAY), &message);
+        step_bench_forget(&bench);
+    }
+    ask(GATEWAY, 9, 1);
+    const struct message *answer = bench_sent(&bench, MESSAGE_LINK, LINK_GENERATION_REFUSED);
+    ck_assert_ptr_nonnull(answer);
+    ck_assert_uint_eq(MESSAGE_BODY(answer, generation_refused)->status, STATUS_BUSY);
+    close_runner();
+}
+END_TEST
+
+/* ---- siblings ---- */
+
+static void send_step(int key)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_STEP_PLANNED), STATUS_OK);
+    bench_message(&bench, peer_of(key), &message);
+}
+
+START_TEST(takes_steps_of_siblings_only)
+{
+    open_runner(1, 2, SHARDING_TENSOR);
+    address_all();
+    send_step(GATEWAY);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_STEP), 0);
+    send_step(0);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_STEP), 1);
+    close_runner();
+}
+END_TEST
+
+START_TEST(fails_when_a_sibling_cannot_be_reached)
+{
+    open_runner(0, 2, SHARDING_PIPELINE);
+    address_all();
+    sibling_link(1, INPUT_LINK_UP);
+    engine_says(RANK_LOADED, "");
+    sibling_link(1, INPUT_LINK_DOWN); /* nothing was said yet: it may come back */
+    ck_assert_uint_eq(last_status()->status, RANK_LOADED);
+    sibling_link(1, INPUT_LINK_UP);
+    struct sibling_word *step = memory_zeroed(1, sizeof(*step));
+    ck_assert_ptr_nonnull(step);
+    step->rank = RANK_COUNT_MAX;
+    ck_assert_int_eq(message_init(&step->message, MESSAGE_LINK, LINK_STEP_PLANNED), STATUS_OK);
+    const struct effect effect = {.kind = RESULT_SIBLING_WORD};
+    bench_result(&bench, &effect, STATUS_OK, "", step, NULL);
+    message_fini(&step->message);
+    memory_free(step);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_LINK, LINK_STEP_PLANNED), 1);
+    sibling_link(1, INPUT_LINK_DOWN);
+    ck_assert_uint_eq(last_status()->status, RANK_FAILED);
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "rank 1"));
+    close_runner();
+    open_runner(0, 2, SHARDING_PIPELINE);
+    address_all();
+    make_ready();
+    bench_feed(&bench, (struct input){.kind = INPUT_SEND_FAILED, .status = STATUS_BUSY,
+                                      .peer = peer_of_link(RUNNER_LINK_SIBLING + 1)});
+    ck_assert_uint_eq(last_status()->status, RANK_FAILED);
+    close_runner();
+}
+END_TEST
+
+/* ---- the engine thread's lease ---- */
+
+/* Passes a second and answers the look, if there was one. */
+static bool answer_look(struct engine_beat beat)
+{
+    const unsigned looks = bench_effect_count(&bench, EFFECT_ENGINE_LOOK);
+    bench_pass(&bench, RUNNER_LOOK_MS);
+    if (bench_effect_count(&bench, EFFECT_ENGINE_LOOK) == looks)
+        return false;
+    struct engine_beat *value = memory_copied(&beat, sizeof(beat));
+    ck_assert_ptr_nonnull(value);
+    result(RESULT_ENGINE_BEAT, 0, value, memory_free);
+    return true;
+}
+
+START_TEST(ends_an_engine_that_gets_nowhere)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    step_bench_forget(&bench);
+    ask(GATEWAY, 1, 1);
+    struct engine_beat beat = {.is_busy = true, .marks = 4, .entered = 12, .finished = 11};
+    for (unsigned i = 0; i < 100; i++) { /* as long as anything moves */
+        beat.marks += i % 3 == 0;
+        ck_assert(answer_look(beat));
+        ck_assert_ptr_null(bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED));
+    }
+    const struct message *signal = bench_sent(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
+    ck_assert_ptr_nonnull(signal);
+    ck_assert_uint_eq(MESSAGE_BODY(signal, heartbeat)->entered, 12);
+    ck_assert_uint_eq(MESSAGE_BODY(signal, heartbeat)->finished, 11);
+    step_bench_forget(&bench);
+    bench.now_ms += 3600000; /* the machine slept: that is no lease */
+    unsigned looks = 0;
+    for (; !bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED); looks++) {
+        ck_assert_uint_lt(looks, 60);
+        ck_assert(answer_look(beat));
+    }
+    ck_assert_uint_ge(looks, RUNNER_STILL_MS / RUNNER_LOOK_MS);
+    ck_assert_uint_eq(last_status()->status, RANK_FAILED);
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "collective 12"));
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "finished 11"));
+    bench_pass(&bench, 1500);
+    ck_assert(bench.has_exited);
+    close_runner();
+}
+END_TEST
+
+START_TEST(looks_no_more_at_an_idle_engine)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    ck_assert(answer_look((struct engine_beat){.is_busy = true}));
+    ck_assert(answer_look((struct engine_beat){.is_busy = false}));
+    ck_assert(answer_look((struct engine_beat){.is_busy = false}));
+    ck_assert(!answer_look((struct engine_beat){.is_busy = false}));
+    bench_pass(&bench, 3600000);
+    ck_assert(!answer_look((struct engine_beat){.is_busy = false}));
+    ask(GATEWAY, 1, 1);
+    ck_assert(answer_look((struct engine_beat){.is_busy = true}));
+    for (unsigned i = 0; i < 100; i++) /* it waits for a sibling's message: not its fault */
+        ck_assert(answer_look((struct engine_beat){.is_busy = true, .is_waiting = true}));
+    ck_assert_uint_ne(last_status()->status, RANK_FAILED);
+    close_runner();
+}
+END_TEST
+
+START_TEST(gives_a_large_shard_the_time_to_be_read)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    instance()->ranks.items[0].weight_bytes = (uint64_t)RUNNER_LOAD_BYTES_PER_MS * 20000u;
+    bench_state(&bench, &state);
+    engine_says(RANK_JOINED, "");
+    engine_says(RANK_LOADING, "");
+    const struct engine_beat beat = {.is_busy = true, .marks = 1};
+    for (unsigned i = 0; i < 45; i++) {
+        ck_assert(answer_look(beat));
+        ck_assert_uint_eq(last_status()->status, RANK_LOADING);
+    }
+    for (unsigned i = 0; last_status()->status != RANK_FAILED; i++) {
+        ck_assert_uint_lt(i, 10);
+        ck_assert(answer_look(beat));
+    }
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "own work for 50 s"));
+    close_runner();
 }
 END_TEST
 
 Suite *suite_of_tests(void)
 {
+    const TTest *const beginning[] = {
+        reports_its_address_and_begins,
+        allows_gateways_of_members_and_its_siblings,
+        connects_to_those_it_sends_to,
+        sends_the_canary_when_all_are_loaded_and_connected,
+        reports_each_status_and_exits_after_a_failure,
+        exits_when_its_generation_is_over,
+    };
+    const TTest *const requests[] = {
+        refuses_requests_until_it_is_ready,
+        keeps_the_newest_attempt_only,
+        forgets_a_request_with_its_last_word,
+        drops_the_requests_of_a_gateway_that_is_silent_or_gone,
+        refuses_more_requests_than_it_keeps,
+    };
+    const TTest *const siblings[] = {
+        takes_steps_of_siblings_only,
+        fails_when_a_sibling_cannot_be_reached,
+    };
+    const TTest *const lease[] = {
+        ends_an_engine_that_gets_nowhere,
+        looks_no_more_at_an_idle_engine,
+        gives_a_large_shard_the_time_to_be_read,
+    };
     Suite *suite = suite_create("runner");
-    TCase *tests = tcase_create("loaded");
-    tcase_add_test(tests, last_stage_is_loaded_once_it_reaches_the_first);
-    tcase_add_test(tests, connected_stage_is_loaded_at_once);
-    tcase_add_test(tests, tensor_rank_that_sends_to_nobody_is_loaded_at_once);
-    tcase_add_test(tests, failure_is_told_without_any_connection);
-    suite_add_tcase(suite, tests);
+    suite_add(suite, "beginning", beginning, COUNT_OF(beginning));
+    suite_add(suite, "requests", requests, COUNT_OF(requests));
+    suite_add(suite, "siblings", siblings, COUNT_OF(siblings));
+    suite_add(suite, "lease", lease, COUNT_OF(lease));
     return suite;
 }

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several ranks in one process, over collective_threads and messages in memory: the answers of one
+ * rank, and an end with a sentence for whatever goes wrong between them. */
+#include "protocol/memory.h"
+#include "tests/support/check_main.h"
+#include "tests/unit/actors/runner/world_stage.h"
+
+#include <string.h>
+
+static const char *const questions[] = {"Who are you?", "What can you do?", "Hello!"};
+enum { CHATS = COUNT_OF(questions) };
+
+static void ask_all(struct stage *stage)
+{
+    for (size_t i = 0; i < CHATS; i++) {
+        const struct stage_ask ask = {.user = questions[i],
+                                      .temperature = i == 2 ? 0.8 : 0,
+                                      .seed = 11,
+                                      .tokens_max = 24};
+        stage_ask(stage, i, &ask);
+    }
+    stage_run(stage);
+}
+
+/* Exact mode: the same tokens as one rank; busy, at rest, and busy again. */
+static void check_equal_to_one(enum sharding sharding, uint32_t ranks, bool has_one_copy)
+{
+    static struct stage one;
+    static struct stage several;
+    const struct stage_options alone = {.ranks = 1, .context = 512, .mode = MODE_EXACT};
+    const struct stage_options options = {.sharding = sharding,
+                                          .ranks = ranks,
+                                          .context = 512,
+                                          .mode = MODE_EXACT,
+                                          .has_one_copy = has_one_copy};
+    struct reason reason = {""};
+    stage_open(&one, &alone);
+    stage_open(&several, &options);
+    ck_assert_int_eq(serving_canary(&several.serving, &reason), STATUS_OK);
+    ask_all(&one);
+    for (unsigned round = 0; round < 2; round++) {
+        ask_all(&several);
+        ck_assert_int_eq(rank_world_rest(&several.ranks[0].world, &reason), STATUS_OK);
+        for (size_t i = 0; i < CHATS; i++) {
+            const struct stage_answer *answer = &several.answers[i];
+            ck_assert_uint_eq(answer->ids.count, one.answers[i].ids.count);
+            ck_assert_mem_eq(answer->ids.items, one.answers[i].ids.items,
+                             answer->ids.count * sizeof(uint32_t));
+            ck_assert_str_eq(answer->text, one.answers[i].text);
+            stage_answer_forget(&several.answers[i]);
+        }
+    }
+    for (uint32_t i = 1; i < ranks; i++)
+        ck_assert_int_eq(several.ranks[i].status, STATUS_OK);
+    stage_close(&several);
+    stage_close(&one);
+}
+
+START_TEST(a_pipeline_answers_as_one_rank)
+{
+    check_equal_to_one(SHARDING_PIPELINE, 2, true);
+    check_equal_to_one(SHARDING_PIPELINE, 3, false);
+}
+END_TEST
+
+START_TEST(a_tensor_cut_answers_as_one_rank)
+{
+    check_equal_to_one(SHARDING_TENSOR, 2, true);
+    check_equal_to_one(SHARDING_TENSOR, 3, false);
+}
+END_TEST
+
+/* The cache of every rank is too small: the chats are put back on all of them alike. */
+static void check_small_cache(enum sharding sharding)
+{
+    static struct stage stage;
+    const struct stage_options options = {
+        .sharding = sharding, .ranks = 2, .context = 192, .mode = MODE_EXACT};
+    stage_open(&stage, &options);
+    for (size_t i = 0; i < CHATS; i++) {
+        const struct stage_ask ask = {
+            .user = questions[i], .tokens_max = 100, .ignore_eos = true};
+        stage_ask(&stage, i, &ask);
+    }
+    stage_run(&stage);
+    for (size_t i = 0; i < CHATS; i++) {
+        ck_assert_uint_eq(stage.answers[i].ids.count, 100);
+        ck_assert_int_eq(stage.answers[i].finish, FINISH_LENGTH);
+    }
+    stage_close(&stage);
+}
+
+START_TEST(ranks_stay_in_step_when_the_cache_is_full)
+{
+    check_small_cache(SHARDING_PIPELINE);
+    check_small_cache(SHARDING_TENSOR);
+}
+END_TEST
+
+/* ---- what goes wrong between ranks ---- */
+
+static bool lose_fifth(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)source;
+    (void)target;
+    (void)message;
+    return ++stage->passed != 5;
+}
+
+static bool skip_a_number(struct stage *stage, uint32_t source, uint32_t target,
+                          struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 3)
+        MESSAGE_BODY(message, step_planned)->number++;
+    return true;
+}
+
+static bool shorten_hidden(struct stage *stage, uint32_t source, uint32_t target,
+                           struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 2)
+        MESSAGE_BODY(message, hidden_sent)->rows++;
+    return true;
+}
+
+static bool widen_hidden(struct stage *stage, uint32_t source, uint32_t target,
+                         struct message *message)
+{
+    static const uint8_t zeros[65536];
+    (void)target;
+    if (source == 1 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 2)
+        ck_assert(bytes_set(&MESSAGE_BODY(message, hidden_sent)->values, zeros, sizeof(zeros)));
+    return true;
+}
+
+static bool spoil_rows(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 2)
+        MESSAGE_BODY(message, step_planned)->tokens.count = 0;
+    return true;
+}
+
+static bool wrong_slot(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 1)
+        MESSAGE_BODY(message, step_planned)->changes.items[0] = 2 * 9;
+    return true;
+}
+
+/* Runs until rank 0 or another ends it; the sentence of whoever found it. */
+static void check_ends(const struct stage_options *options,
+                       bool (*passing)(struct stage *, uint32_t, uint32_t, struct message *),
+                       const char *word)
+{
+    static struct stage stage;
+    struct reason reason = {""};
+    const struct stage_ask ask = {.user = "Who are you?", .ignore_eos = true, .tokens_max = 60};
+    stage_open(&stage, options);
+    stage.passing = passing;
+    stage_ask(&stage, 1, &ask);
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; status == STATUS_OK && serving_has_work(&stage.serving); i++) {
+        ck_assert_uint_lt(i, 1000);
+        status = serving_step(&stage.serving, &reason);
+        if (status == STATUS_OK && !serving_has_work(&stage.serving) && !stage.is_over)
+            status = rank_world_rest(&stage.ranks[0].world, &reason);
+    }
+    stage.is_over = true;
+    ck_assert_msg(status != STATUS_OK, "the generation went on");
+    stage_close(&stage);
+    bool is_named = strstr(reason.text, word) != NULL;
+    for (uint32_t i = 1; i < options->ranks; i++)
+        is_named |= strstr(stage.ranks[i].reason.text, word) != NULL;
+    ck_assert_msg(is_named, "0: %s; 1: %s", reason.text, stage.ranks[1].reason.text);
+}
+
+static const struct stage_options ring = {.sharding = SHARDING_PIPELINE,
+                                          .ranks = 3,
+                                          .context = 256,
+                                          .mode = MODE_EXACT};
+
+START_TEST(a_gap_ends_the_generation)
+{
+    check_ends(&ring, skip_a_number, "came after");
+    check_ends(&ring, spoil_rows, "has rows without their places");
+    check_ends(&ring, wrong_slot, "slot");
+}
+END_TEST
+
+START_TEST(hidden_states_of_the_wrong_size_end_the_generation)
+{
+    check_ends(&ring, shorten_hidden, "were due from");
+    check_ends(&ring, widen_hidden, "were due from");
+}
+END_TEST
+
+START_TEST(a_lost_message_ends_the_generation)
+{
+    struct stage_options hasty = ring;
+    hasty.sibling_limit_ms = 2000;
+    check_ends(&hasty, lose_fifth, "step");
+}
+END_TEST
+
+static bool lose_sibling(struct stage *stage, uint32_t source, uint32_t target,
+                         struct message *message)
+{
+    (void)source;
+    (void)target;
+    if (message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED))
+        MESSAGE_BODY(message, step_planned)->number += 3; /* the rank ends, and with it its place */
+    return stage->passed++ < 1000;
+}
+
+START_TEST(a_lost_sibling_ends_a_tensor_cut)
+{
+    const struct stage_options tensor = {
+        .sharding = SHARDING_TENSOR, .ranks = 3, .context = 256, .mode = MODE_EXACT};
+    check_ends(&tensor, lose_sibling, "busy period");
+    check_ends(&tensor, lose_sibling, "lost");
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    const TTest *const tests[] = {
+        a_pipeline_answers_as_one_rank,
+        a_tensor_cut_answers_as_one_rank,
+        ranks_stay_in_step_when_the_cache_is_full,
+        a_gap_ends_the_generation,
+        hidden_states_of_the_wrong_size_end_the_generation,
+        a_lost_message_ends_the_generation,
+        a_lost_sibling_ends_a_tensor_cut,
+    };
+    Suite *suite = suite_create("runner-rank-world");
+    suite_add(suite, "world", tests, COUNT_OF(tests));
+    return suite;
+}
