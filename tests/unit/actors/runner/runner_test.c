@@ -7,6 +7,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/step_bench.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { GATEWAY = 50, STRANGER = 60 };
@@ -50,7 +51,7 @@ static void open_runner(uint32_t rank, uint32_t ranks, enum sharding sharding)
                                                  .key = key_of((int)rank),
                                                  .build = "test",
                                                  .wants_events = true};
-    strcpy(settings.bind, "tcp://127.0.0.1:0");
+    (void)snprintf(settings.bind, sizeof(settings.bind), "tcp://127.0.0.1:0");
     state_init(&state);
     struct node_record *node =
         record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL, NODE_COUNT_MAX);
@@ -110,7 +111,7 @@ static void engine_says(enum rank_status status, const char *sentence)
     struct rank_status_told *told = memory_zeroed(1, sizeof(*told));
     ck_assert_ptr_nonnull(told);
     told->status = status;
-    strcpy(told->reason.text, sentence);
+    (void)snprintf(told->reason.text, sizeof(told->reason.text), "%s", sentence);
     result(RESULT_RANK_STATUS, 0, told, memory_free);
 }
 
@@ -171,6 +172,26 @@ static const struct runner_status_changed *last_status(void)
         bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
     ck_assert_ptr_nonnull(report);
     return MESSAGE_BODY(report, runner_status_changed);
+}
+
+/* The master has made events of all reports: they are not sent again. */
+static void answer_reports(void)
+{
+    for (uint64_t sequence = 1; sequence <= 16; sequence++) {
+        struct message answer;
+        ck_assert_int_eq(message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE), STATUS_OK);
+        answer.head.incarnation = settings.session.incarnation;
+        answer.head.sequence = sequence;
+        bench_message(&bench, peer_of_link(SESSION_LINK), &answer);
+    }
+    step_bench_forget(&bench);
+}
+
+static bool has_failed(void)
+{
+    const struct message *report =
+        bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
+    return report && MESSAGE_BODY(report, runner_status_changed)->status == RANK_FAILED;
 }
 
 /* ---- beginning ---- */
@@ -503,9 +524,9 @@ END_TEST
 /* Passes a second and answers the look, if there was one. */
 static bool answer_look(struct engine_beat beat)
 {
-    const unsigned looks = bench_effect_count(&bench, EFFECT_ENGINE_LOOK);
+    step_bench_forget(&bench);
     bench_pass(&bench, RUNNER_LOOK_MS);
-    if (bench_effect_count(&bench, EFFECT_ENGINE_LOOK) == looks)
+    if (bench_effect_count(&bench, EFFECT_ENGINE_LOOK) == 0)
         return false;
     struct engine_beat *value = memory_copied(&beat, sizeof(beat));
     ck_assert_ptr_nonnull(value);
@@ -517,22 +538,21 @@ START_TEST(ends_an_engine_that_gets_nowhere)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
-    step_bench_forget(&bench);
+    answer_reports();
     ask(GATEWAY, 1, 1);
     struct engine_beat beat = {.is_busy = true, .marks = 4, .entered = 12, .finished = 11};
     for (unsigned i = 0; i < 100; i++) { /* as long as anything moves */
         beat.marks += i % 3 == 0;
         ck_assert(answer_look(beat));
-        ck_assert_ptr_null(bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED));
+        ck_assert(!has_failed());
     }
     const struct message *signal = bench_sent(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
     ck_assert_ptr_nonnull(signal);
     ck_assert_uint_eq(MESSAGE_BODY(signal, heartbeat)->entered, 12);
     ck_assert_uint_eq(MESSAGE_BODY(signal, heartbeat)->finished, 11);
-    step_bench_forget(&bench);
     bench.now_ms += 3600000; /* the machine slept: that is no lease */
     unsigned looks = 0;
-    for (; !bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED); looks++) {
+    for (; !has_failed(); looks++) {
         ck_assert_uint_lt(looks, 60);
         ck_assert(answer_look(beat));
     }
@@ -550,17 +570,18 @@ START_TEST(looks_no_more_at_an_idle_engine)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
+    answer_reports();
     ck_assert(answer_look((struct engine_beat){.is_busy = true}));
     ck_assert(answer_look((struct engine_beat){.is_busy = false}));
     ck_assert(answer_look((struct engine_beat){.is_busy = false}));
     ck_assert(!answer_look((struct engine_beat){.is_busy = false}));
-    bench_pass(&bench, 3600000);
+    bench_pass(&bench, 60000);
     ck_assert(!answer_look((struct engine_beat){.is_busy = false}));
     ask(GATEWAY, 1, 1);
     ck_assert(answer_look((struct engine_beat){.is_busy = true}));
     for (unsigned i = 0; i < 100; i++) /* it waits for a sibling's message: not its fault */
         ck_assert(answer_look((struct engine_beat){.is_busy = true, .is_waiting = true}));
-    ck_assert_uint_ne(last_status()->status, RANK_FAILED);
+    ck_assert(!has_failed());
     close_runner();
 }
 END_TEST
@@ -572,12 +593,13 @@ START_TEST(gives_a_large_shard_the_time_to_be_read)
     bench_state(&bench, &state);
     engine_says(RANK_JOINED, "");
     engine_says(RANK_LOADING, "");
+    answer_reports();
     const struct engine_beat beat = {.is_busy = true, .marks = 1};
     for (unsigned i = 0; i < 45; i++) {
         ck_assert(answer_look(beat));
-        ck_assert_uint_eq(last_status()->status, RANK_LOADING);
+        ck_assert(!has_failed());
     }
-    for (unsigned i = 0; last_status()->status != RANK_FAILED; i++) {
+    for (unsigned i = 0; !has_failed(); i++) {
         ck_assert_uint_lt(i, 10);
         ck_assert(answer_look(beat));
     }
