@@ -135,10 +135,10 @@ static void check_cuts(struct stage_ask ask)
     again.attempt = 2;
     again.resumed = &whole;
     for (uint32_t cut = 0; cut <= whole.ids.count; cut++) {
-        for (uint64_t text = 0; text <= whole.text_size; text += 1 + text % 7) {
+        for (unsigned part = 0; part < 2; part++) {
             again.sent = cut;
             /* A client has read no more than these tokens made certain. */
-            again.sent_text = cut == 0 ? 0 : text * cut / whole.ids.count;
+            again.sent_text = part * whole.text_size * cut / whole.ids.count / 2;
             const struct stage_answer *rest = answer_to(2, &again);
             ck_assert_msg(rest->refused == STATUS_OK, "%s", rest->sentence);
             ck_assert_uint_eq(cut + rest->ids.count, whole.ids.count);
@@ -148,8 +148,6 @@ static void check_cuts(struct stage_ask ask)
             ck_assert_uint_eq(rest->answer_tokens, whole.answer_tokens);
             ck_assert_uint_eq(rest->prompt_tokens, whole.prompt_tokens);
             ck_assert_uint_eq(rest->text_end, whole.text_end);
-            if (cut == 0)
-                break;
         }
     }
     stage_answer_forget(&whole);
