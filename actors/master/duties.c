@@ -97,7 +97,9 @@ enum status generation_fail(struct master *master, struct instance_record *insta
     body->instance_id = instance->instance_id;
     body->generation = instance->generation;
     body->rank = rank;
-    body->retry_at_ms = failures >= GENERATION_FAILURES_MAX
+    /* One that was ready can start again, however short its life was: only its wait grows. */
+    const bool was_ready = instance->status == INSTANCE_READY;
+    body->retry_at_ms = failures >= GENERATION_FAILURES_MAX && !was_ready
                             ? UINT64_MAX
                             : wall_ms + generation_backoff_ms(failures);
     enum status status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
@@ -225,7 +227,7 @@ static enum status after_process_ended(struct master *master, const struct messa
     return generation_fail(master, instance, body->rank, text);
 }
 
-/* A failed instance gets another chance when a node comes back. */
+/* A failed instance gets another chance when a node comes back, or only its processes do. */
 static enum status forgive_failed(struct master *master)
 {
     for (uint32_t i = 0; i < master->state.instances.count; i++) {
@@ -257,6 +259,7 @@ enum status duties_after(struct master *master, const struct message *event)
         return after_process_ended(master, event);
     case EVENT_VIEW_CHANGED:
     case EVENT_NODE_ADMITTED:
+    case EVENT_ENDPOINT_OPENED:
     case EVENT_MODEL_IMPORTED:
         return forgive_failed(master);
     default:
