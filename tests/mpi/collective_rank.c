@@ -271,6 +271,9 @@ int main(int count, char **arguments)
         check_listeners(world);
     if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
         _exit(7);
+    float one = 1;
+    if (strcmp(arguments[1], "once") == 0)
+        EXPECT(world->ops->sum(world, &one, 1) == STATUS_OK && one == (float)expected);
     bool is_marked = count < 4;
     while (strcmp(arguments[1], "loop") == 0 || strcmp(arguments[1], "leave") == 0) {
         float value = 1;

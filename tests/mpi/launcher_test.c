@@ -72,10 +72,12 @@ static void run_launchers(int ranks, const char *action, const char *mode, char 
     scratch_close(&scratch);
 }
 
+/* These ranks never report that they joined, so all their work falls under the limit for joining:
+ * the long checks of the collectives are world_test's. */
 START_TEST(two_launchers_run_two_ranks_to_their_end)
 {
     char text[8192];
-    run_launchers(2, "none", "all", text);
+    run_launchers(2, "none", "once", text);
     ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 0 signal 0"));
     ck_assert_ptr_nonnull(strstr(text, "launcher 1 ended with code 0 signal 0"));
 }
@@ -84,7 +86,7 @@ END_TEST
 START_TEST(three_launchers_run_three_ranks_to_their_end)
 {
     char text[8192];
-    run_launchers(3, "none", "all", text);
+    run_launchers(3, "none", "once", text);
     for (int rank = 0; rank < 3; rank++) {
         char wanted[64];
         (void)snprintf(wanted, sizeof(wanted), "launcher %d ended with code 0 signal 0", rank);
