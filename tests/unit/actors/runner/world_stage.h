@@ -57,7 +57,7 @@ struct stage {
     struct stage_answer answers[STAGE_CHATS_MAX]; /* by number */
     /* Sees each message between ranks; may change it; false loses it. */
     bool (*passing)(struct stage *stage, uint32_t source, uint32_t target, struct message *message);
-    unsigned passed;
+    _Atomic unsigned passed;
     _Atomic bool is_over;
 };
 
