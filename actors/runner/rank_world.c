@@ -461,7 +461,8 @@ static enum status compute_stage(struct rank_world *world, struct reason *reason
         return status;
     if (world->rank + 1 < world->rank_count) {
         world->change_count = step->changes.count;
-        memcpy(world->changes, step->changes.items, step->changes.count * sizeof(uint32_t));
+        if (step->changes.count > 0)
+            memcpy(world->changes, step->changes.items, step->changes.count * sizeof(uint32_t));
         status = tell_step(world, rows, count);
         world->change_count = 0;
     }
