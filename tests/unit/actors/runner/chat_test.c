@@ -142,8 +142,9 @@ static void check_cuts(struct stage_ask ask)
             const struct stage_answer *rest = answer_to(2, &again);
             ck_assert_msg(rest->refused == STATUS_OK, "%s", rest->sentence);
             ck_assert_uint_eq(cut + rest->ids.count, whole.ids.count);
-            ck_assert_mem_eq(rest->ids.items, whole.ids.items + cut,
-                             rest->ids.count * sizeof(uint32_t));
+            if (rest->ids.count > 0)
+                ck_assert_mem_eq(rest->ids.items, whole.ids.items + cut,
+                                 rest->ids.count * sizeof(uint32_t));
             ck_assert_int_eq(rest->finish, whole.finish);
             ck_assert_uint_eq(rest->answer_tokens, whole.answer_tokens);
             ck_assert_uint_eq(rest->prompt_tokens, whole.prompt_tokens);
