@@ -97,8 +97,8 @@ static enum status take_welcome(struct troupe_client *client, struct message *me
 
 static void take_answer(struct troupe_client *client, struct message *message)
 {
-    if (!client->is_welcome && ID_IS_ZERO(message->head.key)) {
-        /* A refused hello. */
+    if (ID_IS_ZERO(message->head.key) && message->head.status != STATUS_OK) {
+        /* A refused hello, or no state to be had. */
         client->failed = (enum status)message->head.status;
         (void)refuse(&client->failed_reason, client->failed, "%s",
                      text_or_empty(message->head.reason));

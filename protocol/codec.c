@@ -446,6 +446,31 @@ static enum status unpack_message(msgpack_object_map *map, struct message *messa
     return unpack_record(type->record, &body.via.map, message->body, reason);
 }
 
+enum status message_decode_head(const void *bytes, size_t size, struct envelope *head_out)
+{
+    msgpack_zone *zone = size <= MESSAGE_SIZE_MAX ? msgpack_zone_new(4096) : NULL;
+    if (!zone)
+        return size <= MESSAGE_SIZE_MAX ? STATUS_NO_MEMORY : STATUS_TOO_LARGE;
+    msgpack_object object;
+    struct envelope head = {.kind = 0};
+    enum status status = unpack_map(bytes, size, zone, &object, NULL);
+    if (status == STATUS_OK) {
+        msgpack_object_map *map = &object.via.map;
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < map->size; i++)
+            if (!key_is_body(&map->ptr[i].key))
+                map->ptr[kept++] = map->ptr[i];
+        map->size = kept;
+        status = unpack_record(&envelope_type, map, &head, NULL);
+    }
+    msgpack_zone_free(zone);
+    if (status != STATUS_OK)
+        record_fini(&envelope_type, &head);
+    else
+        *head_out = head;
+    return status;
+}
+
 enum status message_decode(const void *bytes, size_t size, struct message *message_out,
                            struct reason *reason)
 {

@@ -54,6 +54,10 @@ MUST_CHECK enum status message_encode(const struct message *message, struct buff
 /* Walks the bytes with bounds, then unpacks and validates. */
 MUST_CHECK enum status message_decode(const void *bytes, size_t size, struct message *message_out,
                                       struct reason *reason);
+/* The envelope alone, whatever the body is: whom to answer when the message is refused.  The caller
+ * frees it with record_fini(&envelope_type, head). */
+MUST_CHECK enum status message_decode_head(const void *bytes, size_t size,
+                                           struct envelope *head_out);
 /* {"kind": "event", "name": "...", envelope..., "body": {...}} */
 MUST_CHECK enum status message_print(const struct message *message, struct buffer *json);
 

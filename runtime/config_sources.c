@@ -159,8 +159,9 @@ static enum status file_read(const char *path, bool must_exist, char **text_out,
     if (fd < 0 && errno == ENOENT && !must_exist)
         return STATUS_OK;
     if (fd < 0)
-        return refuse(reason, status_from_errno(errno), "%s cannot be read: %s", path,
-                      strerror(errno));
+        return refuse(reason, status_from_errno(errno),
+                      "%s cannot be read: %s; give it to this user or choose another directory "
+                      "with --home", path, strerror(errno));
     char *text = memory_zeroed(FILE_SIZE_MAX + 2, 1);
     size_t size = 0;
     ssize_t got = -1;

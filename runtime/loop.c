@@ -283,18 +283,53 @@ static enum status deliver_pending(struct loop *loop, struct pending *pending,
     return status;
 }
 
+/* A command is always answered, also one that cannot be read: its key tells whom. */
+static enum status answer_malformed(struct loop *loop, const struct transport_event *event,
+                                    enum status how, const struct reason *refusal,
+                                    struct reason *reason)
+{
+    struct envelope head;
+    struct message answer;
+    if (message_decode_head(event->bytes, event->size, &head) != STATUS_OK)
+        return STATUS_OK;
+    enum status status = STATUS_OK;
+    if (head.kind == MESSAGE_COMMAND && !ID_IS_ZERO(head.key) &&
+        message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE) == STATUS_OK) {
+        answer.head.key = head.key;
+        answer.head.status = how;
+        if (text_set(&answer.head.reason, refusal->text))
+            outbox_send(&loop->outbox, &event->peer, &answer);
+        message_fini(&answer);
+        status = loop_carry_out(loop, reason);
+    }
+    record_fini(&envelope_type, &head);
+    return status;
+}
+
+/* Without a key it is a process of our own node: somebody must know, once a second. */
+static void say_malformed(struct loop *loop, const struct transport_event *event,
+                          const struct reason *refusal)
+{
+    const uint64_t now_ms = clock_now_ms();
+    loop->counters.messages_malformed++;
+    if (!ID_IS_ZERO(event->peer.key) ||
+        (loop->malformed_said_ms != 0 && now_ms - loop->malformed_said_ms < 1000))
+        return;
+    loop->malformed_said_ms = now_ms;
+    log_error("ignoring a malformed message on link %u (%llu so far): %s",
+              (unsigned)event->peer.link, (unsigned long long)loop->counters.messages_malformed,
+              refusal->text[0] ? refusal->text : "no memory to read it");
+}
+
 static enum status deliver_message(struct loop *loop, const struct transport_event *event,
                                    struct reason *reason)
 {
     struct message message;
     struct reason refusal = {""};
-    if (message_decode(event->bytes, event->size, &message, &refusal) != STATUS_OK) {
-        loop->counters.messages_malformed++;
-        /* Without a key it is a process of our own node: somebody must know. */
-        if (ID_IS_ZERO(event->peer.key))
-            log_error("%s: ignoring a malformed message on link %u: %s",
-                      loop->options.ops->name, (unsigned)event->peer.link, refusal.text);
-        return STATUS_OK;
+    enum status decoded = message_decode(event->bytes, event->size, &message, &refusal);
+    if (decoded != STATUS_OK) {
+        say_malformed(loop, event, &refusal);
+        return answer_malformed(loop, event, decoded, &refusal, reason);
     }
     struct input input = {.kind = INPUT_MESSAGE,
                           .peer = event->peer,

@@ -67,6 +67,7 @@ struct loop {
     bool is_exiting;
     int exit_code;
     struct loop_counters counters;
+    uint64_t malformed_said_ms; /* when the log last spoke of them */
 };
 
 MUST_CHECK enum status pending_push(struct pending_list *list, const struct pending *pending);

@@ -84,8 +84,12 @@ enum status model_file_open(const char *directory, const char *name, int *file_o
                           "file itself there", path);
         file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     }
+    if (file < 0 && errno == ENOENT)
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "%s is missing; name a whole model directory in the MLX layout", path);
     if (file < 0)
-        return refuse(reason, status_from_errno(errno), "%s: %s", path, strerror(errno));
+        return refuse(reason, status_from_errno(errno), "%s cannot be read: %s", path,
+                      strerror(errno));
     struct stat facts;
     if (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode)) {
         close(file);

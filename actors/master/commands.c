@@ -317,6 +317,9 @@ static enum status admit_client(struct command *command)
     const struct state *state = &command->master->state;
     if (ID_IS_ZERO(body->key) || body->role == ROLE_NONE || !body->name)
         return refuse(command->reason, STATUS_INVALID, "a client needs a key, a name and a role");
+    if (!name_is_plain(body->name) || strchr(body->name, '/'))
+        return refuse(command->reason, STATUS_INVALID,
+                      "%.60s is no name for a client; use letters, digits, . _ and -", body->name);
     if (state->clients.count >= CLIENT_COUNT_MAX && !state_find_client(state, &body->key))
         return refuse(command->reason, STATUS_BUSY, "too many clients; remove one first");
     enum status status = event_begin(command, EVENT_CLIENT_ADMITTED);

@@ -74,6 +74,19 @@ bool send_snapshot(struct master *master, const struct peer *peer)
     return is_sent;
 }
 
+/* The state is ahead of the disk until there is space again: a client that has none is told so. */
+static void refuse_full(struct master *master, struct local *local)
+{
+    struct message answer;
+    if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_DONE))
+        return;
+    answer.head.status = STATUS_NO_SPACE;
+    if (text_set(&answer.head.reason, FULL_SENTENCE))
+        outbox_send(master->outbox, &local->peer, &answer);
+    message_fini(&answer);
+    local->wants_events = local->wants_snapshot = false;
+}
+
 /* What one local lacks: a snapshot, or the events since the last one sent. */
 static void bring_up_to_date(struct master *master, struct local *local)
 {
@@ -85,6 +98,8 @@ static void bring_up_to_date(struct master *master, struct local *local)
         if (send_snapshot(master, &local->peer)) {
             local->wants_snapshot = false;
             local->sent = master->state.index;
+        } else if (master->disk_is_full && local->actor == ACTOR_CLIENT) {
+            refuse_full(master, local);
         }
         return;
     }

@@ -137,24 +137,34 @@ static void choose_listen(struct master_main *main)
         (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s", kept);
 }
 
-/* Binds a free port once, to know and keep its number: others find us there after a restart. */
+/*
+ * Binds the port that others find us by after a restart, and holds it: given up again, even for a
+ * moment, it could be taken by any process that asks for a free one.  A kept port that was taken
+ * while we were away is exchanged for another; the other nodes are told of it.
+ */
 static enum status keep_listen(struct master_main *main, struct reason *reason)
 {
     char path[PATH_SIZE + 32];
-    struct link_options options = {.role = LINK_BIND};
-    const size_t length = strlen(main->settings.listen);
-    if (length < 2 || strcmp(main->settings.listen + length - 2, ":0") != 0)
-        return STATUS_OK;
+    struct link_options options = {.role = LINK_BIND, .message_size_max = MESSAGE_SIZE_MAX};
+    const char *wanted = config_text(&main->process.config, CONFIG_KEY_LISTEN);
+    const size_t length = strlen(wanted);
+    if (length < 2 || strcmp(wanted + length - 2, ":0") != 0)
+        return STATUS_OK; /* the step binds what the operator chose */
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "tcp://%.100s",
                    main->settings.listen);
     enum status status =
         transport_link_open(main->process.transport, MASTER_LINK_PEERS, &options, reason);
+    if (status == STATUS_IN_USE && strcmp(main->settings.listen, wanted) != 0) {
+        log_warning("%s; taking another free port", reason->text);
+        (void)snprintf(options.endpoint, sizeof(options.endpoint), "tcp://%.100s", wanted);
+        status = transport_link_open(main->process.transport, MASTER_LINK_PEERS, &options, reason);
+    }
     if (status != STATUS_OK)
         return status;
+    main->settings.is_bound = true;
     const char *bound = transport_endpoint(main->process.transport, MASTER_LINK_PEERS);
     (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s",
                    bound + strlen("tcp://"));
-    transport_link_close(main->process.transport, MASTER_LINK_PEERS);
     (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.home);
     return file_replace(path, main->settings.listen, strlen(main->settings.listen), reason);
 }

@@ -139,7 +139,8 @@ static enum status master_start(struct master *master)
     (void)snprintf(peers.endpoint, sizeof(peers.endpoint), "tcp://%.100s",
                    master->settings->listen);
     outbox_link_open(master->outbox, MASTER_LINK_LOCAL, &local);
-    outbox_link_open(master->outbox, MASTER_LINK_PEERS, &peers);
+    if (!master->settings->is_bound)
+        outbox_link_open(master->outbox, MASTER_LINK_PEERS, &peers);
     slots_refresh(master);
     master->is_started = true;
     master->last_tick_ms = master->input->now_ms;

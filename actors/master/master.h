@@ -79,6 +79,7 @@ struct master_settings {
     uint64_t incarnation;
     struct node_record self;     /* name, machine, cores, memory, fabric, http, build */
     char listen[INTERFACE_TEXT_SIZE];
+    bool is_bound; /* `listen` is open already, as MASTER_LINK_PEERS */
     char advertise[INTERFACE_TEXT_SIZE]; /* empty: the bound endpoint */
     uint64_t lease_ms;
     uint64_t beat_ms;
@@ -91,6 +92,9 @@ struct master_settings {
     struct event_stamp tail;       /* of the log */
     struct epoch promised;         /* of the epoch file or the log, the higher */
 };
+
+#define FULL_SENTENCE                                                                              \
+    "the disk of the event log is full; free some space, then send it again"
 
 enum master_role { ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
 

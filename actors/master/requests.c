@@ -144,6 +144,12 @@ static enum status decide(struct master *master, const struct message *message,
         pending_fini(pending);
         return STATUS_OK;
     }
+    /* What is on its way to the disk waits for space; nothing is added to it. */
+    if (master->disk_is_full && message->head.kind == MESSAGE_COMMAND) {
+        answer_with(master, pending, STATUS_NO_SPACE, FULL_SENTENCE);
+        pending_fini(pending);
+        return STATUS_OK;
+    }
     enum status how =
         message->head.kind == MESSAGE_COMMAND
             ? command_decide(master, message, pending->is_from_node ? NULL : &pending->peer, &event,

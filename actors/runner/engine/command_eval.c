@@ -32,6 +32,7 @@ struct eval {
     float *logits; /* [CHUNK][vocab] */
     json_t *best;
     json_t *generated;
+    char problem[128];
 };
 
 /* "50,30,20"; false when it is no list of numbers in [low, high]. */
@@ -85,6 +86,12 @@ static const char *read_flag(struct eval *eval, const char *name)
     return NULL;
 }
 
+static const char *unknown_option(struct eval *eval, const char *name)
+{
+    (void)snprintf(eval->problem, sizeof(eval->problem), "there is no option %.60s", name);
+    return eval->problem;
+}
+
 /* NULL, or what is wrong. */
 static const char *read_value(struct eval *eval, const char *name, const char *value)
 {
@@ -121,7 +128,15 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
         eval->ranks = (uint32_t)number;
         return NULL;
     }
-    return "unknown option or a number out of range";
+    static const char *const numbers[] = {"--greedy", "--threads", "--ranks"};
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        if (strcmp(name, numbers[i]) != 0)
+            continue;
+        (void)snprintf(eval->problem, sizeof(eval->problem), "%s takes a number, not %.40s", name,
+                       value);
+        return eval->problem;
+    }
+    return unknown_option(eval, name);
 }
 
 static const char *read_arguments(struct eval *eval, int argc, char **argv)
@@ -135,7 +150,7 @@ static const char *read_arguments(struct eval *eval, int argc, char **argv)
         else if (i + 1 < argc)
             problem = read_value(eval, argv[i], argv[i + 1]);
         else
-            problem = "an option without its value";
+            problem = "an option is without its value, or not known";
         if (problem)
             return problem;
         i += !is_flag;

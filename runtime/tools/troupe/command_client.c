@@ -53,6 +53,11 @@ static int client_add(struct cli *cli, const char *name)
                                      "there is a client %.60s already; troupe client remove it "
                                      "first", name),
                               &reason);
+    if (!*name || name[0] == '.' || strlen(name) >= NAME_SIZE_MAX ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+            strlen(name))
+        return cli_usage_failed(cli, "%.60s is no name for a client; use letters, digits, . _ and "
+                                "-, at most %d", name, NAME_SIZE_MAX - 1);
     if (!path) {
         (void)snprintf(standard, sizeof(standard), "%.*s.json", NAME_SIZE_MAX, name);
         path = standard;

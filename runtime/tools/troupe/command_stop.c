@@ -30,7 +30,8 @@ static const char usage_text[] =
     "\n"
     "Ends this machine's node and waits until all its processes are gone.\n"
     "\n"
-    "exit codes: 0 stopped; 1 failed; 2 wrong usage; 3 no node runs there\n";
+    "exit codes: 0 stopped; 1 failed; 2 wrong usage; 3 no node runs there; 78 not\n"
+    "this user's node\n";
 
 static int failed(enum status status, const struct reason *reason)
 {
@@ -85,6 +86,9 @@ static enum status stop(struct paths *paths, struct reason *reason)
     struct reason unused;
     pid_t pid = 0;
     (void)snprintf(path, sizeof(path), "%s/lock", paths->home);
+    if (access(path, F_OK) != 0 && errno == EACCES)
+        return refuse(reason, STATUS_NO_PERMISSION,
+                      "%s belongs to another user; stop its node as that user", paths->home);
     if (access(path, F_OK) != 0)
         return refuse(reason, STATUS_NOT_FOUND, "no node runs in %s", paths->home);
     enum status status = paths_lock(paths, reason);

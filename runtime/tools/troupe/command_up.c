@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,8 +150,14 @@ static void print_last_line(const struct up *up)
     line = line ? line + 1 : text;
     if (strncmp(line, "supervisor: ", 12) == 0)
         line += 12;
-    (void)fprintf(stderr, "troupe up: %s\n",
-                  *line ? line : "the supervisor ended without a word");
+    struct statvfs disk;
+    if (*line)
+        (void)fprintf(stderr, "troupe up: %s\n", line);
+    else if (statvfs(up->paths.home, &disk) == 0 && disk.f_bavail == 0)
+        (void)fprintf(stderr, "troupe up: the disk of %s is full; free some space or choose "
+                      "another directory with --home\n", up->paths.home);
+    else
+        (void)fputs("troupe up: the supervisor ended without a word\n", stderr);
     (void)fprintf(stderr, "the whole log: %s\n", up->log_path);
 }
 
@@ -238,7 +245,8 @@ static int run(struct up *up, int argc, char **argv)
     enum status status = read_arguments(up, &argc, argv, &reason);
     if (status != STATUS_OK) {
         (void)failed(status, &reason);
-        return EXIT_CODE_USAGE;
+        /* A sentence about a file or a directory begins with its path. */
+        return reason.text[0] == '/' ? EXIT_CODE_CONFIGURATION : EXIT_CODE_USAGE;
     }
     status = supervisor_find(up, &reason);
     if (status == STATUS_OK)

@@ -212,19 +212,22 @@ static bool option_take(struct inspect_options *options, int option, const char 
         options->full = true;
         return true;
     default:
-        return false; /* getopt_long has said why */
+        (void)complain(0, "there is no option '%s', or its value is missing; see troupe-log --help",
+                       text);
+        return false;
     }
 }
 
 static bool options_parse(struct inspect_options *options, int count, char **arguments)
 {
     int option = 0;
+    opterr = 0;
     while ((option = getopt_long(count, arguments, "h", option_rows, NULL)) != -1) {
         if (option == OPT_HELP || option == 'h') {
             (void)fputs(help_text, stdout);
             exit(EXIT_FINE);
         }
-        if (!option_take(options, option, optarg))
+        if (!option_take(options, option, option == '?' ? arguments[optind - 1] : optarg))
             return false;
     }
     for (int i = optind; i < count; i++) {
