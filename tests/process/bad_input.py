@@ -96,7 +96,8 @@ class Node:
 
     def shows(self, what):
         value = json.loads(self.does(what, "--json"))
-        return value[what] if isinstance(value, dict) and what in value else value
+        key = {"ps": "instances"}.get(what, what)
+        return value[key] if isinstance(value, dict) and key in value else value
 
     def processes(self):
         """Name -> pid of its processes, and their number."""
@@ -143,6 +144,10 @@ class Node:
     def chat(self, model, tokens=5, **more):
         return self.http("POST", "/v1/chat/completions", {
             "model": model, "max_tokens": tokens, "messages": HELLO, **more})
+
+    def serves(self, model):
+        """Its gateway may hear of an instance a moment after the command line did."""
+        return wait_for(f"{model} to answer", lambda: self.chat(model)[0] == 200)
 
     def chat_fails(self, status, code, body, names=""):
         return self.http_fails(status, code, "POST", "/v1/chat/completions", body, names)

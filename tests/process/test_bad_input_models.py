@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import struct
+import subprocess
 
 import pytest
 
-from bad_input import (ENGINE, FAILED, MODEL, NOT_FOUND, USAGE, WEIGHTS, Node,
-                       copied, json_change, refused, wait_for, weights_read, weights_write)
+from bad_input import (ENGINE, FAILED, INSPECTOR, MODEL, NOT_FOUND, TROUPE, USAGE, WEIGHTS,
+                       Node, copied, json_change, refused, run, wait_for, weights_read, weights_write)
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
 
@@ -154,11 +155,10 @@ def test_what_only_the_runner_sees(node, tmp_path):
     write(template, "chat_template.jinja", "{% for m in messages %}{{ m ")
     node.does("add", template, "--name", "untemplated")
     for model, names in (("tokenless", "tokenizer.json"), ("untemplated", "chat template")):
-        code, _, err = node.troupe("place", model, "--wait")
-        assert code == FAILED and names in err.splitlines()[-1], err
-        error = node.chat_fails(503, "instance_failed", {"model": model, "messages": [
-            {"role": "user", "content": "hi"}]}, names)
-        assert "troupe" in error["message"]
+        node.does("place", model)
+        wait_for("the reason", lambda: names in json.dumps(last_reason(node, model)))
+        status, answer = node.chat(model)
+        assert status == 503 and names in answer["error"]["message"], answer
         node.does("delete", model)
         node.does("remove", model)
 
@@ -173,23 +173,23 @@ def test_no_chat_template(node, tmp_path):
     node.does("remove", "plain")
 
 
-def failures(node, model):
-    code, out, _ = node.troupe("events", "--json")
-    assert code == 0
-    return [json.loads(line) for line in out.splitlines() if "generation_failed" in line]
+def failures(node):
+    code, out, err = run(INSPECTOR, "list", "--kind", "generation_failed", "--json", "--log",
+                         os.path.join(node.home, "log"))
+    assert code == 0, err
+    return out
 
 
 def test_a_file_that_shrinks_while_it_is_used(node):
     """The runner ends with the name of the file; the node lives and refuses the next generation."""
     node.does("add", MODEL, "--name", "shrinks")
     node.does("place", "shrinks", "--wait")
-    assert node.chat("shrinks")[0] == 200
+    assert node.serves("shrinks")
     before = {name: pids for name, pids in node.processes().items() if name != "troupe-runner"}
     cut(os.path.join(node.home, "models", "shrinks"), 4096)
     status, answer = node.chat("shrinks", 200)
     assert status == 503 and WEIGHTS in answer["error"]["message"], answer
-    said = " ".join(json.dumps(event) for event in failures(node, "shrinks"))
-    assert WEIGHTS + " became shorter" in said, said
+    assert WEIGHTS + " became shorter" in failures(node)
     after = {name: pids for name, pids in node.processes().items() if name != "troupe-runner"}
     assert after == before
     node.does("delete", "shrinks")
@@ -198,7 +198,7 @@ def test_a_file_that_shrinks_while_it_is_used(node):
     wait_for("the files gone", lambda: "shrinks" not in node.store())
     node.does("add", MODEL, "--name", "shrinks")
     node.does("place", "shrinks", "--wait")
-    assert node.chat("shrinks")[0] == 200
+    assert node.serves("shrinks")
     node.refuses(FAILED, "remove", "shrinks", names="an instance of shrinks exists")
     node.does("delete", "shrinks")
     node.refuses(NOT_FOUND, "delete", "shrinks", names="shrinks")
@@ -227,8 +227,6 @@ def test_a_model_changed_or_lost_while_placed(node):
 
 
 def test_two_adds_of_one_name(node):
-    import subprocess
-    from bad_input import TROUPE
     adds = [subprocess.Popen([TROUPE, "add", MODEL, "--name", "twice", "--home", node.home],
                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for _ in range(2)]
