@@ -81,6 +81,7 @@ const char *http_reason_phrase(int http_status)
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
         {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < COUNT_OF(phrases); i++)
         if (phrases[i].http_status == http_status)

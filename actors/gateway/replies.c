@@ -108,6 +108,7 @@ void fault_of_status(struct http_fault *fault_out, uint32_t status, const char *
         {STATUS_NO_HOLDER, 503, "no_holder"},
         {STATUS_NO_CAPACITY, 503, "no_capacity"},
         {STATUS_NO_MEMORY, 503, "no_memory"},
+        {STATUS_NO_SPACE, 507, "no_space"},
         {STATUS_NOT_READY, 503, "not_ready"},
         {STATUS_TIMED_OUT, 503, "timed_out"},
         {STATUS_UNREACHABLE, 503, "unreachable"},

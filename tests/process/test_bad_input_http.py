@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrong requests to the HTTP interface of a real node: typed errors, nothing placed, nothing dies."""
+"""Wrong requests to the HTTP interface of a real node: typed errors, nothing dies."""
 import os
 import random
 import signal

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from bad_input import (ENGINE, FAILED, INSPECTOR, MODEL, NOT_FOUND, TROUPE, USAGE, WEIGHTS,
-                       Node, copied, json_change, refused, run, wait_for, weights_read, weights_write)
+from bad_input import (ENGINE, FAILED, INSPECTOR, MODEL, NOT_FOUND, TROUPE, USAGE, WEIGHTS, Node,
+                       copied, json_change, refused, run, wait_for, weights_read,
+                       weights_write)
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
 
@@ -124,7 +125,8 @@ def test_names_of_directories_and_models(node):
     node.refuses(NOT_FOUND, "add", "/nonexistent", names="/nonexistent")
     node.refuses(FAILED, "add", "/etc/passwd", names="/etc/passwd is not a directory")
     before = node.store()
-    for name in ["../x", "/x", "a/../b", "", ".hidden", "mödel ☃", "a b", "a//b", "a/", "new\nline"]:
+    for name in ["../x", "/x", "a/../b", "", ".hidden", "mödel ☃", "a b", "a//b", "a/",
+                 "new\nline"]:
         code, _, err = node.troupe("add", MODEL, "--name", name)
         assert code == FAILED and "is no name for a model" in err, (name, code, err)
     node.refuses(FAILED, "add", MODEL, "--name", "x" * 1000, names="model_id")
