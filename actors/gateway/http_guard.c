@@ -230,7 +230,8 @@ static enum status listen_on(struct http_guard *guard, const char *address, unsi
     (void)fcntl(guard->listen_fd, F_SETFD, FD_CLOEXEC);
     if (bind(guard->listen_fd, bound, size) != 0 || listen(guard->listen_fd, 128) != 0)
         return refuse(reason, errno == EADDRINUSE ? STATUS_IN_USE : status_from_errno(errno),
-                      "The HTTP API cannot listen on %s port %u: %s; choose another with the setting http.",
+                      "The HTTP API cannot listen on %s port %u: %s; choose another with the "
+                      "setting http.",
                       address, port, strerror(errno));
     struct sockaddr_storage name;
     size = sizeof(name);
