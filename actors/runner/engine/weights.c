@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/weights.h"
 
-#include "actors/runner/engine/weight_faults.h"
 #include "protocol/memory.h"
 
 #include <errno.h>
@@ -78,7 +77,6 @@ enum status weight_files_open(const char *directory, const struct tensor_table *
         return status;
     }
     files->table = table;
-    weight_faults_watch(files);
     *files_out = files;
     return STATUS_OK;
 }
@@ -87,7 +85,6 @@ void weight_files_close(struct weight_files *files)
 {
     if (!files)
         return;
-    weight_faults_forget(files);
     for (size_t i = 0; i < files->count; i++)
         munmap((void *)(uintptr_t)files->files[i].bytes, (size_t)files->files[i].size);
     memory_free(files->files);
