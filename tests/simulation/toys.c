@@ -360,7 +360,8 @@ static void client_answered(struct toy_client *client, const struct input *input
     client->last_status = (enum status)head->status;
     client->last_index = head->index;
     if (head->status == STATUS_NO_LEADER || head->status == STATUS_NO_SPACE) {
-        client->sent_ms = 0; /* not known: asked again */
+        client->sent_ms = 0; /* not known: asked again, after a pause */
+        client->next_ms = input->now_ms + 100;
         client->refused++;
         if (!client->is_quiet)
             return;
@@ -393,7 +394,8 @@ static enum status client_step(void *actor, const struct input *input, struct ou
         client_answered(client, input);
     if (!client->is_waiting && !client->is_quiet && input->now_ms >= client->next_ms)
         client_invents(client, input);
-    if (client->is_waiting && client->session.is_welcome && client->sent_ms == 0)
+    if (client->is_waiting && client->session.is_welcome && client->sent_ms == 0 &&
+        input->now_ms >= client->next_ms)
         client_send(client, input, outbox);
     if (client->is_waiting && client->sent_ms != 0 && client->session.is_up &&
         input->now_ms - client->sent_ms > 4500)
