@@ -199,8 +199,10 @@ enum status replication_snapshot_part(struct master *master, struct node_slot *s
     bool accepted = false;
     if (is_leader(master) || body->index <= master->state.index)
         return STATUS_OK;
-    /* Who joins has the state of whoever made its token; else only the leader gives it. */
-    if (master->state.index > 0) {
+    /* Who joins has the state of whoever made its token, who lost it that of anybody with all that
+     * was acknowledged; else only the leader gives it. */
+    const bool is_enough = master->state.index == 0 && body->index >= master->lost_index;
+    if (!is_enough) {
         enum status heard = leadership_hear(master, slot, &message->head.epoch, &accepted);
         if (heard != STATUS_OK || !accepted)
             return heard;
@@ -236,6 +238,7 @@ enum status replication_snapshot_part(struct master *master, struct node_slot *s
     master->tail = stamp;
     master->committed = master->matched = state.index;
     master->snapshot_index = state.index;
+    repair_end(master);
     recent_cut(master, 0);
     master->recent_first = state.index + 1;
     /* Local actors learn of the jump by a snapshot of their own. */

@@ -62,6 +62,10 @@ static void send_candidacy(struct master *master, struct node_slot *slot, bool i
     const bool asker_led = ID_EQUAL(master->leader, slot->node_id);
     body->last_epoch = last_epoch(master);
     body->index = master->tail.index;
+    if (master->lost_index > 0) { /* what it held counts: nobody with less may lead */
+        body->last_epoch = master->epoch;
+        body->index = master->lost_index;
+    }
     body->seen_epoch = master->epoch;
     body->is_question = is_question;
     body->has_leader = master->role == ROLE_LEADER || (leader_is_known(master) && !asker_led);
@@ -261,6 +265,8 @@ void leadership_tick(struct master *master)
         master->ask_at_ms = master->lease_until_ms;
         return;
     }
+    if (master->lost_index > 0)
+        return; /* it can not lead */
     if (now_ms >= master->ask_at_ms)
         become_candidate(master);
 }
@@ -275,7 +281,9 @@ enum status leadership_candidacy(struct master *master, struct node_slot *slot,
             memset(&master->leader, 0, sizeof(master->leader));
             master->ask_at_ms = master->input->now_ms;
         }
-        send_candidacy(master, slot, false);
+        /* One whose log is not whole has a voice only where a majority could not be had without. */
+        if (master->lost_index == 0 || master->settings->quorum)
+            send_candidacy(master, slot, false);
         if (master->role == ROLE_LEADER)
             replication_send_beats(master);
     }

@@ -439,6 +439,10 @@ void allow_refresh(struct master *master)
         return;
     for (uint32_t i = 0; i < state->nodes.count; i++)
         keys[count++] = state->nodes.items[i].key;
+    for (size_t i = 0; i < COUNT_OF(master->nodes) && count < NODE_COUNT_MAX; i++)
+        if (master->nodes[i].is_used && master->nodes[i].is_hint &&
+            !state_find_node(state, &master->nodes[i].node_id))
+            keys[count++] = master->nodes[i].key;
     for (uint32_t i = 0; i < state->tokens.count; i++)
         if (state->tokens.items[i].expires_ms > master->input->wall_ms)
             keys[count++] = state->tokens.items[i].key;

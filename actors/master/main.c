@@ -34,6 +34,12 @@ static void shell_post(struct master_shell *shell, const struct result *result)
     loop_post(shell->target, result);
 }
 
+static void shell_tell(struct master_shell *shell, const char *sentence)
+{
+    (void)shell;
+    log_notice("%s", sentence);
+}
+
 static enum status shell_perform(void *self, struct loop *loop, struct effect *effect,
                                  struct reason *reason)
 {
@@ -233,6 +239,7 @@ static enum status prepare(struct master_main *main, struct reason *reason)
     struct reason notice = {""};
     main->shell.log_path = main->process.paths.log;
     main->shell.post = shell_post;
+    main->shell.tell = shell_tell;
     if (status == STATUS_OK)
         status = master_shell_open(&main->shell, &main->settings, &notice, reason);
     if (notice.text[0])

@@ -55,15 +55,16 @@ static void slot_connect(struct master *master, struct node_slot *slot)
     outbox_link_open(master->outbox, slot->link, &options);
 }
 
-static struct node_slot *slot_take(struct master *master, const struct node_record *node)
+static struct node_slot *slot_take(struct master *master, const struct node_id *node_id,
+                                   const struct public_key *key)
 {
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
         if (slot->is_used)
             continue;
         record_fini(&candidacy_type, &slot->answer);
-        *slot = (struct node_slot){.node_id = node->node_id,
-                                   .key = node->key,
+        *slot = (struct node_slot){.node_id = *node_id,
+                                   .key = *key,
                                    .link = MASTER_LINK_NODE + (uint32_t)i,
                                    .is_used = true,
                                    .heard_ms = 0};
@@ -72,12 +73,25 @@ static struct node_slot *slot_take(struct master *master, const struct node_reco
     return NULL;
 }
 
+void slot_take_known(struct master *master, const struct known_node *known)
+{
+    struct node_slot *slot = slot_find(master, &known->node_id);
+    if (slot || !known->address[0])
+        return;
+    slot = slot_take(master, &known->node_id, &known->key);
+    if (!slot)
+        return;
+    slot->is_hint = true;
+    (void)snprintf(slot->address, sizeof(slot->address), "%s", known->address);
+    slot_connect(master, slot);
+}
+
 void slots_refresh(struct master *master)
 {
     struct state *state = &master->state;
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
-        if (!slot->is_used || state_find_node(state, &slot->node_id))
+        if (!slot->is_used || slot->is_hint || state_find_node(state, &slot->node_id))
             continue;
         outbox_link_close(master->outbox, slot->link);
         slot->is_used = false;
@@ -89,8 +103,8 @@ void slots_refresh(struct master *master)
             continue;
         struct node_slot *slot = slot_find(master, &node->node_id);
         if (!slot)
-            slot = slot_take(master, node);
-        if (!slot || strcmp(slot->address, address) == 0 ||
+            slot = slot_take(master, &node->node_id, &node->key);
+        if (!slot || slot->is_hint || strcmp(slot->address, address) == 0 ||
             strlen(address) >= sizeof(slot->address))
             continue;
         if (slot->address[0])
@@ -141,11 +155,14 @@ static enum status master_start(struct master *master)
     outbox_link_open(master->outbox, MASTER_LINK_LOCAL, &local);
     if (!master->settings->is_bound)
         outbox_link_open(master->outbox, MASTER_LINK_PEERS, &peers);
+    if (master->lost_index > 0)
+        repair_start(master);
     slots_refresh(master);
     master->is_started = true;
     master->last_tick_ms = master->input->now_ms;
     master->probe_at_ms = master->input->now_ms;
-    if (master->settings->join && !state_find_node(&master->state, &master->settings->node_id)) {
+    if (master->settings->join && master->lost_index == 0 &&
+        !state_find_node(&master->state, &master->settings->node_id)) {
         memcpy(&master->join_key, master->input->seed, sizeof(master->join_key));
         master->join_at_ms = master->input->now_ms + 2000;
         open_join_link(master);
@@ -230,6 +247,8 @@ static enum status node_message(struct master *master, struct node_slot *slot,
     slot->heard_ms = master->input->now_ms;
     if (message->head.kind != MESSAGE_LINK)
         return STATUS_OK;
+    if (master->needs_state && message->head.code == LINK_RECORDS_SENT)
+        return STATUS_OK; /* there is nothing here that they could continue */
     switch (message->head.code) {
     case LINK_CANDIDACY:
         return leadership_candidacy(master, slot, message);
@@ -439,6 +458,8 @@ static enum status master_tick(struct master *master)
 {
     const uint64_t now_ms = master->input->now_ms;
     leadership_tick(master);
+    repair_tick(master);
+    repair_note_nodes(master);
     join_tick(master);
     enum status status = describe_tick(master);
     if (status == STATUS_OK)
@@ -469,8 +490,11 @@ static void wake_next(struct master *master)
     const uint64_t wishes[] = {
         is_leader(master) && master->state.nodes.count > 1 ? master->beat_at_ms : UINT64_MAX,
         master->role == ROLE_CANDIDATE ? master->decide_at_ms : UINT64_MAX,
-        master->role == ROLE_FOLLOWER && master->ask_at_ms ? master->ask_at_ms : UINT64_MAX,
+        master->role == ROLE_FOLLOWER && master->ask_at_ms && master->lost_index == 0
+            ? master->ask_at_ms
+            : UINT64_MAX,
         master->join_at_ms ? master->join_at_ms : UINT64_MAX,
+        master->repair_at_ms ? master->repair_at_ms : UINT64_MAX,
         /* What waits for a leader is done when one is heard, not at a time. */
         master->describe_at_ms > master->input->now_ms ? master->describe_at_ms : UINT64_MAX,
         master->pending_count > 0 ? master->input->now_ms + 250 : UINT64_MAX,
@@ -554,6 +578,8 @@ static enum status master_init(void *actor, const void *settings, struct reason 
     }
     master->tail = master->settings->tail;
     master->epoch = master->settings->promised;
+    master->lost_index = master->settings->lost_index;
+    master->needs_state = master->settings->needs_state;
     master->recent_first = master->state.index + 1;
     master->snapshot_index = master->state.index;
     buffer_init(&master->incoming, 256u << 20);

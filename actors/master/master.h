@@ -43,6 +43,7 @@ enum master_effect {
     EFFECT_EPOCH_WRITE,    /* struct epoch; done before anything that stands after it is sent */
     EFFECT_SNAPSHOT_WRITE, /* struct state_write */
     EFFECT_PROBE,          /* nothing -> struct node_load */
+    EFFECT_NODES_WRITE,    /* struct known_nodes: whom to ask when the log is damaged one day */
     RESULT_LOG_SYNCED,     /* unasked, after a batch: struct log_synced */
     RESULT_LOG_FULL        /* unasked: the disk is full; what waits goes on waiting */
 };
@@ -62,12 +63,25 @@ struct log_question {
 struct log_synced {
     struct event_stamp *stamps; /* of the records made durable, in order; owned */
     uint32_t count;
+    bool is_damaged; /* events before the acknowledged length are still missing */
 };
 
 struct state_write {
     uint64_t index;
     struct buffer bytes;
     struct hash hash;
+};
+
+/* Whom a node with a damaged log may ask. */
+struct known_node {
+    struct node_id node_id;
+    struct public_key key;
+    char address[LINK_ENDPOINT_SIZE];
+};
+
+struct known_nodes {
+    struct known_node items[NODE_COUNT_MAX];
+    uint32_t count;
 };
 
 /* What main found before the first step. */
@@ -91,6 +105,10 @@ struct master_settings {
     struct state *state;           /* as recovered; moved into the actor */
     struct event_stamp tail;       /* of the log */
     struct epoch promised;         /* of the epoch file or the log, the higher */
+    /* A damaged log: what it lacks, up to lost_index (0: it is whole), must come from a peer. */
+    uint64_t lost_index;
+    bool needs_state;              /* even the beginning is lost: only a snapshot helps */
+    struct known_nodes known;      /* whom to ask for it */
 };
 
 #define FULL_SENTENCE                                                                              \
@@ -111,6 +129,7 @@ struct node_slot {
     char address[LINK_ENDPOINT_SIZE];
     uint32_t link;
     bool is_used;
+    bool is_hint;        /* not known from the state: stays until the log is whole */
     bool is_up;          /* our connection to it */
     uint64_t heard_ms;   /* last word of it; 0: never in this epoch */
     /* as leader */
@@ -226,6 +245,10 @@ struct master {
     uint32_t allowed_count;
     bool is_started;
     bool disk_is_full;
+    struct known_nodes known; /* as written beside the log */
+    uint64_t lost_index; /* damaged log: events up to here are asked for; 0: it is whole */
+    uint64_t repair_at_ms; /* when the others are asked again; 0: not */
+    bool needs_state;    /* ... and it holds no beginning that records could continue */
     uint64_t refused_count;      /* nonsense of peers */
 
     /* of the step that runs */
@@ -288,6 +311,22 @@ MUST_CHECK bool records_begin(struct master *master, const struct node_slot *slo
                               struct message *message);
 /* Forgets the records after `index`. */
 void recent_cut(struct master *master, uint64_t index);
+
+/* A follower's word of where its log ends; a leader sends what comes after. */
+void replication_tell_tail(struct master *master, struct node_slot *slot, uint64_t count);
+/* The last record taken, on the disk or on its way there. */
+uint64_t replication_last_index(const struct master *master);
+
+/* ---- repair.c: a log that is damaged before its acknowledged length ---- */
+void repair_start(struct master *master);
+/* Keeps the other nodes' addresses where a damaged log does not take them away. */
+void repair_note_nodes(struct master *master);
+/* Asks the known nodes, unless a leader is heard, which sends what is missing unasked. */
+void repair_tick(struct master *master);
+/* Nothing is missing any more. */
+void repair_end(struct master *master);
+/* A beat of the leader: is its log shorter than ours was? */
+void repair_compare(struct master *master, const struct leader_beat *beat);
 
 /* ---- catch_up.c ---- */
 /* The follower's tail: is it a prefix of our log? */
@@ -360,6 +399,8 @@ struct node_slot *slot_find(struct master *master, const struct node_id *node_id
 struct node_slot *slot_find_key(struct master *master, const struct public_key *key);
 /* Slots follow the nodes of the state. */
 void slots_refresh(struct master *master);
+/* A slot for a node that the state does not name, until the log is whole. */
+void slot_take_known(struct master *master, const struct known_node *known);
 void send_to_node(struct master *master, struct node_slot *slot, struct message *message);
 /* By our connection to it, or by its own to us. */
 bool slot_is_reachable(const struct node_slot *slot);

@@ -225,9 +225,11 @@ void replication_send_beats(struct master *master)
     }
 }
 
-static void send_follower_beat(struct master *master, struct node_slot *slot, uint64_t count)
+void replication_tell_tail(struct master *master, struct node_slot *slot, uint64_t count)
 {
     struct message message;
+    if (master->needs_state)
+        return; /* records could not be taken */
     if (!message_begin(master, &message, MESSAGE_LINK, LINK_FOLLOWER_BEAT))
         return;
     struct follower_beat *body = message.body;
@@ -443,12 +445,14 @@ enum status replication_beat(struct master *master, struct node_slot *slot,
     enum status status = leadership_hear(master, slot, &message->head.epoch, &accepted);
     if (status == STATUS_OK && accepted)
         status = follow_commit(master, body->committed);
+    if (status == STATUS_OK && accepted)
+        repair_compare(master, body);
     if (status == STATUS_OK)
-        send_follower_beat(master, slot, body->count);
+        replication_tell_tail(master, slot, body->count);
     return status;
 }
 
-static uint64_t last_index(const struct master *master)
+uint64_t replication_last_index(const struct master *master)
 {
     return master->recent_count > 0 ? master->recent_first + master->recent_count - 1
                                     : master->tail.index;
@@ -459,7 +463,7 @@ static uint64_t last_index(const struct master *master)
 static enum status take_records(struct master *master, struct node_slot *slot,
                                 const struct records_sent *body)
 {
-    uint64_t last = last_index(master);
+    uint64_t last = replication_last_index(master);
     for (uint32_t i = 0; i < body->records.count; i++) {
         const struct log_record *record = &body->records.items[i];
         struct hash chain;
@@ -481,7 +485,7 @@ static enum status take_records(struct master *master, struct node_slot *slot,
             master->matched = record->index;
     }
     if (last == master->tail.index)
-        send_follower_beat(master, slot, 0); /* nothing to sync, so nothing else would answer */
+        replication_tell_tail(master, slot, 0); /* nothing to sync, so nothing else would answer */
     return STATUS_OK;
 }
 
@@ -520,17 +524,17 @@ enum status replication_records(struct master *master, struct node_slot *slot,
     const struct records_sent *body = MESSAGE_BODY(message, records_sent);
     bool accepted = false;
     enum status status = leadership_hear(master, slot, &message->head.epoch, &accepted);
-    if (status != STATUS_OK || !accepted || body->previous_index > last_index(master)) {
-        send_follower_beat(master, slot, 0);
+    if (status != STATUS_OK || !accepted || body->previous_index > replication_last_index(master)) {
+        replication_tell_tail(master, slot, 0);
         return status;
     }
     struct hash chain;
     uint64_t parting = 0;
     const struct hash *parting_chain = NULL;
-    if (body->is_parting && body->previous_index < last_index(master)) {
+    if (body->is_parting && body->previous_index < replication_last_index(master)) {
         /* The leader has compared both logs, ours as our disk told it. */
         if (find_parting(master, body, &parting, &parting_chain) &&
-            parting < last_index(master)) {
+            parting < replication_last_index(master)) {
             cut_to(master, parting, parting_chain);
             if (parting < master->state.index)
                 return STATUS_OK;
@@ -538,7 +542,7 @@ enum status replication_records(struct master *master, struct node_slot *slot,
     } else if (body->previous_index > master->matched &&
                !(replication_chain_at(master, body->previous_index, &chain) &&
                  ID_EQUAL(chain, body->previous_chain))) {
-        send_follower_beat(master, slot, 0);
+        replication_tell_tail(master, slot, 0);
         return STATUS_OK;
     }
     if (body->previous_index > master->matched)
@@ -610,6 +614,8 @@ enum status replication_follower_beat(struct master *master, struct node_slot *s
 enum status replication_synced(struct master *master, const struct log_synced *synced)
 {
     master->disk_is_full = false;
+    if (master->lost_index > 0 && !synced->is_damaged)
+        repair_end(master);
     for (uint32_t i = 0; i < synced->count; i++) {
         struct recent *recent = recent_find(master, synced->stamps[i].index);
         if (recent && !recent->has_chain) {
@@ -627,7 +633,7 @@ enum status replication_synced(struct master *master, const struct log_synced *s
     }
     struct node_slot *slot = leader_slot(master);
     if (slot)
-        send_follower_beat(master, slot, 0);
+        replication_tell_tail(master, slot, 0);
     return STATUS_OK;
 }
 

@@ -468,7 +468,10 @@ enum status requests_tick(struct master *master)
                         "written");
         else
             answer_with(master, pending, STATUS_NO_LEADER,
-                        "no leader could take it within its time; try again");
+                        master->lost_index > 0
+                            ? "the event log of this node is damaged and no other node sent what "
+                              "is missing yet; start another node, then try again"
+                            : "no leader could take it within its time; try again");
         pending_remove(master, i);
     }
     /* One is due: all go again, in their order. */

@@ -71,11 +71,38 @@ static enum status read_promise(struct master_shell *shell, struct master_settin
     return status;
 }
 
+/* The state of all that is whole; a damaged log gets the rest from a peer. */
+static enum status open_state(struct master_shell *shell, struct master_settings *settings,
+                              struct reason *notice, struct reason *reason)
+{
+    const bool is_whole = event_log_damage(shell->log) == NULL;
+    settings->lost_index = 0;
+    settings->needs_state = false;
+    enum status status = recover_state(shell, settings->state, reason);
+    if (status == STATUS_OK) {
+        settings->tail = event_log_durable(shell->log);
+        shell->reported = settings->tail.index;
+    }
+    if (is_whole || status == STATUS_NO_MEMORY)
+        return status;
+    if (status != STATUS_OK) { /* the beginning is lost too */
+        state_init(settings->state);
+        settings->tail = (struct event_stamp){0};
+    }
+    status = shell_repair_open(shell, settings, status == STATUS_OK, notice, reason);
+    if (status != STATUS_OK)
+        state_fini(settings->state);
+    return status;
+}
+
 enum status master_shell_open(struct master_shell *shell, struct master_settings *settings,
                               struct reason *notice, struct reason *reason)
 {
     const struct event_log_options options = {
-        .path = shell->log_path, .disk = shell->disk, .cluster = settings->cluster_id};
+        .path = shell->log_path,
+        .disk = shell->disk,
+        .cluster = settings->cluster_id,
+        .accept_damage = true};
     struct event_log_recovery recovery;
     enum status status = event_log_open(&options, &shell->log, &recovery, reason);
     if (status != STATUS_OK)
@@ -86,12 +113,9 @@ enum status master_shell_open(struct master_shell *shell, struct master_settings
                        "was in it",
                        (unsigned long long)recovery.cut_size,
                        (unsigned long long)recovery.cut_offset, recovery.cut_file);
-    status = recover_state(shell, settings->state, reason);
-    if (status == STATUS_OK) {
-        settings->tail = event_log_durable(shell->log);
-        shell->reported = settings->tail.index;
+    status = open_state(shell, settings, notice, reason);
+    if (status == STATUS_OK)
         status = read_promise(shell, settings, reason);
-    }
     if (status != STATUS_OK) {
         event_log_close(shell->log);
         shell->log = NULL;
@@ -143,6 +167,7 @@ static enum status tell_synced(struct master_shell *shell)
         return STATUS_NO_MEMORY;
     }
     synced->stamps = stamps;
+    synced->is_damaged = event_log_damage(shell->log) != NULL;
     struct reason reason;
     for (uint64_t index = shell->reported + 1; index <= last.index; index++) {
         enum status status = event_log_stamp(shell->log, index, &stamps[synced->count], &reason);
@@ -171,6 +196,7 @@ enum status master_shell_after_batch(struct master_shell *shell, struct reason *
     if (status != STATUS_OK)
         return status;
     shell->has_appended = false;
+    shell_repair_check(shell);
     return tell_synced(shell);
 }
 
@@ -196,7 +222,7 @@ static enum status append(struct master_shell *shell, const struct effect *effec
                                       .body = record->body.items,
                                       .body_size = record->body.count};
     message_fini(&event);
-    status = event_log_append_copy(shell->log, &copy, reason);
+    status = shell_repair_append(shell, &copy, reason);
     return status == STATUS_GAP ? STATUS_OK : status;
 }
 
@@ -271,11 +297,13 @@ static enum status truncate_log(struct master_shell *shell, const struct effect 
 {
     const struct log_question *question = effect->request;
     char branch[EVENT_LOG_NAME_SIZE];
+    shell->lost_end = LOST_PARTED;
     enum status status = event_log_truncate_to(shell->log, question->index, branch, reason);
     event_log_reader_close(shell->reader);
     shell->reader = NULL;
     if (status != STATUS_OK)
         return status;
+    shell_repair_check(shell);
     shell->reported = question->index;
     struct log_synced *synced = memory_zeroed(1, sizeof(*synced));
     const struct event_stamp durable = event_log_durable(shell->log);
@@ -285,7 +313,8 @@ static enum status truncate_log(struct master_shell *shell, const struct effect 
         memory_free(stamp);
         return STATUS_NO_MEMORY;
     }
-    *synced = (struct log_synced){stamp, 1};
+    *synced = (struct log_synced){
+        .stamps = stamp, .count = 1, .is_damaged = event_log_damage(shell->log) != NULL};
     const struct effect unasked = {.kind = RESULT_LOG_SYNCED};
     answer(shell, &unasked, STATUS_OK, synced, synced_free);
     return STATUS_OK;
@@ -295,10 +324,14 @@ static enum status install(struct master_shell *shell, const struct effect *effe
                            struct reason *reason)
 {
     struct event_snapshot *snapshot = effect->request;
+    shell->lost_end =
+        snapshot->stamp.index >= shell->lost_last ? LOST_COVERED : LOST_PARTED;
     enum status status = event_log_install_snapshot(shell->log, snapshot, reason);
     shell->reported = snapshot->stamp.index;
     event_log_reader_close(shell->reader);
     shell->reader = NULL;
+    if (status == STATUS_OK)
+        shell_repair_check(shell);
     return status;
 }
 
@@ -307,6 +340,8 @@ static enum status write_snapshot(struct master_shell *shell, struct effect *eff
 {
     struct state_write *write = effect->request;
     enum status status = STATUS_OK;
+    if (event_log_damage(shell->log))
+        return STATUS_OK; /* when it is whole */
     if (event_log_durable(shell->log).index >= write->index)
         status = event_log_snapshot_write(shell->log, write->index, &write->hash,
                                           write->bytes.bytes, write->bytes.size, reason);
@@ -357,6 +392,8 @@ enum status master_shell_perform(struct master_shell *shell, struct effect *effe
         return write_snapshot(shell, effect, reason);
     case EFFECT_PROBE:
         return probe(shell, effect);
+    case EFFECT_NODES_WRITE:
+        return shell_nodes_write(shell, effect->request, reason);
     case RESULT_LOG_SYNCED:
     case RESULT_LOG_FULL:
         break;

@@ -15,6 +15,12 @@
 #include "runtime/event_log_reader.h"
 #include "runtime/loop.h"
 
+enum lost_end {
+    LOST_REFILLED, /* they came from a peer, one by one */
+    LOST_COVERED,  /* a peer's state holds what they did */
+    LOST_PARTED    /* the leader's log, of a higher epoch, goes on without them */
+};
+
 struct master_shell {
     const struct disk_ops *disk; /* NULL: the machine's */
     const char *log_path;
@@ -22,6 +28,10 @@ struct master_shell {
     struct event_log_reader *reader; /* for followers far behind; opened when first needed */
     bool has_appended;
     uint64_t reported;           /* durable index the step knows of */
+    uint64_t lost_first;         /* damaged events that are being had from a peer; 0: none */
+    uint64_t lost_last;
+    enum lost_end lost_end;      /* how they were made good */
+    void (*tell)(struct master_shell *shell, const char *sentence); /* for people; may be NULL */
     void (*post)(struct master_shell *shell, const struct result *result);
     void *target;                /* of post */
 };
@@ -37,5 +47,22 @@ MUST_CHECK enum status master_shell_perform(struct master_shell *shell, struct e
 MUST_CHECK enum status master_shell_after_batch(struct master_shell *shell,
                                                 struct reason *reason);
 void master_shell_close(struct master_shell *shell);
+
+/* ---- shell_repair.c ---- */
+
+/* The log is damaged: finds out whom to ask and makes room for the events that are missing; without
+ * `has_state` not even the beginning can be read.  STATUS_DAMAGED: nobody is known. */
+MUST_CHECK enum status shell_repair_open(struct master_shell *shell,
+                                         struct master_settings *settings, bool has_state,
+                                         struct reason *notice, struct reason *reason);
+/* Keeps, beside the log, whom to ask when it is damaged one day. */
+MUST_CHECK enum status shell_nodes_write(struct master_shell *shell,
+                                         const struct known_nodes *nodes, struct reason *reason);
+/* event_log_append_copy, into a log that is being repaired too. */
+MUST_CHECK enum status shell_repair_append(struct master_shell *shell,
+                                           const struct event_record *record,
+                                           struct reason *reason);
+/* Tells when the log is whole again. */
+void shell_repair_check(struct master_shell *shell);
 
 #endif

@@ -475,6 +475,14 @@ static void post(struct master_shell *shell, const struct result *result)
     }
 }
 
+static void tell(struct master_shell *shell, const char *sentence)
+{
+    struct sim *sim = shell->target;
+    for (uint32_t node = 0; node < sim->node_count; node++)
+        if (&sim->nodes[node].shell == shell)
+            (void)snprintf(sim->nodes[node].told, sizeof(sim->nodes[node].told), "%s", sentence);
+}
+
 static bool open_master(struct sim *sim, uint32_t at)
 {
     struct sim_node *node = &sim->nodes[at];
@@ -486,12 +494,15 @@ static bool open_master(struct sim *sim, uint32_t at)
     node->shell = (struct master_shell){.disk = memory_disk_ops(node->disk),
                                         .log_path = "log",
                                         .post = post,
+                                        .tell = tell,
                                         .target = sim};
     enum status status = master_shell_open(&node->shell, &node->settings, &notice, &reason);
     if (status != STATUS_OK) {
         sim_break(sim, "node %u: its log cannot be opened: %s", at, reason.text);
         return false;
     }
+    if (notice.text[0])
+        memcpy(node->told, notice.text, sizeof(node->told));
     if (state_find_node(&node->state, &node->settings.node_id))
         node->settings.join = NULL;
     sim->seen[at] = 0;
@@ -541,6 +552,23 @@ void sim_kill_node(struct sim *sim, uint32_t node, bool is_power)
         memory_disk_heal(sim->nodes[node].disk);
         memory_disk_crash(sim->nodes[node].disk, &sim->seeded);
     }
+}
+
+void sim_damage(struct sim *sim, uint32_t node, int64_t offset)
+{
+    const struct memory_disk *disk = sim->nodes[node].disk;
+    const char *first = NULL;
+    size_t size = 0;
+    for (size_t i = 0; i < memory_disk_file_count(disk); i++) {
+        const char *path = memory_disk_file_path(disk, i);
+        if (strncmp(path, "log/0", 5) == 0 && strstr(path, ".segment") &&
+            (!first || strcmp(path, first) < 0))
+            first = path;
+    }
+    ASSERT(first != NULL && memory_disk_bytes(disk, first, &size) != NULL);
+    size_t at = offset < 0 ? size - (size_t)-offset : (size_t)offset % size;
+    ASSERT(at < size);
+    memory_disk_flip(sim->nodes[node].disk, first, at, 1);
 }
 
 void sim_freeze(struct sim *sim, uint32_t node, enum sim_role role, uint64_t ms)

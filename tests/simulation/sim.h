@@ -79,6 +79,7 @@ struct sim_node {
     bool has_token;
     struct session_settings sessions[SIM_ROLE_COUNT];
     struct sim_process processes[SIM_ROLE_COUNT];
+    char told[sizeof(((struct reason *)NULL)->text)]; /* the last sentence for people */
     uint64_t memory_free;
     bool holds_model; /* what its downloader would find */
 };
@@ -128,6 +129,9 @@ void sim_start(struct sim *sim, uint32_t node, enum sim_role role);
 /* The process dies; with `is_power` the machine does: what was not synced is lost in part. */
 void sim_kill(struct sim *sim, uint32_t node, enum sim_role role);
 void sim_kill_node(struct sim *sim, uint32_t node, bool is_power);
+/* Flips a bit at `offset`, modulo its size, of the node's first segment (counted from its end when
+ * negative), while the node is down. */
+void sim_damage(struct sim *sim, uint32_t node, int64_t offset);
 void sim_freeze(struct sim *sim, uint32_t node, enum sim_role role, uint64_t ms);
 /* No packet between two nodes until healed; connections break. */
 void sim_cut(struct sim *sim, uint32_t a, uint32_t b, bool is_cut);
