@@ -409,7 +409,8 @@ static bool apply_rank_addressed(struct state *state, const struct message *even
     rank->runner_key = body->key;
     if (rank->status == RANK_PLACED)
         rank->status = RANK_ADDRESSED;
-    return text_set(&rank->runner_address, body->address);
+    return text_set(&rank->runner_address, body->address) &&
+           text_set(&rank->gateway_address, body->gateway_address);
 }
 
 static bool apply_generation_addressed(struct state *state, const struct message *event)
@@ -425,7 +426,8 @@ static bool apply_generation_addressed(struct state *state, const struct message
         rank->launcher_key = told->launcher_key;
         rank->runner_key = told->runner_key;
         if (!text_set(&rank->launcher_address, told->launcher_address) ||
-            !text_set(&rank->runner_address, told->runner_address))
+            !text_set(&rank->runner_address, told->runner_address) ||
+            !text_set(&rank->gateway_address, told->gateway_address))
             return false;
     }
     return true;

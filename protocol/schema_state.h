@@ -113,10 +113,11 @@
     F(S, u64, cache_bytes, 0, "KV cache for the context promised")                                 \
     F(S, u64, scratch_bytes, 0, "activations and the load window")                                 \
     F(S, u32, status, RANK_STATUS_END, "life of its runner in this generation")                    \
-    F(S, text, runner_address, ADDRESS_SIZE_MAX, "")                                               \
+    F(S, text, runner_address, ADDRESS_SIZE_MAX, "where its siblings connect")                     \
     F(S, public_key, runner_key, 32, "")                                                           \
     F(S, text, launcher_address, ADDRESS_SIZE_MAX, "")                                             \
-    F(S, public_key, launcher_key, 32, "")
+    F(S, public_key, launcher_key, 32, "")                                                         \
+    F(S, text, gateway_address, ADDRESS_SIZE_MAX, "of rank 0: where gateways connect")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -324,8 +325,9 @@ enum instance_status {
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
     F(S, u32, actor, ACTOR_KIND_END, "launcher or runner")                                         \
-    F(S, text, address, ADDRESS_SIZE_MAX, "")                                                      \
-    F(S, public_key, key, 32, "")
+    F(S, text, address, ADDRESS_SIZE_MAX, "where its siblings connect")                            \
+    F(S, public_key, key, 32, "")                                                                  \
+    F(S, text, gateway_address, ADDRESS_SIZE_MAX, "runner of rank 0: where gateways connect")
 #define GENERATION_ADDRESSED_FIELDS(F, L, R, S)                                                    \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \

@@ -153,11 +153,41 @@ static enum status tell_address(struct gateway_shell *shell, const char *address
     return file_replace("http.address", text, (size_t)size, reason);
 }
 
+/* The port this address had in our last life, 0: none.  Whoever asks for "any port" means any at
+ * first: clients know the one we had, and try it again when we died. */
+static unsigned last_port(const char *address)
+{
+    char text[192] = "";
+    char last[128];
+    unsigned port = 0;
+    struct reason ignored = {""};
+    int fd = open("http.address", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    const ssize_t size = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    if (split_address(text, last, &port, &ignored) != STATUS_OK || strcmp(last, address) != 0)
+        return 0;
+    return port;
+}
+
+static enum status open_server(struct gateway_shell *shell, const char *address, unsigned port,
+                               struct reason *reason)
+{
+    const struct http_guard_limits limits = http_guard_limits_default();
+    const unsigned before = port == 0 ? last_port(address) : 0;
+    if (before != 0 && http_server_open(address, before, &limits, &shell->policy, &shell->server,
+                                        reason) == STATUS_OK)
+        return STATUS_OK;
+    return http_server_open(address, port, &limits, &shell->policy, &shell->server, reason);
+}
+
 static enum status shell_open(void *self, struct loop *loop, struct reason *reason)
 {
     struct gateway_shell *shell = self;
     static void *watched[2]; /* one gateway per process */
-    struct http_guard_limits limits = http_guard_limits_default();
     char address[128];
     unsigned port = 0;
     enum status status = split_address(shell->http, address, &port, reason);
@@ -174,7 +204,7 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
     if (status == STATUS_OK)
         status = journal_init(&shell->journal, shell->journal_path, 0, reason);
     if (status == STATUS_OK)
-        status = http_server_open(address, port, &limits, &shell->policy, &shell->server, reason);
+        status = open_server(shell, address, port, reason);
     if (status != STATUS_OK)
         return status;
     status = tell_address(shell, address, reason);

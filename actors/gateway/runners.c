@@ -17,7 +17,7 @@ static bool is_wanted(const struct instance_record *instance, const struct gener
            (instance->status == INSTANCE_STARTING || instance->status == INSTANCE_READY) &&
            generation_equal(&instance->generation, generation) &&
            instance->ranks.items[0].status != RANK_FAILED &&
-           *text_or_empty(instance->ranks.items[0].runner_address);
+           *text_or_empty(instance->ranks.items[0].gateway_address);
 }
 
 static int link_of(const struct gateway *gateway, const struct instance_record *instance)
@@ -36,7 +36,7 @@ static void open_link(struct gateway *gateway, const struct instance_record *ins
     const struct rank_record *rank = &instance->ranks.items[0];
     struct link_options options = {
         .role = LINK_CONNECT, .server_key = rank->runner_key, .message_size_max = MESSAGE_SIZE_MAX};
-    int length = snprintf(options.endpoint, sizeof(options.endpoint), "%s", rank->runner_address);
+    int length = snprintf(options.endpoint, sizeof(options.endpoint), "%s", rank->gateway_address);
     if (length < 0 || (size_t)length >= sizeof(options.endpoint))
         return; /* an address no process of ours binds */
     for (uint32_t i = 0; i < GATEWAY_RUNNER_COUNT_MAX; i++) {

@@ -66,7 +66,10 @@ static enum status report_address(struct runner *runner)
     body->rank = runner->settings->rank;
     body->actor = ACTOR_RUNNER;
     body->key = runner->settings->session.key;
-    status = text_set(&body->address, runner->endpoint) ? STATUS_OK : STATUS_NO_MEMORY;
+    status = text_set(&body->address, runner->endpoint) &&
+                     text_set(&body->gateway_address, runner->gateway_endpoint)
+                 ? STATUS_OK
+                 : STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
     message_fini(&report);
@@ -112,7 +115,8 @@ static enum status follow_state(struct runner *runner)
         outbox_exit(runner->outbox, 0); /* our generation is over */
         return STATUS_OK;
     }
-    if (!runner->is_address_told && runner->endpoint[0])
+    if (!runner->is_address_told && runner->endpoint[0] &&
+        (runner->gateway_endpoint[0] || runner->settings->rank != 0))
         status = report_address(runner);
     if (status == STATUS_OK && !runner->is_started)
         status = start_engine(runner, instance);
@@ -183,18 +187,19 @@ static enum status take_message(struct runner *runner)
 {
     const struct message *message = runner->input->message;
     uint32_t rank = 0;
-    if (runner->input->peer.link != RUNNER_LINK_BOUND)
-        return STATUS_OK; /* siblings answer on their own connections */
-    if (runner_is_sibling(runner, &runner->input->peer.key, &rank))
+    if (runner->input->peer.link == RUNNER_LINK_GATEWAYS)
+        return runner_gateway_message(runner, message);
+    if (runner->input->peer.link == RUNNER_LINK_BOUND &&
+        runner_is_sibling(runner, &runner->input->peer.key, &rank))
         return runner_sibling_message(runner, message);
-    return runner_gateway_message(runner, message);
+    return STATUS_OK; /* siblings answer on their own connections */
 }
 
 static enum status take_link(struct runner *runner)
 {
     const uint32_t link = runner->input->peer.link;
     const bool is_up = runner->input->kind == INPUT_LINK_UP;
-    if (link == RUNNER_LINK_BOUND) {
+    if (link == RUNNER_LINK_GATEWAYS) {
         if (!is_up)
             runner_gateway_lost(runner, &runner->input->peer);
         return STATUS_OK;
@@ -217,7 +222,7 @@ static enum status take_link(struct runner *runner)
 static enum status take_send_failed(struct runner *runner)
 {
     const uint32_t link = runner->input->peer.link;
-    if (link == RUNNER_LINK_BOUND)
+    if (link == RUNNER_LINK_GATEWAYS)
         runner_gateway_lost(runner, &runner->input->peer);
     if (link < RUNNER_LINK_SIBLING || link >= RUNNER_LINK_SIBLING + RANK_COUNT_MAX ||
         runner->status == RANK_FAILED)
@@ -228,19 +233,34 @@ static enum status take_send_failed(struct runner *runner)
     return report_status(runner, RANK_FAILED, text);
 }
 
-static enum status take_input(struct runner *runner)
+static void open_links(struct runner *runner)
 {
     struct link_options options = {.role = LINK_BIND, .message_size_max = RUNNER_LINK_MESSAGE_MAX};
+    session_open(&runner->session, runner->outbox);
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", runner->settings->bind);
+    outbox_link_open(runner->outbox, RUNNER_LINK_BOUND, &options);
+    if (runner->settings->rank == 0)
+        outbox_link_open(runner->outbox, RUNNER_LINK_GATEWAYS, &options);
+}
+
+static void take_bound(struct runner *runner)
+{
+    const uint32_t link = runner->input->peer.link;
+    if (link == RUNNER_LINK_BOUND)
+        (void)snprintf(runner->endpoint, sizeof(runner->endpoint), "%s", runner->input->endpoint);
+    if (link == RUNNER_LINK_GATEWAYS)
+        (void)snprintf(runner->gateway_endpoint, sizeof(runner->gateway_endpoint), "%s",
+                       runner->input->endpoint);
+}
+
+static enum status take_input(struct runner *runner)
+{
     switch (runner->input->kind) {
     case INPUT_START:
-        session_open(&runner->session, runner->outbox);
-        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", runner->settings->bind);
-        outbox_link_open(runner->outbox, RUNNER_LINK_BOUND, &options);
+        open_links(runner);
         return STATUS_OK;
     case INPUT_LINK_BOUND:
-        if (runner->input->peer.link == RUNNER_LINK_BOUND)
-            (void)snprintf(runner->endpoint, sizeof(runner->endpoint), "%s",
-                           runner->input->endpoint);
+        take_bound(runner);
         return STATUS_OK;
     case INPUT_LINK_REFUSED:
         return refuse(runner->reason, runner->input->status, "%s", runner->input->reason);

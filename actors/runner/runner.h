@@ -32,8 +32,10 @@
 /* while loading, for the time this reads its shard in besides (a slow disk). */
 #define RUNNER_LOAD_BYTES_PER_MS 20000u
 
-/* RUNNER_LINK_SIBLING + rank is our connection to another rank. */
-enum runner_link { RUNNER_LINK_BOUND = 2, RUNNER_LINK_SIBLING = 8 };
+/* RUNNER_LINK_SIBLING + rank is our connection to another rank.  Gateways have a socket of their
+ * own, at rank 0: one that is bound again, because a gateway was removed, loses every connection,
+ * and a lost connection between ranks ends the generation. */
+enum runner_link { RUNNER_LINK_BOUND = 2, RUNNER_LINK_GATEWAYS = 3, RUNNER_LINK_SIBLING = 8 };
 
 enum runner_effect {
     EFFECT_ENGINE_START = 1, /* struct engine_start */
@@ -98,10 +100,17 @@ struct runner_gateway {
     uint64_t heard_ms;
 };
 
+/* The allow-list of a bound link, as last set. */
+struct runner_allowed {
+    struct public_key keys[NODE_COUNT_MAX > RANK_COUNT_MAX ? NODE_COUNT_MAX : RANK_COUNT_MAX];
+    uint32_t count;
+};
+
 struct runner {
     const struct runner_settings *settings;
     struct session session;
-    char endpoint[LINK_ENDPOINT_SIZE];
+    char endpoint[LINK_ENDPOINT_SIZE];         /* RUNNER_LINK_BOUND */
+    char gateway_endpoint[LINK_ENDPOINT_SIZE]; /* RUNNER_LINK_GATEWAYS, of rank 0 */
     bool is_address_told;
     bool is_started;      /* the engine thread was told to begin */
     bool are_links_open;  /* to the siblings */
@@ -120,8 +129,8 @@ struct runner {
     struct runner_request requests[RUNNER_REQUESTS_MAX];
     uint64_t number_next;
     struct runner_gateway gateways[NODE_COUNT_MAX];
-    struct public_key allowed[NODE_COUNT_MAX + RANK_COUNT_MAX];
-    uint32_t allowed_count;
+    struct runner_allowed siblings_allowed;
+    struct runner_allowed gateways_allowed;
 
     const struct input *input;
     struct outbox *outbox;

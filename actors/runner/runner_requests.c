@@ -140,4 +140,8 @@ void runner_gateways_tick(struct runner *runner)
         }
         cancel(runner, request);
     }
+    /* Nor does it keep its place: one that asks for nothing says nothing, and is made anew. */
+    for (size_t i = 0; i < COUNT_OF(runner->gateways); i++)
+        if (now_ms >= runner->gateways[i].heard_ms + RUNNER_GATEWAY_SILENT_MS)
+            runner->gateways[i].is_used = false;
 }

@@ -18,29 +18,37 @@ static bool sends_to(const struct runner *runner, const struct instance_record *
     return own == 0;
 }
 
+static void allow(struct runner *runner, uint32_t link, struct runner_allowed *known,
+                  const struct runner_allowed *wanted)
+{
+    if (wanted->count == known->count &&
+        memcmp(wanted->keys, known->keys, wanted->count * sizeof(wanted->keys[0])) == 0)
+        return;
+    *known = *wanted;
+    outbox_link_allow(runner->outbox, link, known->keys, known->count);
+}
+
 void runner_allow_refresh(struct runner *runner)
 {
     const struct instance_record *instance = runner_instance(runner);
     const struct state *state = &runner->session.mirror.state;
-    struct public_key keys[COUNT_OF(runner->allowed)];
-    uint32_t count = 0;
+    struct runner_allowed siblings = {.count = 0};
+    struct runner_allowed gateways = {.count = 0};
     if (!instance || runner->endpoint[0] == '\0')
+        return;
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (i != runner->settings->rank && !ID_IS_ZERO(instance->ranks.items[i].runner_key))
+            siblings.keys[siblings.count++] = instance->ranks.items[i].runner_key;
+    allow(runner, RUNNER_LINK_BOUND, &runner->siblings_allowed, &siblings);
+    if (runner->gateway_endpoint[0] == '\0')
         return;
     for (uint32_t i = 0; i < state->endpoints.count; i++) {
         const struct endpoint_record *endpoint = &state->endpoints.items[i];
-        if (endpoint->actor == ACTOR_GATEWAY && count < NODE_COUNT_MAX &&
+        if (endpoint->actor == ACTOR_GATEWAY && gateways.count < COUNT_OF(gateways.keys) &&
             state_find_node(state, &endpoint->node_id))
-            keys[count++] = endpoint->key;
+            gateways.keys[gateways.count++] = endpoint->key;
     }
-    for (uint32_t i = 0; i < instance->ranks.count; i++)
-        if (i != runner->settings->rank && !ID_IS_ZERO(instance->ranks.items[i].runner_key))
-            keys[count++] = instance->ranks.items[i].runner_key;
-    if (count == runner->allowed_count &&
-        memcmp(keys, runner->allowed, count * sizeof(keys[0])) == 0)
-        return;
-    memcpy(runner->allowed, keys, count * sizeof(keys[0]));
-    runner->allowed_count = count;
-    outbox_link_allow(runner->outbox, RUNNER_LINK_BOUND, keys, count);
+    allow(runner, RUNNER_LINK_GATEWAYS, &runner->gateways_allowed, &gateways);
 }
 
 static bool all_addressed(const struct instance_record *instance)

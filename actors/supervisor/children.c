@@ -177,7 +177,7 @@ static uint32_t tally_add(struct tally *tally, uint64_t now_ms, uint64_t window_
 }
 
 /* Doubles up to the ceiling; between half and all of it, so that actors that died together do not
- * come back together. */
+ * come back together.  The time it served counts as waited: whoever dies rarely is missed least. */
 static uint64_t backoff_next(struct supervisor *supervisor, struct supervised *child)
 {
     const struct supervisor_settings *settings = supervisor->settings;
@@ -188,7 +188,10 @@ static uint64_t backoff_next(struct supervisor *supervisor, struct supervised *c
         wait_ms = settings->backoff_max_ms;
     if (child->backoffs < BACKOFF_DOUBLINGS_MAX)
         child->backoffs++;
-    return wait_ms - random_next(supervisor) % (wait_ms / 2 + 1);
+    const uint64_t served_ms =
+        child->ready_at_ms != 0 ? supervisor->input->now_ms - child->ready_at_ms : 0;
+    wait_ms -= random_next(supervisor) % (wait_ms / 2 + 1);
+    return wait_ms > served_ms ? wait_ms - served_ms : 0;
 }
 
 static void actor_died(struct supervisor *supervisor, struct supervised *child, bool is_hopeless,

@@ -112,7 +112,7 @@ class Stage:
     def state(self):
         node = b"\1" * 16
         rank = {"node_id": node, "status": RANK_READY, "runner_key": self.runner_key,
-                "runner_address": f"tcp://127.0.0.1:{self.runner_port}"}
+                "gateway_address": f"tcp://127.0.0.1:{self.runner_port}"}
         instance = {"instance_id": b"\2" * 16, "model_id": "demo", "status": INSTANCE_READY,
                     "sharding": 0, "mode": 2, "context": 4096, "ranks": [rank],
                     "generation": {"epoch": 1, "leader": node, "counter": self.counter}}

@@ -185,7 +185,7 @@ void make_truth(enum instance_status status, uint64_t counter)
         record_list_push(&rank_record_type, RECORD_LIST(instance->ranks), NULL, 8);
     rank->node_id = node->node_id;
     rank->status = status == INSTANCE_READY ? RANK_READY : RANK_LOADING;
-    ck_assert(text_set(&rank->runner_address, "tcp://127.0.0.1:4000"));
+    ck_assert(text_set(&rank->gateway_address, "tcp://127.0.0.1:4000"));
     rank->runner_key.bytes[0] = (uint8_t)counter;
 }
 

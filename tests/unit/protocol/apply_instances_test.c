@@ -87,8 +87,10 @@ START_TEST(rank_addressed_tells_launcher_and_runner_apart)
     ck_assert_uint_eq(rank->launcher_key.bytes[0], 5);
     ck_assert_uint_eq(rank->status, RANK_PLACED);
     address(1, ACTOR_RUNNER, "tcp://r:1", 6);
+    ck_assert(text_set(&MESSAGE_BODY(&stage.event, rank_addressed)->gateway_address, "tcp://g:1"));
     stage_apply();
     ck_assert_str_eq(rank->runner_address, "tcp://r:1");
+    ck_assert_str_eq(rank->gateway_address, "tcp://g:1");
     ck_assert_str_eq(rank->launcher_address, "tcp://l:1");
     ck_assert_uint_eq(rank->runner_key.bytes[0], 6);
     ck_assert_uint_eq(rank->status, RANK_ADDRESSED);
@@ -116,7 +118,8 @@ START_TEST(generation_addressed_tells_all_addresses_and_keys)
         struct rank_record *rank = record_list_push(&rank_record_type, RECORD_LIST(body->ranks),
                                                     NULL, RANK_COUNT_MAX);
         ck_assert(rank && text_set(&rank->runner_address, i ? "tcp://r:1" : "tcp://r:0") &&
-                  text_set(&rank->launcher_address, i ? "tcp://l:1" : "tcp://l:0"));
+                  text_set(&rank->launcher_address, i ? "tcp://l:1" : "tcp://l:0") &&
+                  text_set(&rank->gateway_address, i ? "" : "tcp://g:0"));
         rank->runner_key.bytes[0] = (uint8_t)(10 + i);
         rank->launcher_key.bytes[0] = (uint8_t)(20 + i);
     }
@@ -124,6 +127,7 @@ START_TEST(generation_addressed_tells_all_addresses_and_keys)
     const struct instance_record *instance = stage_instance();
     ck_assert_uint_eq(instance->ranks.count, STAGE_RANKS);
     ck_assert_str_eq(instance->ranks.items[0].runner_address, "tcp://r:0");
+    ck_assert_str_eq(instance->ranks.items[0].gateway_address, "tcp://g:0");
     ck_assert_str_eq(instance->ranks.items[1].launcher_address, "tcp://l:1");
     ck_assert_uint_eq(instance->ranks.items[1].runner_key.bytes[0], 11);
     ck_assert_uint_eq(instance->ranks.items[1].launcher_key.bytes[0], 21);

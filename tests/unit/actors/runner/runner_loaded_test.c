@@ -48,6 +48,10 @@ static void begin(uint32_t rank, enum sharding sharding)
     bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND,
                                       .peer = peer_of_link(RUNNER_LINK_BOUND),
                                       .endpoint = "tcp://127.0.0.1:4001"});
+    if (rank == 0)
+        bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND,
+                                          .peer = peer_of_link(RUNNER_LINK_GATEWAYS),
+                                          .endpoint = "tcp://127.0.0.1:4009"});
     bench_welcome(&bench, &own);
     fill_state(&state, sharding);
     bench_state(&bench, &state);

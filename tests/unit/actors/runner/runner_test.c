@@ -79,6 +79,10 @@ static void open_runner(uint32_t rank, uint32_t ranks, enum sharding sharding)
     bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND,
                                       .peer = peer_of_link(RUNNER_LINK_BOUND),
                                       .endpoint = "tcp://127.0.0.1:4000"});
+    if (rank == 0)
+        bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND,
+                                          .peer = peer_of_link(RUNNER_LINK_GATEWAYS),
+                                          .endpoint = "tcp://127.0.0.1:4009"});
     bench_welcome(&bench, &node_id);
     bench_state(&bench, &state);
 }
@@ -125,7 +129,9 @@ static void make_ready(void)
 
 static struct peer peer_of(int key)
 {
-    struct peer peer = {.link = RUNNER_LINK_BOUND, .route_size = 5, .key = key_of(key)};
+    struct peer peer = {.link = key < GATEWAY ? RUNNER_LINK_BOUND : RUNNER_LINK_GATEWAYS,
+                        .route_size = 5,
+                        .key = key_of(key)};
     peer.route[0] = (uint8_t)key;
     return peer;
 }
@@ -203,6 +209,7 @@ START_TEST(reports_its_address_and_begins)
     ck_assert_ptr_nonnull(report);
     const struct rank_addressed *body = MESSAGE_BODY(report, rank_addressed);
     ck_assert_str_eq(body->address, "tcp://127.0.0.1:4000");
+    ck_assert_str_eq(body->gateway_address, "tcp://127.0.0.1:4009");
     ck_assert(ID_EQUAL(body->key, settings.session.key));
     ck_assert_uint_eq(body->actor, ACTOR_RUNNER);
     ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_RANK_ADDRESSED), 1);
@@ -217,25 +224,37 @@ START_TEST(reports_its_address_and_begins)
 }
 END_TEST
 
+/* The last list set for this link. */
+static const struct outbox_item *allowed_on(uint32_t link)
+{
+    for (size_t i = bench.link_count; i-- > 0;)
+        if (bench.links[i].kind == OUTBOX_LINK_ALLOW && bench.links[i].peer.link == link)
+            return &bench.links[i];
+    return NULL;
+}
+
 START_TEST(allows_gateways_of_members_and_its_siblings)
 {
     open_runner(0, 2, SHARDING_PIPELINE);
-    const struct outbox_item *allow = bench_link(&bench, OUTBOX_LINK_ALLOW);
+    const struct outbox_item *allow = allowed_on(RUNNER_LINK_GATEWAYS);
     ck_assert_ptr_nonnull(allow);
     ck_assert_uint_eq(allow->key_count, 1);
     struct public_key gateway = key_of(GATEWAY);
     ck_assert(ID_EQUAL(allow->keys[0], gateway));
+    ck_assert_ptr_null(allowed_on(RUNNER_LINK_BOUND));
     address_all();
-    allow = bench_link(&bench, OUTBOX_LINK_ALLOW);
-    ck_assert_uint_eq(allow->key_count, 2);
+    allow = allowed_on(RUNNER_LINK_BOUND);
+    ck_assert_ptr_nonnull(allow);
+    ck_assert_uint_eq(allow->key_count, 1);
     struct public_key sibling = key_of(1);
-    ck_assert(ID_EQUAL(allow->keys[1], sibling));
+    ck_assert(ID_EQUAL(allow->keys[0], sibling));
     const size_t links = bench.link_count;
     bench_state(&bench, &state); /* nothing changed: nothing is said */
     ck_assert_uint_eq(bench.link_count, links);
     memset(&state.endpoints.items[0].node_id, 99, sizeof(node_id)); /* of no member */
     bench_state(&bench, &state);
-    ck_assert_uint_eq(bench_link(&bench, OUTBOX_LINK_ALLOW)->key_count, 1);
+    ck_assert_uint_eq(allowed_on(RUNNER_LINK_GATEWAYS)->key_count, 0);
+    ck_assert_uint_eq(bench.link_count, links + 1); /* the siblings' socket is left alone */
     close_runner();
 }
 END_TEST
@@ -445,6 +464,44 @@ START_TEST(drops_the_requests_of_a_gateway_that_is_silent_or_gone)
 }
 END_TEST
 
+/* One gateway after another asks and falls silent, without a word of its connection's end. */
+START_TEST(silent_gateways_leave_their_places)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    for (int i = 0; i < 2 * NODE_COUNT_MAX; i++) {
+        ask(GATEWAY + i, (uint8_t)(i + 1), 1);
+        bench.now_ms += RUNNER_GATEWAY_SILENT_MS;
+        beat_of(STRANGER + 2 * NODE_COUNT_MAX); /* time passes with any message */
+        ck_assert_uint_eq(cancelled(), 1);
+        step_bench_forget(&bench);
+    }
+    ask(GATEWAY, 200, 1); /* a table that had filled would drop it here */
+    beat_of(GATEWAY);
+    ck_assert_uint_eq(cancelled(), 0);
+    close_runner();
+}
+END_TEST
+
+/* What a gateway may send on the siblings' socket, if ever it came there, is not heard. */
+START_TEST(gateways_are_heard_on_their_own_socket_only)
+{
+    open_runner(0, 2, SHARDING_PIPELINE);
+    address_all();
+    make_ready();
+    ask(1, 1, 1);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_SUBMIT), 0);
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND, /* bound again */
+                                      .peer = peer_of_link(RUNNER_LINK_GATEWAYS),
+                                      .endpoint = "tcp://127.0.0.1:4009"});
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_DOWN, .peer = peer_of(GATEWAY)});
+    ck_assert(!has_failed());
+    ask(GATEWAY, 1, 1);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_SUBMIT), 1);
+    close_runner();
+}
+END_TEST
+
 START_TEST(refuses_more_requests_than_it_keeps)
 {
     open_runner(0, 1, SHARDING_NONE);
@@ -623,6 +680,8 @@ Suite *suite_of_tests(void)
         keeps_the_newest_attempt_only,
         forgets_a_request_with_its_last_word,
         drops_the_requests_of_a_gateway_that_is_silent_or_gone,
+        silent_gateways_leave_their_places,
+        gateways_are_heard_on_their_own_socket_only,
         refuses_more_requests_than_it_keeps,
     };
     const TTest *const siblings[] = {

@@ -31,6 +31,7 @@ struct supervisor_bench {
     uint64_t pinged[CHILDREN_MAX]; /* in the last step */
     size_t pinged_count;
     uint64_t master_index;
+    unsigned spawns_at_end; /* of the name that ended last */
     struct message sent[SENT_MAX];
     size_t sent_count;
     unsigned ready_count;
@@ -54,7 +55,7 @@ const struct done *last_spawn(const char *name);
 unsigned spawns(const char *name);
 /* When that was done to the last process of this name; 0: not. */
 uint64_t done_at(enum supervisor_effect kind, const char *name);
-/* Until it is started again and ready. */
+/* Until what ended last is started again, and ready. */
 void pass_until_back(const char *name);
 void ready(const char *name);
 void end(const char *name, int exit_code, int signal, const char *words);

@@ -75,6 +75,31 @@ START_TEST(waits_longer_each_time_up_to_a_ceiling)
 }
 END_TEST
 
+/* The time it served counts as waited; one that dies while it begins still waits. */
+START_TEST(starts_at_once_what_had_served_longer_than_its_wait)
+{
+    bench_open();
+    bench.settings.deaths_max = 1000;
+    all_ready();
+    for (unsigned i = 0; i < 5; i++) {
+        pass(6500, true); /* 200 ms doubled four times is 3200 */
+        const uint64_t died_ms = bench.now_ms;
+        end("gateway", -1, SIGKILL, "");
+        pass(0, true);
+        ck_assert_uint_eq(spawns("gateway"), i + 2);
+        ck_assert_uint_eq(last_spawn("gateway")->at_ms, died_ms);
+        ready("gateway");
+    }
+    pass(1000, true);
+    end("gateway", -1, SIGKILL, "");
+    pass(2199, true); /* 6400 ms at most, 3200 at least, less the second it served */
+    ck_assert_uint_eq(spawns("gateway"), 6);
+    pass(3201, true);
+    ck_assert_uint_eq(spawns("gateway"), 7);
+    bench_close();
+}
+END_TEST
+
 START_TEST(begins_anew_after_a_healthy_time)
 {
     bench_open();
@@ -280,7 +305,8 @@ Suite *suite_of_tests(void)
     const TTest *const readiness[] = {starts_all_that_are_always_there,
                                              kills_what_is_not_ready_in_time};
     const TTest *const deaths[] = {
-        waits_longer_each_time_up_to_a_ceiling, begins_anew_after_a_healthy_time,
+        waits_longer_each_time_up_to_a_ceiling,
+        starts_at_once_what_had_served_longer_than_its_wait, begins_anew_after_a_healthy_time,
         gives_up_after_too_many_deaths,         forgets_deaths_outside_the_window,
         gives_up_at_once_on_a_configuration_exit,
         gives_up_on_a_program_that_is_missing,  counts_a_spawn_that_fails_as_a_death};
