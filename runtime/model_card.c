@@ -30,6 +30,18 @@ static void add_module(struct model_card *card, const struct model_module *modul
         card->attention_bytes[module->layer] += bytes;
 }
 
+/* The first quantised matrix of the first layer, or its first dense one. */
+static const struct model_module *first_matrix(const struct model_layout *layout)
+{
+    const struct model_module *found = &layout->modules[layout->layer_first[0]];
+    for (size_t i = layout->layer_first[0]; i < layout->layer_first[1]; i++) {
+        const struct model_module *module = &layout->modules[i];
+        if (module->rows > 1 && (found->rows == 1 || (module->scales && !found->scales)))
+            found = module;
+    }
+    return found;
+}
+
 static enum status describe(const struct model_config *config, const struct model_layout *layout,
                             struct model_card *card, struct reason *reason)
 {
@@ -44,11 +56,11 @@ static enum status describe(const struct model_config *config, const struct mode
     card->context = config->context;
     card->tied = config->tied;
     card->kv_unit = layout->kv_unit;
-    card->kv_units = config->kv_heads / layout->kv_unit;
+    card->kv_units = layout->mixer_units / layout->kv_unit;
     card->ffn_unit = layout->ffn_unit;
-    card->ffn_units = config->intermediate / layout->ffn_unit;
+    card->ffn_units = layout->ffn_columns / layout->ffn_unit;
     card->vocab_units = config->vocab;
-    card->quantisation = model_layout_find(layout, MODULE_QUERY, 0)->quantisation;
+    card->quantisation = first_matrix(layout)->quantisation;
     card->attention_bytes = memory_zeroed(config->layers, sizeof *card->attention_bytes);
     card->ffn_bytes = memory_zeroed(config->layers, sizeof *card->ffn_bytes);
     if (!card->attention_bytes || !card->ffn_bytes)

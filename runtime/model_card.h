@@ -30,7 +30,7 @@ struct model_card {
     uint32_t vocab;
     uint32_t context;
     bool tied;
-    struct quantisation quantisation; /* of the first layer's query projection */
+    struct quantisation quantisation; /* of the first layer's first quantised matrix */
     bool is_mixed;                    /* some matrix is stored otherwise */
 
     uint64_t weight_bytes;    /* of the tensors the engine uses */

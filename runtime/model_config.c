@@ -2,11 +2,10 @@
 #include "runtime/model_config.h"
 
 #include "protocol/memory.h"
-#include "runtime/model_layout.h"
+#include "runtime/model_family.h"
 #include "runtime/safetensors.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,41 +49,6 @@ static bool is_shallow(const char *text, size_t size)
     return true;
 }
 
-/* A whole number in [low, high]; `fallback` when the key is absent and the fallback is not 0. */
-static enum status read_count(const json_t *root, const char *key, uint32_t low, uint32_t high,
-                              uint32_t fallback, uint32_t *value_out, struct reason *reason)
-{
-    const json_t *value = json_object_get(root, key);
-    if ((!value || json_is_null(value)) && fallback != 0) {
-        *value_out = fallback;
-        return STATUS_OK;
-    }
-    if (!json_is_integer(value))
-        return refuse(reason, STATUS_MALFORMED, "config.json: %s is %s", key,
-                      value ? "not a whole number" : "missing");
-    json_int_t number = json_integer_value(value);
-    if (number < (json_int_t)low || number > (json_int_t)high)
-        return refuse(reason, STATUS_TOO_LARGE, "config.json: %s is %lld; %u to %u are allowed",
-                      key, (long long)number, low, high);
-    *value_out = (uint32_t)number;
-    return STATUS_OK;
-}
-
-static enum status read_real(const json_t *root, const char *key, double low, double high,
-                             double *value_out, struct reason *reason)
-{
-    const json_t *value = json_object_get(root, key);
-    if (!json_is_number(value))
-        return refuse(reason, STATUS_MALFORMED, "config.json: %s is %s", key,
-                      value ? "not a number" : "missing");
-    double number = json_number_value(value);
-    if (!(number >= low && number <= high))
-        return refuse(reason, STATUS_INVALID, "config.json: %s is %g; %g to %g are allowed", key,
-                      number, low, high);
-    *value_out = number;
-    return STATUS_OK;
-}
-
 static enum status read_triple(const json_t *object, const char *path,
                                struct quantisation *quantisation_out, struct reason *reason)
 {
@@ -103,11 +67,12 @@ static enum status read_triple(const json_t *object, const char *path,
         if (strcmp(modes[i].mode, name) != 0)
             continue;
         quantisation_out->format = modes[i].format;
-        enum status status = read_count(object, "bits", 1, 32, modes[i].bits,
-                                        &quantisation_out->bits, reason);
+        const struct config_key bits = {"bits", CONFIG_COUNT, false, 0, 1, 32, modes[i].bits};
+        const struct config_key group = {"group_size", CONFIG_COUNT, false, 0, 1, 4096,
+                                         modes[i].group};
+        enum status status = keys_read(object, &bits, &quantisation_out->bits, reason);
         if (status == STATUS_OK)
-            status = read_count(object, "group_size", 1, 4096, modes[i].group,
-                                &quantisation_out->group, reason);
+            status = keys_read(object, &group, &quantisation_out->group, reason);
         return status;
     }
     return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantisation mode %.40s of %.100s is "
@@ -189,83 +154,65 @@ static enum status read_quantisation(json_t *root, struct model_config *config,
     return status;
 }
 
-static enum status read_rope(const json_t *root, struct model_config *config,
-                             struct reason *reason)
+static enum status check_layers(const struct model_config *config, struct reason *reason)
 {
-    const json_t *parameters = json_object_get(root, "rope_parameters");
-    const json_t *scaling = json_object_get(root, "rope_scaling");
-    const json_t *from = json_object_get(root, "rope_theta") ? root : parameters;
-    if (!json_is_object(scaling))
-        scaling = parameters;
-    enum status status = read_real(from, "rope_theta", 1.0, 1e12, &config->rope_theta, reason);
-    config->rope_factor = 1.0;
-    if (status != STATUS_OK || !json_is_object(scaling))
-        return status;
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-    if (!type)
-        type = json_string_value(json_object_get(scaling, "type"));
-    if (!type || strcmp(type, "default") == 0)
-        return STATUS_OK;
-    if (strcmp(type, "linear") == 0)
-        return read_real(scaling, "factor", 1.0, 1e6, &config->rope_factor, reason);
-    return refuse(reason, STATUS_UNSUPPORTED, "config.json: rope scaling %.40s is not supported "
-                  "for %s; remove rope_scaling to use the model's own context", type,
-                  config->model_type);
+    for (uint32_t i = 0; i < config->layers; i++) {
+        const struct layer_shape *shape = &config->shapes[i];
+        if (shape->units == 0 || shape->kv_heads == 0 || shape->heads % shape->kv_heads != 0 ||
+            shape->heads > MODEL_HEADS_MAX || shape->head_dim > MODEL_HEAD_DIM_MAX)
+            return refuse(reason, STATUS_INVALID, "config.json: layer %u has %u heads of %u and %u "
+                          "key-value heads, which do not come out even", i, shape->heads,
+                          shape->head_dim, shape->kv_heads);
+        if (shape->ffn == FFN_DENSE && config->intermediate == 0)
+            return refuse(reason, STATUS_MALFORMED, "config.json: intermediate_size is missing");
+        if (shape->ffn == FFN_EXPERTS && (config->experts.used == 0 || config->experts.width == 0 ||
+                                          config->experts.used > config->experts.count))
+            return refuse(reason, STATUS_INVALID, "config.json: %u of %u experts of width %u "
+                          "cannot be", config->experts.used, config->experts.count,
+                          config->experts.width);
+    }
+    return STATUS_OK;
 }
 
-static enum status read_shape(const json_t *root, struct model_config *c, struct reason *reason)
+static enum status read_shape(const json_t *root, struct model_config *config,
+                              struct reason *reason)
 {
-    const struct {
-        const char *key;
-        uint32_t high;
-        uint32_t fallback;
-        uint32_t *value;
-    } rows[] = {
-        {"num_hidden_layers", MODEL_LAYERS_MAX, 0, &c->layers},
-        {"hidden_size", MODEL_WIDTH_MAX, 0, &c->hidden},
-        {"num_attention_heads", MODEL_HEADS_MAX, 0, &c->heads},
-        {"num_key_value_heads", MODEL_HEADS_MAX, 0, &c->kv_heads},
-        {"head_dim", MODEL_HEAD_DIM_MAX, 0, &c->head_dim},
-        {"intermediate_size", MODEL_WIDTH_MAX, 0, &c->intermediate},
-        {"vocab_size", MODEL_VOCAB_MAX, 0, &c->vocab},
-        {"max_position_embeddings", MODEL_CONTEXT_MAX, 32768, &c->context},
-    };
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        enum status status = read_count(root, rows[i].key, 1, rows[i].high, rows[i].fallback,
-                                        rows[i].value, reason);
-        if (status != STATUS_OK)
-            return status;
+    const struct model_family *family = config->family;
+    const json_t *text = keys_text(root);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < family->key_count; i++) {
+        const struct config_key *key = &family->keys[i];
+        /* Wrappers of several modalities keep some keys of the text model at the top. */
+        bool is_inner = json_object_get(text, key->name) != NULL;
+        status = keys_read(is_inner ? text : root, key, (char *)config + key->field, reason);
     }
-    if (c->heads % c->kv_heads != 0)
-        return refuse(reason, STATUS_INVALID, "config.json: %u attention heads are no multiple of "
-                      "%u key-value heads", c->heads, c->kv_heads);
-    if (c->head_dim % 2 != 0)
-        return refuse(reason, STATUS_INVALID, "config.json: head_dim %u is odd", c->head_dim);
-    c->tied = json_is_true(json_object_get(root, "tie_word_embeddings"));
-    if (json_is_true(json_object_get(root, "attention_bias")))
-        return refuse(reason, STATUS_UNSUPPORTED, "config.json: attention_bias is not supported "
-                      "for %s", c->model_type);
-    double epsilon = 0;
-    enum status status = read_real(root, "rms_norm_eps", 0.0, 1.0, &epsilon, reason);
-    c->norm_epsilon = (float)epsilon;
+    if (status != STATUS_OK)
+        return status;
+    config->shapes = memory_zeroed(config->layers, sizeof *config->shapes);
+    if (!config->shapes)
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", config->layers);
+    if (status == STATUS_OK)
+        status = family->settle(text, config, reason);
+    if (status == STATUS_OK)
+        status = check_layers(config, reason);
     return status;
 }
 
 static enum status read_root(json_t *root, struct model_config *config, struct reason *reason)
 {
+    char types[MODEL_TYPES_TEXT_SIZE];
     if (json_object_get(root, "model_file"))
         return refuse(reason, STATUS_UNSUPPORTED, "config.json names a model_file: code of its own "
-                      "is never run; use a model of a known type (%s)", model_layout_types());
+                      "is never run; use a model of a known type (%s)", model_types_text(types));
     const char *type = json_string_value(json_object_get(root, "model_type"));
     if (!type)
         return refuse(reason, STATUS_MALFORMED, "config.json has no model_type");
-    if (!model_layout_has_type(type))
+    config->family = model_family_find(type);
+    if (!config->family)
         return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; these are: "
-                      "%s", type, model_layout_types());
+                      "%s", type, model_types_text(types));
     (void)snprintf(config->model_type, sizeof config->model_type, "%s", type);
     enum status status = read_shape(root, config, reason);
-    if (status == STATUS_OK)
-        status = read_rope(root, config, reason);
     if (status == STATUS_OK)
         status = read_quantisation(root, config, reason);
     return status;
@@ -315,6 +262,7 @@ void model_config_free(struct model_config *config)
     for (size_t i = 0; i < config->override_count; i++)
         memory_free(config->overrides[i].path);
     memory_free(config->overrides);
+    memory_free(config->shapes);
     memory_free(config);
 }
 

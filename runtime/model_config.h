@@ -25,6 +25,7 @@
 #define MODEL_HEAD_DIM_MAX 1024u
 #define MODEL_VOCAB_MAX (1u << 22)
 #define MODEL_CONTEXT_MAX (1u << 24)
+#define MODEL_EXPERTS_MAX 4096u
 
 enum weight_format {
     WEIGHT_BF16 = 1,
@@ -51,20 +52,108 @@ struct quantisation_override {
     struct quantisation quantisation; /* OVERRIDE_GIVEN */
 };
 
+/* How a layer mixes positions. */
+enum layer_mixer {
+    MIXER_ATTENTION = 0, /* keys and values per head; `window` may bound how far back it sees */
+    MIXER_LATENT = 1,    /* one latent row and one rotated key for all heads */
+    MIXER_DELTA = 2,     /* gated DeltaNet: a state of fixed size */
+};
+
+enum layer_ffn {
+    FFN_DENSE = 0,
+    FFN_EXPERTS = 1,
+};
+
+/* What one layer is; a family's `settle` may make each one different. */
+struct layer_shape {
+    enum layer_mixer mixer;
+    enum layer_ffn ffn;
+    uint32_t units;    /* what a tensor cut shares of the mixer: kv heads, latent or key heads */
+    uint32_t heads;
+    uint32_t kv_heads; /* divides heads */
+    uint32_t head_dim;
+    uint32_t window;   /* keys a position sees, itself included; 0: all */
+    uint32_t rope;     /* index into model_config.ropes, ROPE_NONE for none */
+    float limit;       /* clamp of the FFN's or experts' activation; 0: none */
+    float shared_limit;
+};
+
+enum rope_kind { ROPE_DEFAULT = 0, ROPE_LINEAR = 1, ROPE_LLAMA3 = 2, ROPE_YARN = 3 };
+#define ROPE_NONE UINT32_MAX
+#define MODEL_ROPES_MAX 8u
+
+struct model_rope {
+    enum rope_kind kind;
+    uint32_t dims;       /* rotated elements, from the front of a head */
+    bool is_interleaved; /* pairs (2i, 2i + 1) instead of (i, i + dims / 2) */
+    bool rounds;         /* yarn: the correction range to whole dimensions */
+    double theta;
+    double factor;
+    double low_factor; /* llama3 */
+    double high_factor;
+    double original; /* positions before the scaling */
+    double beta_fast; /* yarn */
+    double beta_slow;
+    double mscale;
+    double mscale_all;
+};
+
+enum expert_scoring { SCORING_SOFTMAX = 0, SCORING_SIGMOID = 1 };
+
+struct model_experts {
+    uint32_t count; /* 0: the model has none */
+    uint32_t used;  /* per token */
+    uint32_t width;
+    uint32_t shared_width; /* 0: no shared expert */
+    uint32_t groups;       /* 1: not grouped */
+    uint32_t groups_used;
+    enum expert_scoring scoring;
+    bool normalises; /* the weights of the chosen sum to 1 (before `scaling`) */
+    double scaling;
+};
+
+struct model_latent {
+    uint32_t query_rank; /* 0: queries straight from the hidden state */
+    uint32_t rank;
+    uint32_t plain_dim; /* of a query head, not rotated */
+    uint32_t rope_dim;
+    uint32_t value_dim;
+};
+
+struct model_delta {
+    uint32_t key_heads;
+    uint32_t value_heads;
+    uint32_t key_dim;
+    uint32_t value_dim;
+    uint32_t taps; /* of the convolution */
+};
+
+struct model_family;
+
 struct model_config {
     char model_type[MODEL_TYPE_SIZE_MAX];
+    const struct model_family *family;
     uint32_t layers;
     uint32_t hidden;
-    uint32_t heads;
+    uint32_t heads; /* of most layers; `shapes` has each one's */
     uint32_t kv_heads;
     uint32_t head_dim;
-    uint32_t intermediate;
+    uint32_t intermediate; /* of dense layers; 0 where all have experts */
     uint32_t vocab;
     uint32_t context; /* max_position_embeddings */
+    uint32_t window;  /* sliding_window; the layers that use it say so in `shapes` */
     bool tied;
-    float norm_epsilon;
-    double rope_theta;
-    double rope_factor; /* linear scaling; 1 without */
+    bool has_attention_bias;
+    bool has_output_bias; /* of the attention's output */
+    bool has_ffn_bias;
+    double norm_epsilon;
+    struct model_rope ropes[MODEL_ROPES_MAX];
+    uint32_t rope_count;
+    struct model_experts experts;
+    struct model_latent latent;
+    struct model_delta delta;
+    uint64_t own[8]; /* whatever else a family keeps of its configuration */
+    struct layer_shape *shapes; /* [layers] */
     bool is_quantised;  /* a `quantization` object is there */
     struct quantisation default_quantisation;
     struct quantisation_override *overrides;

@@ -2,330 +2,270 @@
 #include "runtime/model_layout.h"
 
 #include "protocol/memory.h"
+#include "runtime/model_layout_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* What a side of a module's shape is, in terms of the configuration. */
-enum extent { EXTENT_ONE, EXTENT_HIDDEN, EXTENT_VOCAB, EXTENT_QUERIES, EXTENT_KEYS, EXTENT_HEAD,
-              EXTENT_FFN };
-
-struct module_row {
-    enum module_role role;
-    enum module_cut cut;
-    enum extent rows;
-    enum extent columns;
-    bool is_layer;
-    bool is_norm; /* a dense vector */
-    const char *name;
-};
-
-struct family_row {
-    const char *model_type;
-    const struct module_row *rows;
-    size_t row_count;
-};
-
-static const struct module_row qwen3_rows[] = {
-    {MODULE_EMBEDDING, MODULE_CUT_VOCAB_ROWS, EXTENT_VOCAB, EXTENT_HIDDEN, false, false,
-     "model.embed_tokens"},
-    {MODULE_FINAL_NORM, MODULE_CUT_NONE, EXTENT_ONE, EXTENT_HIDDEN, false, true, "model.norm"},
-    {MODULE_HEAD, MODULE_CUT_VOCAB_ROWS, EXTENT_VOCAB, EXTENT_HIDDEN, false, false, "lm_head"},
-    {MODULE_ATTENTION_NORM, MODULE_CUT_NONE, EXTENT_ONE, EXTENT_HIDDEN, true, true,
-     "input_layernorm"},
-    {MODULE_QUERY, MODULE_CUT_QUERY_ROWS, EXTENT_QUERIES, EXTENT_HIDDEN, true, false,
-     "self_attn.q_proj"},
-    {MODULE_KEY, MODULE_CUT_KV_ROWS, EXTENT_KEYS, EXTENT_HIDDEN, true, false, "self_attn.k_proj"},
-    {MODULE_VALUE, MODULE_CUT_KV_ROWS, EXTENT_KEYS, EXTENT_HIDDEN, true, false,
-     "self_attn.v_proj"},
-    {MODULE_QUERY_NORM, MODULE_CUT_NONE, EXTENT_ONE, EXTENT_HEAD, true, true, "self_attn.q_norm"},
-    {MODULE_KEY_NORM, MODULE_CUT_NONE, EXTENT_ONE, EXTENT_HEAD, true, true, "self_attn.k_norm"},
-    {MODULE_ATTENTION_OUT, MODULE_CUT_QUERY_COLUMNS, EXTENT_HIDDEN, EXTENT_QUERIES, true, false,
-     "self_attn.o_proj"},
-    {MODULE_FFN_NORM, MODULE_CUT_NONE, EXTENT_ONE, EXTENT_HIDDEN, true, true,
-     "post_attention_layernorm"},
-    {MODULE_FFN_GATE, MODULE_CUT_FFN_ROWS, EXTENT_FFN, EXTENT_HIDDEN, true, false,
-     "mlp.gate_proj"},
-    {MODULE_FFN_UP, MODULE_CUT_FFN_ROWS, EXTENT_FFN, EXTENT_HIDDEN, true, false, "mlp.up_proj"},
-    {MODULE_FFN_DOWN, MODULE_CUT_FFN_COLUMNS, EXTENT_HIDDEN, EXTENT_FFN, true, false,
-     "mlp.down_proj"},
-};
-
-static const struct family_row families[] = {
-    {"qwen3", qwen3_rows, COUNT_OF(qwen3_rows)},
-};
-
-const char *model_layout_types(void)
+static enum status add_module(struct layout_making *making, const struct module_row *row,
+                              uint32_t layer, uint32_t expert)
 {
-    return "qwen3";
-}
-
-static const struct family_row *find_family(const char *model_type)
-{
-    for (size_t i = 0; i < COUNT_OF(families); i++) {
-        if (strcmp(families[i].model_type, model_type) == 0)
-            return &families[i];
+    struct model_layout *layout = making->layout;
+    if (layout->module_count == making->capacity) {
+        size_t capacity = making->capacity ? making->capacity * 2 : 64;
+        struct model_module *grown = memory_resized(layout->modules, capacity, sizeof *grown);
+        if (!grown)
+            return refuse(making->reason, STATUS_NO_MEMORY, "no memory for the layout");
+        layout->modules = grown;
+        making->capacity = capacity;
     }
-    return NULL;
+    enum status status = layout_resolve(making, row, layer, expert,
+                                        &layout->modules[layout->module_count]);
+    layout->module_count += status == STATUS_OK;
+    return status;
 }
 
-bool model_layout_has_type(const char *model_type)
+static enum status add_row(struct layout_making *making, const struct module_row *row,
+                           uint32_t layer)
 {
-    return find_family(model_type) != NULL;
+    const struct model_config *config = making->config;
+    const struct layer_shape *shape = row->is_layer ? &config->shapes[layer] : NULL;
+    if (row->applies && !row->applies(config, shape))
+        return STATUS_OK;
+    /* The first expert checks the stack, so that the others are no more than the file holds. */
+    uint32_t count = row->kind == MODULE_EXPERTS ? config->experts.count : 1;
+    enum status status = STATUS_OK;
+    for (uint32_t expert = 0; status == STATUS_OK && expert < count; expert++)
+        status = add_module(making, row, layer, expert);
+    return status;
 }
 
-static uint64_t extent_of(const struct model_config *config, enum extent extent)
+/* --- units of a tensor cut --- */
+
+static bool is_mixer_cut(const struct model_module *module)
 {
-    switch (extent) {
-    case EXTENT_ONE:
-        return 1;
-    case EXTENT_HIDDEN:
-        return config->hidden;
-    case EXTENT_VOCAB:
-        return config->vocab;
-    case EXTENT_QUERIES:
-        return (uint64_t)config->heads * config->head_dim;
-    case EXTENT_KEYS:
-        return (uint64_t)config->kv_heads * config->head_dim;
-    case EXTENT_HEAD:
-        return config->head_dim;
-    case EXTENT_FFN:
-        return config->intermediate;
-    }
-    return 0;
+    return module->cut == MODULE_CUT_MIXER_ROWS || module->cut == MODULE_CUT_MIXER_COLUMNS;
 }
 
-static const struct tensor *find_part(const struct tensor_table *table, const char *path,
-                                      const char *part)
+static bool is_ffn_cut(const struct model_module *module)
 {
-    char name[MODULE_PATH_SIZE_MAX + 16];
-    (void)snprintf(name, sizeof name, "%s.%s", path, part);
-    return tensor_table_find(table, name);
+    return module->cut == MODULE_CUT_FFN_ROWS || module->cut == MODULE_CUT_FFN_COLUMNS;
 }
 
-static bool has_shape(const struct tensor *tensor, uint64_t rows, uint64_t columns)
+static uint64_t cut_extent(const struct model_module *module)
 {
-    return tensor->rank == 2 && tensor->shape[0] == rows && tensor->shape[1] == columns;
+    bool is_column = module->cut == MODULE_CUT_MIXER_COLUMNS ||
+                     module->cut == MODULE_CUT_FFN_COLUMNS || module->rows == 1;
+    return is_column ? module->columns : module->rows;
 }
 
-static enum status refuse_shape(const struct model_module *module, const struct tensor *tensor,
-                                uint64_t rows, uint64_t columns, struct reason *reason)
+/* `units` pieces of the module are whole, in groups too. */
+static bool comes_out_even(const struct model_module *module, uint32_t units)
 {
-    return refuse(reason, STATUS_MALFORMED,
-                  "tensor %.150s is %s of rank %u, [%llu, %llu], where config.json asks for "
-                  "[%llu, %llu] (%s); the files and the configuration are of two models",
-                  tensor->name, tensor_type_name(tensor->type), tensor->rank,
-                  (unsigned long long)(tensor->rank > 0 ? tensor->shape[0] : 0),
-                  (unsigned long long)(tensor->rank > 1 ? tensor->shape[1] : 0),
-                  (unsigned long long)rows, (unsigned long long)columns, module->path);
-}
-
-static bool dense_format(enum tensor_type type, struct quantisation *quantisation_out)
-{
-    if (type == TENSOR_BF16)
-        *quantisation_out = (struct quantisation){WEIGHT_BF16, 16, 0};
-    else if (type == TENSOR_F16)
-        *quantisation_out = (struct quantisation){WEIGHT_F16, 16, 0};
-    else if (type == TENSOR_F32)
-        *quantisation_out = (struct quantisation){WEIGHT_F32, 32, 0};
-    else
+    uint64_t extent = cut_extent(module);
+    uint32_t group = module->quantisation.group;
+    if (extent % units != 0)
         return false;
-    return true;
+    return module->cut != MODULE_CUT_MIXER_COLUMNS || group == 0 || extent / units % group == 0;
 }
 
-static enum status resolve_dense(const struct model_config *config, struct model_module *module,
-                                 bool is_norm, struct reason *reason)
+/* The most units, of those the configuration gives, into which the mixer of a layer can be cut. */
+static uint32_t mixer_units_of(const struct model_layout *layout, uint32_t layer, uint32_t units)
 {
-    const struct tensor *weight = module->weight;
-    const struct quantisation_override *override = model_config_override(config, module->path);
-    if (!is_norm && override && override->kind != OVERRIDE_DENSE)
-        return refuse(reason, STATUS_NOT_FOUND, "tensor %s.scales is missing, though config.json "
-                      "says the module is quantised; download the model again", module->path);
-    if (!dense_format(weight->type, &module->quantisation))
-        return refuse(reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s; BF16, F16 and F32 "
-                      "are supported here", weight->name, tensor_type_name(weight->type));
-    bool fits = is_norm ? weight->rank == 1 && weight->shape[0] == module->columns
-                        : has_shape(weight, module->rows, module->columns);
-    return fits ? STATUS_OK
-                : refuse_shape(module, weight, module->rows, module->columns, reason);
+    for (uint32_t count = units; count > 1; count--) {
+        bool is_even = units % count == 0;
+        for (size_t i = layout->layer_first[layer]; is_even && i < layout->layer_first[layer + 1];
+             i++)
+            is_even = !is_mixer_cut(&layout->modules[i]) ||
+                      comes_out_even(&layout->modules[i], count);
+        if (is_even)
+            return count;
+    }
+    return 1;
 }
 
-/* What config.json says of a module that has scales. */
-static enum status expected(const struct model_config *config, const struct model_module *module,
-                            struct quantisation *quantisation_out, struct reason *reason)
+static void find_mixer_units(const struct model_config *config, struct model_layout *layout)
 {
-    const struct quantisation_override *override = model_config_override(config, module->path);
-    if ((override && override->kind == OVERRIDE_DENSE) || (!override && !config->is_quantised))
-        return refuse(reason, STATUS_MALFORMED, "tensor %s.scales is there, but config.json says "
-                      "the module is not quantised", module->path);
-    *quantisation_out = override && override->kind == OVERRIDE_GIVEN
-                            ? override->quantisation
-                            : config->default_quantisation;
+    layout->mixer_units = 1;
+    layout->kv_unit = 1;
+    for (uint32_t i = 0; i < config->layers; i++) {
+        if (config->shapes[i].units > layout->mixer_units)
+            layout->mixer_units = config->shapes[i].units;
+    }
+    for (uint32_t layer = 0; layer < config->layers; layer++) {
+        uint32_t units = mixer_units_of(layout, layer, config->shapes[layer].units);
+        for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
+            if (is_mixer_cut(&layout->modules[i]))
+                layout->modules[i].units = units;
+        }
+        if (config->shapes[layer].units == layout->mixer_units &&
+            layout->mixer_units / units > layout->kv_unit)
+            layout->kv_unit = layout->mixer_units / units;
+    }
+}
+
+static enum status find_ffn_units(const struct model_config *config, struct model_layout *layout,
+                                  struct reason *reason)
+{
+    layout->ffn_unit = 1;
+    layout->ffn_columns = config->experts.count ? config->experts.width : config->intermediate;
+    for (size_t i = 0; i < layout->module_count; i++) {
+        const struct model_module *module = &layout->modules[i];
+        if (module->cut == MODULE_CUT_FFN_COLUMNS && module->quantisation.group > layout->ffn_unit)
+            layout->ffn_unit = module->quantisation.group;
+    }
+    for (size_t i = 0; i < layout->module_count; i++) {
+        struct model_module *module = &layout->modules[i];
+        if (!is_ffn_cut(module))
+            continue;
+        if (cut_extent(module) % layout->ffn_unit != 0)
+            return refuse(reason, STATUS_MALFORMED, "%s has %llu intermediate columns, no multiple "
+                          "of the group of %u", module->path,
+                          (unsigned long long)cut_extent(module), layout->ffn_unit);
+        module->units = (uint32_t)(cut_extent(module) / layout->ffn_unit);
+    }
+    if (layout->ffn_columns % layout->ffn_unit != 0)
+        return refuse(reason, STATUS_MALFORMED, "%u intermediate columns are no multiple of the "
+                      "group of %u", layout->ffn_columns, layout->ffn_unit);
     return STATUS_OK;
 }
 
-static bool is_known(const struct quantisation *q)
+/* Where a share's edge at `at` of `total` falls among `units`: the nearest. */
+static uint64_t edge(uint32_t at, uint32_t total, uint32_t units)
 {
-    switch (q->format) {
-    case WEIGHT_AFFINE:
-        return ((q->bits >= 2 && q->bits <= 6) || q->bits == 8) &&
-               (q->group == 32 || q->group == 64 || q->group == 128);
-    case WEIGHT_MXFP4:
-        return q->bits == 4 && q->group == 32;
-    case WEIGHT_MXFP8:
-        return q->bits == 8 && q->group == 32;
-    case WEIGHT_NVFP4:
-        return q->bits == 4 && q->group == 16;
-    case WEIGHT_BF16:
-    case WEIGHT_F16:
-    case WEIGHT_F32:
-        break;
+    return (2 * (uint64_t)at * units + total) / (2 * (uint64_t)total);
+}
+
+struct module_range model_module_range(const struct model_layout *layout,
+                                       const struct model_module *module,
+                                       const struct module_shares *shares)
+{
+    struct module_range range = {0, module->rows, 0, module->columns};
+    uint64_t extent = cut_extent(module);
+    uint64_t first = 0;
+    uint64_t end = extent;
+    if (module->cut == MODULE_CUT_NONE)
+        return range;
+    if (module->cut == MODULE_CUT_VOCAB_ROWS) {
+        first = shares->vocab_first;
+        end = shares->vocab_end;
+    } else if (is_mixer_cut(module)) {
+        uint64_t unit = extent / module->units;
+        first = edge(shares->mixer_first, layout->mixer_units, module->units) * unit;
+        end = edge(shares->mixer_end, layout->mixer_units, module->units) * unit;
+    } else {
+        uint64_t unit = extent / module->units;
+        first = edge(shares->ffn_first, layout->ffn_columns, module->units) * unit;
+        end = edge(shares->ffn_end, layout->ffn_columns, module->units) * unit;
+    }
+    bool is_column = module->cut == MODULE_CUT_MIXER_COLUMNS ||
+                     module->cut == MODULE_CUT_FFN_COLUMNS ||
+                     (module->rows == 1 && module->cut != MODULE_CUT_VOCAB_ROWS);
+    if (is_column) {
+        range.column_first = first;
+        range.column_end = end;
+    } else {
+        range.row_first = first;
+        range.row_end = end;
+    }
+    return range;
+}
+
+/* --- tensors nobody asked for --- */
+
+static bool starts_with(const char *text, const char *start)
+{
+    return start && strncmp(text, start, strlen(start)) == 0;
+}
+
+/* A layer beyond the last: prediction heads for later tokens lie there. */
+static bool is_further_layer(const struct model_config *config, const char *name)
+{
+    const struct model_family *family = config->family;
+    const char *const prefixes[] = {family->prefix, family->original_prefix};
+    for (size_t i = 0; family->skips_further_layers && i < COUNT_OF(prefixes); i++) {
+        if (starts_with(name, prefixes[i]) &&
+            strtoul(name + strlen(prefixes[i]), NULL, 10) >= config->layers)
+            return true;
     }
     return false;
 }
 
-/* Affine groups have scales and biases as numbers, the others scales of one byte. */
-static enum status resolve_scales(struct model_module *module, struct reason *reason)
+static bool is_skipped(const struct model_config *config, const char *name)
 {
-    const struct tensor *scales = module->scales;
-    const struct tensor *biases = module->biases;
-    uint64_t groups = module->columns / module->quantisation.group;
-    bool is_affine = module->quantisation.format == WEIGHT_AFFINE;
-    struct quantisation ignored;
-    char text[64];
-    if (is_affine && !biases)
-        return refuse(reason, STATUS_NOT_FOUND, "tensor %s.biases is missing; download the model "
-                      "again", module->path);
-    if (!is_affine)
-        module->biases = NULL;
-    if (is_affine ? !dense_format(scales->type, &ignored) : scales->type != TENSOR_U8)
-        return refuse(reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s, which %s does not "
-                      "have", scales->name, tensor_type_name(scales->type),
-                      quantisation_text(&module->quantisation, text));
-    if (!has_shape(scales, module->rows, groups))
-        return refuse_shape(module, scales, module->rows, groups, reason);
-    if (is_affine && (biases->type != scales->type || !has_shape(biases, module->rows, groups)))
-        return refuse_shape(module, biases, module->rows, groups, reason);
+    for (const char *const *skip = config->family->skips; skip && *skip; skip++) {
+        if (starts_with(name, *skip))
+            return true;
+    }
+    return strstr(name, ".rotary_emb.") != NULL || is_further_layer(config, name) ||
+           (config->tied && strstr(name, "lm_head.") != NULL);
+}
+
+static enum status check_extra(const struct layout_making *making)
+{
+    for (size_t i = 0; i < making->table->tensor_count; i++) {
+        const char *name = making->table->tensors[i].name;
+        if (!making->used[i] && !is_skipped(making->config, name))
+            return refuse(making->reason, STATUS_MALFORMED, "tensor %.200s is no part of a %s "
+                          "model with this config.json; the files and the configuration are of two "
+                          "models", name, making->config->model_type);
+    }
     return STATUS_OK;
 }
 
-static enum status resolve_quantised(const struct model_config *config,
-                                     struct model_module *module, struct reason *reason)
-{
-    struct quantisation *q = &module->quantisation;
-    char text[64];
-    enum status status = expected(config, module, q, reason);
-    if (status != STATUS_OK)
-        return status;
-    if (!is_known(q))
-        return refuse(reason, STATUS_UNSUPPORTED, "%s is quantised as %s, which is not supported; "
-                      "use affine with 2, 3, 4, 5, 6 or 8 bits and groups of 32, 64 or 128, mxfp4, "
-                      "mxfp8 or nvfp4", module->path, quantisation_text(q, text));
-    if (module->columns % q->group != 0)
-        return refuse(reason, STATUS_MALFORMED, "%s has %llu columns, no multiple of its group of "
-                      "%u", module->path, (unsigned long long)module->columns, q->group);
-    if (module->weight->type != TENSOR_U32 ||
-        !has_shape(module->weight, module->rows, module->columns * q->bits / 32))
-        return refuse_shape(module, module->weight, module->rows, module->columns * q->bits / 32,
-                            reason);
-    return resolve_scales(module, reason);
-}
+/* --- all of it --- */
 
-static enum status resolve(const struct model_config *config, const struct tensor_table *table,
-                           const struct module_row *row, uint32_t layer,
-                           struct model_module *module, struct reason *reason)
+static enum status fill(struct layout_making *making)
 {
-    *module = (struct model_module){.role = row->role,
-                                    .cut = row->cut,
-                                    .layer = layer,
-                                    .rows = extent_of(config, row->rows),
-                                    .columns = extent_of(config, row->columns)};
-    if (row->is_layer)
-        (void)snprintf(module->path, sizeof module->path, "model.layers.%u.%s", layer, row->name);
-    else
-        (void)snprintf(module->path, sizeof module->path, "%s", row->name);
-    module->weight = find_part(table, module->path, "weight");
-    if (!module->weight)
-        return refuse(reason, STATUS_NOT_FOUND, "tensor %s.weight is missing; download the model "
-                      "again", module->path);
-    module->scales = row->is_norm ? NULL : find_part(table, module->path, "scales");
-    module->biases = module->scales ? find_part(table, module->path, "biases") : NULL;
-    if (module->scales)
-        return resolve_quantised(config, module, reason);
-    return resolve_dense(config, module, row->is_norm, reason);
-}
-
-static void find_units(const struct model_config *config, struct model_layout *layout)
-{
-    uint32_t queries = config->heads / config->kv_heads * config->head_dim;
-    layout->ffn_unit = 1;
-    layout->kv_unit = 1;
-    for (size_t i = 0; i < layout->module_count; i++) {
-        const struct model_module *module = &layout->modules[i];
-        if (module->role == MODULE_FFN_DOWN && module->quantisation.group > layout->ffn_unit)
-            layout->ffn_unit = module->quantisation.group;
-        if (module->role == MODULE_ATTENTION_OUT && module->quantisation.group > 0) {
-            while (layout->kv_unit * queries % module->quantisation.group != 0)
-                layout->kv_unit *= 2;
-        }
-        /* All heads together are always whole groups. */
-        if (config->kv_heads % layout->kv_unit != 0)
-            layout->kv_unit = config->kv_heads;
-    }
-}
-
-static enum status fill(const struct model_config *config, const struct tensor_table *table,
-                        const struct family_row *family, struct model_layout *layout,
-                        struct reason *reason)
-{
+    const struct model_family *family = making->config->family;
+    struct model_layout *layout = making->layout;
     enum status status = STATUS_OK;
     for (size_t r = 0; status == STATUS_OK && r < family->row_count; r++) {
-        const struct module_row *row = &family->rows[r];
-        layout->modules_per_layer += row->is_layer;
-        if (row->is_layer || (row->role == MODULE_HEAD && config->tied))
-            continue;
-        status = resolve(config, table, row, MODULE_NO_LAYER,
-                         &layout->modules[layout->module_count++], reason);
+        if (!family->rows[r].is_layer)
+            status = add_row(making, &family->rows[r], MODULE_NO_LAYER);
     }
-    layout->first_layer_module = layout->module_count;
-    for (uint32_t layer = 0; layer < config->layers; layer++) {
+    for (uint32_t layer = 0; layer < layout->layer_count; layer++) {
+        layout->layer_first[layer] = layout->module_count;
         for (size_t r = 0; status == STATUS_OK && r < family->row_count; r++) {
             if (family->rows[r].is_layer)
-                status = resolve(config, table, &family->rows[r], layer,
-                                 &layout->modules[layout->module_count++], reason);
+                status = add_row(making, &family->rows[r], layer);
         }
     }
+    layout->layer_first[layout->layer_count] = layout->module_count;
     if (status == STATUS_OK)
-        find_units(config, layout);
-    if (status == STATUS_OK && config->intermediate % layout->ffn_unit != 0)
-        status = refuse(reason, STATUS_MALFORMED, "intermediate_size %u is no multiple of the "
-                        "group of %u", config->intermediate, layout->ffn_unit);
-    return status;
+        status = check_extra(making);
+    if (status != STATUS_OK)
+        return status;
+    find_mixer_units(making->config, layout);
+    return find_ffn_units(making->config, layout, making->reason);
 }
 
 enum status model_layout_make(const struct model_config *config, const struct tensor_table *table,
                               struct model_layout **layout_out, struct reason *reason)
 {
-    const struct family_row *family = find_family(config->model_type);
-    if (!family)
-        return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; supported: "
-                      "%s", config->model_type, model_layout_types());
     /* A configuration may not size memory beyond what the files hold. */
     if ((uint64_t)config->layers > table->tensor_count)
         return refuse(reason, STATUS_NOT_FOUND, "config.json says %u layers, but the files hold "
                       "only %zu tensors", config->layers, table->tensor_count);
-    struct model_layout *layout = memory_zeroed(1, sizeof *layout);
-    if (layout)
-        layout->modules = memory_zeroed((size_t)(config->layers + 1) * family->row_count,
-                                        sizeof *layout->modules);
-    enum status status = layout && layout->modules
-                             ? fill(config, table, family, layout, reason)
+    struct layout_making making = {.config = config, .table = table, .reason = reason};
+    making.layout = memory_zeroed(1, sizeof *making.layout);
+    making.used = memory_zeroed(table->tensor_count, sizeof *making.used);
+    if (making.layout) {
+        making.layout->layer_count = config->layers;
+        making.layout->layer_first =
+            memory_zeroed((size_t)config->layers + 1, sizeof *making.layout->layer_first);
+    }
+    making.is_shifted = config->family->is_shifted && config->family->is_shifted(table);
+    enum status status = making.layout && making.layout->layer_first && making.used
+                             ? fill(&making)
                              : refuse(reason, STATUS_NO_MEMORY, "no memory for the layout");
+    memory_free(making.used);
     if (status != STATUS_OK) {
-        model_layout_free(layout);
+        model_layout_free(making.layout);
         return status;
     }
-    *layout_out = layout;
+    *layout_out = making.layout;
     return STATUS_OK;
 }
 
@@ -334,19 +274,20 @@ void model_layout_free(struct model_layout *layout)
     if (!layout)
         return;
     memory_free(layout->modules);
+    memory_free(layout->layer_first);
     memory_free(layout);
 }
 
-const struct model_module *model_layout_find(const struct model_layout *layout,
-                                             enum module_role role, uint32_t layer)
+const struct model_module *model_layout_find(const struct model_layout *layout, uint32_t role,
+                                             uint32_t layer)
 {
     size_t first = 0;
-    size_t end = layout->first_layer_module;
+    size_t end = layout->layer_first[0];
     if (layer != MODULE_NO_LAYER) {
-        first = layout->first_layer_module + (size_t)layer * layout->modules_per_layer;
-        end = first + layout->modules_per_layer;
+        first = layout->layer_first[layer];
+        end = layout->layer_first[layer + 1];
     }
-    for (size_t i = first; i < end && i < layout->module_count; i++) {
+    for (size_t i = first; i < end; i++) {
         if (layout->modules[i].role == role)
             return &layout->modules[i];
     }
@@ -355,6 +296,14 @@ const struct model_module *model_layout_find(const struct model_layout *layout,
 
 uint64_t model_module_bytes(const struct model_module *module)
 {
-    return module->weight->size + (module->scales ? module->scales->size : 0) +
-           (module->biases ? module->biases->size : 0);
+    uint64_t bytes = module->columns * module->quantisation.bits / 8;
+    const struct tensor *const parts[] = {module->scales, module->biases};
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        if (parts[i])
+            bytes += module->columns / module->quantisation.group *
+                     tensor_type_bits(parts[i]->type) / 8;
+    }
+    if (module->bias)
+        bytes += tensor_type_bits(module->bias->type) / 8;
+    return module->rows * bytes;
 }

@@ -3,7 +3,7 @@
  * model_layout: which tensors a model of this configuration consists of, in the order they are
  * loaded, with their shapes, their quantisation and the way each may be cut.
  *
- * A family's names and shapes are rows here; its forward pass is in actors/runner/engine/families.
+ * A family's names and shapes are rows in actors/runner/engine/families/NAME.c.
  * A rank that has only config.json and a table it received checks the table by this same code.
  *
  * Memory   one heap object; the table must outlive it.
@@ -16,15 +16,14 @@
 #include "runtime/model_config.h"
 #include "runtime/safetensors.h"
 
-/* The unit in which ranks may share a module. */
+/* How a tensor cut shares a module among ranks. */
 enum module_cut {
-    MODULE_CUT_NONE = 0,        /* every rank of the layer holds it whole */
+    MODULE_CUT_NONE = 0,       /* every rank of the layer holds it whole */
     MODULE_CUT_VOCAB_ROWS = 1,
-    MODULE_CUT_QUERY_ROWS = 2,  /* query heads of the rank's kv groups */
-    MODULE_CUT_KV_ROWS = 3,
+    MODULE_CUT_MIXER_ROWS = 2, /* rows, or the elements of a vector, of the rank's mixer units */
+    MODULE_CUT_MIXER_COLUMNS = 3,
     MODULE_CUT_FFN_ROWS = 4,
-    MODULE_CUT_QUERY_COLUMNS = 5,
-    MODULE_CUT_FFN_COLUMNS = 6,
+    MODULE_CUT_FFN_COLUMNS = 5,
 };
 
 enum module_role {
@@ -38,41 +37,70 @@ enum module_role {
     MODULE_QUERY_NORM = 7,
     MODULE_KEY_NORM = 8,
     MODULE_ATTENTION_OUT = 9,
-    MODULE_FFN_NORM = 10,
-    MODULE_FFN_GATE = 11,
-    MODULE_FFN_UP = 12,
-    MODULE_FFN_DOWN = 13,
+    MODULE_ATTENTION_GATE = 10, /* one number per head */
+    MODULE_SINKS = 11,
+    MODULE_OWN_MIXER = 32, /* from here on, roles that only one family has */
+    MODULE_FFN_NORM = 64,
+    MODULE_FFN_GATE = 65,
+    MODULE_FFN_UP = 66,
+    MODULE_FFN_DOWN = 67,
+    MODULE_ROUTER = 68,
+    MODULE_ROUTER_BIAS = 69, /* added to the scores for the choice only */
+    MODULE_EXPERT_GATE = 70,
+    MODULE_EXPERT_UP = 71,
+    MODULE_EXPERT_DOWN = 72,
+    MODULE_SHARED_GATE = 73, /* the FFN of the shared expert */
+    MODULE_SHARED_UP = 74,
+    MODULE_SHARED_DOWN = 75,
+    MODULE_SHARED_SCALE = 76, /* one row: how much of it */
+    MODULE_OWN_FFN = 96,
 };
-#define MODULE_ROLE_COUNT 14u
 #define MODULE_PATH_SIZE_MAX 96u
 #define MODULE_NO_LAYER UINT32_MAX
 
 struct model_module {
-    enum module_role role;
+    uint32_t role;
     enum module_cut cut;
     uint32_t layer; /* MODULE_NO_LAYER for the embedding, the final norm and the head */
+    uint32_t expert;
+    uint32_t units; /* of the cut: rows or columns are whole multiples of it */
+    bool adds_one;  /* the file stores its values less 1 */
     uint64_t rows;
-    uint64_t columns; /* 1 row for a norm */
+    uint64_t columns; /* 1 row for a vector */
+    uint64_t row_first; /* of the tensor's rows: experts lie in one stack */
+    uint64_t bias_first;
     struct quantisation quantisation;
     const struct tensor *weight;
     const struct tensor *scales; /* NULL when dense */
     const struct tensor *biases; /* NULL when dense or not affine */
+    const struct tensor *bias;   /* of the outputs; NULL for none */
     char path[MODULE_PATH_SIZE_MAX];
 };
 
 struct model_layout {
     struct model_module *modules; /* those without a layer first, then layer by layer */
     size_t module_count;
-    size_t first_layer_module;    /* index of the first module with a layer */
-    size_t modules_per_layer;
+    size_t *layer_first; /* [layers + 1]: index of each layer's first module, and the count */
+    uint32_t layer_count;
+    uint32_t mixer_units; /* what a table of a tensor cut counts in: the most of any layer */
+    uint32_t kv_unit; /* mixer units: the fewest whose columns are whole groups of every output
+                       * projection; 1 in stock models */
+    uint32_t ffn_columns; /* of an expert where there are any, else of a dense layer */
     uint32_t ffn_unit; /* columns: the largest group of any down projection, 1 when dense */
-    uint32_t kv_unit;  /* kv heads: the fewest whose query columns are whole groups of every
-                        * attention output; 1 in stock models */
 };
 
-/* The model types that have a layout, for messages: "qwen3". */
-const char *model_layout_types(void);
-bool model_layout_has_type(const char *model_type);
+/* Rows and columns of a module. */
+struct module_range {
+    uint64_t row_first;
+    uint64_t row_end;
+    uint64_t column_first;
+    uint64_t column_end;
+};
+
+/* The model types that are supported, for messages: "qwen3, llama"; into a buffer of at least
+ * MODEL_TYPES_TEXT_SIZE bytes. */
+#define MODEL_TYPES_TEXT_SIZE 512u
+const char *model_types_text(char *text_out);
 
 MUST_CHECK enum status model_layout_make(const struct model_config *config,
                                          const struct tensor_table *table,
@@ -81,7 +109,20 @@ MUST_CHECK enum status model_layout_make(const struct model_config *config,
 void model_layout_free(struct model_layout *layout);
 /* NULL when the model has none (the head of a tied model). */
 const struct model_module *model_layout_find(const struct model_layout *layout,
-                                             enum module_role role, uint32_t layer);
+                                             uint32_t role, uint32_t layer);
+/* What a rank with these shares of `mixer_units` and `ffn_columns` and these vocabulary rows holds;
+ * a module of another number of units is cut as near as it can be, and may come out empty. */
+struct module_shares {
+    uint32_t mixer_first;
+    uint32_t mixer_end;
+    uint32_t ffn_first;
+    uint32_t ffn_end;
+    uint32_t vocab_first;
+    uint32_t vocab_end;
+};
+struct module_range model_module_range(const struct model_layout *layout,
+                                       const struct model_module *module,
+                                       const struct module_shares *shares);
 /* Bytes of weight, scales and biases. */
 uint64_t model_module_bytes(const struct model_module *module);
 

@@ -346,8 +346,19 @@ START_TEST(attention_of_the_sets_agrees)
                 put_number(is_half ? TENSOR_F16 : TENSOR_F32, pages[p], i, seeded_float(&seeded));
         }
         for (uint32_t length = 1; length <= PAGES * PAGE; length += 7) {
-            struct attention attention = {query, pages, 0, (size_t)PAGE * HEAD * (is_half ? 2 : 4),
-                                          PAGE, length, HEAD, is_half == 1, 0.111f};
+            struct attention attention = {
+                .query = query,
+                .pages = pages,
+                .value_offset = (size_t)PAGE * HEAD * (is_half ? 2 : 4),
+                .page_positions = PAGE,
+                .first = length % 3 == 0 ? length / 2 : 0,
+                .length = length,
+                .head_dim = HEAD,
+                .is_half = is_half == 1,
+                .scale = 0.111f,
+                .has_sink = length % 2 == 0,
+                .sink = 0.7f,
+            };
             for (size_t s = 0; s < 2; s++)
                 sets[s]->attend(&attention, scores, out[s]);
             for (size_t i = 0; i < HEAD; i++)

@@ -16,6 +16,7 @@
 /*    X(name, one line of help) */
 #define ENGINE_COMMAND_LIST(X)                                                                     \
     X(card, "--model DIR [--json]: what a model directory holds")                                  \
+    X(families, "the table of supported families, as a page")                                      \
     X(render, "--model DIR [--lines] [--now TIME] [--as-api]: messages to a prompt")               \
     X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--logits] [--json] ...: logits and tokens")     \
     X(bench, "--model DIR [--prompt N] [--decode N] [--exact] [--json]: tokens a second")          \

@@ -3,13 +3,7 @@
 
 #include "actors/runner/engine/engine_parts.h"
 
-#include <math.h>
 #include <string.h>
-
-static bool is_tensor_cut(const struct engine *engine)
-{
-    return engine->partition.sharding == SHARDING_TENSOR && engine->partition.rank_count > 1;
-}
 
 static enum status check_row(struct engine *engine, const struct engine_batch *batch, size_t i,
                              struct reason *reason)
@@ -53,8 +47,8 @@ static enum status admit(struct engine *engine, const struct engine_batch *batch
         status = kv_sequence_reserve(engine->cache, batch->rows[i].sequence,
                                      batch->rows[i].position + 1, reason);
     for (size_t i = 0; status != STATUS_OK && i < batch->count; i++)
-        kv_sequence_truncate(engine->cache, batch->rows[i].sequence,
-                             kv_sequence_length(engine->cache, batch->rows[i].sequence));
+        (void)kv_sequence_truncate(engine->cache, batch->rows[i].sequence,
+                                   kv_sequence_length(engine->cache, batch->rows[i].sequence));
     return status;
 }
 
@@ -62,31 +56,22 @@ static enum status embed(struct engine *engine, const struct engine_row *rows, s
 {
     size_t hidden = engine->config->hidden;
     const struct partition *p = &engine->partition;
+    float scale = engine->family->embedding_scale
+                      ? engine->family->embedding_scale(engine->config)
+                      : 1.0f;
     for (size_t i = 0; i < count; i++) {
         float *out = engine->hidden + i * hidden;
         if (rows[i].token >= p->vocab_first && rows[i].token < p->vocab_end)
             kernel_dequantise_row(&engine->embedding, rows[i].token - p->vocab_first, out);
         else
             memset(out, 0, hidden * sizeof *out);
+        for (size_t k = 0; engine->family->embedding_scale && k < hidden; k++)
+            out[k] *= scale;
     }
-    if (!is_tensor_cut(engine))
+    if (!engine_is_tensor_cut(engine))
         return STATUS_OK;
     struct collective *collective = engine->options.collective;
     return collective->ops->sum(collective, engine->hidden, count * hidden);
-}
-
-static void turn(struct engine *engine, const struct engine_row *rows, size_t count)
-{
-    size_t half = engine->config->head_dim / 2;
-    float factor = (float)engine->config->rope_factor;
-    for (size_t i = 0; i < count; i++) {
-        float position = (float)rows[i].position / factor;
-        for (size_t k = 0; k < half; k++) {
-            float angle = position * engine->frequencies[k];
-            engine->cosines[i * half + k] = cosf(angle);
-            engine->sines[i * half + k] = sinf(angle);
-        }
-    }
 }
 
 /* How many vocabulary rows each rank has, asked once: every rank gets here in the same call. */
@@ -109,8 +94,9 @@ static enum status learn_counts(struct engine *engine)
 static enum status head_rows(struct engine *engine, const float *hidden, size_t count,
                              float *logits_out)
 {
-    bool is_cut = is_tensor_cut(engine);
-    struct product product = {&engine->head, is_cut ? engine->logits : logits_out, engine->vocab};
+    bool is_cut = engine_is_tensor_cut(engine);
+    struct linear head = {.matrix = engine->head};
+    struct product product = {&head, is_cut ? engine->logits : logits_out, engine->vocab};
     enum status status = is_cut ? learn_counts(engine) : STATUS_OK;
     block_norm(engine, hidden, engine->final_norm, &engine->input, count,
                block_needs(engine, &product, 1));
@@ -166,7 +152,7 @@ static enum status pass(struct engine *engine, const struct engine_row *rows, si
         memcpy(engine->hidden, hidden_in, floats * sizeof(float));
     else
         status = embed(engine, rows, count);
-    turn(engine, rows, count);
+    ropes_turn(engine, rows, count);
     for (uint32_t i = 0; status == STATUS_OK && i < engine->layer_count; i++) {
         status = engine->family->forward(engine, i, rows, count);
         if (status == STATUS_OK && engine->options.observe)
@@ -182,7 +168,8 @@ enum status engine_forward(struct engine *engine, const struct engine_batch *bat
                            struct reason *reason)
 {
     size_t hidden = engine->config->hidden;
-    bool has_logits = engine->partition.has_head && (batch->logits_out || is_tensor_cut(engine));
+    bool has_logits = engine->partition.has_head &&
+                      (batch->logits_out || engine_is_tensor_cut(engine));
     float *logits = batch->logits_out;
     enum status status = admit(engine, batch, reason);
     for (size_t i = 0; status == STATUS_OK && i < batch->count; i += ENGINE_ROWS) {
@@ -221,9 +208,9 @@ uint32_t engine_sequence_length(const struct engine *engine, uint32_t sequence)
     return kv_sequence_length(engine->cache, sequence);
 }
 
-void engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint32_t length)
+uint32_t engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint32_t length)
 {
-    kv_sequence_truncate(engine->cache, sequence, length);
+    return kv_sequence_truncate(engine->cache, sequence, length);
 }
 
 uint32_t engine_hidden(const struct engine *engine)
@@ -259,6 +246,5 @@ uint32_t engine_threads(const struct engine *engine)
 
 uint64_t engine_memory_bytes(const struct engine *engine)
 {
-    uint64_t pages = (engine->options.context + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
-    return engine->buffer_bytes + pages * kv_cache_page_bytes(kv_cache_shape(engine->cache));
+    return engine->buffer_bytes + kv_cache_bytes(engine->cache);
 }

@@ -104,8 +104,9 @@ MUST_CHECK enum status engine_sequence_open(struct engine *engine, uint32_t *seq
                                             struct reason *reason);
 void engine_sequence_close(struct engine *engine, uint32_t sequence);
 uint32_t engine_sequence_length(const struct engine *engine, uint32_t sequence);
-/* Forgets positions from `length` on: for prefixes that are used again. */
-void engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint32_t length);
+/* Forgets positions from `length` on: for prefixes that are used again.  Returns the length that is
+ * left, 0 where the family's windows or states cannot go back so far. */
+uint32_t engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint32_t length);
 
 uint32_t engine_hidden(const struct engine *engine);
 uint32_t engine_vocab(const struct engine *engine);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/engine_parts.h"
 #include "protocol/memory.h"
+#include "runtime/model_family.h"
 
-#include <math.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,13 +11,12 @@
 #define SEQUENCES_DEFAULT 16u
 #define THREADS_DEFAULT_MAX 64u
 
-static const struct family *const families[] = {&family_qwen3};
-
 const struct family *family_find(const char *model_type)
 {
-    for (size_t i = 0; i < COUNT_OF(families); i++) {
-        if (strcmp(families[i]->model_type, model_type) == 0)
-            return families[i];
+    const struct model_family *shape = model_family_find(model_type);
+    for (size_t i = 0; shape && model_families[i]; i++) {
+        if (model_families[i] == shape)
+            return engine_families[i];
     }
     return NULL;
 }
@@ -74,65 +73,6 @@ void engine_model_close(struct engine_model *model)
 
 /* --- binding --- */
 
-enum status engine_bind_matrix(struct engine *engine, enum module_role role, uint32_t layer,
-                               struct matrix *matrix_out, struct reason *reason)
-{
-    const struct model_layout *layout = engine->model->layout;
-    const struct model_module *module = model_layout_find(layout, role, layer);
-    ASSERT(module != NULL);
-    size_t index = (size_t)(module - layout->modules);
-    const struct shard_slice *slice = shard_part_slice(engine->shard, index, MODULE_PART_WEIGHT);
-    struct matrix matrix = {.quantisation = module->quantisation};
-    matrix.weight = shard_part(engine->shard, index, MODULE_PART_WEIGHT, &matrix.weight_stride);
-    if (!slice || !matrix.weight)
-        return refuse(reason, STATUS_NOT_READY, "the weights of %s were not received",
-                      module->path);
-    matrix.rows = slice->row_end - slice->row_first;
-    matrix.columns = (slice->byte_end - slice->byte_first) * 8 / module->quantisation.bits;
-    if (module->scales) {
-        matrix.scale_type = module->scales->type;
-        matrix.scales = shard_part(engine->shard, index, MODULE_PART_SCALES,
-                                   &matrix.scale_stride);
-        if (module->biases)
-            matrix.biases = shard_part(engine->shard, index, MODULE_PART_BIASES,
-                                       &matrix.bias_stride);
-        if (!matrix.scales || (module->biases && !matrix.biases))
-            return refuse(reason, STATUS_NOT_READY, "the scales of %s were not received",
-                          module->path);
-    }
-    if (matrix.columns > engine->columns_max)
-        engine->columns_max = (size_t)matrix.columns;
-    *matrix_out = matrix;
-    return STATUS_OK;
-}
-
-enum status engine_bind_norm(struct engine *engine, enum module_role role, uint32_t layer,
-                             const float **norm_out, struct reason *reason)
-{
-    const struct model_layout *layout = engine->model->layout;
-    const struct model_module *module = model_layout_find(layout, role, layer);
-    ASSERT(module != NULL);
-    size_t index = (size_t)(module - layout->modules);
-    struct matrix matrix = {.quantisation = module->quantisation, .rows = 1,
-                            .columns = module->columns};
-    matrix.weight = shard_part(engine->shard, index, MODULE_PART_WEIGHT, &matrix.weight_stride);
-    if (!matrix.weight)
-        return refuse(reason, STATUS_NOT_READY, "the weights of %s were not received",
-                      module->path);
-    float *norm = memory_zeroed((size_t)module->columns, sizeof *norm);
-    float **grown = memory_resized(engine->norms, engine->norm_count + 1, sizeof *grown);
-    if (grown)
-        engine->norms = grown;
-    if (!norm || !grown) {
-        memory_free(norm);
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for %s", module->path);
-    }
-    engine->norms[engine->norm_count++] = norm;
-    kernel_dequantise_row(&matrix, 0, norm);
-    *norm_out = norm;
-    return STATUS_OK;
-}
-
 static enum status bind_ends(struct engine *engine, struct reason *reason)
 {
     enum status status = STATUS_OK;
@@ -141,8 +81,8 @@ static enum status bind_ends(struct engine *engine, struct reason *reason)
                                     reason);
     if (status != STATUS_OK || !engine->partition.has_head)
         return status;
-    status = engine_bind_norm(engine, MODULE_FINAL_NORM, MODULE_NO_LAYER, &engine->final_norm,
-                              reason);
+    status = engine_bind_vector(engine, MODULE_FINAL_NORM, MODULE_NO_LAYER, &engine->final_norm,
+                                reason);
     if (status != STATUS_OK)
         return status;
     return engine_bind_matrix(engine, engine->config->tied ? MODULE_EMBEDDING : MODULE_HEAD,
@@ -193,30 +133,24 @@ static void close_activations(struct activations *a)
 
 static bool open_buffers(struct engine *e)
 {
-    size_t head_dim = e->config->head_dim;
+    const struct engine_widths *w = &e->widths;
     size_t hidden = e->config->hidden;
-    bool is_cut = e->partition.sharding == SHARDING_TENSOR && e->partition.rank_count > 1;
+    bool is_cut = engine_is_tensor_cut(e);
     e->hidden = take(e, ENGINE_ROWS * hidden, sizeof(float));
     e->part = take(e, ENGINE_ROWS * hidden, sizeof(float));
-    e->queries = take(e, ENGINE_ROWS * e->heads * head_dim, sizeof(float));
-    e->keys = take(e, ENGINE_ROWS * e->kv_heads * head_dim, sizeof(float));
-    e->values = take(e, ENGINE_ROWS * e->kv_heads * head_dim, sizeof(float));
-    e->ups = take(e, (size_t)ENGINE_ROWS * e->ffn, sizeof(float));
-    e->cosines = take(e, ENGINE_ROWS * head_dim / 2, sizeof(float));
-    e->sines = take(e, ENGINE_ROWS * head_dim / 2, sizeof(float));
-    e->frequencies = take(e, head_dim / 2, sizeof(float));
+    e->queries = take(e, ENGINE_ROWS * w->queries, sizeof(float));
+    e->keys = take(e, ENGINE_ROWS * w->keys, sizeof(float));
+    e->values = take(e, ENGINE_ROWS * w->values, sizeof(float));
+    e->gates = take(e, ENGINE_ROWS * w->gates, sizeof(float));
+    e->ups = take(e, ENGINE_ROWS * w->ffn, sizeof(float));
     e->next = take(e, e->options.sequences, sizeof *e->next);
     if (is_cut)
         e->logits = take(e, (size_t)ENGINE_LOGIT_ROWS * e->vocab, sizeof(float));
-    if (!e->hidden || !e->part || !e->queries || !e->keys || !e->values || !e->ups ||
-        !e->cosines || !e->sines || !e->frequencies || !e->next || (is_cut && !e->logits))
+    if (!e->hidden || !e->part || !e->queries || !e->keys || !e->values || !e->gates || !e->ups ||
+        !e->next || (is_cut && !e->logits) || !ropes_open(e))
         return false;
-    for (size_t i = 0; i < head_dim / 2; i++)
-        e->frequencies[i] =
-            (float)(1.0 / pow(e->config->rope_theta, 2.0 * (double)i / (double)head_dim));
-    return open_activations(e, hidden, &e->input) &&
-           open_activations(e, e->heads * head_dim, &e->attention) &&
-           open_activations(e, e->ffn, &e->gated);
+    return open_activations(e, hidden, &e->input) && open_activations(e, w->mixed, &e->mixed) &&
+           open_activations(e, w->ffn, &e->gated);
 }
 
 /* --- opening --- */
@@ -248,31 +182,35 @@ static void settle_options(struct engine *engine, const struct engine_options *o
     engine->kernels = options->kernels ? options->kernels : kernel_set_best();
 }
 
-static enum status open_parts(struct engine *engine, struct reason *reason)
+static enum status bind_all(struct engine *engine, struct reason *reason)
 {
     const struct partition *p = &engine->partition;
     engine->layer_count = p->layer_end - p->layer_first;
-    engine->kv_heads = p->kv_end - p->kv_first;
-    engine->heads = engine->kv_heads * (engine->config->heads / engine->config->kv_heads);
-    engine->ffn = p->ffn_end - p->ffn_first;
     engine->vocab = p->vocab_end - p->vocab_first;
     engine->layers = memory_zeroed(engine->layer_count, sizeof *engine->layers);
-    if (!engine->layers)
+    engine->kv_layers = memory_zeroed(engine->layer_count, sizeof *engine->kv_layers);
+    if (!engine->layers || !engine->kv_layers)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", engine->layer_count);
     enum status status = bind_ends(engine, reason);
-    if (status == STATUS_OK)
-        status = engine->family->bind(engine, reason);
+    for (uint32_t i = 0; status == STATUS_OK && i < engine->layer_count; i++)
+        status = engine->family->bind(engine, p->layer_first + i, &engine->layers[i], reason);
+    return status;
+}
+
+static enum status open_parts(struct engine *engine, struct reason *reason)
+{
+    enum status status = bind_all(engine, reason);
     if (status != STATUS_OK)
         return status;
     if (!open_buffers(engine))
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the buffers of the engine");
-    struct kv_shape shape = {engine->layer_count, engine->kv_heads, engine->config->head_dim,
-                             engine->options.mode == ENGINE_FAST};
+    const struct kv_shape shape = {engine->kv_layers, engine->layer_count, ENGINE_ROWS,
+                                   engine->options.mode == ENGINE_FAST};
     status = kv_cache_open(&shape, engine->options.context, engine->options.sequences,
                            &engine->cache, reason);
     if (status != STATUS_OK)
         return status;
-    size_t scratch = kernel_scratch_floats(engine->columns_max);
+    size_t scratch = kernel_scratch_floats(engine->widths.columns);
     size_t scores = (size_t)engine->options.context + KV_PAGE_POSITIONS;
     return pool_open(engine->options.threads, scratch > scores ? scratch : scores, &engine->pool,
                      reason);
@@ -349,16 +287,19 @@ void engine_close(struct engine *engine)
     pool_close(engine->pool);
     kv_cache_close(engine->cache);
     close_activations(&engine->input);
-    close_activations(&engine->attention);
+    close_activations(&engine->mixed);
     close_activations(&engine->gated);
-    float *buffers[] = {engine->hidden, engine->part,    engine->queries, engine->keys,
-                        engine->values, engine->ups,     engine->logits,  engine->cosines,
-                        engine->sines,  engine->frequencies};
+    ropes_close(engine);
+    float *buffers[] = {engine->hidden, engine->part,  engine->queries, engine->keys,
+                        engine->values, engine->gates, engine->ups,     engine->logits};
     for (size_t i = 0; i < COUNT_OF(buffers); i++)
         memory_free(buffers[i]);
-    for (size_t i = 0; i < engine->norm_count; i++)
-        memory_free(engine->norms[i]);
-    memory_free(engine->norms);
+    for (size_t i = 0; i < engine->vector_count; i++)
+        memory_free(engine->vectors[i]);
+    for (uint32_t i = 0; engine->layers && i < engine->layer_count; i++)
+        memory_free(engine->layers[i].own);
+    memory_free(engine->vectors);
+    memory_free(engine->kv_layers);
     memory_free(engine->next);
     memory_free(engine->layers);
     shard_close(engine->own_shard);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine_parts: the inside of an engine, shared by engine*.c, blocks.c and the families.
+ * engine_parts: the inside of an engine, shared by engine*.c, the blocks and the families.
  */
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_PARTS_H
 #define TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_PARTS_H
@@ -15,30 +15,93 @@
 /* Rows of logits computed at once. */
 #define ENGINE_LOGIT_ROWS 16u
 
-/* One layer of the families built from attention and a gated FFN. */
-struct engine_layer {
-    struct matrix query;
-    struct matrix key;
-    struct matrix value;
-    struct matrix attention_out;
-    struct matrix gate;
-    struct matrix up;
-    struct matrix down;
-    const float *attention_norm;
-    const float *query_norm;
+/* A matrix with its outputs' bias, NULL for none. */
+struct linear {
+    struct matrix matrix;
+    const float *bias;
+};
+
+enum attention_gate {
+    GATE_NONE = 0,
+    GATE_HEAD = 1,    /* each head's output times sigmoid of one number: `gate` */
+    GATE_ELEMENT = 2, /* each element's; rows of `query` are per head the query, then the gate */
+};
+
+/* Attention over keys and values of heads. */
+struct attention_part {
+    struct linear query;
+    struct linear key;
+    struct linear value;
+    struct linear out;
+    struct linear gate;
+    const float *query_norm; /* per head; NULL for none */
     const float *key_norm;
+    const float *sinks;      /* per head; NULL for none */
+    enum attention_gate gating;
+    uint32_t heads;    /* of this rank */
+    uint32_t kv_heads;
+    uint32_t per_kv;   /* query heads of a kv head */
+    uint32_t head_dim;
+    uint32_t window;
+    uint32_t rope;     /* ROPE_NONE for none */
+    float scale;
+};
+
+enum activation {
+    ACTIVATION_SILU = 0, /* silu(gate) * up */
+    ACTIVATION_GELU = 1, /* gelu, the tanh form */
+    ACTIVATION_CLAMPED_SILU = 2, /* min(silu(gate), limit) * clip(up, limit) */
+    ACTIVATION_CLAMPED_SWISH = 3, /* g = min(gate, limit): g * sigmoid(1.702 g) * (clip(up) + 1) */
+};
+
+struct ffn_part {
+    struct linear gate;
+    struct linear up;
+    struct linear down;
+    enum activation activation;
+    float limit;
+};
+
+struct engine_layer {
+    const float *attention_norm;
     const float *ffn_norm;
+    struct attention_part attention;
+    struct ffn_part ffn;
+    void *own; /* what else a family keeps of a layer; freed with memory_free */
+};
+
+struct engine_rope {
+    uint32_t dims;
+    float *frequencies; /* [dims / 2] */
+    float *cosines;     /* [ENGINE_ROWS][dims / 2] */
+    float *sines;
+    float divisor;      /* of positions */
+    float stretch;      /* of cosines and sines */
+};
+
+/* The widest of each buffer, found while weights are bound. */
+struct engine_widths {
+    size_t columns; /* of any matrix */
+    size_t queries; /* floats of a row */
+    size_t keys;
+    size_t values;
+    size_t mixed; /* what a mixer gives to its output projection */
+    size_t ffn;
+    size_t gates;
 };
 
 struct engine;
 
-/* A family is one file: which tensors a layer takes and how it computes. */
+/* The forward half of a family's file. */
 struct family {
-    const char *model_type;
-    MUST_CHECK enum status (*bind)(struct engine *engine, struct reason *reason);
+    /* Binds one layer; layers count from the model's first. */
+    MUST_CHECK enum status (*bind)(struct engine *engine, uint32_t layer,
+                                   struct engine_layer *bound, struct reason *reason);
     /* engine->hidden[count] through layer `index` of this rank's layers. */
     MUST_CHECK enum status (*forward)(struct engine *engine, uint32_t index,
                                       const struct engine_row *rows, size_t count);
+    /* The factor of embeddings; NULL for none. */
+    float (*embedding_scale)(const struct model_config *config);
 };
 
 struct engine {
@@ -59,72 +122,124 @@ struct engine {
     const float *final_norm;
     struct engine_layer *layers;
     uint32_t layer_count;
-    float **norms; /* every norm as floats, freed at close */
-    size_t norm_count;
+    float **vectors; /* every norm and bias as floats, freed at close */
+    size_t vector_count;
+    struct engine_widths widths;
+    struct kv_layer *kv_layers; /* [layer_count], filled while weights are bound */
+    struct engine_rope ropes[MODEL_ROPES_MAX];
 
-    uint32_t heads; /* of this rank */
-    uint32_t kv_heads;
-    uint32_t ffn;
-    uint32_t vocab;
-    size_t columns_max;
+    uint32_t vocab; /* rows of this rank */
 
-    struct activations input;     /* normed hidden states */
-    struct activations attention; /* outputs of the heads */
-    struct activations gated;     /* the FFN's middle */
-    float *hidden;                /* [ENGINE_ROWS][hidden] */
-    float *part;                  /* [ENGINE_ROWS][hidden] of this rank */
-    float *queries;
+    struct activations input; /* normed hidden states */
+    struct activations mixed; /* what goes into a mixer's output projection */
+    struct activations gated; /* the FFN's middle */
+    float *hidden;            /* [ENGINE_ROWS][hidden] */
+    float *part;              /* [ENGINE_ROWS][hidden] of this rank */
+    float *queries;           /* [ENGINE_ROWS][widths.queries], and so on */
     float *keys;
     float *values;
+    float *gates;
     float *ups;
-    float *logits;                /* [ENGINE_LOGIT_ROWS][vocab of this rank], tensor cut only */
-    float *cosines;               /* [ENGINE_ROWS][head_dim / 2] */
-    float *sines;
-    float *frequencies;           /* [head_dim / 2] */
-    uint32_t *next;               /* per sequence: the position due, while a batch is checked */
+    float *logits;            /* [ENGINE_LOGIT_ROWS][vocab of this rank], tensor cut only */
+    uint32_t *next;           /* per sequence: the position due, while a batch is checked */
     size_t vocab_counts[PARTITION_RANKS_MAX]; /* of each rank, once known */
     uint64_t buffer_bytes;
 };
 
+/* The families in the order of model_families. */
+extern const struct family *const engine_families[];
 const struct family *family_find(const char *model_type);
-extern const struct family family_qwen3;
 
-/* --- binding weights (engine_open.c) --- */
+static inline bool engine_is_tensor_cut(const struct engine *engine)
+{
+    return engine->partition.sharding == SHARDING_TENSOR && engine->partition.rank_count > 1;
+}
 
-MUST_CHECK enum status engine_bind_matrix(struct engine *engine, enum module_role role,
-                                          uint32_t layer, struct matrix *matrix_out,
-                                          struct reason *reason);
-MUST_CHECK enum status engine_bind_norm(struct engine *engine, enum module_role role,
-                                        uint32_t layer, const float **norm_out,
-                                        struct reason *reason);
+static inline const struct layer_shape *engine_shape(const struct engine *engine, uint32_t index)
+{
+    return &engine->config->shapes[engine->partition.layer_first + index];
+}
 
-/* --- blocks (blocks.c) --- */
+/* --- binding weights (engine_bind.c); layers count from the model's first --- */
+
+/* No module of the role: a matrix without rows. */
+MUST_CHECK enum status engine_bind_linear(struct engine *engine, uint32_t role, uint32_t layer,
+                                          struct linear *linear_out, struct reason *reason);
+MUST_CHECK enum status engine_bind_matrix(struct engine *engine, uint32_t role, uint32_t layer,
+                                          struct matrix *matrix_out, struct reason *reason);
+/* The rank's elements of a vector as floats; NULL when the model has none of the role. */
+MUST_CHECK enum status engine_bind_vector(struct engine *engine, uint32_t role, uint32_t layer,
+                                          const float **vector_out, struct reason *reason);
+/* Matrices, norms, sinks and gate of usual attention, and its place in the cache. */
+MUST_CHECK enum status engine_bind_attention(struct engine *engine, uint32_t layer,
+                                             struct attention_part *part_out,
+                                             struct reason *reason);
+/* gate, up and down; `role` is that of the gate, the others follow it. */
+MUST_CHECK enum status engine_bind_ffn(struct engine *engine, uint32_t role, uint32_t layer,
+                                       struct ffn_part *part_out, struct reason *reason);
+/* Both norms, attention and a dense FFN. */
+MUST_CHECK enum status engine_bind_layer(struct engine *engine, uint32_t layer,
+                                         struct engine_layer *bound, struct reason *reason);
+/* The same of a module of the layout, for what is there several times. */
+MUST_CHECK enum status engine_bind_module(struct engine *engine,
+                                          const struct model_module *module,
+                                          struct matrix *matrix_out, struct reason *reason);
+MUST_CHECK enum status engine_bind_bias(struct engine *engine, const struct model_module *module,
+                                        const float **bias_out, struct reason *reason);
+/* Sets the cache kind of a layer. */
+void engine_bind_cache(struct engine *engine, uint32_t layer, const struct kv_layer *kv);
+static inline void engine_widen(size_t *width, size_t needed)
+{
+    *width = needed > *width ? needed : *width;
+}
+
+/* --- blocks --- */
 
 struct product {
-    const struct matrix *matrix;
+    const struct linear *linear;
     float *out;
     size_t out_stride;
 };
 
 /* What the inputs of these matrices need, in this mode. */
 unsigned block_needs(const struct engine *engine, const struct product *products, size_t count);
+/* Makes rows of `columns`, as a layer needs them, in the memory the activations have. */
+void block_columns(struct activations *activations, size_t columns);
 /* input.values[row] = norm(hidden[row]) and what `needs` says. */
 void block_norm(struct engine *engine, const float *hidden, const float *weight,
                 struct activations *input, size_t count, unsigned needs);
 void block_prepare(struct engine *engine, struct activations *activations, size_t count,
                    unsigned needs);
-/* All products of one input in one run of the pool. */
+/* All products of one input in one run of the pool, biases added. */
 void block_multiply(struct engine *engine, const struct product *products, size_t product_count,
                     const struct activations *input, size_t count);
+/* part = the sum of all ranks' parts in the tensor cut. */
+MUST_CHECK enum status block_sum(struct engine *engine, size_t count);
 /* hidden += part, summed over ranks in the tensor cut. */
 MUST_CHECK enum status block_add(struct engine *engine, size_t count);
-/* Norms and rotates the heads, writes keys and values to the cache. */
-void block_rotate(struct engine *engine, const struct engine_layer *layer, uint32_t index,
-                  const struct engine_row *rows, size_t count);
-/* attention.values = softmax(q k) v of every head. */
-void block_attend(struct engine *engine, uint32_t index, const struct engine_row *rows,
-                  size_t count);
-/* gated = silu(gated) * ups, then prepared. */
-void block_gate(struct engine *engine, size_t count, unsigned needs);
+/* part = norm(part), for families that norm the outputs of their blocks. */
+void block_norm_part(struct engine *engine, const float *weight, size_t count);
+
+/* part = attention of norm(hidden), this rank's share. */
+void block_attention(struct engine *engine, const struct attention_part *part, const float *norm,
+                     uint32_t index, const struct engine_row *rows, size_t count);
+/* part = FFN of norm(hidden), this rank's share. */
+void block_ffn(struct engine *engine, const struct ffn_part *part, const float *norm,
+               size_t count);
+/* gate[i] = act(gate[i]) * up[i] */
+void block_activate(const struct engine *engine, enum activation activation, float limit,
+                    float *gate, const float *up, size_t count);
+/* hidden += attention(norm); hidden += FFN(norm): the layer of most families. */
+MUST_CHECK enum status block_layer(struct engine *engine, uint32_t index,
+                                   const struct engine_row *rows, size_t count);
+
+/* --- ropes (rope.c) --- */
+
+bool ropes_open(struct engine *engine);
+void ropes_close(struct engine *engine);
+/* Cosines and sines of the rows' positions. */
+void ropes_turn(struct engine *engine, const struct engine_row *rows, size_t count);
+/* Rotates one head of row `row`. */
+void rope_rotate(const struct engine *engine, uint32_t rope, size_t row, float *head);
 
 #endif

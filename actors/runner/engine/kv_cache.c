@@ -3,50 +3,103 @@
 
 #include "protocol/memory.h"
 
+#include <string.h>
 #include <sys/mman.h>
 
 struct sequence {
     bool is_open;
     uint32_t length;
+    uint32_t written; /* the most positions it ever had since it was empty */
     uint32_t page_count;
     uint8_t **pages; /* room for every page of the cache */
+    uint8_t **ring;  /* as many, over and over the pages of its ring; NULL without windows */
 };
 
 struct kv_cache {
-    struct kv_shape shape;
+    struct kv_layer *layers;
+    size_t *offsets; /* [layer]: of its first key in a page, or of its state among a sequence's */
+    uint32_t layer_count;
+    bool is_half;
     uint8_t *memory;
     uint64_t page_bytes;
     uint32_t page_count;
     uint8_t **free_pages;
     uint32_t free_count;
+    uint8_t *own_memory; /* [sequence][ring pages, states] */
+    uint64_t own_bytes;
+    uint64_t ring_page_bytes;
+    uint32_t ring_pages; /* 0: no layer has a window */
+    uint32_t window;     /* the longest */
+    uint64_t state_bytes;
     struct sequence *sequences;
     uint32_t sequence_count;
 };
 
-static size_t element_size(const struct kv_shape *shape)
+static size_t element_size(const struct kv_cache *cache)
 {
-    return shape->is_half ? 2 : 4;
+    return cache->is_half ? 2 : 4;
 }
 
-uint64_t kv_cache_page_bytes(const struct kv_shape *shape)
+/* Keys of one head in a page. */
+static size_t key_block(const struct kv_cache *cache, uint32_t layer)
 {
-    return (uint64_t)2 * shape->layers * shape->heads * shape->head_dim * KV_PAGE_POSITIONS *
-           element_size(shape);
+    return (size_t)KV_PAGE_POSITIONS * cache->layers[layer].key_dim * element_size(cache);
+}
+
+static size_t head_block(const struct kv_cache *cache, uint32_t layer)
+{
+    const struct kv_layer *l = &cache->layers[layer];
+    return (size_t)KV_PAGE_POSITIONS * ((size_t)l->key_dim + l->value_dim) * element_size(cache);
+}
+
+/* Where everything lies in pages, rings and states. */
+static void lay_out(struct kv_cache *cache, uint32_t rows)
+{
+    for (uint32_t i = 0; i < cache->layer_count; i++) {
+        const struct kv_layer *layer = &cache->layers[i];
+        uint64_t *end = layer->state_floats ? &cache->state_bytes
+                        : layer->window     ? &cache->ring_page_bytes
+                                            : &cache->page_bytes;
+        cache->offsets[i] = (size_t)*end;
+        *end += layer->state_floats ? (uint64_t)layer->state_floats * sizeof(float)
+                                    : (uint64_t)layer->heads * head_block(cache, i);
+        if (layer->window > cache->window)
+            cache->window = layer->window;
+    }
+    if (cache->page_bytes == 0)
+        cache->page_bytes = 64; /* positions are counted by pages all the same */
+    if (cache->window == 0)
+        return;
+    uint64_t positions = (uint64_t)cache->window + rows;
+    uint64_t pages = positions / KV_PAGE_POSITIONS + 1;
+    cache->ring_pages = pages < cache->page_count ? (uint32_t)pages : cache->page_count;
+}
+
+static void *reserve(uint64_t bytes)
+{
+    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 static enum status allocate(struct kv_cache *cache, struct reason *reason)
 {
+    cache->own_bytes = cache->ring_pages * cache->ring_page_bytes + cache->state_bytes;
+    if (cache->page_count > (uint64_t)INT64_MAX / cache->page_bytes ||
+        (cache->own_bytes && cache->sequence_count > (uint64_t)INT64_MAX / cache->own_bytes))
+        return refuse(reason, STATUS_INVALID, "a KV cache of %u pages for %u sequences cannot be",
+                      cache->page_count, cache->sequence_count);
     uint64_t bytes = cache->page_bytes * cache->page_count;
     cache->free_pages = memory_zeroed(cache->page_count, sizeof *cache->free_pages);
     cache->sequences = memory_zeroed(cache->sequence_count, sizeof *cache->sequences);
     if (!cache->free_pages || !cache->sequences)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the tables of the KV cache");
-    void *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
+    cache->memory = reserve(bytes);
+    if (cache->own_bytes)
+        cache->own_memory = reserve(cache->own_bytes * cache->sequence_count);
+    if (!cache->memory || (cache->own_bytes && !cache->own_memory))
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a KV cache of %llu bytes; promise "
-                      "a shorter context", (unsigned long long)bytes);
-    cache->memory = memory;
+                      "a shorter context", (unsigned long long)kv_cache_bytes(cache));
     for (uint32_t i = 0; i < cache->page_count; i++)
         cache->free_pages[cache->page_count - 1 - i] = cache->memory + i * cache->page_bytes;
     cache->free_count = cache->page_count;
@@ -57,19 +110,26 @@ enum status kv_cache_open(const struct kv_shape *shape, uint64_t positions, uint
                           struct kv_cache **cache_out, struct reason *reason)
 {
     uint64_t pages = positions / KV_PAGE_POSITIONS + (positions % KV_PAGE_POSITIONS != 0);
-    uint64_t page_bytes = kv_cache_page_bytes(shape);
-    if (pages == 0 || pages > UINT32_MAX || sequences == 0 || sequences > KV_SEQUENCES_MAX ||
-        page_bytes == 0 || pages > (uint64_t)INT64_MAX / page_bytes)
+    if (pages == 0 || pages > UINT32_MAX || sequences == 0 || sequences > KV_SEQUENCES_MAX)
         return refuse(reason, STATUS_INVALID, "a KV cache of %llu positions for %u sequences "
                       "cannot be", (unsigned long long)positions, sequences);
     struct kv_cache *cache = memory_zeroed(1, sizeof *cache);
     if (!cache)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a KV cache");
-    cache->shape = *shape;
-    cache->page_bytes = page_bytes;
+    cache->layers = memory_zeroed(shape->layer_count, sizeof *cache->layers);
+    cache->offsets = memory_zeroed(shape->layer_count, sizeof *cache->offsets);
+    cache->layer_count = shape->layer_count;
+    cache->is_half = shape->is_half;
     cache->page_count = (uint32_t)pages;
     cache->sequence_count = sequences;
-    enum status status = allocate(cache, reason);
+    enum status status = STATUS_OK;
+    if (!cache->layers || !cache->offsets) {
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory for a KV cache");
+    } else {
+        memcpy(cache->layers, shape->layers, shape->layer_count * sizeof *cache->layers);
+        lay_out(cache, shape->rows);
+        status = allocate(cache, reason);
+    }
     if (status != STATUS_OK) {
         kv_cache_close(cache);
         return status;
@@ -82,13 +142,24 @@ void kv_cache_close(struct kv_cache *cache)
 {
     if (!cache)
         return;
-    for (uint32_t i = 0; cache->sequences && i < cache->sequence_count; i++)
+    for (uint32_t i = 0; cache->sequences && i < cache->sequence_count; i++) {
         memory_free(cache->sequences[i].pages);
+        memory_free(cache->sequences[i].ring);
+    }
     if (cache->memory)
         munmap(cache->memory, (size_t)(cache->page_bytes * cache->page_count));
+    if (cache->own_memory)
+        munmap(cache->own_memory, (size_t)(cache->own_bytes * cache->sequence_count));
     memory_free(cache->sequences);
     memory_free(cache->free_pages);
+    memory_free(cache->layers);
+    memory_free(cache->offsets);
     memory_free(cache);
+}
+
+uint64_t kv_cache_bytes(const struct kv_cache *cache)
+{
+    return cache->page_bytes * cache->page_count + cache->own_bytes * cache->sequence_count;
 }
 
 static struct sequence *find(const struct kv_cache *cache, uint32_t sequence)
@@ -102,6 +173,32 @@ bool kv_sequence_is_open(const struct kv_cache *cache, uint32_t sequence)
     return sequence < cache->sequence_count && cache->sequences[sequence].is_open;
 }
 
+static uint8_t *own_memory(const struct kv_cache *cache, uint32_t sequence)
+{
+    return cache->own_memory + sequence * cache->own_bytes;
+}
+
+static void forget_states(const struct kv_cache *cache, uint32_t sequence)
+{
+    if (cache->state_bytes)
+        memset(own_memory(cache, sequence) + cache->ring_pages * cache->ring_page_bytes, 0,
+               (size_t)cache->state_bytes);
+}
+
+static bool make_tables(const struct kv_cache *cache, uint32_t index)
+{
+    struct sequence *sequence = &cache->sequences[index];
+    if (!sequence->pages)
+        sequence->pages = memory_zeroed(cache->page_count, sizeof *sequence->pages);
+    if (!sequence->ring && cache->ring_pages) {
+        sequence->ring = memory_zeroed(cache->page_count, sizeof *sequence->ring);
+        for (uint32_t i = 0; sequence->ring && i < cache->page_count; i++)
+            sequence->ring[i] = own_memory(cache, index) +
+                                i % cache->ring_pages * cache->ring_page_bytes;
+    }
+    return sequence->pages && (sequence->ring || !cache->ring_pages);
+}
+
 enum status kv_sequence_open(struct kv_cache *cache, uint32_t *sequence_out,
                              struct reason *reason)
 {
@@ -109,11 +206,11 @@ enum status kv_sequence_open(struct kv_cache *cache, uint32_t *sequence_out,
         struct sequence *sequence = &cache->sequences[i];
         if (sequence->is_open)
             continue;
-        if (!sequence->pages)
-            sequence->pages = memory_zeroed(cache->page_count, sizeof *sequence->pages);
-        if (!sequence->pages)
+        if (!make_tables(cache, i))
             return refuse(reason, STATUS_NO_MEMORY, "no memory for a sequence's pages");
+        forget_states(cache, i);
         sequence->is_open = true;
+        sequence->written = 0;
         *sequence_out = i;
         return STATUS_OK;
     }
@@ -151,16 +248,35 @@ void kv_sequence_extend(struct kv_cache *cache, uint32_t sequence, uint32_t leng
     struct sequence *s = find(cache, sequence);
     ASSERT(length >= s->length && length <= (uint64_t)s->page_count * KV_PAGE_POSITIONS);
     s->length = length;
+    if (length > s->written)
+        s->written = length;
 }
 
-void kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_t length)
+/* Whether what follows position `length` can be computed again from what is remembered. */
+static bool can_go_back(const struct kv_cache *cache, const struct sequence *s, uint32_t length)
+{
+    if (cache->state_bytes)
+        return false;
+    uint64_t kept = (uint64_t)cache->ring_pages * KV_PAGE_POSITIONS;
+    return cache->window == 0 ||
+           (uint64_t)length + kept + 1 >= (uint64_t)s->written + cache->window;
+}
+
+uint32_t kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_t length)
 {
     struct sequence *s = find(cache, sequence);
+    if (length < s->length && !can_go_back(cache, s, length))
+        length = 0;
     uint32_t pages = length / KV_PAGE_POSITIONS + (length % KV_PAGE_POSITIONS != 0);
     while (s->page_count > pages)
         cache->free_pages[cache->free_count++] = s->pages[--s->page_count];
     if (s->length > length)
         s->length = length;
+    if (s->length == 0) {
+        s->written = 0;
+        forget_states(cache, sequence);
+    }
+    return s->length;
 }
 
 uint64_t kv_cache_positions_free(const struct kv_cache *cache)
@@ -168,24 +284,27 @@ uint64_t kv_cache_positions_free(const struct kv_cache *cache)
     return (uint64_t)cache->free_count * KV_PAGE_POSITIONS;
 }
 
-uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequence)
+uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequence, uint32_t layer)
 {
-    return find(cache, sequence)->pages;
+    const struct sequence *s = find(cache, sequence);
+    return cache->layers[layer].window ? s->ring : s->pages;
 }
 
 size_t kv_key_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
 {
-    size_t block = (size_t)KV_PAGE_POSITIONS * cache->shape.head_dim * element_size(&cache->shape);
-    return ((size_t)layer * cache->shape.heads + head) * 2 * block;
+    return cache->offsets[layer] + head * head_block(cache, layer);
 }
 
 size_t kv_value_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
 {
-    return kv_key_offset(cache, layer, head) +
-           (size_t)KV_PAGE_POSITIONS * cache->shape.head_dim * element_size(&cache->shape);
+    size_t keys = kv_key_offset(cache, layer, head);
+    return cache->layers[layer].value_dim ? keys + key_block(cache, layer) : keys;
 }
 
-const struct kv_shape *kv_cache_shape(const struct kv_cache *cache)
+float *kv_state(const struct kv_cache *cache, uint32_t sequence, uint32_t layer)
 {
-    return &cache->shape;
+    ASSERT(cache->layers[layer].state_floats > 0);
+    uint8_t *state = own_memory(cache, sequence) + cache->ring_pages * cache->ring_page_bytes +
+                     cache->offsets[layer];
+    return (float *)(void *)state;
 }

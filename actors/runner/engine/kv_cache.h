@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kv_cache: keys and values of the positions of several sequences, in pages.
+ * kv_cache: what the layers of a rank remember of several sequences.
  *
- * A page holds KV_PAGE_POSITIONS positions of one sequence for all layers and kv heads of the rank:
- * [layer][head][key, value][position][head_dim], f32 or f16.  Keys lie rotated.
+ *   full and latent   in pages of KV_PAGE_POSITIONS positions, taken as a sequence grows.  A page
+ *                     holds all such layers: [layer][head][key, value][position][dim].
+ *   window            a ring of pages of its own for each sequence, window + `rows` positions long,
+ *                     laid out alike.
+ *   state             so many floats for each sequence, zero at its start.
+ *
+ * Keys lie rotated.  Keys and values are f32 or f16, states f32.  A latent layer has one head
+ * whose values are the front of its keys.
  *
  * Owner    one engine.
- * Memory   address space for all pages; a page costs memory once it was used.
+ * Memory   address space for all pages and sequences; it costs memory once it was used.
  * Threads  one at a time; rows of different heads may be written by different threads.
  * Fails    NO_CAPACITY when no page is left: nothing was taken then.
  */
@@ -22,10 +28,19 @@
 #define KV_PAGE_POSITIONS 64u
 #define KV_SEQUENCES_MAX 1024u
 
-struct kv_shape {
-    uint32_t layers;
+/* All zero: the layer remembers nothing here. */
+struct kv_layer {
     uint32_t heads;
-    uint32_t head_dim;
+    uint32_t key_dim;
+    uint32_t value_dim; /* 0: the values are the front of the keys */
+    uint32_t window;    /* 0: all positions */
+    uint32_t state_floats;
+};
+
+struct kv_shape {
+    const struct kv_layer *layers; /* copied */
+    uint32_t layer_count;
+    uint32_t rows; /* positions written at once, before any of them is read */
     bool is_half;
 };
 
@@ -37,8 +52,8 @@ MUST_CHECK enum status kv_cache_open(const struct kv_shape *shape, uint64_t posi
                                      struct reason *reason);
 /* Accepts NULL. */
 void kv_cache_close(struct kv_cache *cache);
-/* Bytes of one page. */
-uint64_t kv_cache_page_bytes(const struct kv_shape *shape);
+/* Bytes of all pages and of all sequences when everything is used. */
+uint64_t kv_cache_bytes(const struct kv_cache *cache);
 
 MUST_CHECK enum status kv_sequence_open(struct kv_cache *cache, uint32_t *sequence_out,
                                         struct reason *reason);
@@ -50,14 +65,18 @@ MUST_CHECK enum status kv_sequence_reserve(struct kv_cache *cache, uint32_t sequ
                                            uint32_t length, struct reason *reason);
 /* Says that positions below `length` are written; pages must be there. */
 void kv_sequence_extend(struct kv_cache *cache, uint32_t sequence, uint32_t length);
-/* Forgets the positions from `length` on and gives their pages back. */
-void kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_t length);
+/* Forgets the positions from `length` on and gives their pages back.  Returns what is left: less
+ * than `length` (nothing) when a window or a state cannot go back so far. */
+uint32_t kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_t length);
 
 uint64_t kv_cache_positions_free(const struct kv_cache *cache);
-uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequence);
+/* Page p holds positions p * KV_PAGE_POSITIONS and following, as far as the layer sees them. */
+uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequence,
+                                  uint32_t layer);
 /* Offsets in a page of the first key and value of a layer's head. */
 size_t kv_key_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
 size_t kv_value_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
-const struct kv_shape *kv_cache_shape(const struct kv_cache *cache);
+/* The state of a layer. */
+float *kv_state(const struct kv_cache *cache, uint32_t sequence, uint32_t layer);
 
 #endif

@@ -15,9 +15,9 @@ static inline struct partition_units partition_units_of(const struct model_confi
                                                         const struct model_layout *layout)
 {
     return (struct partition_units){.layers = config->layers,
-                                    .kv_groups = config->kv_heads,
+                                    .kv_groups = layout->mixer_units,
                                     .kv_unit = layout->kv_unit,
-                                    .ffn_columns = config->intermediate,
+                                    .ffn_columns = layout->ffn_columns,
                                     .ffn_unit = layout->ffn_unit,
                                     .vocab = config->vocab};
 }

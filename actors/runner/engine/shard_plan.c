@@ -4,49 +4,21 @@
 
 #define TARGET_ALIGNMENT UINT64_C(64)
 
-struct extent_range {
-    uint64_t first;
-    uint64_t end;
-};
-
-/* Rows and columns of a module that a rank holds; false when it holds none. */
-static bool held_ranges(const struct model_config *config, const struct model_module *module,
-                        const struct partition *p, struct extent_range *rows,
-                        struct extent_range *columns)
+static bool is_held(const struct model_module *module, const struct partition *p)
 {
-    uint64_t queries = config->heads / config->kv_heads * (uint64_t)config->head_dim;
-    *rows = (struct extent_range){0, module->rows};
-    *columns = (struct extent_range){0, module->columns};
-    if (module->layer != MODULE_NO_LAYER &&
-        (module->layer < p->layer_first || module->layer >= p->layer_end))
-        return false;
-    if (module->layer == MODULE_NO_LAYER && !p->has_head &&
-        !(p->has_embedding && module->role == MODULE_EMBEDDING))
-        return false;
-    switch (module->cut) {
-    case MODULE_CUT_NONE:
-        break;
-    case MODULE_CUT_VOCAB_ROWS:
-        *rows = (struct extent_range){p->vocab_first, p->vocab_end};
-        break;
-    case MODULE_CUT_QUERY_ROWS:
-        *rows = (struct extent_range){p->kv_first * queries, p->kv_end * queries};
-        break;
-    case MODULE_CUT_KV_ROWS:
-        *rows = (struct extent_range){(uint64_t)p->kv_first * config->head_dim,
-                                      (uint64_t)p->kv_end * config->head_dim};
-        break;
-    case MODULE_CUT_FFN_ROWS:
-        *rows = (struct extent_range){p->ffn_first, p->ffn_end};
-        break;
-    case MODULE_CUT_QUERY_COLUMNS:
-        *columns = (struct extent_range){p->kv_first * queries, p->kv_end * queries};
-        break;
-    case MODULE_CUT_FFN_COLUMNS:
-        *columns = (struct extent_range){p->ffn_first, p->ffn_end};
-        break;
-    }
-    return rows->first < rows->end && columns->first < columns->end;
+    if (module->layer != MODULE_NO_LAYER)
+        return module->layer >= p->layer_first && module->layer < p->layer_end;
+    return p->has_head || (p->has_embedding && module->role == MODULE_EMBEDDING);
+}
+
+bool shard_range(const struct model_layout *layout, const struct model_module *module,
+                 const struct partition *p, struct module_range *range_out)
+{
+    const struct module_shares shares = {p->kv_first,  p->kv_end,      p->ffn_first,
+                                         p->ffn_end,   p->vocab_first, p->vocab_end};
+    *range_out = model_module_range(layout, module, &shares);
+    return is_held(module, p) && range_out->row_first < range_out->row_end &&
+           range_out->column_first < range_out->column_end;
 }
 
 static const struct tensor *part_tensor(const struct model_module *module, enum module_part part)
@@ -58,6 +30,8 @@ static const struct tensor *part_tensor(const struct model_module *module, enum 
         return module->scales;
     case MODULE_PART_BIASES:
         return module->biases;
+    case MODULE_PART_BIAS:
+        return module->bias;
     }
     return NULL;
 }
@@ -68,27 +42,31 @@ static uint64_t column_byte(const struct model_module *module, const struct tens
 {
     if (part == MODULE_PART_WEIGHT)
         return column * module->quantisation.bits / 8;
+    if (part == MODULE_PART_BIAS)
+        return column == 0 ? 0 : tensor_type_bits(tensor->type) / 8;
     return column / module->quantisation.group * tensor_type_bits(tensor->type) / 8;
 }
 
 static void add_slice(struct shard_plan *plan, const struct model_module *module, size_t index,
-                      enum module_part part, const struct extent_range *rows,
-                      const struct extent_range *columns)
+                      enum module_part part, const struct module_range *range)
 {
     const struct tensor *tensor = part_tensor(module, part);
     if (!tensor)
         return;
     struct shard_slice *slice = &plan->slices[plan->slice_count++];
+    bool is_bias = part == MODULE_PART_BIAS;
+    uint64_t before = is_bias ? module->bias_first : module->row_first;
     *slice = (struct shard_slice){
         .tensor = tensor,
         .module = index,
         .part = part,
         .layer = module->layer,
-        .row_first = rows->first,
-        .row_end = rows->end,
+        .row_first = before + range->row_first,
+        .row_end = before + range->row_end,
         .row_bytes = column_byte(module, tensor, part, module->columns),
-        .byte_first = column_byte(module, tensor, part, columns->first),
-        .byte_end = column_byte(module, tensor, part, columns->end),
+        .byte_first = is_bias ? 0 : column_byte(module, tensor, part, range->column_first),
+        .byte_end = column_byte(module, tensor, part, range->column_end),
+        .is_all = range->row_first == 0 && range->row_end == module->rows,
         .target = plan->target_size,
     };
     slice->size = (slice->row_end - slice->row_first) * (slice->byte_end - slice->byte_first);
@@ -97,24 +75,22 @@ static void add_slice(struct shard_plan *plan, const struct model_module *module
                          TARGET_ALIGNMENT;
 }
 
-static enum status fill(const struct model_config *config, const struct model_layout *layout,
-                        const struct partition *partition, struct shard_plan *plan,
-                        struct reason *reason)
+static enum status fill(const struct model_layout *layout, const struct partition *partition,
+                        struct shard_plan *plan, struct reason *reason)
 {
     for (size_t i = 0; i < layout->module_count; i++) {
         const struct model_module *module = &layout->modules[i];
-        struct extent_range rows;
-        struct extent_range columns;
-        if (!held_ranges(config, module, partition, &rows, &columns))
+        struct module_range range;
+        if (!shard_range(layout, module, partition, &range))
             continue;
         uint32_t group = module->quantisation.group;
-        if (group > 0 && (columns.first % group != 0 || columns.end % group != 0))
+        if (group > 0 && (range.column_first % group != 0 || range.column_end % group != 0))
             return refuse(reason, STATUS_UNSUPPORTED, "%s cannot be cut at column %llu or %llu: "
                           "its groups are of %u columns; use pipeline or another share",
-                          module->path, (unsigned long long)columns.first,
-                          (unsigned long long)columns.end, group);
+                          module->path, (unsigned long long)range.column_first,
+                          (unsigned long long)range.column_end, group);
         for (uint32_t part = 0; part < MODULE_PART_COUNT; part++)
-            add_slice(plan, module, i, (enum module_part)part, &rows, &columns);
+            add_slice(plan, module, i, (enum module_part)part, &range);
     }
     return STATUS_OK;
 }
@@ -134,7 +110,7 @@ enum status shard_plan_make(const struct model_config *config, const struct mode
     if (!plan || !plan->slices)
         status = refuse(reason, STATUS_NO_MEMORY, "no memory for the list of slices");
     else
-        status = fill(config, layout, partition, plan, reason);
+        status = fill(layout, partition, plan, reason);
     if (status != STATUS_OK) {
         shard_plan_free(plan);
         return status;

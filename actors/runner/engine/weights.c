@@ -226,11 +226,11 @@ static void copy_rows(struct shard *shard, const struct weight_files *files, siz
 }
 
 /* The kernel maps a file by the folios of its page cache, up to 2 MiB: beside a small part of a
- * tensor its neighbours, which belong to other ranks, would be mapped and counted as ours. */
+ * module its neighbours, which belong to other ranks, would be mapped and counted as ours. */
 static bool is_used_in_place(const struct shard_slice *slice)
 {
     return shard_slice_is_contiguous(slice) &&
-           (slice->size == slice->tensor->size || slice->size >= IN_PLACE_SIZE_MIN);
+           (slice->is_all || slice->size >= IN_PLACE_SIZE_MIN);
 }
 
 enum status shard_fill(struct shard *shard, const struct weight_files *files,

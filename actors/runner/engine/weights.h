@@ -24,6 +24,7 @@
 #include "runtime/model_layout.h"
 #include "runtime/safetensors.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,8 +39,13 @@ MUST_CHECK enum status weight_table_parse(const uint8_t *bytes, size_t size,
 
 /* --- the plan --- */
 
-enum module_part { MODULE_PART_WEIGHT = 0, MODULE_PART_SCALES = 1, MODULE_PART_BIASES = 2 };
-#define MODULE_PART_COUNT 3u
+enum module_part {
+    MODULE_PART_WEIGHT = 0,
+    MODULE_PART_SCALES = 1,
+    MODULE_PART_BIASES = 2,
+    MODULE_PART_BIAS = 3, /* of the outputs: a number for each row */
+};
+#define MODULE_PART_COUNT 4u
 
 /* Bytes [byte_first, byte_end) of each of the rows [row_first, row_end) of a tensor. */
 struct shard_slice {
@@ -52,6 +58,7 @@ struct shard_slice {
     uint64_t row_bytes; /* of a whole row in the file */
     uint64_t byte_first;
     uint64_t byte_end;
+    bool is_all;     /* every row of its module: no rank of a tensor cut uses rows beside them */
     uint64_t target; /* where it lies in the shard's memory when it is not mapped */
     uint64_t size;   /* (row_end - row_first) * (byte_end - byte_first) */
 };
@@ -70,6 +77,9 @@ MUST_CHECK enum status shard_plan_make(const struct model_config *config,
                                        struct shard_plan **plan_out, struct reason *reason);
 /* Accepts NULL. */
 void shard_plan_free(struct shard_plan *plan);
+/* Rows and columns of a module that a rank holds; false when it holds none. */
+bool shard_range(const struct model_layout *layout, const struct model_module *module,
+                 const struct partition *partition, struct module_range *range_out);
 /* The slice lies in the file without a gap, so a rank that has the file uses it where it is. */
 bool shard_slice_is_contiguous(const struct shard_slice *slice);
 

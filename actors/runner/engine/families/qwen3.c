@@ -1,93 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Qwen3 dense.  Keys of config.json: runtime/model_config.c; tensor names, shapes and cuts: the
- * rows of runtime/model_layout.c.
+ * Qwen3 dense.
  *
  * x += o(attention(rope(norm(q)), rope(norm(k)), v)) of norm(x); x += down(silu(gate) * up) of
  * norm(x).  No biases; q and k are normed per head after the projection and before the rotation.
  * In the tensor cut the sums over ranks come after o and after down.
  */
+#include "runtime/model_family.h"
+
+#ifdef TROUPE_FAMILY_SHAPES_ONLY
+
+static const struct config_key keys[] = {
+    CONFIG_BASE_KEYS,
+    CONFIG_NEEDS_COUNT("num_key_value_heads", kv_heads, 1, MODEL_HEADS_MAX),
+    CONFIG_NEEDS_COUNT("head_dim", head_dim, 1, MODEL_HEAD_DIM_MAX),
+    CONFIG_NEEDS_COUNT("intermediate_size", intermediate, 1, MODEL_WIDTH_MAX),
+    CONFIG_HAS_FLAG("tie_word_embeddings", tied, false),
+};
+
+static enum status settle(const struct json_t *root, struct model_config *config,
+                          struct reason *reason)
+{
+    enum status status = keys_refuse_flag(root, "attention_bias", config, reason);
+    return status == STATUS_OK ? keys_settle_attention(root, 0, config, reason) : status;
+}
+
+static const struct module_row rows[] = {
+    MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
+    MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
+    MODULE_ATTENTION,
+    MODULE_NORM(MODULE_QUERY_NORM, extent_head, "self_attn.q_norm"),
+    MODULE_NORM(MODULE_KEY_NORM, extent_head, "self_attn.k_norm"),
+    MODULE_ATTENTION_OUTPUT,
+    MODULE_NORM(MODULE_FFN_NORM, extent_hidden, "post_attention_layernorm"),
+    MODULE_FFN,
+};
+
+static const char *const types[] = {"qwen3", NULL};
+
+const struct model_family family_qwen3_shape = {
+    .name = "Qwen3",
+    .types = types,
+    .keys = keys,
+    .key_count = COUNT_OF(keys),
+    .settle = settle,
+    .rows = rows,
+    .row_count = COUNT_OF(rows),
+    .prefix = "model.layers.",
+    .cache = "full",
+    .cuts = "kv heads; FFN columns; vocabulary rows",
+};
+
+#else
+
 #include "actors/runner/engine/engine_parts.h"
 
-static enum status bind_layer(struct engine *engine, uint32_t layer, struct engine_layer *l,
-                              struct reason *reason)
-{
-    const struct {
-        enum module_role role;
-        struct matrix *matrix;
-    } matrices[] = {
-        {MODULE_QUERY, &l->query},   {MODULE_KEY, &l->key},
-        {MODULE_VALUE, &l->value},   {MODULE_ATTENTION_OUT, &l->attention_out},
-        {MODULE_FFN_GATE, &l->gate}, {MODULE_FFN_UP, &l->up},
-        {MODULE_FFN_DOWN, &l->down},
-    };
-    const struct {
-        enum module_role role;
-        const float **norm;
-    } norms[] = {
-        {MODULE_ATTENTION_NORM, &l->attention_norm},
-        {MODULE_QUERY_NORM, &l->query_norm},
-        {MODULE_KEY_NORM, &l->key_norm},
-        {MODULE_FFN_NORM, &l->ffn_norm},
-    };
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(matrices); i++)
-        status = engine_bind_matrix(engine, matrices[i].role, layer, matrices[i].matrix, reason);
-    for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(norms); i++)
-        status = engine_bind_norm(engine, norms[i].role, layer, norms[i].norm, reason);
-    return status;
-}
+const struct family family_qwen3 = {.bind = engine_bind_layer, .forward = block_layer};
 
-static enum status bind(struct engine *engine, struct reason *reason)
-{
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < engine->layer_count; i++)
-        status = bind_layer(engine, engine->partition.layer_first + i, &engine->layers[i], reason);
-    return status;
-}
-
-static enum status attention(struct engine *engine, uint32_t index,
-                             const struct engine_row *rows, size_t count)
-{
-    const struct engine_layer *layer = &engine->layers[index];
-    size_t head_dim = engine->config->head_dim;
-    const struct product inward[] = {
-        {&layer->query, engine->queries, engine->heads * head_dim},
-        {&layer->key, engine->keys, engine->kv_heads * head_dim},
-        {&layer->value, engine->values, engine->kv_heads * head_dim},
-    };
-    const struct product outward = {&layer->attention_out, engine->part, engine->config->hidden};
-    block_norm(engine, engine->hidden, layer->attention_norm, &engine->input, count,
-               block_needs(engine, inward, COUNT_OF(inward)));
-    block_multiply(engine, inward, COUNT_OF(inward), &engine->input, count);
-    block_rotate(engine, layer, index, rows, count);
-    block_attend(engine, index, rows, count);
-    block_prepare(engine, &engine->attention, count, block_needs(engine, &outward, 1));
-    block_multiply(engine, &outward, 1, &engine->attention, count);
-    return block_add(engine, count);
-}
-
-static enum status feed_forward(struct engine *engine, uint32_t index, size_t count)
-{
-    const struct engine_layer *layer = &engine->layers[index];
-    const struct product inward[] = {
-        {&layer->gate, engine->gated.values, engine->gated.stride},
-        {&layer->up, engine->ups, engine->ffn},
-    };
-    const struct product outward = {&layer->down, engine->part, engine->config->hidden};
-    block_norm(engine, engine->hidden, layer->ffn_norm, &engine->input, count,
-               block_needs(engine, inward, COUNT_OF(inward)));
-    block_multiply(engine, inward, COUNT_OF(inward), &engine->input, count);
-    block_gate(engine, count, block_needs(engine, &outward, 1));
-    block_multiply(engine, &outward, 1, &engine->gated, count);
-    return block_add(engine, count);
-}
-
-static enum status forward(struct engine *engine, uint32_t index, const struct engine_row *rows,
-                           size_t count)
-{
-    enum status status = attention(engine, index, rows, count);
-    return status == STATUS_OK ? feed_forward(engine, index, count) : status;
-}
-
-const struct family family_qwen3 = {.model_type = "qwen3", .bind = bind, .forward = forward};
+#endif

@@ -118,48 +118,57 @@ static float soften(float *scores, size_t length, float largest)
 
 /* Adds weight times value of the positions of one page, 32 elements at a time. */
 ALWAYS_INLINE void add_values(const uint8_t *values, const float *weights, size_t count,
-                              size_t head_dim, bool is_half, float *out)
+                              size_t dim, size_t stride, bool is_half, float *out)
 {
-    size_t size = is_half ? 2 : 4;
+    size_t step = stride * (is_half ? 2 : 4);
     size_t i = 0;
-    for (; i + 32 <= head_dim; i += 32) {
+    for (; i + 32 <= dim; i += 32) {
         __m256 sum[4];
         for (size_t k = 0; k < 4; k++)
             sum[k] = _mm256_loadu_ps(out + i + 8 * k);
         for (size_t p = 0; p < count; p++) {
             __m256 weight = _mm256_broadcast_ss(weights + p);
             for (size_t k = 0; k < 4; k++)
-                sum[k] = _mm256_fmadd_ps(
-                    weight, eight(values + p * head_dim * size, i + 8 * k, is_half), sum[k]);
+                sum[k] = _mm256_fmadd_ps(weight, eight(values + p * step, i + 8 * k, is_half),
+                                         sum[k]);
         }
         for (size_t k = 0; k < 4; k++)
             _mm256_storeu_ps(out + i + 8 * k, sum[k]);
     }
-    for (; i < head_dim; i++) {
+    for (; i < dim; i++) {
         for (size_t p = 0; p < count; p++)
-            out[i] += weights[p] * element(values + p * head_dim * size, i, is_half);
+            out[i] += weights[p] * element(values + p * step, i, is_half);
     }
 }
 
 ALWAYS_INLINE void attend_as(const struct attention *a, float *scores, float *out, bool is_half)
 {
-    size_t row = (size_t)a->head_dim * (is_half ? 2 : 4);
-    float largest = -INFINITY;
-    for (uint32_t p = 0; p < a->length; p++) {
+    size_t size = is_half ? 2 : 4;
+    size_t row = (size_t)a->head_dim * size;
+    size_t value_dim = a->value_dim ? a->value_dim : a->head_dim;
+    size_t stride = a->value_stride ? a->value_stride : value_dim;
+    float largest = a->has_sink ? a->sink : -INFINITY;
+    for (uint32_t p = a->first; p < a->length; p++) {
         const uint8_t *keys = a->pages[p / a->page_positions] + a->key_offset;
-        scores[p] = a->scale * key_score(a->query, keys + p % a->page_positions * row,
-                                         a->head_dim, is_half);
-        largest = scores[p] > largest ? scores[p] : largest;
+        float score = a->scale * key_score(a->query, keys + p % a->page_positions * row,
+                                           a->head_dim, is_half);
+        scores[p - a->first] = score;
+        largest = score > largest ? score : largest;
     }
-    float total = soften(scores, a->length, largest);
-    memset(out, 0, a->head_dim * sizeof *out);
-    for (uint32_t p = 0; p < a->length; p += a->page_positions) {
-        uint32_t left = a->length - p;
-        uint32_t count = left < a->page_positions ? left : a->page_positions;
-        add_values(a->pages[p / a->page_positions] + a->value_offset, scores + p, count,
-                   a->head_dim, is_half, out);
+    float total = soften(scores, a->length - a->first, largest);
+    if (a->has_sink)
+        total += expf(a->sink - largest);
+    memset(out, 0, value_dim * sizeof *out);
+    for (uint32_t p = a->first; p < a->length;) {
+        uint32_t within = p % a->page_positions;
+        uint32_t room = a->page_positions - within;
+        uint32_t count = a->length - p < room ? a->length - p : room;
+        add_values(a->pages[p / a->page_positions] + a->value_offset +
+                       within * stride * size,
+                   scores + (p - a->first), count, value_dim, stride, is_half, out);
+        p += count;
     }
-    for (size_t i = 0; i < a->head_dim; i++)
+    for (size_t i = 0; i < value_dim; i++)
         out[i] /= total;
 }
 

@@ -66,10 +66,16 @@ struct attention {
     size_t key_offset;      /* bytes from the start of a page to this layer's and head's keys */
     size_t value_offset;
     uint32_t page_positions;
-    uint32_t length;        /* keys to see: the token's position + 1 */
-    uint32_t head_dim;
+    uint32_t first;         /* the first position to see: above 0 in a sliding window */
+    uint32_t length;        /* the end of the positions to see: the token's position + 1 */
+    uint32_t head_dim;      /* of a query and a key */
+    uint32_t value_dim;     /* of values and of the result; 0: as head_dim */
+    uint32_t value_stride;  /* from value to value, more where they are the front of keys; 0: as
+                             * value_dim */
     bool is_half;           /* keys and values are f16, not f32 */
     float scale;
+    bool has_sink;          /* a score that takes weight and gives no value */
+    float sink;
 };
 
 struct kernel_set {
@@ -92,7 +98,7 @@ struct kernel_set {
     void (*swiglu)(float *gate, const float *up, size_t count);
     /* Rotates pairs (i, i + half) of one head. */
     void (*rope)(float *head, const float *cosines, const float *sines, size_t half);
-    /* `scores` holds `length` floats rounded up to 8. */
+    /* `scores` holds `length` floats rounded up to 8; `out` value_dim. */
     void (*attend)(const struct attention *attention, float *scores, float *out);
     /* Writes count values as f16. */
     void (*to_half)(const float *x, size_t count, uint16_t *out);

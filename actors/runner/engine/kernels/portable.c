@@ -214,10 +214,10 @@ static void rope(float *head, const float *cosines, const float *sines, size_t h
 }
 
 /* Element `i` of position `p` among keys or values at `offset` of its page. */
-static float cached(const struct attention *a, size_t offset, uint32_t p, size_t i)
+static float cached(const struct attention *a, size_t offset, size_t stride, uint32_t p, size_t i)
 {
     const uint8_t *page = a->pages[p / a->page_positions] + offset;
-    size_t index = (size_t)(p % a->page_positions) * a->head_dim + i;
+    size_t index = (size_t)(p % a->page_positions) * stride + i;
     if (a->is_half) {
         uint16_t half;
         memcpy(&half, page + 2 * index, sizeof half);
@@ -230,26 +230,30 @@ static float cached(const struct attention *a, size_t offset, uint32_t p, size_t
 
 static void attend(const struct attention *a, float *scores, float *out)
 {
-    float largest = -INFINITY;
-    for (uint32_t p = 0; p < a->length; p++) {
+    uint32_t value_dim = a->value_dim ? a->value_dim : a->head_dim;
+    uint32_t stride = a->value_stride ? a->value_stride : value_dim;
+    float largest = a->has_sink ? a->sink : -INFINITY;
+    for (uint32_t p = a->first; p < a->length; p++) {
         float sum = 0.0f;
         for (size_t i = 0; i < a->head_dim; i++)
-            sum += a->query[i] * cached(a, a->key_offset, p, i);
-        scores[p] = sum * a->scale;
-        largest = scores[p] > largest ? scores[p] : largest;
+            sum += a->query[i] * cached(a, a->key_offset, a->head_dim, p, i);
+        scores[p - a->first] = sum * a->scale;
+        largest = sum * a->scale > largest ? sum * a->scale : largest;
     }
     float total = 0.0f;
-    for (uint32_t p = 0; p < a->length; p++) {
+    for (uint32_t p = 0; p < a->length - a->first; p++) {
         scores[p] = expf(scores[p] - largest);
         total += scores[p];
     }
-    for (size_t i = 0; i < a->head_dim; i++)
+    if (a->has_sink)
+        total += expf(a->sink - largest);
+    for (size_t i = 0; i < value_dim; i++)
         out[i] = 0.0f;
-    for (uint32_t p = 0; p < a->length; p++) {
-        for (size_t i = 0; i < a->head_dim; i++)
-            out[i] += scores[p] * cached(a, a->value_offset, p, i);
+    for (uint32_t p = a->first; p < a->length; p++) {
+        for (size_t i = 0; i < value_dim; i++)
+            out[i] += scores[p - a->first] * cached(a, a->value_offset, stride, p, i);
     }
-    for (size_t i = 0; i < a->head_dim; i++)
+    for (size_t i = 0; i < value_dim; i++)
         out[i] /= total;
 }
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention over keys and values of heads: windows, sinks, gates. */
+#include "actors/runner/engine/engine_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+struct head_work {
+    struct engine *engine;
+    const struct attention_part *part;
+    uint32_t index;
+    const struct engine_row *rows;
+};
+
+/* Floats from query head to query head. */
+static size_t query_stride(const struct attention_part *part)
+{
+    return part->gating == GATE_ELEMENT ? 2 * (size_t)part->head_dim : part->head_dim;
+}
+
+static void cache_head(const struct head_work *w, size_t offset, const struct engine_row *row,
+                       const float *head)
+{
+    struct engine *engine = w->engine;
+    size_t head_dim = w->part->head_dim;
+    uint8_t *page = kv_sequence_pages(engine->cache, row->sequence,
+                                      w->index)[row->position / KV_PAGE_POSITIONS];
+    size_t at = (size_t)(row->position % KV_PAGE_POSITIONS) * head_dim;
+    if (engine->options.mode == ENGINE_FAST)
+        engine->kernels->to_half(head, head_dim, (uint16_t *)(void *)(page + offset) + at);
+    else
+        memcpy((float *)(void *)(page + offset) + at, head, head_dim * sizeof(float));
+}
+
+/* Norms and rotates the heads, writes keys and values to the cache.  An item is a query head or a
+ * kv head of one row. */
+static void rotate_heads(void *work, size_t first, size_t end, float *scratch)
+{
+    struct head_work *w = work;
+    struct engine *engine = w->engine;
+    const struct attention_part *part = w->part;
+    size_t head_dim = part->head_dim;
+    size_t per_row = (size_t)part->heads + part->kv_heads;
+    (void)scratch;
+    for (size_t item = first; item < end; item++) {
+        size_t row = item / per_row;
+        uint32_t head = (uint32_t)(item % per_row);
+        bool is_query = head < part->heads;
+        const float *norm = is_query ? part->query_norm : part->key_norm;
+        if (!is_query)
+            head -= part->heads;
+        float *values = is_query ? engine->queries + (row * part->heads + head) * query_stride(part)
+                                 : engine->keys + (row * part->kv_heads + head) * head_dim;
+        if (norm)
+            engine->kernels->rms_norm(values, norm, (float)engine->config->norm_epsilon, head_dim,
+                                      values);
+        rope_rotate(engine, part->rope, row, values);
+        if (is_query)
+            continue;
+        cache_head(w, kv_key_offset(engine->cache, w->index, head), &w->rows[row], values);
+        cache_head(w, kv_value_offset(engine->cache, w->index, head), &w->rows[row],
+                   engine->values + (row * part->kv_heads + head) * head_dim);
+    }
+}
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static void gate_head(const struct head_work *w, size_t row, uint32_t head, float *out)
+{
+    const struct attention_part *part = w->part;
+    size_t head_dim = part->head_dim;
+    if (part->gating == GATE_HEAD) {
+        float gate = sigmoid(w->engine->gates[row * part->heads + head]);
+        for (size_t i = 0; i < head_dim; i++)
+            out[i] *= gate;
+    } else if (part->gating == GATE_ELEMENT) {
+        const float *gates = w->engine->queries +
+                             (row * part->heads + head) * query_stride(part) + head_dim;
+        for (size_t i = 0; i < head_dim; i++)
+            out[i] *= sigmoid(gates[i]);
+    }
+}
+
+static void attend_heads(void *work, size_t first, size_t end, float *scratch)
+{
+    struct head_work *w = work;
+    struct engine *engine = w->engine;
+    const struct attention_part *part = w->part;
+    for (size_t item = first; item < end; item++) {
+        size_t row = item / part->heads;
+        uint32_t head = (uint32_t)(item % part->heads);
+        uint32_t length = w->rows[row].position + 1;
+        struct attention attention = {
+            .query = engine->queries + item * query_stride(part),
+            .pages = kv_sequence_pages(engine->cache, w->rows[row].sequence, w->index),
+            .key_offset = kv_key_offset(engine->cache, w->index, head / part->per_kv),
+            .value_offset = kv_value_offset(engine->cache, w->index, head / part->per_kv),
+            .page_positions = KV_PAGE_POSITIONS,
+            .first = part->window && length > part->window ? length - part->window : 0,
+            .length = length,
+            .head_dim = part->head_dim,
+            .is_half = engine->options.mode == ENGINE_FAST,
+            .scale = part->scale,
+            .has_sink = part->sinks != NULL,
+            .sink = part->sinks ? part->sinks[head] : 0.0f,
+        };
+        float *out = engine->mixed.values + row * engine->mixed.stride +
+                     (size_t)head * part->head_dim;
+        engine->kernels->attend(&attention, scratch, out);
+        gate_head(w, row, head, out);
+    }
+}
+
+static void attend(struct engine *engine, const struct attention_part *part, uint32_t index,
+                   const struct engine_row *rows, size_t count)
+{
+    struct head_work work = {engine, part, index, rows};
+    pool_run(engine->pool, count * ((size_t)part->heads + part->kv_heads), 32, rotate_heads,
+             &work);
+    /* Short sequences are not worth waking anybody. */
+    size_t grain = rows[count - 1].position < 64 && count == 1 ? 64 : 2;
+    pool_run(engine->pool, count * part->heads, grain, attend_heads, &work);
+}
+
+void block_attention(struct engine *engine, const struct attention_part *part, const float *norm,
+                     uint32_t index, const struct engine_row *rows, size_t count)
+{
+    size_t heads = part->heads;
+    size_t keys = (size_t)part->kv_heads * part->head_dim;
+    const struct product inward[] = {
+        {&part->query, engine->queries, heads * query_stride(part)},
+        {&part->key, engine->keys, keys},
+        {&part->value, engine->values, keys},
+        {&part->gate, engine->gates, heads},
+    };
+    const struct product outward = {&part->out, engine->part, engine->config->hidden};
+    size_t products = part->gating == GATE_HEAD ? 4 : 3;
+    block_norm(engine, engine->hidden, norm, &engine->input, count,
+               block_needs(engine, inward, products));
+    block_multiply(engine, inward, products, &engine->input, count);
+    block_columns(&engine->mixed, heads * part->head_dim);
+    attend(engine, part, index, rows, count);
+    block_prepare(engine, &engine->mixed, count, block_needs(engine, &outward, 1));
+    block_multiply(engine, &outward, 1, &engine->mixed, count);
+}

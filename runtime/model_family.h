@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model_family: what a family of models is, apart from its arithmetic.
+ *
+ * Each file actors/runner/engine/families/NAME.c is compiled twice: with TROUPE_FAMILY_SHAPES_ONLY
+ * it gives `const struct model_family family_NAME_shape` for whoever describes models without the
+ * engine, else the forward pass for the engine.  The lists of both are made from the file names.
+ *
+ * Memory   none; families are constants.
+ * Threads  any.
+ * Fails    `settle` and `keys_*` refuse by the name of the key.
+ */
+#ifndef TROUPE_RUNTIME_MODEL_FAMILY_H
+#define TROUPE_RUNTIME_MODEL_FAMILY_H
+
+#include "runtime/model_config.h"
+#include "runtime/model_layout.h"
+
+struct json_t;
+
+/* --- configuration --- */
+
+enum config_kind {
+    CONFIG_COUNT = 0, /* uint32_t */
+    CONFIG_REAL = 1,  /* double */
+    CONFIG_FLAG = 2,  /* bool */
+};
+
+/* A key of config.json and the field of struct model_config it fills. */
+struct config_key {
+    const char *name;
+    enum config_kind kind;
+    bool is_required;
+    size_t field;
+    double low;
+    double high;
+    double fallback; /* where the key is absent or null, unless it is required */
+};
+
+#define CONFIG_FIELD(field) offsetof(struct model_config, field)
+#define CONFIG_NEEDS_COUNT(name, field, low, high)                                                 \
+    {name, CONFIG_COUNT, true, CONFIG_FIELD(field), low, high, 0}
+#define CONFIG_HAS_COUNT(name, field, low, high, fallback)                                         \
+    {name, CONFIG_COUNT, false, CONFIG_FIELD(field), low, high, fallback}
+#define CONFIG_NEEDS_REAL(name, field, low, high)                                                  \
+    {name, CONFIG_REAL, true, CONFIG_FIELD(field), low, high, 0}
+#define CONFIG_HAS_REAL(name, field, low, high, fallback)                                          \
+    {name, CONFIG_REAL, false, CONFIG_FIELD(field), low, high, fallback}
+#define CONFIG_HAS_FLAG(name, field, fallback)                                                     \
+    {name, CONFIG_FLAG, false, CONFIG_FIELD(field), 0, 1, fallback}
+
+/* Keys every family has. */
+#define CONFIG_BASE_KEYS                                                                           \
+    CONFIG_NEEDS_COUNT("num_hidden_layers", layers, 1, MODEL_LAYERS_MAX),                          \
+        CONFIG_NEEDS_COUNT("hidden_size", hidden, 1, MODEL_WIDTH_MAX),                             \
+        CONFIG_NEEDS_COUNT("num_attention_heads", heads, 1, MODEL_HEADS_MAX),                      \
+        CONFIG_NEEDS_COUNT("vocab_size", vocab, 1, MODEL_VOCAB_MAX),                               \
+        CONFIG_HAS_COUNT("max_position_embeddings", context, 1, MODEL_CONTEXT_MAX, 32768),         \
+        CONFIG_NEEDS_REAL("rms_norm_eps", norm_epsilon, 0.0, 1.0)
+
+/* The object that holds the keys of the text model: `text_config` where there is one. */
+const struct json_t *keys_text(const struct json_t *root);
+/* One key by its row. */
+MUST_CHECK enum status keys_read(const struct json_t *root, const struct config_key *key,
+                                       void *field_out, struct reason *reason);
+MUST_CHECK enum status keys_count(const struct json_t *root, const char *name, uint32_t low,
+                                    uint32_t high, uint32_t *value_out, struct reason *reason);
+MUST_CHECK enum status keys_real(const struct json_t *root, const char *name, double low,
+                                   double high, double *value_out, struct reason *reason);
+/* rope_theta and rope_scaling, also from inside rope_parameters; `theta` is what an absent
+ * rope_theta means, 0 that it must be there.  Adds to config->ropes. */
+MUST_CHECK enum status keys_rope(const struct json_t *root, double theta, uint32_t dims,
+                                   struct model_config *config, struct reason *reason);
+/* The type and numbers of a rope_scaling object; NULL or no object is none. */
+MUST_CHECK enum status keys_read_scaling(const struct json_t *scaling,
+                                           const struct model_config *config,
+                                           struct model_rope *rope, struct reason *reason);
+/* Adds a rope, or finds an equal one. */
+MUST_CHECK enum status keys_add_rope(const struct model_rope *rope, struct model_config *config,
+                                       uint32_t *index_out, struct reason *reason);
+/* True when layer_types says `sliding_attention` for the layer; `fallback` without layer_types. */
+MUST_CHECK enum status keys_is_sliding(const struct json_t *root, uint32_t layer, bool fallback,
+                                         bool *sliding_out, struct reason *reason);
+/* head_dim from the heads where it was absent (0), and checks that the heads come out even. */
+MUST_CHECK enum status keys_settle_heads(struct model_config *config, struct reason *reason);
+/* Both, for the common case: heads, one rope over whole heads, every layer attention over all
+ * positions with a dense FFN. */
+MUST_CHECK enum status keys_settle_attention(const struct json_t *root, double theta,
+                                               struct model_config *config,
+                                               struct reason *reason);
+/* A key that must be absent, null or false. */
+MUST_CHECK enum status keys_refuse_flag(const struct json_t *root, const char *name,
+                                          const struct model_config *config,
+                                          struct reason *reason);
+
+/* --- tensors --- */
+
+/* A side of a module in terms of the configuration; `shape` is NULL outside the layers. */
+typedef uint64_t module_extent(const struct model_config *config,
+                               const struct layer_shape *shape);
+/* Whether a layer has a module, or a module a bias. */
+typedef bool module_condition(const struct model_config *config, const struct layer_shape *shape);
+
+module_extent extent_hidden, extent_vocab, extent_queries, extent_keys, extent_heads, extent_head,
+    extent_intermediate, extent_experts, extent_expert_width, extent_shared_width;
+module_condition has_dense_ffn, has_experts, has_shared_expert, has_head_of_its_own, always,
+    has_attention_bias, has_output_bias, has_ffn_bias;
+
+enum module_kind {
+    MODULE_MATRIX = 0, /* P.weight [rows][columns], quantised or not */
+    MODULE_VECTOR = 1, /* P.weight [columns], dense */
+    MODULE_BARE = 2,   /* the same, but its tensor is P itself */
+    MODULE_EXPERTS = 3, /* one matrix per expert: P.weight [experts][rows][columns], or P with the
+                         * number in place of '#' */
+    MODULE_TABLE = 4,  /* P.weight [rows][columns], never quantised; sides of 1 do not count */
+};
+
+struct module_row {
+    uint32_t role; /* enum module_role, or own ones from MODULE_OWN_MIXER, MODULE_OWN_FFN */
+    enum module_kind kind;
+    enum module_cut cut;
+    bool is_layer;
+    bool is_norm; /* its values are one less in original files (model_family.is_shifted) */
+    module_extent *rows;
+    module_extent *columns;
+    module_extent *first;      /* where the tensor has rows of other modules before these */
+    module_extent *tensor_rows; /* and how many it has in all */
+    module_condition *applies; /* NULL: always */
+    module_condition *has_bias; /* NULL: never */
+    const char *name;          /* in the MLX layout; after the layer's prefix */
+    const char *original;      /* in the original layout, NULL: the same */
+};
+
+/* Rows that most families share. */
+#define MODULE_ENDS(embedding, norm, head)                                                         \
+    {.role = MODULE_EMBEDDING, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,                 \
+     .columns = extent_hidden, .name = embedding},                                                 \
+        {.role = MODULE_FINAL_NORM, .kind = MODULE_VECTOR, .columns = extent_hidden,               \
+         .is_norm = true, .name = norm},                                                           \
+    {                                                                                              \
+        .role = MODULE_HEAD, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,                   \
+        .columns = extent_hidden, .applies = has_head_of_its_own, .name = head                     \
+    }
+#define MODULE_NORM(module_role, extent, path)                                                     \
+    {                                                                                              \
+        .role = module_role, .kind = MODULE_VECTOR, .is_layer = true, .is_norm = true,             \
+        .columns = extent, .name = path                                                            \
+    }
+/* q, k, v and o in their usual places. */
+#define MODULE_ATTENTION                                                                           \
+    {.role = MODULE_QUERY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                         \
+     .rows = extent_queries, .columns = extent_hidden, .has_bias = has_attention_bias,             \
+     .name = "self_attn.q_proj"},                                                                  \
+        {.role = MODULE_KEY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true, .rows = extent_keys,  \
+         .columns = extent_hidden, .has_bias = has_attention_bias, .name = "self_attn.k_proj"},    \
+        {.role = MODULE_VALUE, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                     \
+         .rows = extent_keys, .columns = extent_hidden, .has_bias = has_attention_bias,            \
+         .name = "self_attn.v_proj"}
+#define MODULE_ATTENTION_OUTPUT                                                                    \
+    {                                                                                              \
+        .role = MODULE_ATTENTION_OUT, .cut = MODULE_CUT_MIXER_COLUMNS, .is_layer = true,           \
+        .rows = extent_hidden, .columns = extent_queries, .has_bias = has_output_bias,             \
+        .name = "self_attn.o_proj"                                                                 \
+    }
+/* gate, up and down of a dense layer. */
+#define MODULE_FFN                                                                                 \
+    {.role = MODULE_FFN_GATE, .cut = MODULE_CUT_FFN_ROWS, .is_layer = true,                        \
+     .rows = extent_intermediate, .columns = extent_hidden, .applies = has_dense_ffn,              \
+     .has_bias = has_ffn_bias, .name = "mlp.gate_proj"},                                           \
+        {.role = MODULE_FFN_UP, .cut = MODULE_CUT_FFN_ROWS, .is_layer = true,                      \
+         .rows = extent_intermediate, .columns = extent_hidden, .applies = has_dense_ffn,          \
+         .has_bias = has_ffn_bias, .name = "mlp.up_proj"},                                         \
+    {                                                                                              \
+        .role = MODULE_FFN_DOWN, .cut = MODULE_CUT_FFN_COLUMNS, .is_layer = true,                  \
+        .rows = extent_hidden, .columns = extent_intermediate, .applies = has_dense_ffn,           \
+        .has_bias = has_ffn_bias, .name = "mlp.down_proj"                                          \
+    }
+/* gate, up and down of every expert under a common path; the original keeps each by itself. */
+#define MODULE_EXPERT(module_role, module_cut_, rows_, columns_, bias, path, original_path)        \
+    {                                                                                              \
+        .role = module_role, .kind = MODULE_EXPERTS, .cut = module_cut_, .is_layer = true,         \
+        .rows = rows_, .columns = columns_, .applies = has_experts, .has_bias = bias,              \
+        .name = path, .original = original_path                                                    \
+    }
+#define MODULE_SWITCH(path, original, bias)                                                        \
+    MODULE_EXPERT(MODULE_EXPERT_GATE, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,     \
+                  bias, path ".gate_proj", original ".gate_proj"),                                 \
+        MODULE_EXPERT(MODULE_EXPERT_UP, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,   \
+                      bias, path ".up_proj", original ".up_proj"),                                 \
+        MODULE_EXPERT(MODULE_EXPERT_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden,                   \
+                      extent_expert_width, bias, path ".down_proj", original ".down_proj")
+
+struct model_family {
+    const char *name;         /* for people */
+    const char *const *types; /* values of model_type, NULL after the last */
+    const struct config_key *keys;
+    size_t key_count;
+    /* After the keys were read: ropes and the shape of each layer.  `root` holds the keys of the
+     * text model. */
+    MUST_CHECK enum status (*settle)(const struct json_t *root, struct model_config *config,
+                                     struct reason *reason);
+    const struct module_row *rows;
+    size_t row_count;
+    const char *prefix;          /* before the number of a layer: "model.layers." */
+    const char *original_prefix; /* NULL: the same */
+    /* NULL: norms are stored as they are used.  Else whether these files store them less 1. */
+    bool (*is_shifted)(const struct tensor_table *table);
+    const char *const *skips; /* starts of names that are not used, NULL after the last; may be
+                               * NULL */
+    bool skips_further_layers; /* numbers of layers beyond the last are not used either */
+    /* For the table of families. */
+    const char *cache;
+    const char *cuts;
+};
+
+/* NULL after the last. */
+extern const struct model_family *const model_families[];
+
+/* NULL when no family has the type. */
+const struct model_family *model_family_find(const char *model_type);
+
+#endif
