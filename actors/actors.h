@@ -12,22 +12,33 @@
  *          unit of recovery is the generation.
  * PARENT   started by its launcher (a rank of a generation of several), dies with it.
  *
- * `rights` is what stays of the process's rights after its init, one word each:
- *   run    writes below HOME/run only       log    writes the event log
- *   store  writes the model store           read   reads the model store
- *   net    binds and connects tcp           hub    connects to hubs
- *   spawn  starts processes                 mpi    shared memory and sockets of MPI
+ * `rights` is what stays of the process's rights after its init; runtime/rights.h has the words.
+ * A launcher keeps what its rank needs, and a supervisor what all of them need.
  */
 #ifndef TROUPE_ACTORS_ACTORS_H
 #define TROUPE_ACTORS_ACTORS_H
 
+#include "protocol/kinds.h"
+
 #define ACTOR_LIST(A)                                                                              \
-    A(MASTER, master, ALWAYS, 10000, 5000, "log net", "the order of events; placement")            \
-    A(PLANNER, planner, ALWAYS, 5000, 1000, "run", "the next task of this node")                   \
-    A(DOWNLOADER, downloader, ALWAYS, 5000, 3000, "store hub", "how a model comes to disk")        \
+    A(MASTER, master, ALWAYS, 10000, 5000, "run log net", "the order of events; placement")        \
+    A(PLANNER, planner, ALWAYS, 5000, 1000, "", "the next task of this node")                      \
+    A(DOWNLOADER, downloader, ALWAYS, 5000, 3000, "store source hub", "how a model comes to disk") \
     A(TRANSFERER, transferer, ALWAYS, 5000, 3000, "store net", "how bytes go between disks")       \
-    A(GATEWAY, gateway, ALWAYS, 5000, 3000, "net", "how HTTP clients are served")                  \
-    A(LAUNCHER, launcher, ASKED, 10000, 2000, "spawn net mpi", "nothing: dies with its rank")      \
-    A(RUNNER, runner, ASKED, 10000, 3000, "read net mpi", "the next token")
+    A(GATEWAY, gateway, ALWAYS, 5000, 3000, "run http net", "how HTTP clients are served")         \
+    A(LAUNCHER, launcher, ASKED, 10000, 2000, "run read net mpi spawn",                            \
+      "nothing: dies with its rank")                                                               \
+    A(RUNNER, runner, ASKED, 10000, 3000, "run read net mpi", "the next token")
+
+#define SUPERVISOR_RIGHTS "home store source http net mpi spawn"
+
+/* Of the row of `kind`. */
+static inline const char *actor_rights(enum actor_kind kind)
+{
+#define ACTOR_RIGHTS(NAME, name, restart, ready_ms, stop_ms, rights, decides)                      \
+    kind == ACTOR_##NAME ? rights:
+    return ACTOR_LIST(ACTOR_RIGHTS) SUPERVISOR_RIGHTS;
+#undef ACTOR_RIGHTS
+}
 
 #endif

@@ -32,6 +32,8 @@
       "tokens of context promised to each instance; 0: the least of the model's, 32768 and what "  \
       "fits")                                                                                      \
     K(STORE, store, TEXT, "", 0, 1024, "directory of models; empty: HOME/models")                  \
+    K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
+      "let debuggers and tools of this user look into the processes, and let them dump core")      \
     K(LOG_LEVEL, log_level, TEXT, "notice", 5, 7, "error, warning, notice or debug")               \
     K(LEASE_MS, lease_ms, NUMBER, "1000", 100, 60000, "a leader's lease without beats")            \
     K(BEAT_MS, beat_ms, NUMBER, "250", 10, 10000, "time between beats of masters")                 \

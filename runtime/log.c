@@ -23,6 +23,24 @@ static const char *prefix_of(enum log_level level)
     return getenv("JOURNAL_STREAM") ? prefixes[level] : "";
 }
 
+/* The characters of the secret that begins here, `before` being the one before it; 0: none. */
+static size_t secret_length(const char *at, char before)
+{
+    static const char *const prefixes[] = {"troupe1-", "hf_", "sk-", "Bearer "};
+    static const char body[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    enum { SECRET_LENGTH_MIN = 16 };
+    if (before && strchr(body, before))
+        return 0;
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+        const size_t prefix = strlen(prefixes[i]);
+        if (strncmp(at, prefixes[i], prefix) != 0)
+            continue;
+        const size_t length = prefix + strspn(at + prefix, body);
+        return length >= SECRET_LENGTH_MIN ? length : 0;
+    }
+    return 0;
+}
+
 static void log_line(enum log_level level, const char *format, va_list arguments)
 {
     if (level > level_max)
@@ -32,8 +50,12 @@ static void log_line(enum log_level level, const char *format, va_list arguments
     (void)vsnprintf(text, sizeof(text), format, arguments);
     int length = snprintf(line, sizeof(line), "%s%s: ", prefix_of(level), process_name);
     size_t used = (size_t)length;
-    for (const char *c = text; *c && used + 6 < sizeof(line); c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+    for (const char *c = text; *c && used + 32 < sizeof(line); c++) {
+        const size_t secret = secret_length(c, c > text ? c[-1] : '\0');
+        if (secret > 0) {
+            used += (size_t)snprintf(line + used, sizeof(line) - used, "%.4s...(%zu)", c, secret);
+            c += secret - 1;
+        } else if ((unsigned char)*c < 0x20 || *c == 0x7f)
             used += (size_t)snprintf(line + used, sizeof(line) - used, "\\x%02x",
                                      (unsigned char)*c);
         else

@@ -3,7 +3,9 @@
  * log: one line per happening, on standard error, for people and for the journal.
  *
  * Only loops and main functions log; libraries return a status and a reason.  Control bytes are
- * escaped, so that nothing a peer says can forge a line.
+ * escaped, so that nothing a peer says can forge a line.  Of what looks like a secret (a join
+ * token, a key of an API or a hub, a bearer's) only the first four characters and the length are
+ * written.
  */
 #ifndef TROUPE_RUNTIME_LOG_H
 #define TROUPE_RUNTIME_LOG_H

@@ -3,6 +3,7 @@
 
 #include "runtime/identity.h"
 #include "runtime/log.h"
+#include "runtime/rights.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -100,9 +101,6 @@ static enum status open_rest(struct process *process, const struct key_pair *pai
         process->pair = *pair;
     else if (status == STATUS_OK)
         status = key_pair_make(&process->pair);
-    const struct transport_options options = {.pair = process->pair};
-    if (status == STATUS_OK)
-        status = transport_open(&options, &process->transport, reason);
     return status;
 }
 
@@ -121,6 +119,38 @@ enum status process_open(struct process *process, enum actor_kind kind, int argc
         status = open_rest(process, pair, reason);
     if (status != STATUS_OK)
         process_close(process);
+    return status;
+}
+
+enum status process_keep_rights(const char *rights, const struct config *config,
+                                const struct paths *paths, const char *program,
+                                struct reason *reason)
+{
+    const struct rights_places places = {
+        .paths = paths,
+        .key_file = config_text(config, CONFIG_KEY_HTTP_KEY_FILE),
+        .program = program,
+        .is_debuggable = config_switch(config, CONFIG_KEY_DEBUGGABLE)};
+    struct rights_kept kept;
+    enum status status = rights_keep(rights, &places, &kept, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (kept.landlock_version == 0)
+        log_notice("Landlock is not available: files are guarded by their permissions alone");
+    if (!kept.has_filter && !RIGHTS_UNDER_SANITIZER)
+        log_notice("seccomp is not available: system calls are not filtered");
+    log_debug("keeps of its rights: %s (Landlock %d, seccomp %s)", rights, kept.landlock_version,
+              kept.has_filter ? "on" : "off");
+    return STATUS_OK;
+}
+
+enum status process_keep(struct process *process, const char *rights, struct reason *reason)
+{
+    const struct transport_options options = {.pair = process->pair};
+    enum status status =
+        process_keep_rights(rights, &process->config, &process->paths, NULL, reason);
+    if (status == STATUS_OK)
+        status = transport_open(&options, &process->transport, reason);
     return status;
 }
 

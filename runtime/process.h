@@ -52,10 +52,19 @@ struct process {
     uint32_t rank;
 };
 
-/* Reads settings, enters HOME/run, makes keys and transport (a master gives the node's pair). */
+/* Reads settings, enters HOME/run, makes keys (a master gives the node's pair). */
 MUST_CHECK enum status process_open(struct process *process, enum actor_kind kind, int argc,
                                     char **argv, const struct key_pair *pair,
                                     struct reason *reason);
+/* At the end of init: keeps of the process's rights those of its row in actors/actors.h
+ * (runtime/rights.h), then opens the transport, whose threads so have no others either. */
+MUST_CHECK enum status process_keep(struct process *process, const char *rights,
+                                    struct reason *reason);
+/* The first half of it, for a main of another shape; `program` is the one that it starts, or NULL.
+ * What this kernel lacks is told once. */
+MUST_CHECK enum status process_keep_rights(const char *rights, const struct config *config,
+                                           const struct paths *paths, const char *program,
+                                           struct reason *reason);
 void process_close(struct process *process);
 /* Runs the loop to its end and logs why it ended; the exit code. */
 int process_run(struct process *process, const struct loop_options *options);

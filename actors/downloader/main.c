@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/downloader/downloader.h"
 #include "actors/downloader/downloader_shell.h"
 
@@ -13,6 +14,8 @@ int main(int argc, char **argv)
     if (status != STATUS_OK)
         return process_failed(&process, status, &reason);
     status = model_store_open(&store, process.paths.models, "downloader", &reason);
+    if (status == STATUS_OK)
+        status = process_keep(&process, actor_rights(ACTOR_DOWNLOADER), &reason);
     if (status != STATUS_OK) {
         int failed_code = process_failed(&process, status, &reason);
         process_close(&process);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/gateway/gateway.h"
 #include "actors/gateway/gateway_shell.h"
 
@@ -35,6 +36,8 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "hash-key") == 0)
         return hash_key_line();
     enum status status = process_open(&process, ACTOR_GATEWAY, argc, argv, NULL, &reason);
+    if (status == STATUS_OK)
+        status = process_keep(&process, actor_rights(ACTOR_GATEWAY), &reason);
     if (status != STATUS_OK)
         return process_failed(&process, status, &reason);
     shell.http = config_text(&process.config, CONFIG_KEY_HTTP);

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/launcher/launcher_options.h"
 #include "actors/launcher/launcher_shell.h"
 #include "runtime/identity.h"
 #include "runtime/log.h"
+#include "runtime/process.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+enum { COMMAND_MAX = 256 };
 
 extern char **environ;
 
@@ -16,6 +22,37 @@ static void print_build(char text_out[BUILD_SIZE_MAX])
     char digits[HEX_SIZE(16)];
     (void)snprintf(text_out, BUILD_SIZE_MAX, "%s+%s", TROUPE_VERSION,
                    hex_print(schema.bytes, 16, digits));
+}
+
+/* The settings stand in the command of its rank, after the program. */
+static enum status keep_rights(const struct launcher_options *options, struct reason *reason)
+{
+    struct config config;
+    struct paths paths;
+    char *arguments[COMMAND_MAX + 1];
+    int count = 0;
+    union {
+        const char *borrowed;
+        char *wanted;
+    } argument;
+    while (count < COMMAND_MAX && options->command[count]) {
+        argument.borrowed = options->command[count];
+        arguments[count++] = argument.wanted;
+    }
+    arguments[count] = NULL;
+    enum status status = config_load(&config, &count, arguments, true, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = paths_init(&paths, config_text(&config, CONFIG_KEY_HOME),
+                        config_text(&config, CONFIG_KEY_STORE), reason);
+    /* HOME/run, as its directory stands; by hand and in tests it may be another. */
+    if (status == STATUS_OK && !getcwd(paths.run, sizeof(paths.run)))
+        status = refuse(reason, status_from_errno(errno), "the working directory has no name");
+    if (status == STATUS_OK)
+        status = process_keep_rights(actor_rights(ACTOR_LAUNCHER), &config, &paths,
+                                     options->command[0], reason);
+    config_fini(&config);
+    return status;
 }
 
 static enum status run(struct launcher_options *options, int *exit_code_out,
@@ -37,7 +74,9 @@ static enum status run(struct launcher_options *options, int *exit_code_out,
     struct transport_options transport_options = {.pair = pair};
     struct transport *transport = NULL;
     struct loop *loop = NULL;
-    status = transport_open(&transport_options, &transport, reason);
+    status = keep_rights(options, reason);
+    if (status == STATUS_OK)
+        status = transport_open(&transport_options, &transport, reason);
     key_pair_fini(&pair);
     const struct loop_options loop_options = {
         .ops = &launcher_ops,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/master/shell.h"
 
 #include "protocol/memory.h"
@@ -121,7 +122,7 @@ static enum status sign_join(struct master_main *main)
                          &main->settings.join_signature);
 }
 
-/* A port of 0 is any free one, kept over restarts in HOME/listen. */
+/* A port of 0 is any free one, kept over restarts in HOME/run/listen. */
 static void choose_listen(struct master_main *main)
 {
     char path[PATH_SIZE + 32];
@@ -131,7 +132,7 @@ static void choose_listen(struct master_main *main)
     (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s", wanted);
     if (length < 2 || strcmp(wanted + length - 2, ":0") != 0)
         return;
-    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.home);
+    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.run);
     FILE *file = fopen(path, "re");
     if (!file)
         return;
@@ -171,7 +172,7 @@ static enum status keep_listen(struct master_main *main, struct reason *reason)
     const char *bound = transport_endpoint(main->process.transport, MASTER_LINK_PEERS);
     (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s",
                    bound + strlen("tcp://"));
-    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.home);
+    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.run);
     return file_replace(path, main->settings.listen, strlen(main->settings.listen), reason);
 }
 
@@ -232,6 +233,8 @@ static enum status prepare(struct master_main *main, struct reason *reason)
         status = read_cluster(main, reason);
     if (status == STATUS_OK && main->settings.join)
         status = sign_join(main);
+    if (status == STATUS_OK)
+        status = process_keep(&main->process, actor_rights(ACTOR_MASTER), reason);
     if (status == STATUS_OK)
         status = keep_listen(main, reason);
     if (status == STATUS_OK)

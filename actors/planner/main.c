@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/planner/planner.h"
 
 #include "runtime/process.h"
@@ -8,6 +9,9 @@ int main(int argc, char **argv)
     struct process process;
     struct reason reason = {""};
     enum status status = process_open(&process, ACTOR_PLANNER, argc, argv, NULL, &reason);
+    if (status != STATUS_OK)
+        return process_failed(&process, status, &reason);
+    status = process_keep(&process, actor_rights(ACTOR_PLANNER), &reason);
     if (status != STATUS_OK)
         return process_failed(&process, status, &reason);
     const struct session_settings settings = {.actor = ACTOR_PLANNER,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/runner/engine_thread.h"
 #include "actors/runner/runner.h"
 #include "actors/runner/weight_fault.h"
@@ -80,6 +81,8 @@ int main(int argc, char **argv)
                         "alone use troupe-engine");
     if (status == STATUS_OK)
         status = weight_fault_install(&reason);
+    if (status == STATUS_OK)
+        status = process_keep(&self.process, actor_rights(ACTOR_RUNNER), &reason);
     if (status != STATUS_OK)
         return process_failed(&self.process, status, &reason);
     const struct process *process = &self.process;

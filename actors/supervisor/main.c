@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/supervisor/programs.h"
 #include "actors/supervisor/shell.h"
 #include "actors/supervisor/sweep.h"
@@ -78,8 +79,7 @@ static enum status prepare(struct supervisor_main *self, int argc, char **argv,
     if (status != STATUS_OK)
         return status;
     sweep_run();
-    const struct transport_options options = {.io_threads = 1};
-    return transport_open(&options, &process->transport, reason);
+    return process_keep(process, SUPERVISOR_RIGHTS, reason);
 }
 
 int main(int argc, char **argv)

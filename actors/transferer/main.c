@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/actors.h"
 #include "actors/transferer/transferer_shell.h"
 
 #include "runtime/process.h"
@@ -33,6 +34,8 @@ int main(int argc, char **argv)
     status = fill_settings(&process, &settings, &reason);
     if (status == STATUS_OK)
         status = model_store_open(&store, process.paths.models, "transferer", &reason);
+    if (status == STATUS_OK)
+        status = process_keep(&process, actor_rights(ACTOR_TRANSFERER), &reason);
     if (status != STATUS_OK) {
         int failed_code = process_failed(&process, status, &reason);
         process_close(&process);

@@ -85,7 +85,7 @@ def test_ports_in_use(node, scratch):
     with_http = os.path.join(scratch, "http")
     refused(CONFIGURATION, "up", "--home", with_http, "--http", http,
             names=[http.rsplit(":", 1)[1], "use", "setting http"])
-    with open(os.path.join(node.home, "listen"), encoding="ascii") as file:
+    with open(os.path.join(node.home, "run", "listen"), encoding="ascii") as file:
         listen = file.read().strip()
     with_listen = os.path.join(scratch, "listen")
     refused(CONFIGURATION, "up", "--home", with_listen, "--http", "127.0.0.1:0", "--listen", listen,
@@ -102,13 +102,13 @@ def test_a_kept_port_taken_meanwhile(node, scratch):
     home = os.path.join(scratch, "kept")
     with Node(home=home):
         pass
-    with open(os.path.join(node.home, "listen"), encoding="ascii") as file:
+    with open(os.path.join(node.home, "run", "listen"), encoding="ascii") as file:
         taken = file.read()
-    with open(os.path.join(home, "listen"), "w", encoding="ascii") as file:
+    with open(os.path.join(home, "run", "listen"), "w", encoding="ascii") as file:
         file.write(taken)
     with Node(home=home) as again:
         again.does("nodes")
-        with open(os.path.join(home, "listen"), encoding="ascii") as file:
+        with open(os.path.join(home, "run", "listen"), encoding="ascii") as file:
             assert file.read() != taken
 
 
