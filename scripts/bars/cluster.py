@@ -53,11 +53,14 @@ def processes_below(directory):
         if not entry.isdigit():
             continue
         try:
-            program = os.readlink(f"/proc/{entry}/exe").removesuffix(" (deleted)")
-            if not program.startswith(BUILD + os.sep):
-                continue
             with open(f"/proc/{entry}/cmdline", "rb") as file:
                 words = file.read().decode(errors="replace").split("\0")
+            try:
+                program = os.readlink(f"/proc/{entry}/exe").removesuffix(" (deleted)")
+            except PermissionError:  # an actor hides that from its own user
+                program = os.path.realpath(words[0])
+            if not program.startswith(BUILD + os.sep):
+                continue
             with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
                 fields = file.read().rpartition(")")[2].split()
         except OSError:
