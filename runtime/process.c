@@ -137,7 +137,9 @@ enum status process_keep_rights(const char *rights, const struct config *config,
         return status;
     if (kept.landlock_version == 0)
         log_notice("Landlock is not available: files are guarded by their permissions alone");
-    if (!kept.has_filter && !RIGHTS_UNDER_SANITIZER)
+    if (RIGHTS_UNDER_SANITIZER)
+        log_notice("system calls are not filtered: the sanitizer of this build needs to trace");
+    else if (!kept.has_filter)
         log_notice("seccomp is not available: system calls are not filtered");
     log_debug("keeps of its rights: %s (Landlock %d, seccomp %s)", rights, kept.landlock_version,
               kept.has_filter ? "on" : "off");

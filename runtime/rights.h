@@ -19,6 +19,7 @@
  * Linux: Landlock for files and tcp, seccomp for system calls; each is used as far as this kernel
  * has it.  Elsewhere only the core dumps end.  A build with the address or thread sanitizer keeps
  * its system calls and may be traced: the leak check is done by a thread that traces the others.
+ * It also reads the file of suppressions that its options name.
  *
  * Owner    main, at the end of init.
  * Memory   none is kept.

@@ -67,18 +67,25 @@ static void allow(const struct ruleset *ruleset, const char *path, uint64_t acce
     (void)close(rule.parent_fd);
 }
 
-/* The directories of the libraries this process has: their plugins lie beside or below them. */
+/* The directories of the libraries this process has: their plugins lie beside or below them.  Of
+ * its own directory it reads the program alone: anything else may lie there. */
 static void allow_libraries(const struct ruleset *ruleset)
 {
     char line[4096 + 128];
     char last[4096] = "";
+    char own[4096] = "";
     FILE *file = fopen("/proc/self/maps", "re");
     if (!file)
         return;
+    if (readlink("/proc/self/exe", own, sizeof(own) - 1) > 0)
+        allow(ruleset, own, LANDLOCK_ACCESS_FS_READ_FILE);
     while (fgets(line, sizeof(line), file)) {
         char *path = strchr(line, '/');
         char *slash = path ? strrchr(path, '/') : NULL;
         if (!strstr(line, "r-xp") || !slash || slash == path)
+            continue;
+        path[strcspn(path, "\n")] = '\0';
+        if (strcmp(path, own) == 0)
             continue;
         *slash = '\0';
         if (strlen(path) < sizeof(last) && strcmp(path, last) != 0) {
@@ -87,6 +94,27 @@ static void allow_libraries(const struct ruleset *ruleset)
         }
     }
     (void)fclose(file);
+}
+
+/* A sanitizer reads its list of exceptions when the process ends. */
+static void allow_suppressions(const struct ruleset *ruleset)
+{
+    static const char *const variables[] = {"ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"};
+    static const char key[] = "suppressions=";
+    char path[4096];
+    for (size_t i = 0; i < COUNT_OF(variables) && RIGHTS_UNDER_SANITIZER; i++) {
+        const char *value = getenv(variables[i]);
+        const char *at = value ? strstr(value, key) : NULL;
+        /* `print_suppressions` ends like the key. */
+        while (at && at != value && at[-1] != ':')
+            at = strstr(at + 1, key);
+        const size_t length = at ? strcspn(at + strlen(key), ":") : sizeof(path);
+        if (length >= sizeof(path))
+            continue;
+        memcpy(path, at + strlen(key), length);
+        path[length] = '\0';
+        allow(ruleset, path, LANDLOCK_ACCESS_FS_READ_FILE);
+    }
 }
 
 static void allow_system(const struct ruleset *ruleset)
@@ -103,6 +131,7 @@ static void allow_system(const struct ruleset *ruleset)
     for (size_t i = 0; i < COUNT_OF(written); i++)
         allow(ruleset, written[i], ACCESS_READ | ACCESS_WRITE);
     allow_libraries(ruleset);
+    allow_suppressions(ruleset);
 }
 
 static void allow_words(const struct ruleset *ruleset, unsigned rights,

@@ -123,17 +123,17 @@ static enum status sign_join(struct master_main *main)
 }
 
 /* A port of 0 is any free one, kept over restarts in HOME/run/listen. */
+static const char listen_name[] = "listen";
+
 static void choose_listen(struct master_main *main)
 {
-    char path[PATH_SIZE + 32];
     char kept[INTERFACE_TEXT_SIZE] = "";
     const char *wanted = config_text(&main->process.config, CONFIG_KEY_LISTEN);
     size_t length = strlen(wanted);
     (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s", wanted);
     if (length < 2 || strcmp(wanted + length - 2, ":0") != 0)
         return;
-    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.run);
-    FILE *file = fopen(path, "re");
+    FILE *file = fopen(listen_name, "re");
     if (!file)
         return;
     size_t read = fread(kept, 1, sizeof(kept) - 1, file);
@@ -151,7 +151,6 @@ static void choose_listen(struct master_main *main)
  */
 static enum status keep_listen(struct master_main *main, struct reason *reason)
 {
-    char path[PATH_SIZE + 32];
     struct link_options options = {.role = LINK_BIND, .message_size_max = MESSAGE_SIZE_MAX};
     const char *wanted = config_text(&main->process.config, CONFIG_KEY_LISTEN);
     const size_t length = strlen(wanted);
@@ -172,8 +171,7 @@ static enum status keep_listen(struct master_main *main, struct reason *reason)
     const char *bound = transport_endpoint(main->process.transport, MASTER_LINK_PEERS);
     (void)snprintf(main->settings.listen, sizeof(main->settings.listen), "%s",
                    bound + strlen("tcp://"));
-    (void)snprintf(path, sizeof(path), "%s/listen", main->process.paths.run);
-    return file_replace(path, main->settings.listen, strlen(main->settings.listen), reason);
+    return file_replace(listen_name, main->settings.listen, strlen(main->settings.listen), reason);
 }
 
 static enum status describe_self(struct master_main *main)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/clock.h"
+#include "runtime/rights.h"
 #include "runtime/spawn.h"
 #include "tests/support/check_main.h"
 #include "tests/support/run_program.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -393,6 +395,38 @@ START_TEST(children_get_what_they_need_and_no_more)
 }
 END_TEST
 
+static int trespass_result(const char *text, const char *what)
+{
+    const char *line = strstr(text, what);
+    ck_assert_msg(line != NULL, "no %s in: %s", what, text);
+    return (int)strtol(line + strlen(what), NULL, 10);
+}
+
+/* Whatever a process would do, it and all it starts have only what the supervisor kept. */
+START_TEST(a_trespass_is_refused)
+{
+    size_t size = 0;
+    node_open();
+    order("gateway", "trespass");
+    struct child child = node_start(NULL, NULL);
+    char *text = file_bytes(in_scratch("home/run/trespass"), &size);
+    const bool has_filter = trespass_result(text, "filter ") == 0;
+    const bool has_landlock = trespass_result(text, "landlock ") == 0;
+    ck_assert_msg(has_filter || RIGHTS_UNDER_SANITIZER || prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0,
+                  "no filter: %s", text);
+    if (has_landlock)
+        ck_assert_int_eq(trespass_result(text, "write "), EACCES);
+    if (has_filter) {
+        ck_assert_int_eq(trespass_result(text, "namespace "), EPERM);
+        ck_assert_int_eq(trespass_result(text, "packets "), EAFNOSUPPORT);
+        ck_assert_int_eq(trespass_result(text, "trace "), EPERM);
+    }
+    memory_free(text);
+    node_stop(&child);
+    node_close();
+}
+END_TEST
+
 /* ---- troupe up, troupe stop ---- */
 
 static int troupe(const char *command, const char *flag, char *text_out, size_t text_size)
@@ -468,7 +502,8 @@ Suite *suite_of_tests(void)
                                      an_actor_that_keeps_dying_ends_the_node,
                                      a_missing_program_is_named};
     const TTest *const places[] = {what_a_killed_one_left_is_swept,
-                                   children_get_what_they_need_and_no_more};
+                                   children_get_what_they_need_and_no_more,
+                                   a_trespass_is_refused};
     const TTest *const commands[] = {up_and_stop, up_says_why_it_failed, the_log_file_is_bounded};
     Suite *suite = suite_create("supervisor-process");
     suite_add(suite, "ends", ends, COUNT_OF(ends));

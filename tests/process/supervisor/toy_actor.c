@@ -9,17 +9,23 @@
  *   deaf            serves, but not SIGTERM
  *   exit N TEXT     says TEXT and exits
  *   family          serves, and has a child that would outlive it
+ *   trespass        tries what no actor may, says in HOME/run/trespass what came of it, and serves
  * It writes its pid to HOME/pid-NAME, that of its child to HOME/pid-NAME-child.
  */
 #include "runtime/clock.h"
 #include "runtime/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t is_stopped;
@@ -83,6 +89,29 @@ static void family_make(const char *name)
     pid_put(name, "-child", pid);
 }
 
+static void said(FILE *file, const char *what, long result)
+{
+    (void)fprintf(file, "%s %d\n", what, result < 0 ? errno : 0);
+}
+
+/* One line each: what was tried, and its errno or 0. */
+static void trespass(void)
+{
+    FILE *file = fopen("trespass.new", "w");
+    if (!file)
+        exit(94);
+    said(file, "filter", prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2 ? 0 : (errno = ENOSYS, -1));
+    said(file, "landlock", syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, 1u));
+    said(file, "write", open("/etc/troupe-trespass", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    said(file, "namespace", syscall(SYS_unshare, 0x10000000 /* CLONE_NEWUSER */));
+    said(file, "packets", socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+    said(file, "trace", ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+    (void)fclose(file);
+    (void)unlink("/etc/troupe-trespass");
+    if (rename("trespass.new", "trespass") != 0)
+        exit(95);
+}
+
 int main(int argc, char **argv)
 {
     const char *slash = strrchr(argv[0], '/');
@@ -101,6 +130,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(order, "family") == 0)
         family_make(name);
+    if (strcmp(order, "trespass") == 0)
+        trespass();
     if (strcmp(order, "silent") != 0)
         ready_notify();
     serve(strcmp(order, "deaf") == 0);
