@@ -397,7 +397,7 @@ enum status chat_advance(const struct chat_model *model, struct chat *chat, cons
 {
     const struct sampling_history history = {chat->ids.ids, chat->prompt_count,
                                              chat->ids.ids + chat->prompt_count,
-                                             chat_answer_count(chat)};
+                                             chat_answer_count(chat), NULL};
     struct sampled sampled;
     enum status status =
         sampler_draw(model->sampler, &chat->sampling, logits, &history, &sampled, reason);

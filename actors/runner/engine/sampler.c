@@ -77,13 +77,14 @@ double sampling_random(uint64_t seed, uint32_t choice, uint64_t position)
 /* Copies the logits, undefined rows as -inf.  NaN or +inf means that the forward pass broke; no
  * token drawn from such numbers would be an answer. */
 static enum status take_logits(struct sampler *sampler, const float *logits,
-                               struct reason *reason)
+                               const uint32_t *allowed, struct reason *reason)
 {
     size_t broken = 0;
     for (size_t id = 0; id < sampler->rows; id++) {
         float logit = sampler->undefined[id] ? -INFINITY : logits[id];
         broken += !(logit < INFINITY);
-        sampler->scores[id] = logit;
+        const bool is_allowed = !allowed || (allowed[id / 32] >> (id % 32) & 1U);
+        sampler->scores[id] = is_allowed ? logit : -INFINITY;
     }
     if (broken > 0)
         return refuse(reason, STATUS_INTERNAL,
@@ -424,7 +425,7 @@ enum status sampler_draw(struct sampler *sampler, const struct sampling *samplin
                          const float *logits, const struct sampling_history *history,
                          struct sampled *sampled_out, struct reason *reason)
 {
-    enum status status = take_logits(sampler, logits, reason);
+    enum status status = take_logits(sampler, logits, history->allowed, reason);
     if (status != STATUS_OK)
         return status;
     process_scores(sampler, sampling, history);

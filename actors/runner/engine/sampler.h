@@ -60,12 +60,14 @@ struct sampling {
     struct logit_bias biases[SAMPLING_BIAS_MAX];
 };
 
-/* What the penalties look at. */
+/* What the penalties look at, and what a grammar allows. */
 struct sampling_history {
     const uint32_t *prompt;
     size_t prompt_count;
     const uint32_t *answer;
     size_t answer_count;
+    const uint32_t *allowed; /* a bit for each row, 0: never chosen, as by a logits processor; NULL:
+                              * all may be */
 };
 
 struct token_logprob {

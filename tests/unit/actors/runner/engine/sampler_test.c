@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct sampling_history nothing = {NULL, 0, NULL, 0};
+static const struct sampling_history nothing = {.allowed = NULL};
 
 static struct sampler *sampler_of(size_t rows)
 {
@@ -215,7 +215,7 @@ START_TEST(an_answer_resumed_goes_on_as_it_would_have)
     for (int round = 0; round < 2; round++) {
         struct sampler *sampler = sampler_of(64);
         for (size_t at = round == 0 ? 0 : 16; at < 32; at++) {
-            const struct sampling_history history = {NULL, 0, answer, at};
+            const struct sampling_history history = {.answer = answer, .answer_count = at};
             struct sampled sampled;
             ck_assert_int_eq(
                 sampler_draw(sampler, &sampling, logits, &history, &sampled, NULL), STATUS_OK);
@@ -234,7 +234,7 @@ START_TEST(penalties_change_the_logits_they_name)
     const float logits[4] = {2.0F, -2.0F, 1.0F, 0.0F};
     const uint32_t prompt[3] = {3, 0, 0};
     const uint32_t answer[3] = {1, 1, 9}; /* 9 is no row */
-    const struct sampling_history history = {prompt, 3, answer, 3};
+    const struct sampling_history history = {prompt, 3, answer, 3, NULL};
     struct sampler *sampler = sampler_of(4);
     struct sampling sampling;
     sampling_init(&sampling);

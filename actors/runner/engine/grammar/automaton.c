@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/grammar/automaton.h"
+
+#include "protocol/memory.h"
+
+#include <string.h>
+
+void automaton_init(struct automaton *automaton)
+{
+    *automaton = (struct automaton){.edge_count = 1};
+    (void)automaton_state(automaton); /* 0: where failed builders write */
+}
+
+void automaton_fini(struct automaton *automaton)
+{
+    memory_free(automaton->first);
+    memory_free(automaton->edges);
+    memory_free(automaton->rules);
+    memory_free(automaton->is_end);
+    *automaton = (struct automaton){0};
+}
+
+/* Room for one more of `size` bytes each. */
+static bool grow(struct automaton *automaton, void **items, uint32_t count, uint32_t *capacity,
+                 uint32_t most, size_t size)
+{
+    if (automaton->failed != STATUS_OK)
+        return false;
+    if (count < *capacity)
+        return true;
+    if (count >= most) {
+        automaton->failed = STATUS_TOO_LARGE;
+        return false;
+    }
+    const uint32_t larger = *capacity ? *capacity * 2 : 64;
+    void *grown = memory_resized(*items, larger, size);
+    if (!grown) {
+        automaton->failed = STATUS_NO_MEMORY;
+        return false;
+    }
+    *items = grown;
+    *capacity = larger;
+    return true;
+}
+
+uint32_t automaton_state(struct automaton *automaton)
+{
+    void *items = automaton->first;
+    if (!grow(automaton, &items, automaton->state_count, &automaton->state_capacity,
+              AUTOMATON_STATES_MAX, sizeof(*automaton->first)))
+        return 0;
+    automaton->first = items;
+    automaton->first[automaton->state_count] = 0;
+    return automaton->state_count++;
+}
+
+uint32_t automaton_rule(struct automaton *automaton)
+{
+    const uint32_t start = automaton_state(automaton);
+    const uint32_t end = automaton_state(automaton);
+    void *items = automaton->rules;
+    if (!grow(automaton, &items, automaton->rule_count, &automaton->rule_capacity,
+              AUTOMATON_RULES_MAX, sizeof(*automaton->rules)))
+        return 0;
+    automaton->rules = items;
+    automaton->rules[automaton->rule_count] = (struct rule){start, end};
+    return automaton->rule_count++;
+}
+
+static void add_edge(struct automaton *automaton, uint32_t from, const struct edge *edge)
+{
+    void *items = automaton->edges;
+    if (!grow(automaton, &items, automaton->edge_count, &automaton->edge_capacity,
+              AUTOMATON_EDGES_MAX, sizeof(*automaton->edges)))
+        return;
+    automaton->edges = items;
+    automaton->edges[automaton->edge_count] = *edge;
+    automaton->edges[automaton->edge_count].next = automaton->first[from];
+    automaton->first[from] = automaton->edge_count++;
+}
+
+void automaton_bytes(struct automaton *automaton, uint32_t from, uint8_t low, uint8_t high,
+                     uint32_t to)
+{
+    const struct edge edge = {.target = to, .kind = EDGE_BYTES, .low = low, .high = high};
+    add_edge(automaton, from, &edge);
+}
+
+void automaton_skip(struct automaton *automaton, uint32_t from, uint32_t to)
+{
+    const struct edge edge = {.target = to, .kind = EDGE_SKIP};
+    add_edge(automaton, from, &edge);
+}
+
+void automaton_call(struct automaton *automaton, uint32_t from, uint32_t rule, uint32_t to)
+{
+    const struct edge edge = {.target = to, .rule = rule, .kind = EDGE_CALL};
+    add_edge(automaton, from, &edge);
+}
+
+uint32_t automaton_text(struct automaton *automaton, uint32_t from, const char *text, size_t size)
+{
+    for (size_t at = 0; at < size; at++) {
+        const uint32_t to = automaton_state(automaton);
+        automaton_bytes(automaton, from, (uint8_t)text[at], (uint8_t)text[at], to);
+        from = to;
+    }
+    return from;
+}
+
+/* ---- closing ---- */
+
+/* The edges of each state side by side, in the order they were added. */
+static bool sort_edges(struct automaton *automaton)
+{
+    struct edge *sorted = memory_zeroed(automaton->edge_count, sizeof(*sorted));
+    uint32_t *first = memory_zeroed((size_t)automaton->state_count + 1, sizeof(*first));
+    if (!sorted || !first) {
+        memory_free(sorted);
+        memory_free(first);
+        return false;
+    }
+    uint32_t at = 0;
+    for (uint32_t state = 0; state < automaton->state_count; state++) {
+        first[state] = at;
+        uint32_t count = 0;
+        for (uint32_t edge = automaton->first[state]; edge; edge = automaton->edges[edge].next)
+            count++;
+        uint32_t place = at + count;
+        for (uint32_t edge = automaton->first[state]; edge; edge = automaton->edges[edge].next)
+            sorted[--place] = automaton->edges[edge];
+        at += count;
+    }
+    first[automaton->state_count] = at;
+    memory_free(automaton->first);
+    memory_free(automaton->edges);
+    automaton->first = first;
+    automaton->edges = sorted;
+    automaton->edge_count = at;
+    return true;
+}
+
+/* More are needed only by rules that refer to each other against the order of their text. */
+enum { SWEEPS_MAX = 64 };
+
+/* Calls and edges reversed would need another list; a few sweeps from the back do as well, because
+ * builders add states mostly in the order of the text. */
+static bool sweep(const struct automaton *automaton, bool *marks, bool skips_only)
+{
+    bool changed = true;
+    for (unsigned sweeps = 0; changed && sweeps < SWEEPS_MAX; sweeps++) {
+        changed = false;
+        for (uint32_t state = automaton->state_count; state-- > 0;) {
+            bool reached = marks[state];
+            for (uint32_t at = automaton->first[state];
+                 !reached && at < automaton->first[state + 1]; at++) {
+                const struct edge *edge = &automaton->edges[at];
+                if (edge->kind == EDGE_BYTES && skips_only)
+                    continue;
+                reached = marks[edge->target] &&
+                          (edge->kind != EDGE_CALL || marks[automaton->rules[edge->rule].start]);
+            }
+            changed = changed || reached != marks[state];
+            marks[state] = reached;
+        }
+    }
+    return !changed;
+}
+
+static bool *marks_of_ends(const struct automaton *automaton)
+{
+    bool *marks = memory_zeroed(automaton->state_count, sizeof(*marks));
+    for (uint32_t rule = 0; marks && rule < automaton->rule_count; rule++)
+        marks[automaton->rules[rule].end] = true;
+    return marks;
+}
+
+/* Edges into states from which the rule's end is never reached are dropped. */
+static enum status cut_dead(struct automaton *automaton)
+{
+    bool *alive = marks_of_ends(automaton);
+    if (!alive)
+        return STATUS_NO_MEMORY;
+    if (!sweep(automaton, alive, false)) {
+        memory_free(alive);
+        return STATUS_TOO_LARGE;
+    }
+    uint32_t kept = 0;
+    for (uint32_t state = 0; state < automaton->state_count; state++) {
+        const uint32_t first = automaton->first[state];
+        const uint32_t end = automaton->first[state + 1];
+        automaton->first[state] = kept;
+        for (uint32_t at = first; at < end; at++) {
+            const struct edge *edge = &automaton->edges[at];
+            if (alive[edge->target] &&
+                (edge->kind != EDGE_CALL || alive[automaton->rules[edge->rule].start]))
+                automaton->edges[kept++] = *edge;
+        }
+    }
+    automaton->first[automaton->state_count] = kept;
+    automaton->edge_count = kept;
+    const bool has_text = alive[automaton->rules[automaton->root].start];
+    memory_free(alive);
+    return has_text ? STATUS_OK : STATUS_INVALID;
+}
+
+enum { UNSEEN, OPEN, DONE };
+
+struct left_walk {
+    uint32_t *stack; /* states */
+    uint32_t *at;    /* next edge of each */
+    uint8_t *seen;
+    uint32_t depth;
+};
+
+static void enter(const struct automaton *automaton, struct left_walk *walk, uint32_t state)
+{
+    walk->seen[state] = OPEN;
+    walk->stack[walk->depth] = state;
+    walk->at[walk->depth++] = automaton->first[state] * 2; /* edge, and whether it called */
+}
+
+/* Depth first over what is reached without a byte.  A way back through a call is a rule that
+ * begins with itself; skips alone may turn in circles, matchers visit each state once. */
+static bool walk_left(const struct automaton *automaton, struct left_walk *walk,
+                      const bool *nullable, uint32_t root)
+{
+    enter(automaton, walk, root);
+    while (walk->depth > 0) {
+        const uint32_t state = walk->stack[walk->depth - 1];
+        const uint32_t edge_at = walk->at[walk->depth - 1] / 2;
+        const bool is_return = walk->at[walk->depth - 1] % 2;
+        if (edge_at >= automaton->first[state + 1]) {
+            walk->seen[state] = DONE;
+            walk->depth--;
+            continue;
+        }
+        const struct edge *edge = &automaton->edges[edge_at];
+        walk->at[walk->depth - 1]++;
+        uint32_t next = edge->target;
+        if (edge->kind == EDGE_BYTES)
+            continue;
+        if (edge->kind == EDGE_SKIP && is_return)
+            continue;
+        if (edge->kind == EDGE_CALL) {
+            const uint32_t start = automaton->rules[edge->rule].start;
+            if (is_return && !nullable[start])
+                continue;
+            if (!is_return && walk->seen[start] == OPEN)
+                return false;
+            next = is_return ? next : start;
+        }
+        if (walk->seen[next] == UNSEEN)
+            enter(automaton, walk, next);
+    }
+    return true;
+}
+
+static enum status check_left(const struct automaton *automaton)
+{
+    bool *nullable = marks_of_ends(automaton);
+    struct left_walk walk = {
+        .stack = memory_zeroed(automaton->state_count, sizeof(uint32_t)),
+        .at = memory_zeroed(automaton->state_count, sizeof(uint32_t)),
+        .seen = memory_zeroed(automaton->state_count, sizeof(uint8_t)),
+    };
+    enum status status = STATUS_NO_MEMORY;
+    if (nullable && walk.stack && walk.at && walk.seen) {
+        status = sweep(automaton, nullable, true) ? STATUS_OK : STATUS_TOO_LARGE;
+        for (uint32_t rule = 0; status == STATUS_OK && rule < automaton->rule_count; rule++) {
+            const uint32_t start = automaton->rules[rule].start;
+            if (walk.seen[start] == UNSEEN && !walk_left(automaton, &walk, nullable, start))
+                status = STATUS_INVALID;
+        }
+    }
+    memory_free(nullable);
+    memory_free(walk.stack);
+    memory_free(walk.at);
+    memory_free(walk.seen);
+    return status;
+}
+
+static void make_classes(struct automaton *automaton)
+{
+    bool begins[257] = {true};
+    for (uint32_t at = 0; at < automaton->edge_count; at++) {
+        const struct edge *edge = &automaton->edges[at];
+        if (edge->kind != EDGE_BYTES)
+            continue;
+        begins[edge->low] = true;
+        begins[edge->high + 1u] = true;
+    }
+    uint32_t count = 0;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        count += begins[byte];
+        automaton->classes[byte] = (uint8_t)(count - 1);
+    }
+    automaton->class_count = count;
+}
+
+enum status automaton_close(struct automaton *automaton, uint32_t root, struct reason *reason)
+{
+    if (automaton->failed == STATUS_TOO_LARGE)
+        return refuse(reason, STATUS_TOO_LARGE,
+                      "the grammar explodes: it takes more than %d states, %d edges or %d rules; "
+                      "use smaller counts or fewer alternatives",
+                      AUTOMATON_STATES_MAX, AUTOMATON_EDGES_MAX, AUTOMATON_RULES_MAX);
+    automaton->root = root;
+    if (automaton->failed != STATUS_OK || !sort_edges(automaton))
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the grammar");
+    enum status status = cut_dead(automaton);
+    if (status == STATUS_INVALID)
+        return refuse(reason, status,
+                      "no text fits the grammar: it asks for itself without end or "
+                      "for what cannot be");
+    if (status == STATUS_OK)
+        status = check_left(automaton);
+    if (status == STATUS_INVALID)
+        return refuse(reason, status,
+                      "the grammar refers to itself before any text; break the circle");
+    if (status == STATUS_TOO_LARGE)
+        return refuse(reason, status, "the grammar's rules refer to each other in too many ways");
+    if (status == STATUS_OK) {
+        make_classes(automaton);
+        automaton->is_end = marks_of_ends(automaton);
+    }
+    if (status != STATUS_OK || !automaton->is_end)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the grammar");
+    return STATUS_OK;
+}

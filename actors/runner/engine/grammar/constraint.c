@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/grammar/constraint.h"
+
+#include "actors/runner/engine/grammar/constraint_parts.h"
+#include "actors/runner/engine/grammar/regex.h"
+#include "actors/runner/engine/grammar/schema.h"
+#include "actors/runner/engine/tokenizer.h"
+
+#include <string.h>
+
+/* ---- pieces ---- */
+
+uint32_t constraint_text(const struct constraint_builder *builder, uint32_t from, const char *text)
+{
+    return automaton_text(builder->automaton, from, text, strlen(text));
+}
+
+static bool is_token(const struct constraint_builder *builder, const char *text)
+{
+    struct token_piece piece;
+    uint32_t id = 0;
+    const struct tokenizer *tokenizer = builder->setting->tokenizer;
+    return tokenizer && tokenizer_find(tokenizer, text, strlen(text), &id) &&
+           tokenizer_piece(tokenizer, id, &piece) && (piece.flags & TOKEN_ADDED);
+}
+
+uint32_t constraint_marker(const struct constraint_builder *builder, uint32_t from,
+                           const char *text)
+{
+    struct automaton *automaton = builder->automaton;
+    if (is_token(builder, text)) {
+        const uint32_t next = automaton_state(automaton);
+        automaton_bytes(automaton, from, AUTOMATON_MARKER_BYTE, AUTOMATON_MARKER_BYTE, next);
+        from = next;
+    }
+    return constraint_text(builder, from, text);
+}
+
+/* The states of Knuth, Morris and Pratt: how much of the marker the text ends with. */
+uint32_t constraint_until(const struct constraint_builder *builder, uint32_t from,
+                          const char *marker)
+{
+    struct automaton *automaton = builder->automaton;
+    const size_t size = strlen(marker);
+    uint32_t states[MARKER_SIZE_MAX + 1];
+    size_t border[MARKER_SIZE_MAX + 1] = {0}; /* of the first n bytes */
+    ASSERT(size > 0 && size <= MARKER_SIZE_MAX);
+    for (size_t at = 0; at <= size; at++)
+        states[at] = automaton_state(automaton);
+    for (size_t at = 1; at < size; at++) {
+        size_t length = border[at];
+        while (length > 0 && marker[length] != marker[at])
+            length = border[length];
+        border[at + 1] = length + (marker[length] == marker[at]);
+    }
+    automaton_skip(automaton, from, states[0]);
+    for (size_t at = 0; at < size; at++) {
+        uint32_t low_target = 0;
+        unsigned low = 0;
+        /* Neighbouring bytes with one target share an edge; one past the last byte ends it. */
+        for (unsigned byte = 0; byte <= AUTOMATON_MARKER_BYTE; byte++) {
+            size_t length = at;
+            while (length > 0 && (uint8_t)marker[length] != byte)
+                length = border[length];
+            length += (uint8_t)marker[length] == byte;
+            const uint32_t target = byte < AUTOMATON_MARKER_BYTE ? states[length] : 0;
+            if (byte > 0 && target != low_target) {
+                automaton_bytes(automaton, states[at], (uint8_t)low, (uint8_t)(byte - 1),
+                                low_target);
+                low = byte;
+            }
+            low_target = target;
+        }
+        if (is_token(builder, marker))
+            automaton_skip(automaton, constraint_marker(builder, states[at], marker), states[size]);
+    }
+    return states[size];
+}
+
+uint32_t constraint_breaks(const struct constraint_builder *builder, uint32_t from, unsigned most)
+{
+    const uint32_t end = automaton_state(builder->automaton);
+    for (unsigned count = 0; count < most; count++) {
+        automaton_skip(builder->automaton, from, end);
+        from = constraint_text(builder, from, "\n");
+    }
+    automaton_skip(builder->automaton, from, end);
+    return end;
+}
+
+/* ---- what may stand before the answer ---- */
+
+/* gpt-oss: an analysis, which is optional, then what the next message begins with. */
+static uint32_t build_channels(const struct constraint_builder *builder, uint32_t from)
+{
+    const uint32_t after = automaton_state(builder->automaton);
+    automaton_skip(builder->automaton, from, after);
+    uint32_t place = constraint_marker(builder, from, "<|channel|>");
+    place = constraint_text(builder, place, "analysis");
+    place = constraint_marker(builder, place, "<|message|>");
+    place = constraint_until(builder, place, "<|end|>");
+    place = constraint_marker(builder, place, "<|start|>");
+    place = constraint_text(builder, place, "assistant");
+    automaton_skip(builder->automaton, place, after);
+    return after;
+}
+
+static uint32_t build_thinking(const struct constraint_builder *builder, uint32_t from)
+{
+    const struct constraint_setting *setting = builder->setting;
+    if (setting->style.tools == TOOLS_HARMONY)
+        return build_channels(builder, from);
+    if (!setting->style.think_open || setting->thinking == THINKING_CLOSED)
+        return from;
+    const uint32_t after = automaton_state(builder->automaton);
+    uint32_t place = from;
+    if (setting->thinking == THINKING_POSSIBLE) {
+        automaton_skip(builder->automaton, from, after);
+        place = constraint_marker(builder, place, setting->style.think_open);
+    }
+    place = constraint_until(builder, place, setting->style.think_close);
+    automaton_skip(builder->automaton, constraint_breaks(builder, place, 4), after);
+    return after;
+}
+
+/* gpt-oss: the head of the message that is the answer. */
+static uint32_t build_head(const struct constraint_builder *builder, uint32_t from)
+{
+    if (builder->setting->style.tools != TOOLS_HARMONY)
+        return from;
+    from = constraint_marker(builder, from, "<|channel|>");
+    from = constraint_text(builder, from, "final");
+    return constraint_marker(builder, from, "<|message|>");
+}
+
+/* ---- demands ---- */
+
+static enum status build_choices(const struct constraint_builder *builder, const json_t *choices,
+                                 uint32_t from, uint32_t to)
+{
+    if (json_array_size(choices) == 0)
+        return refuse(builder->reason, STATUS_INVALID, "choice must be a list of texts");
+    for (size_t at = 0; at < json_array_size(choices); at++) {
+        const char *text = json_string_value(json_array_get(choices, at));
+        if (!text)
+            return refuse(builder->reason, STATUS_INVALID, "choice must be a list of texts");
+        automaton_skip(builder->automaton, constraint_text(builder, from, text), to);
+    }
+    return STATUS_OK;
+}
+
+static enum status build_demand(const struct constraint_builder *builder, const json_t *demand,
+                                uint32_t from, uint32_t to)
+{
+    const char *type = json_string_value(json_object_get(demand, "type"));
+    struct automaton *automaton = builder->automaton;
+    const json_t *schema = json_object_get(demand, "schema");
+    const char *pattern = json_string_value(json_object_get(demand, "pattern"));
+    uint32_t rule = 0;
+    enum status status = STATUS_INVALID;
+    if (type && strcmp(type, "json_object") == 0) {
+        status = schema_build_object(automaton, &rule, builder->reason);
+    } else if (type && strcmp(type, "json_schema") == 0 && schema) {
+        status = schema_build(schema, schema, "schema", automaton, &rule, builder->reason);
+    } else if (type && strcmp(type, "regex") == 0 && pattern) {
+        return regex_build(pattern, strlen(pattern), REGEX_WHOLE, CODE_PLAIN, automaton, from, to,
+                           builder->reason);
+    } else if (type && strcmp(type, "choice") == 0) {
+        return build_choices(builder, json_object_get(demand, "choices"), from, to);
+    } else {
+        return refuse(builder->reason, STATUS_INVALID,
+                      "the demanded form of the answer has no known type, or its part is missing");
+    }
+    if (status == STATUS_OK)
+        automaton_call(automaton, from, rule, to);
+    return status;
+}
+
+enum status constraint_build(const json_t *demand, const struct constraint_setting *setting,
+                             struct automaton *automaton_out, struct reason *reason)
+{
+    struct automaton automaton;
+    const struct constraint_builder builder = {setting, &automaton, reason};
+    automaton_init(&automaton);
+    const uint32_t root = automaton_rule(&automaton);
+    enum status status = STATUS_OK;
+    if (automaton.failed == STATUS_OK) {
+        const struct rule rule = automaton.rules[root];
+        const uint32_t begin = build_thinking(&builder, rule.start);
+        const char *type = json_string_value(json_object_get(demand, "type"));
+        if (type && strcmp(type, "tools") == 0) {
+            uint32_t end = 0;
+            const bool may_repeat = !json_is_false(json_object_get(demand, "parallel"));
+            status = constraint_tools(&builder, json_string_value(json_object_get(demand, "name")),
+                                      may_repeat, begin, &end);
+            automaton_skip(&automaton, end, rule.end);
+        } else {
+            status = build_demand(&builder, demand, build_head(&builder, begin), rule.end);
+        }
+    }
+    if (status == STATUS_OK)
+        status = automaton_close(&automaton, root, reason);
+    if (status != STATUS_OK) {
+        automaton_fini(&automaton);
+        return status;
+    }
+    *automaton_out = automaton;
+    return STATUS_OK;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Masks are what trying every token gives; a position is what its tokens make it; memory is bound.
+ */
+#include "protocol/memory.h"
+#include "tests/support/check_main.h"
+#include "tests/support/seeded.h"
+#include "tests/unit/actors/runner/engine/grammar/grammar_stage.h"
+
+#include <string.h>
+
+static const struct constraint_setting thinking = {.style = {TOOLS_JSON, "<think>", "</think>"},
+                                                   .thinking = THINKING_OPENED};
+
+static const char *const demands[] = {
+    "{\"type\": \"json_object\"}",
+    "{\"type\": \"regex\", \"pattern\": \"(abc|abd)+(\\\\d{2,5}|\\u00e9.*)\"}",
+    "{\"type\": \"regex\", \"pattern\": \"[^\\\"]*\\\"x?\"}",
+    "{\"type\": \"choice\", \"choices\": [\"hello world\", \"hello\", \"\\u65e5\\u672c\"]}",
+    "{\"type\": \"json_schema\", \"schema\": {\"type\": \"object\", \"properties\": {\"name\": "
+    "{\"type\": \"string\", \"maxLength\": 6}, \"value\": {\"type\": \"number\"}, \"abc\": "
+    "{\"$ref\":"
+    " \"#\"}}, \"required\": [\"name\"], \"additionalProperties\": {\"type\": \"array\"}}}",
+};
+
+static enum status advance_all(struct matcher *matcher, const uint32_t *ids, size_t count)
+{
+    enum status status = STATUS_OK;
+    matcher_restart(matcher);
+    for (size_t at = 0; at < count && status == STATUS_OK; at++)
+        status = matcher_advance(matcher, ids[at], NULL);
+    return status;
+}
+
+static bool has(const uint32_t *mask, uint32_t id)
+{
+    return mask[id / 32] >> (id % 32) & 1u;
+}
+
+static void walk(const char *demand, const struct constraint_setting *setting,
+                 struct seeded *seeded)
+{
+    struct reason reason = {""};
+    struct matcher *matcher = stage_open(demand, setting, NULL, &reason);
+    struct matcher *other = stage_open(demand, setting, NULL, &reason);
+    ck_assert_msg(matcher && other, "%s", reason.text);
+    uint32_t ids[24];
+    size_t count = 0;
+    while (count < COUNT_OF(ids) && !matcher_is_over(matcher)) {
+        const uint32_t *mask = NULL;
+        uint32_t legal[512];
+        size_t legal_count = 0;
+        ck_assert_int_eq(matcher_mask(matcher, &mask, &reason), STATUS_OK);
+        for (uint32_t id = 0; id < stage_token_count(); id++) {
+            ids[count] = id;
+            const bool is_legal = advance_all(other, ids, count + 1) == STATUS_OK;
+            ck_assert_msg(is_legal == has(mask, id), "%s: token %u at %zu", demand, id, count);
+            if (is_legal && id + 1 < stage_token_count())
+                legal[legal_count++] = id;
+        }
+        ck_assert_int_eq(has(mask, (uint32_t)stage_token_count() - 1), matcher_may_end(matcher));
+        ck_assert(legal_count > 0 || matcher_may_end(matcher));
+        if (legal_count == 0)
+            break;
+        ids[count] = legal[seeded_below(seeded, legal_count)];
+        ck_assert_int_eq(matcher_advance(matcher, ids[count++], &reason), STATUS_OK);
+    }
+    matcher_close(matcher);
+    matcher_close(other);
+}
+
+START_TEST(masks_are_what_trying_every_token_gives)
+{
+    struct seeded seeded = seeded_open(5);
+    for (size_t at = 0; at < COUNT_OF(demands); at++) {
+        for (int round = 0; round < 3; round++) {
+            walk(demands[at], NULL, &seeded);
+            walk(demands[at], &thinking, &seeded);
+        }
+    }
+}
+END_TEST
+
+START_TEST(half_a_character_can_only_be_finished)
+{
+    struct matcher *matcher = stage_open(demands[0], NULL, NULL, NULL);
+    const uint32_t *mask = NULL;
+    ck_assert(matcher_advance_bytes(matcher, "{\"\xf0\x9f", 4));
+    ck_assert_int_eq(matcher_mask(matcher, &mask, NULL), STATUS_OK);
+    for (uint32_t byte = 0; byte < 256; byte++)
+        ck_assert_int_eq(has(mask, byte), byte >= 0x80 && byte <= 0xbf);
+    matcher_close(matcher);
+}
+END_TEST
+
+/* Ids of the stage's markers, in the order it adds them before the end token. */
+static uint32_t marker(unsigned from_end)
+{
+    return (uint32_t)stage_token_count() - 1 - from_end;
+}
+
+START_TEST(thinking_comes_before_the_form)
+{
+    struct matcher *matcher = stage_open(demands[0], &thinking, NULL, NULL);
+    const uint32_t *mask = NULL;
+    ck_assert(matcher_advance_bytes(matcher, "well, {\"a </thi", 15));
+    ck_assert(!matcher_may_end(matcher));
+    /* No tokenizer says that the marker is a token: its text does. */
+    ck_assert(matcher_advance_bytes(matcher, "nk>\n\n{\"a\":1", 11));
+    ck_assert_int_eq(matcher_mask(matcher, &mask, NULL), STATUS_OK);
+    ck_assert(has(mask, '}'));
+    ck_assert(!has(mask, '{'));
+    ck_assert(!has(mask, marker(1)));
+    ck_assert(matcher_advance_bytes(matcher, "}", 1));
+    ck_assert(matcher_is_over(matcher));
+    ck_assert_int_eq(matcher_advance(matcher, marker(0), NULL), STATUS_OK);
+    ck_assert_int_eq(matcher_advance(matcher, 'x', NULL), STATUS_INVALID);
+    matcher_close(matcher);
+}
+END_TEST
+
+static const char tools_text[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"add\",\"parameters\":{\"type\":\"object\","
+    "\"properties\":{\"a\":{\"type\":\"integer\"},\"note\":{\"type\":\"string\"},\"unit\":{"
+    "\"enum\":"
+    "[\"m\",\"km\"]}},\"required\":[\"a\"]}}},{\"type\":\"function\",\"function\":{\"name\":"
+    "\"now\"}}]";
+
+START_TEST(calls_are_written_in_the_syntax_of_the_family)
+{
+    static const struct {
+        enum tool_syntax syntax;
+        const char *yes;
+        const char *no;
+    } rows[] = {
+        {TOOLS_JSON, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>",
+         "<tool_call>\n{\"name\": \"add\", \"arguments\": {}}\n</tool_call>"},
+        {TOOLS_JSON,
+         "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"x\":[]}}\n</tool_call>\n"
+         "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>",
+         "{\"name\": \"now\", \"arguments\": {}}"},
+        {TOOLS_XML,
+         "<tool_call>\n<function=add>\n<parameter=a>\n12\n</parameter>\n<parameter=note>\nfree "
+         "<b>\n"
+         "</param\n</parameter>\n<parameter=unit>\nkm\n</parameter>\n</function>\n</tool_call>",
+         "<tool_call>\n<function=add>\n<parameter=a>\nx\n</parameter>\n</function>\n</tool_call>"},
+        {TOOLS_GLM,
+         "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>-3</arg_value>\n<arg_key>note</arg_key>"
+         "<arg_value>hi</arg_value></tool_call>",
+         "<tool_call>sub</tool_call>"},
+        {TOOLS_LLAMA, "{\"name\": \"add\", \"parameters\": {\"a\":5}}",
+         "{\"name\": \"add\", \"parameters\": {\"a\":\"5\"}}"},
+        {TOOLS_HARMONY,
+         "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>commentary "
+         "to=functions.add <|constrain|>json<|message|>{\"a\":1}",
+         "<|channel|>final<|message|>no"},
+        {TOOLS_HARMONY, " to=functions.now<|channel|>commentary json<|message|>{}",
+         " to=functions.no<|channel|>commentary json<|message|>{}"},
+        {TOOLS_DEEPSEEK,
+         DEEPSEEK_CALLS_BEGIN DEEPSEEK_CALL_BEGIN "now" DEEPSEEK_SEPARATOR
+                                                  "{}" DEEPSEEK_CALL_END DEEPSEEK_CALLS_END,
+         DEEPSEEK_CALLS_BEGIN DEEPSEEK_CALLS_END},
+        {TOOLS_DEEPSEEK_V3,
+         DEEPSEEK_CALLS_BEGIN DEEPSEEK_CALL_BEGIN
+         "function" DEEPSEEK_SEPARATOR
+         "add\n```json\n{\"a\":2}\n```" DEEPSEEK_CALL_END DEEPSEEK_CALLS_END,
+         "add"},
+    };
+    json_t *tools = json_loads(tools_text, 0, NULL);
+    for (size_t at = 0; at < COUNT_OF(rows); at++) {
+        const struct constraint_setting setting = {
+            .style = {rows[at].syntax, NULL, NULL}, .thinking = THINKING_CLOSED, .tools = tools};
+        ck_assert_msg(
+            stage_accepts("{\"type\": \"tools\"}", &setting, rows[at].yes, strlen(rows[at].yes)),
+            "%s", rows[at].yes);
+        ck_assert_msg(
+            !stage_accepts("{\"type\": \"tools\"}", &setting, rows[at].no, strlen(rows[at].no)),
+            "%s", rows[at].no);
+    }
+    struct reason reason = {""};
+    struct constraint_setting setting = {.style = {TOOLS_JSON, NULL, NULL}, .tools = tools};
+    ck_assert_ptr_null(
+        stage_open("{\"type\": \"tools\", \"name\": \"none\"}", &setting, NULL, &reason));
+    ck_assert_msg(strstr(reason.text, "no tool none") != NULL, "%s", reason.text);
+    setting.style.tools = TOOLS_NONE;
+    ck_assert_ptr_null(stage_open("{\"type\": \"tools\"}", &setting, NULL, &reason));
+    ck_assert_msg(strstr(reason.text, "no syntax for calls") != NULL, "%s", reason.text);
+    json_decref(tools);
+}
+END_TEST
+
+START_TEST(memory_stays_within_its_bound)
+{
+    /* Each character of a counted text is a position of its own, and each depth another stack. */
+    static const char *const texts[] = {"\xc3\xa9\\n", "[[[[[[[[", "{\"a\":"};
+    struct matcher *matcher =
+        stage_open("{\"type\": \"json_schema\", \"schema\": {\"anyOf\": [{\"type\": \"string\", "
+                   "\"maxLength\": 4000}, {\"type\": \"array\"}, {\"type\": \"object\"}]}}",
+                   NULL, NULL, NULL);
+    const uint32_t *mask = NULL;
+    for (size_t kind = 0; kind < COUNT_OF(texts); kind++) {
+        matcher_restart(matcher);
+        ck_assert(kind > 0 || matcher_advance_bytes(matcher, "\"", 1));
+        for (int count = 0; count < 1900; count++) {
+            if (!matcher_advance_bytes(matcher, texts[kind], strlen(texts[kind])))
+                break;
+            ck_assert_int_eq(matcher_mask(matcher, &mask, NULL), STATUS_OK);
+            ck_assert_uint_le(matcher_memory(matcher), MATCHER_MEMORY_MAX);
+        }
+        ck_assert_int_eq(has(mask, '"') || has(mask, ']') || has(mask, '1'), 1);
+    }
+    matcher_close(matcher);
+}
+END_TEST
+
+START_TEST(too_many_ways_at_once_are_an_error_not_a_crash)
+{
+    struct reason reason = {""};
+    enum status status = STATUS_OK;
+    ck_assert_ptr_null(
+        stage_open("{\"type\": \"regex\", \"pattern\": \"(a?){9000}b\"}", NULL, &status, &reason));
+    ck_assert_int_eq(status, STATUS_TOO_LARGE);
+    ck_assert_msg(strstr(reason.text, "too many ways") != NULL, "%s", reason.text);
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    const TTest *const tests[] = {
+        masks_are_what_trying_every_token_gives, half_a_character_can_only_be_finished,
+        thinking_comes_before_the_form,          calls_are_written_in_the_syntax_of_the_family,
+        memory_stays_within_its_bound,           too_many_ways_at_once_are_an_error_not_a_crash,
+    };
+    Suite *suite = suite_create("matcher");
+    suite_add(suite, "matcher", tests, COUNT_OF(tests));
+    return suite;
+}
