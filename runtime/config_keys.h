@@ -31,6 +31,9 @@
     K(CONTEXT, context, NUMBER, "0", 0, 1u << 24,                                                  \
       "tokens of context promised to each instance; 0: the least of the model's, 32768 and what "  \
       "fits")                                                                                      \
+    K(RESERVE_TOKENS, reserve_tokens, NUMBER, "4096", 0, 1u << 24,                                 \
+      "tokens of its answer a request has room for when it begins; beyond, it takes room as it "   \
+      "goes, and may wait and be computed again")                                                  \
     K(STORE, store, TEXT, "", 0, 1024, "directory of models; empty: HOME/models")                  \
     K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
       "let debuggers and tools of this user look into the processes, and let them dump core")      \

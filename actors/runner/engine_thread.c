@@ -92,6 +92,7 @@ static enum status load(struct engine_thread *thread, const char *directory, str
     if (status == STATUS_OK && thread->world.rank == 0) {
         thread->serving.say = say;
         thread->serving.target = thread;
+        thread->serving.reserve_tokens = thread->options.reserve_tokens;
         status = serving_open(&thread->serving, &thread->world, directory, reason);
         thread->is_served = status == STATUS_OK;
     }

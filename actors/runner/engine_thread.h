@@ -18,6 +18,7 @@ struct engine_thread;
 
 struct engine_thread_options {
     const char *store; /* directory of models */
+    uint32_t reserve_tokens; /* serving.h */
     void (*post)(void *target, const struct result *result);
     void *target;
 };

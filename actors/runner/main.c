@@ -29,7 +29,11 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
 {
     struct runner_main *main = self;
     const struct engine_thread_options options = {
-        .store = main->process.paths.models, .post = post, .target = loop};
+        .store = main->process.paths.models,
+        .reserve_tokens =
+            (uint32_t)config_number(&main->process.config, CONFIG_KEY_RESERVE_TOKENS),
+        .post = post,
+        .target = loop};
     main->loop = loop;
     return engine_thread_open(&options, &main->engine, reason);
 }

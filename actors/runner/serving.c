@@ -146,15 +146,29 @@ static void add_rows(struct step *step, struct chat *chat, uint32_t room)
     }
 }
 
-/* Positions a chat will take from the cache soon: what it has to read, and a page of air, so that
- * what it says next does not put it back at once. */
-static uint64_t positions_due(const struct chat *chat)
+/* What `positions` take of the cache, which is given in pages. */
+static uint64_t in_pages(uint64_t positions)
 {
-    return (chat->ids.count - chat->computed) + (uint64_t)KV_PAGE_POSITIONS;
+    return (positions + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
 }
 
-/* A chat begins only where all it has to read fits beside those that run, so that one that was put
- * back does not take the pages it gave. */
+/* Positions that are kept for a chat and that it does not hold yet: its prompt and what it may say,
+ * up to the reserve.  One that has said more takes pages as it goes, and is kept one of air, so
+ * that what it says next does not put it back at once. */
+static uint64_t positions_due(const struct serving *serving, const struct chat *chat)
+{
+    const uint64_t most = (uint64_t)chat->prompt_count + chat->tokens_max;
+    uint64_t kept = chat->prompt_count + (chat->tokens_max < serving->reserve_tokens
+                                              ? chat->tokens_max
+                                              : serving->reserve_tokens);
+    if (kept < chat->ids.count + KV_PAGE_POSITIONS)
+        kept = chat->ids.count + KV_PAGE_POSITIONS;
+    return in_pages(kept < most ? kept : most) - (chat->has_sequence ? in_pages(chat->computed) : 0);
+}
+
+/* A chat begins only where all that is kept for it fits beside what is kept for those that run, so
+ * that none within its reserve is ever put back, and one that was does not take the pages it
+ * gave. */
 static bool has_room(const struct serving *serving, const struct chat *waiting)
 {
     uint64_t due = 0;
@@ -163,12 +177,12 @@ static bool has_room(const struct serving *serving, const struct chat *waiting)
         if (!chat->has_sequence)
             continue;
         running++;
-        due += positions_due(chat);
+        due += positions_due(serving, chat);
     }
     if (running == 0)
         return true;
     return running < SERVING_CHATS_MAX &&
-           engine_positions_free(serving->world->engine) >= due + positions_due(waiting);
+           engine_positions_free(serving->world->engine) >= due + positions_due(serving, waiting);
 }
 
 static enum status plan_step(struct serving *serving, struct step *step, struct reason *reason)

@@ -3,9 +3,10 @@
  * serving: rank 0 decides what each step computes: one row for every chat that decodes, and a chunk
  * of the prompt of one that is still being read.
  *
- * Chats wait in order of arrival and run up to SERVING_CHATS_MAX at once.  When no page of the
- * cache is left the youngest goes back to the queue and is computed again from its ids, never
- * failed.
+ * Chats wait in order of arrival and run up to SERVING_CHATS_MAX at once, each with room in the
+ * cache for its prompt and what it may say, at most `reserve_tokens` of that.  Beyond, it takes
+ * pages as it goes; when none is left the youngest goes back to the queue and is computed again
+ * from its ids, never failed.
  *
  * Owner    the engine thread.
  * Memory   the chats; logits of one step.
@@ -26,6 +27,7 @@ struct serving {
     struct rank_world *world;
     struct chat_model model;
     struct chat *first; /* oldest first; running and waiting ones */
+    uint32_t reserve_tokens; /* of an answer, kept from its beginning; set before open */
     float *logits;      /* [SERVING_CHATS_MAX][rows] */
     /* Takes the word. */
     void (*say)(void *target, uint64_t number, struct message *word);

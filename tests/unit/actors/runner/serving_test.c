@@ -101,7 +101,8 @@ START_TEST(recomputes_what_a_full_cache_put_back)
 {
     static struct stage alone;
     static struct stage small;
-    const struct stage_options narrow = {.ranks = 1, .context = 320, .mode = MODE_EXACT};
+    const struct stage_options narrow = {
+        .ranks = 1, .context = 320, .reserve = 16, .mode = MODE_EXACT};
     enum { CHATS = 6 };
     stage_open(&alone, &one_rank);
     stage_open(&small, &narrow);
@@ -127,6 +128,71 @@ START_TEST(recomputes_what_a_full_cache_put_back)
     }
     stage_close(&alone);
     stage_close(&small);
+}
+END_TEST
+
+/* The same cache and chats with a reserve for all they may say: they wait instead, and none that
+ * has begun is put back. */
+START_TEST(begins_a_chat_only_with_room_for_what_it_may_say)
+{
+    static struct stage stage;
+    const struct stage_options narrow = {
+        .ranks = 1, .context = 640, .reserve = 150, .mode = MODE_EXACT};
+    enum { CHATS = 6 };
+    stage_open(&stage, &narrow);
+    for (size_t i = 0; i < CHATS; i++) {
+        struct stage_ask ask = ask_of(i);
+        ask.ignore_eos = true;
+        ask.tokens_max = i % 2 ? 150 : 20;
+        stage_ask(&stage, i, &ask);
+    }
+    uint32_t most = 0;
+    while (serving_has_work(&stage.serving)) {
+        uint32_t running = 0;
+        stage_step(&stage);
+        for (const struct chat *chat = stage.serving.first; chat; chat = chat->next) {
+            running += chat->has_sequence;
+            ck_assert(chat->has_sequence || chat->ids.count == chat->prompt_count);
+        }
+        most = running > most ? running : most;
+    }
+    /* Prompts of 10 to 30 tokens: a short answer takes one page, a long one three. */
+    ck_assert_uint_eq(most, 5);
+    for (size_t i = 0; i < CHATS; i++)
+        ck_assert_int_eq(stage.answers[i].finish, FINISH_LENGTH);
+    stage_close(&stage);
+}
+END_TEST
+
+/* Without a limit of its own a chat has its reserve, at most the context, and goes on beyond. */
+START_TEST(goes_on_beyond_its_reserve)
+{
+    static struct stage stage;
+    const struct stage_options narrow = {
+        .ranks = 1, .context = 384, .reserve = 100, .mode = MODE_EXACT};
+    const struct stage_ask ask = {.user = "Hello!", .ignore_eos = true};
+    enum { CHATS = 3 };
+    stage_open(&stage, &narrow);
+    for (size_t i = 0; i < CHATS; i++)
+        stage_ask(&stage, i, &ask);
+    bool was_put_back = false;
+    stage_step(&stage);
+    for (const struct chat *chat = stage.serving.first; chat; chat = chat->next)
+        ck_assert(chat->has_sequence); /* two pages each, of six */
+    while (serving_has_work(&stage.serving)) {
+        stage_step(&stage);
+        for (const struct chat *chat = stage.serving.first; chat; chat = chat->next) {
+            was_put_back |= !chat->has_sequence;
+            ck_assert(chat->has_sequence || chat->number > 0); /* the oldest never */
+        }
+    }
+    ck_assert(was_put_back);
+    for (size_t i = 0; i < CHATS; i++) {
+        ck_assert_int_eq(stage.answers[i].finish, FINISH_LENGTH);
+        ck_assert_uint_eq(stage.answers[i].prompt_tokens + stage.answers[i].answer_tokens, 384);
+        ck_assert_str_eq(stage.answers[i].text, stage.answers[0].text);
+    }
+    stage_close(&stage);
 }
 END_TEST
 
@@ -231,6 +297,8 @@ Suite *suite_of_tests(void)
         answers_together_as_alone,
         ends_a_cancelled_chat_and_no_other,
         recomputes_what_a_full_cache_put_back,
+        begins_a_chat_only_with_room_for_what_it_may_say,
+        goes_on_beyond_its_reserve,
         ends_with_the_length_what_fills_the_context,
         reads_a_long_prompt_in_chunks_beside_others,
         passes_the_canary_and_leaves_nothing,

@@ -65,6 +65,7 @@ struct stage_options {
     enum sharding sharding;
     uint32_t ranks;
     uint32_t context;
+    uint32_t reserve; /* tokens; 0: 4096 */
     enum mode mode;
     bool has_one_copy;     /* only rank 0 has the weight files */
     const char *directory; /* NULL: the shipped model */
