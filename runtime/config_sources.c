@@ -20,6 +20,7 @@ enum { FILE_SIZE_MAX = 64 * 1024, LINE_LENGTH_MAX = INI_MAX_LINE - 3 };
 /* Variables of the runtime and of the tests, which are no settings. */
 static const char *const reserved_variables[] = {
     "TROUPE_READY_FD", "TROUPE_BEAT_FD", "TROUPE_SOURCE_DIR", "TROUPE_BUILD_DIR", "TROUPE_SEED",
+    "TROUPE_HTTP_KEY",
     "TROUPE_JOBS", "TROUPE_THREAD_SUITES", "TROUPE_LOG_CASES", "TROUPE_LOG_EVENTS",
     "TROUPE_MUTATIONS", "TROUPE_SIMULATIONS",
     "TROUPE_INCARNATION", "TROUPE_INSTANCE", "TROUPE_GENERATION", "TROUPE_RANK",

@@ -233,7 +233,7 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
     uint64_t shares[RANK_COUNT_MAX];
     for (uint32_t i = 0; i < attempt->count; i++) {
         shares[i] = attempt->is_equal ? 1 : (attempt->chosen[i]->memory_free >> 20) + 1;
-        if (request->shares.count == attempt->count)
+        if (request->shares.count > 0)
             shares[i] = request->shares.items[i];
     }
     struct partition cuts[RANK_COUNT_MAX];
@@ -312,6 +312,36 @@ static bool wants(const struct place_instance *request, enum sharding sharding)
     return request->any_sharding || request->sharding == (uint32_t)sharding;
 }
 
+/* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
+static enum status check_shares(struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct placement_node *sorted[NODE_COUNT_MAX];
+    const uint32_t shares = request->shares.count;
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
+    const uint32_t usable = usable_nodes(attempt, sorted);
+    if (shares == 0)
+        return STATUS_OK;
+    if (named > 0 && named != shares)
+        return refuse(reason, STATUS_INVALID,
+                      "there are %u shares for %u nodes; give one share for each node", shares,
+                      named);
+    if (shares > usable)
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "there are %u shares, but only %u node%s can take part now; give one share "
+                      "for each rank",
+                      shares, usable, usable == 1 ? "" : "s");
+    if (shares < request->nodes_min)
+        return refuse(reason, STATUS_INVALID,
+                      "there are %u shares for at least %u nodes; give one share for each rank",
+                      shares, request->nodes_min);
+    if (shares == 1 || (!request->any_sharding && request->sharding == SHARDING_NONE))
+        return refuse(reason, STATUS_INVALID,
+                      "shares cut a model over several ranks, at least two; leave them out for one "
+                      "node");
+    return STATUS_OK;
+}
+
 static enum status try_all(struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct place_instance *request = attempt->question->request;
@@ -320,8 +350,9 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
     const uint32_t least = request->node_ids.count
                                ? request->node_ids.count / (uint32_t)sizeof(struct node_id)
                                : request->nodes_min;
+    const bool may_be_one = least <= 1 && request->shares.count == 0;
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < usable && least <= 1; i++) {
+    for (uint32_t i = 0; status == STATUS_OK && i < usable && may_be_one; i++) {
         attempt->chosen[0] = sorted[i];
         attempt->count = 1;
         attempt->sharding = SHARDING_NONE;
@@ -329,6 +360,8 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
             status = try_cut(attempt, listed);
     }
     for (uint32_t count = least > 2 ? least : 2; status == STATUS_OK && count <= usable; count++) {
+        if (request->shares.count > 0 && request->shares.count != count)
+            continue;
         memcpy(attempt->chosen, sorted, count * sizeof(sorted[0]));
         attempt->count = count;
         attempt->is_equal = false;
@@ -337,10 +370,10 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
             status = try_cut(attempt, listed);
         attempt->sharding = SHARDING_TENSOR;
         attempt->is_equal = true;
-        if (status == STATUS_OK && wants(request, SHARDING_TENSOR))
+        if (status == STATUS_OK && wants(request, SHARDING_TENSOR) && request->shares.count == 0)
             status = try_cut(attempt, listed);
         attempt->is_equal = false;
-        if (status == STATUS_OK && wants(request, SHARDING_TENSOR) && request->shares.count == 0)
+        if (status == STATUS_OK && wants(request, SHARDING_TENSOR))
             status = try_cut(attempt, listed);
     }
     return status;
@@ -375,8 +408,11 @@ enum status placement_candidates(const struct placement_question *question,
     if (!attempt.model)
         return refuse(reason, STATUS_NOT_FOUND,
                       "no model %.100s here; add one with troupe add DIRECTORY", model_id);
+    enum status status = check_shares(&attempt, reason);
+    if (status != STATUS_OK)
+        return status;
     struct candidates_listed listed = {.model_id = NULL};
-    enum status status = text_set(&listed.model_id, model_id) ? STATUS_OK : STATUS_NO_MEMORY;
+    status = text_set(&listed.model_id, model_id) ? STATUS_OK : STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = try_all(&attempt, &listed);
     if (status != STATUS_OK) {

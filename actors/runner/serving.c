@@ -163,7 +163,8 @@ static uint64_t positions_due(const struct serving *serving, const struct chat *
                                               : serving->reserve_tokens);
     if (kept < chat->ids.count + KV_PAGE_POSITIONS)
         kept = chat->ids.count + KV_PAGE_POSITIONS;
-    return in_pages(kept < most ? kept : most) - (chat->has_sequence ? in_pages(chat->computed) : 0);
+    const uint64_t held = chat->has_sequence ? in_pages(chat->computed) : 0;
+    return in_pages(kept < most ? kept : most) - held;
 }
 
 /* A chat begins only where all that is kept for it fits beside what is kept for those that run, so

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from bad_input import (CONFIGURATION, ENGINE, INSPECTOR, MODEL, NO_CAPACITY, NOT_FOUND, USAGE, Node,
-                       refused, troupe)
+from bad_input import (BUILD, CONFIGURATION, ENGINE, FAILED, INSPECTOR, MODEL, NO_CAPACITY,
+                       NOT_ADMITTED, NOT_FOUND, USAGE, Node, refused, run, troupe)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def test_typing_errors(node):
             (("ps", "--home"), "--home needs a value"),
             (("ps", "--json=yes"), "--json takes no value"),
             (("place",), "MODEL"),
-            (("join",), "TOKEN"),
+            (("join",), "no token on standard input"),
+            (("join", "a", "b"), "b"),
+            (("run", "demo", "hi", "--key-file"), "--key-file needs a value"),
             (("ps", "extra"), "extra"),
             (("client", "frob", "x"), "frob"),
             (("client", "add"), "NAME"),
@@ -66,6 +68,12 @@ def test_wrong_values(node):
             (("client", "remove", "nope"), "nope")):
         node.refuses(NOT_FOUND, *arguments, names=names)
     node.refuses(NO_CAPACITY, "place", "demo", "--min-nodes", "2", names="nodes")
+    for code, arguments, names in (
+            (NO_CAPACITY, ("--shares", "3,1"), ["2 shares", "only 1 node"]),
+            (FAILED, ("--shares", "1", "--sharding", "tensor"), "at least two"),
+            (FAILED, ("--shares", "3,1", "--nodes", "one"), ["2 shares", "1 node"]),
+            (USAGE, ("--shares", "3,x"), "--shares")):
+        node.refuses(code, "place", "demo", *arguments, names=names)
     assert node.shows("ps") == []
     assert not os.path.exists("x.json") and not os.path.exists("../../x.json")
 
@@ -131,3 +139,28 @@ def test_the_inspector(node):
             (("verify", "--log", "/tmp"), "/tmp"),
             (("show", "999999", "--log", log), "999999")):
         refused(1, *arguments, program=INSPECTOR, names=names)
+
+
+def test_keys_for_the_http_interface(tmp_path):
+    key = "a-key-of-many-letters"
+    gateway = os.path.join(BUILD, "actors", "gateway", "troupe-gateway")
+    code, line, err = run(gateway, "hash-key", text=key + "\n")
+    assert code == 0, err
+    hashes, file = tmp_path / "hashes", tmp_path / "key"
+    hashes.write_text(line)
+    hashes.chmod(0o600)
+    with Node("--http-key-file", str(hashes)) as node:
+        node.does("add", MODEL, "--name", "demo")
+        ask = ("run", "demo", "Hello!", "--max-tokens", "3")
+        node.refuses(NOT_ADMITTED, *ask, names=["--key-file", "$TROUPE_HTTP_KEY"])
+        node.refuses(NOT_FOUND, *ask, "--key-file", str(file), names=str(file))
+        file.write_text("")
+        node.refuses(USAGE, *ask, "--key-file", str(file), names=[str(file), "no HTTP key"])
+        file.write_text("two words\n")
+        node.refuses(USAGE, *ask, "--key-file", str(file), names="no HTTP key")
+        file.write_text("another-key-altogether\n")
+        node.refuses(NOT_ADMITTED, *ask, "--key-file", str(file), names="--key-file")
+        file.write_text(key + "\n")
+        assert node.does(*ask, "--key-file", str(file)).strip()
+        code, out, err = node.troupe(*ask, env={**os.environ, "TROUPE_HTTP_KEY": key})
+        assert code == 0 and out.strip(), err

@@ -167,6 +167,11 @@ enum status text_stream_push(struct text_stream *stream, const char *bytes, size
         }
         size_t had = stream->tail_size;
         stream->tail_size = 0;
+        if (step == 1 && bytes[at] == '\0') { /* texts end at one: it cannot be in any */
+            status = replacement_add(stream);
+            at++;
+            continue;
+        }
         if (step > 0) {
             status = character_add(stream, (const char *)stream->tail, (size_t)step);
             at++;

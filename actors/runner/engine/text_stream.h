@@ -3,8 +3,8 @@
  * text_stream: bytes of tokens in, whole characters out, up to a stop string.
  *
  * Tokens end in the middle of characters.  The stream holds back the 1 to 3 bytes that may still
- * become a character, gives U+FFFD for bytes that never can, and holds back what may be the
- * beginning of a stop string, so that no byte of one is ever handed out.
+ * become a character, gives U+FFFD for bytes that never can and for NUL, and holds back what may be
+ * the beginning of a stop string, so that no byte of one is ever handed out.
  *
  * Owner    one generated choice.
  * Memory   a buffer that grows with what is not taken yet; stop strings are copied at open.

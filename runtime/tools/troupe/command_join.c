@@ -324,10 +324,15 @@ static int print_joined(struct join_try *try)
 static int read_token(struct join_try *try)
 {
     struct reason reason = {""};
-    const char *word = try->cli->words[0];
+    const char *word = try->cli->word_count > 0 ? try->cli->words[0] : "-";
     (void)snprintf(try->text, sizeof(try->text), "%s", word);
-    if (strcmp(word, "-") == 0 && !fgets(try->text, sizeof(try->text), stdin))
-        return cli_usage_failed(try->cli, "there is no token on standard input");
+    if (strcmp(word, "-") == 0) {
+        if (isatty(STDIN_FILENO) == 1)
+            (void)fputs("token (from troupe token on a node of the cluster): ", stderr);
+        if (!fgets(try->text, sizeof(try->text), stdin))
+            return cli_usage_failed(try->cli, "there is no token on standard input; troupe token "
+                                              "on a node of the cluster makes one");
+    }
     enum status status = join_token_parse(try->text, clock_wall_ms(), &try->token, &reason);
     if (status == STATUS_OK)
         return EXIT_CODE_OK;

@@ -22,6 +22,7 @@ const struct option_row run_options[] = {
     {"max-tokens", "N", "the longest answer"},
     {"temperature", "T", "0: the likeliest token each time; else the model's own setting"},
     {"seed", "N", "the same question then gets the same answer"},
+    {"key-file", "FILE", "file with the HTTP key, where the node needs one; else $TROUPE_HTTP_KEY"},
     {.name = NULL},
 };
 
@@ -31,6 +32,7 @@ struct chat {
     struct cli *cli;
     const char *model_id;
     char address[ADDRESS_SIZE_MAX];
+    char key[HTTP_KEY_SIZE_MAX];
     json_t *messages;
     struct sse_reader sse;
     struct buffer answer;  /* text of the present answer */
@@ -113,6 +115,9 @@ static int chat_refused(struct chat *chat)
     keep_error(chat, root);
     json_decref(root);
     (void)cli_failed(chat->cli, STATUS_REFUSED, &chat->error);
+    if (chat->code == 401)
+        cli_say(chat->cli, "give the key of this node's HTTP interface in a file (--key-file FILE) "
+                           "or in $TROUPE_HTTP_KEY");
     if (chat->code == 404)
         return EXIT_CODE_NOT_FOUND;
     if (chat->code == 401 || chat->code == 403)
@@ -156,6 +161,7 @@ static int chat_ask(struct chat *chat)
     const struct http_request request = {.address = chat->address,
                                          .method = "POST",
                                          .path = "/v1/chat/completions",
+                                         .key = chat->key,
                                          .body = text,
                                          .body_size = strlen(text),
                                          .silence_ms = SILENCE_MS,
@@ -302,6 +308,40 @@ static int find_gateway(struct chat *chat)
         &reason);
 }
 
+/* From the file or the environment: on a command line everybody on the machine would see it. */
+static int find_key(struct chat *chat)
+{
+    struct cli *cli = chat->cli;
+    const char *path = cli_option(cli, "key-file");
+    const char *named = path ? path : "$TROUPE_HTTP_KEY";
+    const char *given = path ? NULL : getenv("TROUPE_HTTP_KEY");
+    char text[HTTP_KEY_SIZE_MAX + 2] = "";
+    struct reason reason = {""};
+    if (path) {
+        FILE *file = fopen(path, "re");
+        if (!file)
+            return cli_failed(cli,
+                              refuse(&reason, status_from_errno(errno), "the key file %.300s: %s",
+                                     path, strerror(errno)),
+                              &reason);
+        if (!fgets(text, sizeof(text), file))
+            text[0] = '\0';
+        (void)fclose(file);
+        text[strcspn(text, "\r\n")] = '\0';
+        given = text;
+    }
+    const size_t length = given ? strlen(given) : 0;
+    bool is_right = length < sizeof(chat->key) && (length > 0 || !path);
+    for (size_t i = 0; i < length; i++)
+        is_right = is_right && given[i] > ' ' && given[i] < 127;
+    if (!is_right)
+        return cli_usage_failed(cli, "%.300s holds no HTTP key: one line of letters, digits and "
+                                     "signs, without spaces",
+                                named);
+    (void)snprintf(chat->key, sizeof(chat->key), "%s", given ? given : "");
+    return EXIT_CODE_OK;
+}
+
 static int check_numbers(struct cli *cli)
 {
     const char *temperature = cli_option(cli, "temperature");
@@ -342,6 +382,8 @@ int command_run(struct cli *cli)
     buffer_init(&chat.refusal, 1u << 20);
     cli_catch_interrupt();
     int code = check_numbers(cli);
+    if (code == EXIT_CODE_OK)
+        code = find_key(&chat);
     if (code == EXIT_CODE_OK)
         code = cli_connect(cli, true);
     if (code == EXIT_CODE_OK)

@@ -98,6 +98,8 @@ static int print_token(struct cli *cli, const struct join_token *token)
                            false);
     }
     (void)printf("%s\n", text);
+    (void)fflush(stdout);
+    cli_say(cli, "on the other machine: troupe join, and paste it there");
     uint32_t loopback_count = 0;
     for (uint32_t i = 0; i < token->address_count; i++)
         loopback_count += strncmp(token->addresses[i], "tcp://127.", 10) == 0 ||

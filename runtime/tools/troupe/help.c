@@ -70,7 +70,7 @@ void print_help(FILE *stream)
         (void)fprintf(stream, "  %3d  %s\n", exit_codes[i].code, exit_codes[i].sentence);
     (void)fputs("\nexample\n"
                 "  first machine:   troupe up; troupe add ~/models/qwen3; troupe token\n"
-                "  second machine:  troupe join TOKEN\n"
+                "  second machine:  troupe join, and paste the token\n"
                 "  any of them:     troupe run qwen3 \"What is the capital of France?\"\n"
                 "\ntroupe COMMAND --help says more.\n",
                 stream);

@@ -83,13 +83,16 @@ static enum status send_all(struct http_stream *stream, const char *bytes, size_
 static enum status send_request(struct http_stream *stream)
 {
     const struct http_request *request = stream->request;
-    char head[1024];
+    char head[1024 + HTTP_KEY_SIZE_MAX];
+    const bool has_key = request->key && request->key[0];
     int length = snprintf(head, sizeof(head),
                           "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json, "
                           "text/event-stream\r\nContent-Type: application/json\r\n"
-                          "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+                          "Content-Length: %zu\r\nConnection: close\r\n%s%s%s\r\n",
                           request->method, request->path, request->address,
-                          request->body ? request->body_size : 0);
+                          request->body ? request->body_size : 0,
+                          has_key ? "Authorization: Bearer " : "", has_key ? request->key : "",
+                          has_key ? "\r\n" : "");
     if (length < 0 || (size_t)length >= sizeof(head))
         return refuse(stream->reason, STATUS_TOO_LARGE, "the path of the request is too long");
     enum status status = send_all(stream, head, (size_t)length);

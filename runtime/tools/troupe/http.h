@@ -20,10 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { HTTP_KEY_SIZE_MAX = 1024 };
+
 struct http_request {
     const char *address; /* "127.0.0.1:52414", "[::1]:52414" */
     const char *method;
     const char *path;
+    const char *key;     /* sent as a bearer token; NULL or empty: none */
     const char *body;    /* JSON; NULL: none */
     size_t body_size;
     uint64_t silence_ms; /* the longest pause between pieces */

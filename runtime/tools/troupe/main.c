@@ -39,12 +39,13 @@ static const struct command commands[] = {
      .options = token_options,
      .run = command_token},
     {.name = "join",
-     .arguments = "TOKEN",
+     .arguments = "[-]",
      .sentence = "start this machine's node and join it to a cluster",
-     .details = "Waits until the cluster has admitted the node.  TOKEN may be - for standard\n"
-                "input.  A home that was in a cluster with others, or has models, is refused.",
+     .details = "Asks for the token, or reads it from standard input, and waits until the cluster\n"
+                "has admitted the node.  A token on the command line works too, but others on\n"
+                "this machine can see it there.  A home that was in a cluster with others, or\n"
+                "has models, is refused.",
      .options = join_options,
-     .words_min = 1,
      .words_max = 1,
      .takes_settings = true,
      .run = command_join},

@@ -58,6 +58,19 @@ START_TEST(holds_an_unfinished_character_back)
 }
 END_TEST
 
+/* A text ends at its NUL wherever it is kept as one, and the rest would be lost. */
+START_TEST(replaces_a_nul)
+{
+    struct text_stream *stream = stream_of(NULL, 0);
+    ck_assert_int_eq(text_stream_push(stream, "a\0b\0", 4), STATUS_OK);
+    expect_now(stream, "a\xef\xbf\xbd"
+                       "b\xef\xbf\xbd");
+    ck_assert_int_eq(text_stream_push(stream, "\xf0\x9f\0z", 4), STATUS_OK);
+    expect_now(stream, "\xef\xbf\xbd\xef\xbf\xbdz");
+    text_stream_close(stream);
+}
+END_TEST
+
 START_TEST(replaces_bytes_that_can_never_be_a_character)
 {
     static const struct {
@@ -234,6 +247,7 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("text stream");
     const TTest *const tests[] = {holds_an_unfinished_character_back,
+                                  replaces_a_nul,
                                   replaces_bytes_that_can_never_be_a_character,
                                   finishing_gives_what_was_held_back,
                                   stops_before_the_stop_string,
