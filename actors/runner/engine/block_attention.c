@@ -10,6 +10,7 @@ struct head_work {
     const struct attention_part *part;
     uint32_t index;
     const struct engine_row *rows;
+    size_t count;
 };
 
 /* Floats from query head to query head. */
@@ -84,45 +85,84 @@ static void gate_head(const struct head_work *w, size_t row, uint32_t head, floa
     }
 }
 
+/* Rows that attend together: they read the keys of their sequence once. */
+#define ATTEND_ROWS 4u
+
+static struct attention attention_of(const struct head_work *w, size_t row, uint32_t head)
+{
+    struct engine *engine = w->engine;
+    const struct attention_part *part = w->part;
+    uint32_t length = w->rows[row].position + 1;
+    return (struct attention){
+        .query = engine->queries + (row * part->heads + head) * query_stride(part),
+        .pages = kv_sequence_pages(engine->cache, w->rows[row].sequence, w->index),
+        .key_offset = kv_key_offset(engine->cache, w->index, head / part->per_kv),
+        .value_offset = kv_value_offset(engine->cache, w->index, head / part->per_kv),
+        .page_positions = KV_PAGE_POSITIONS,
+        .first = part->window && length > part->window ? length - part->window : 0,
+        .length = length,
+        .head_dim = part->head_dim,
+        .is_half = engine->options.mode == ENGINE_FAST,
+        .scale = part->scale,
+        .has_sink = part->sinks != NULL,
+        .sink = part->sinks ? part->sinks[head] : 0.0f,
+    };
+}
+
+/* The heads that share a kv head, of rows [first, end) of one sequence. */
+static void attend_together(const struct head_work *w, size_t first, size_t end, uint32_t kv_head,
+                            float *scratch)
+{
+    const struct attention_part *part = w->part;
+    struct attention attentions[KERNEL_ATTEND_MAX];
+    float *outs[KERNEL_ATTEND_MAX];
+    uint32_t head_first = kv_head * part->per_kv;
+    uint32_t head_end = head_first + part->per_kv < part->heads ? head_first + part->per_kv
+                                                                : part->heads;
+    size_t count = 0;
+    for (size_t row = first; row < end; row++) {
+        for (uint32_t head = head_first; head < head_end; head++) {
+            attentions[count] = attention_of(w, row, head);
+            outs[count++] = w->engine->mixed.values + row * w->engine->mixed.stride +
+                            (size_t)head * part->head_dim;
+            if (count < KERNEL_ATTEND_MAX && (row + 1 < end || head + 1 < head_end))
+                continue;
+            w->engine->kernels->attend_many(attentions, count, scratch, outs);
+            count = 0;
+        }
+    }
+    for (size_t row = first; row < end; row++)
+        for (uint32_t head = head_first; head < head_end; head++)
+            gate_head(w, row, head, w->engine->mixed.values + row * w->engine->mixed.stride +
+                                        (size_t)head * part->head_dim);
+}
+
+/* An item is a kv head of ATTEND_ROWS rows. */
 static void attend_heads(void *work, size_t first, size_t end, float *scratch)
 {
     struct head_work *w = work;
-    struct engine *engine = w->engine;
-    const struct attention_part *part = w->part;
     for (size_t item = first; item < end; item++) {
-        size_t row = item / part->heads;
-        uint32_t head = (uint32_t)(item % part->heads);
-        uint32_t length = w->rows[row].position + 1;
-        struct attention attention = {
-            .query = engine->queries + item * query_stride(part),
-            .pages = kv_sequence_pages(engine->cache, w->rows[row].sequence, w->index),
-            .key_offset = kv_key_offset(engine->cache, w->index, head / part->per_kv),
-            .value_offset = kv_value_offset(engine->cache, w->index, head / part->per_kv),
-            .page_positions = KV_PAGE_POSITIONS,
-            .first = part->window && length > part->window ? length - part->window : 0,
-            .length = length,
-            .head_dim = part->head_dim,
-            .is_half = engine->options.mode == ENGINE_FAST,
-            .scale = part->scale,
-            .has_sink = part->sinks != NULL,
-            .sink = part->sinks ? part->sinks[head] : 0.0f,
-        };
-        float *out = engine->mixed.values + row * engine->mixed.stride +
-                     (size_t)head * part->head_dim;
-        engine->kernels->attend(&attention, scratch, out);
-        gate_head(w, row, head, out);
+        uint32_t kv_head = (uint32_t)(item % w->part->kv_heads);
+        size_t row = item / w->part->kv_heads * ATTEND_ROWS;
+        size_t row_end = row + ATTEND_ROWS < w->count ? row + ATTEND_ROWS : w->count;
+        for (size_t next = row; row < row_end; row = next) {
+            while (next < row_end && w->rows[next].sequence == w->rows[row].sequence)
+                next++;
+            attend_together(w, row, next, kv_head, scratch);
+        }
     }
 }
 
 static void attend(struct engine *engine, const struct attention_part *part, uint32_t index,
                    const struct engine_row *rows, size_t count)
 {
-    struct head_work work = {engine, part, index, rows};
+    struct head_work work = {engine, part, index, rows, count};
     pool_run(engine->pool, count * ((size_t)part->heads + part->kv_heads), 32, rotate_heads,
              &work);
     /* Short sequences are not worth waking anybody. */
-    size_t grain = rows[count - 1].position < 64 && count == 1 ? 64 : 2;
-    pool_run(engine->pool, count * part->heads, grain, attend_heads, &work);
+    size_t items = (count + ATTEND_ROWS - 1) / ATTEND_ROWS * part->kv_heads;
+    size_t grain = rows[count - 1].position < 64 && count == 1 ? items + 1 : 1;
+    pool_run(engine->pool, items, grain, attend_heads, &work);
 }
 
 void block_attention(struct engine *engine, const struct attention_part *part, const float *norm,

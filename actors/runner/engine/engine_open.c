@@ -113,9 +113,8 @@ static bool open_activations(struct engine *engine, size_t columns, struct activ
         good = (a->byte_sums[i] = take(engine, blocks, sizeof(float))) != NULL;
     a->bytes = take(engine, ENGINE_ROWS, a->stride);
     a->split = take(engine, ENGINE_ROWS, a->stride);
-    a->split32 = take(engine, ENGINE_ROWS, a->stride);
     a->scales = take(engine, blocks, sizeof(float));
-    return good && a->bytes && a->split && a->split32 && a->scales;
+    return good && a->bytes && a->split && a->scales;
 }
 
 static void close_activations(struct activations *a)
@@ -127,7 +126,6 @@ static void close_activations(struct activations *a)
     memory_free(a->values);
     memory_free(a->bytes);
     memory_free(a->split);
-    memory_free(a->split32);
     memory_free(a->scales);
 }
 
@@ -211,7 +209,7 @@ static enum status open_parts(struct engine *engine, struct reason *reason)
     if (status != STATUS_OK)
         return status;
     size_t scratch = kernel_scratch_floats(engine->widths.columns);
-    size_t scores = (size_t)engine->options.context + KV_PAGE_POSITIONS;
+    size_t scores = (size_t)KERNEL_ATTEND_MAX * KERNEL_PAGE_MAX;
     return pool_open(engine->options.threads, scratch > scores ? scratch : scores, &engine->pool,
                      reason);
 }

@@ -54,10 +54,13 @@ struct activations {
     float *sums[3];    /* groups of 32, 64, 128: [row][stride / 32] each */
     int8_t *bytes;     /* [row][stride], in order */
     int8_t *split;     /* the same; in blocks of 64 first the even elements, then the odd ones */
-    int8_t *split32;   /* the same in blocks of 32 */
     float *scales;     /* [row][stride / 32] */
     float *byte_sums[3]; /* like sums, of what the bytes stand for */
 };
+
+/* Positions a page of keys may hold at most, and heads that attend together. */
+#define KERNEL_PAGE_MAX 64u
+#define KERNEL_ATTEND_MAX 16u
 
 /* One query head of one token over the keys of its sequence. */
 struct attention {
@@ -98,8 +101,12 @@ struct kernel_set {
     void (*swiglu)(float *gate, const float *up, size_t count);
     /* Rotates pairs (i, i + half) of one head. */
     void (*rope)(float *head, const float *cosines, const float *sines, size_t half);
-    /* `scores` holds `length` floats rounded up to 8; `out` value_dim. */
+    /* One head.  `scores` holds KERNEL_ATTEND_MAX * KERNEL_PAGE_MAX floats; `out` value_dim. */
     void (*attend)(const struct attention *attention, float *scores, float *out);
+    /* Up to KERNEL_ATTEND_MAX heads that share pages, offsets and shape, their keys read once; each
+     * gets the same bits as alone.  Result i goes to outs[i]. */
+    void (*attend_many)(const struct attention *attentions, size_t count, float *scores,
+                        float *const *outs);
     /* Writes count values as f16. */
     void (*to_half)(const float *x, size_t count, uint16_t *out);
 };
@@ -112,10 +119,14 @@ void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out
 const struct kernel_set *kernel_set_portable(void);
 /* NULL when the CPU or the build lacks them. */
 const struct kernel_set *kernel_set_avx2(void);
-/* The fastest set this CPU runs. */
+const struct kernel_set *kernel_set_avx512(void); /* with VNNI */
+const struct kernel_set *kernel_set_neon(void);   /* with dot products */
+/* The fastest set this CPU runs, or the one named by the environment's TROUPE_KERNELS. */
 const struct kernel_set *kernel_set_best(void);
 /* By name; NULL when there is none or this CPU cannot run it. */
 const struct kernel_set *kernel_set_find(const char *name);
+/* Names of all sets, the fastest first; NULL after the last. */
+const char *kernel_set_name(size_t index);
 
 /* Conversions, exact. */
 float kernel_from_half(uint16_t half);

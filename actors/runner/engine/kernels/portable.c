@@ -58,14 +58,6 @@ void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out
     }
 }
 
-static void fold_sums(const float *sums32, size_t blocks, float *sums64, float *sums128)
-{
-    for (size_t i = 0; i + 1 < blocks; i += 2)
-        sums64[i / 2] = sums32[i] + sums32[i + 1];
-    for (size_t i = 0; i + 1 < blocks / 2; i += 2)
-        sums128[i / 2] = sums64[i] + sums64[i + 1];
-}
-
 static void quantise_block(const float *x, int8_t *bytes, float *scale_out, float *sum_out)
 {
     float largest = 0.0f;
@@ -103,18 +95,15 @@ static void prepare(struct activations *a, size_t row, unsigned needs)
                 sum += x[i * 32 + k];
             a->sums[0][row * blocks + i] = sum;
         }
-        fold_sums(a->sums[0] + row * blocks, blocks, a->sums[1] + row * blocks,
-                  a->sums[2] + row * blocks);
+        fold_sums(a->sums, row, blocks);
     }
     if (needs & ACTIVATION_BYTES) {
         int8_t *bytes = a->bytes + row * a->stride;
         for (size_t i = 0; i < blocks; i++)
             quantise_block(x + i * 32, bytes + i * 32, &a->scales[row * blocks + i],
                            &a->byte_sums[0][row * blocks + i]);
-        fold_sums(a->byte_sums[0] + row * blocks, blocks, a->byte_sums[1] + row * blocks,
-                  a->byte_sums[2] + row * blocks);
+        fold_sums(a->byte_sums, row, blocks);
         split_bytes(bytes, a->stride, 64, a->split + row * a->stride);
-        split_bytes(bytes, a->stride, 32, a->split32 + row * a->stride);
     }
 }
 
@@ -148,12 +137,28 @@ static void matmul(const struct matrix *matrix, const struct activations *inputs
     }
 }
 
-static bool has_bytes(const struct matrix *matrix)
+/* Codes of a row as whole numbers that fit a signed byte, and the scales and biases that go with
+ * them: codes of 8 bits are moved by 128, the halves of mxfp4 doubled. */
+static void unpack_whole(const struct matrix *matrix, size_t row, float *codes, float *scales,
+                         float *biases)
 {
-    return matrix->quantisation.format == WEIGHT_AFFINE &&
-           (matrix->quantisation.bits == 4 || matrix->quantisation.bits == 8);
+    size_t size = matrix_group(matrix);
+    size_t groups = matrix_groups(matrix);
+    bool is_moved = matrix_has_biases(matrix) && matrix->quantisation.bits == 8;
+    bool is_doubled = !matrix_has_biases(matrix);
+    unpack_scales(matrix, row, 0, groups, scales, biases);
+    for (size_t g = 0; g < groups; g++) {
+        unpack_group(matrix, row, g, codes + g * size);
+        for (size_t i = g * size; (is_moved || is_doubled) && i < (g + 1) * size; i++)
+            codes[i] = is_moved ? codes[i] - 128.0f : 2.0f * codes[i];
+        if (is_moved)
+            biases[g] = fmaf(scales[g], 128.0f, biases[g]);
+        else if (is_doubled)
+            scales[g] *= 0.5f;
+    }
 }
 
+/* The order of lanes_bytes.h, so that every set gives the same bits. */
 static void matmul_bytes(const struct matrix *matrix, const struct activations *inputs,
                          size_t count, size_t row_first, size_t row_end, float *out,
                          size_t out_stride, float *scratch)
@@ -164,9 +169,7 @@ static void matmul_bytes(const struct matrix *matrix, const struct activations *
     float *codes = scratch;
     float *scales = scratch + groups * size;
     for (size_t row = row_first; row < row_end; row++) {
-        for (size_t g = 0; g < groups; g++)
-            unpack_group(matrix, row, g, codes + g * size);
-        unpack_scales(matrix, row, 0, groups, scales, scales + groups);
+        unpack_whole(matrix, row, codes, scales, scales + groups);
         for (size_t t = 0; t < count; t++) {
             const int8_t *x = inputs->bytes + t * inputs->stride;
             const float *x_scales = inputs->scales + t * blocks;
@@ -178,9 +181,11 @@ static void matmul_bytes(const struct matrix *matrix, const struct activations *
                     int32_t sum = 0;
                     for (size_t i = first; i < first + 32; i++)
                         sum += (int32_t)codes[i] * x[i];
-                    part += x_scales[first / 32] * (float)sum;
+                    part = fmaf((float)sum, x_scales[first / 32], part);
                 }
-                total += scales[g] * part + scales[groups + g] * sums[g];
+                total = fmaf(part, scales[g], total);
+                if (matrix_has_biases(matrix))
+                    total = fmaf(scales[groups + g], sums[g], total);
             }
             out[t * out_stride + row] = total;
         }
@@ -228,33 +233,43 @@ static float cached(const struct attention *a, size_t offset, size_t stride, uin
     return value;
 }
 
+static float score(const struct attention *a, uint32_t p)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < a->head_dim; i++)
+        sum += a->query[i] * cached(a, a->key_offset, a->head_dim, p, i);
+    return sum * a->scale;
+}
+
+/* Twice over the keys: for the largest score, then for the weights, so that nothing is kept. */
 static void attend(const struct attention *a, float *scores, float *out)
 {
-    uint32_t value_dim = a->value_dim ? a->value_dim : a->head_dim;
-    uint32_t stride = a->value_stride ? a->value_stride : value_dim;
+    size_t value_dim = a->value_dim ? a->value_dim : a->head_dim;
+    size_t stride = a->value_stride ? a->value_stride : value_dim;
     float largest = a->has_sink ? a->sink : -INFINITY;
+    (void)scores;
     for (uint32_t p = a->first; p < a->length; p++) {
-        float sum = 0.0f;
-        for (size_t i = 0; i < a->head_dim; i++)
-            sum += a->query[i] * cached(a, a->key_offset, a->head_dim, p, i);
-        scores[p - a->first] = sum * a->scale;
-        largest = sum * a->scale > largest ? sum * a->scale : largest;
+        float one = score(a, p);
+        largest = one > largest ? one : largest;
     }
-    float total = 0.0f;
-    for (uint32_t p = 0; p < a->length - a->first; p++) {
-        scores[p] = expf(scores[p] - largest);
-        total += scores[p];
-    }
-    if (a->has_sink)
-        total += expf(a->sink - largest);
+    float total = a->has_sink ? expf(a->sink - largest) : 0.0f;
     for (size_t i = 0; i < value_dim; i++)
         out[i] = 0.0f;
     for (uint32_t p = a->first; p < a->length; p++) {
+        float weight = expf(score(a, p) - largest);
+        total += weight;
         for (size_t i = 0; i < value_dim; i++)
-            out[i] += scores[p - a->first] * cached(a, a->value_offset, stride, p, i);
+            out[i] += weight * cached(a, a->value_offset, stride, p, i);
     }
     for (size_t i = 0; i < value_dim; i++)
         out[i] /= total;
+}
+
+static void attend_many(const struct attention *attentions, size_t count, float *scores,
+                        float *const *outs)
+{
+    for (size_t i = 0; i < count; i++)
+        attend(&attentions[i], scores, outs[i]);
 }
 
 static void to_half(const float *x, size_t count, uint16_t *out)
@@ -270,11 +285,12 @@ const struct kernel_set *kernel_set_portable(void)
         .prepare = prepare,
         .matmul = matmul,
         .matmul_bytes = matmul_bytes,
-        .has_bytes = has_bytes,
+        .has_bytes = matrix_has_bytes,
         .rms_norm = rms_norm,
         .swiglu = swiglu,
         .rope = rope,
         .attend = attend,
+        .attend_many = attend_many,
         .to_half = to_half,
     };
     return &set;

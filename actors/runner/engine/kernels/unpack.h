@@ -156,6 +156,25 @@ static inline void unpack_scales(const struct matrix *matrix, uint64_t row, size
     }
 }
 
+/* The sums of groups of 64 and 128 from those of 32. */
+static inline void fold_sums(float *const *sums, size_t row, size_t blocks)
+{
+    const float *of32 = sums[0] + row * blocks;
+    float *of64 = sums[1] + row * blocks;
+    float *of128 = sums[2] + row * blocks;
+    for (size_t i = 0; i + 1 < blocks; i += 2)
+        of64[i / 2] = of32[i] + of32[i + 1];
+    for (size_t i = 0; i + 1 < blocks / 2; i += 2)
+        of128[i / 2] = of64[i] + of64[i + 1];
+}
+
+/* The formats that have products with 8-bit inputs. */
+static inline bool matrix_has_bytes(const struct matrix *matrix)
+{
+    return matrix->quantisation.format == WEIGHT_AFFINE ||
+           matrix->quantisation.format == WEIGHT_MXFP4;
+}
+
 /* 0, 1, 2 for groups of 32, 64, 128. */
 static inline size_t group_index(size_t group)
 {

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention page by page: scores of a page's keys, their weights against the largest score so far,
+ * the values added.  When a page holds a larger score, what was added before shrinks by the
+ * difference.  Pages begin at fixed positions, so a head gets the same bits alone or with others,
+ * and memory does not grow with the length.
+ */
+#include "actors/runner/engine/kernels/lanes.h"
+
+#include <math.h>
+
+/* Keys whose scores are computed together. */
+#define KEYS 4u
+
+/* Heads that attend together, and how far they are. */
+struct heads {
+    const struct attention *attentions;
+    size_t count;
+    float *scores; /* [head][KERNEL_PAGE_MAX] of the present page */
+    float *const *outs;
+    size_t value_dim;
+    size_t key_stride; /* bytes */
+    size_t value_stride;
+    float largest[KERNEL_ATTEND_MAX];
+    float total[KERNEL_ATTEND_MAX];
+    /* Positions of the present page that each sees. */
+    uint32_t begin[KERNEL_ATTEND_MAX];
+    uint32_t end[KERNEL_ATTEND_MAX];
+};
+
+ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, bool is_half)
+{
+    if (!is_half) {
+        float value;
+        memcpy(&value, bytes + 4 * i, sizeof value);
+        return value;
+    }
+    uint16_t half;
+    memcpy(&half, bytes + 2 * i, sizeof half);
+    return unpack_half(half);
+}
+
+ALWAYS_INLINE lanes eight(const uint8_t *bytes, size_t i, bool is_half)
+{
+    return is_half ? lanes_half(bytes + 2 * i)
+                   : lanes_load((const float *)(const void *)(bytes + 4 * i));
+}
+
+/* Scores of KEYS keys from `key` on for `some` heads from `head` on. */
+ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, size_t position,
+                              size_t some, bool is_half)
+{
+    size_t head_dim = h->attentions->head_dim;
+    lanes sums[2][KEYS];
+    for (size_t n = 0; n < some; n++)
+        for (size_t k = 0; k < KEYS; k++)
+            sums[n][k] = lanes_all(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= head_dim; i += LANES) {
+        lanes query[2];
+        for (size_t n = 0; n < some; n++)
+            query[n] = lanes_load(h->attentions[head + n].query + i);
+        for (size_t k = 0; k < KEYS; k++) {
+            lanes some_key = eight(key + k * h->key_stride, i, is_half);
+            for (size_t n = 0; n < some; n++)
+                sums[n][k] = lanes_fma(query[n], some_key, sums[n][k]);
+        }
+    }
+    for (size_t n = 0; n < some; n++) {
+        const struct attention *a = &h->attentions[head + n];
+        float *scores = h->scores + (head + n) * KERNEL_PAGE_MAX + position;
+        lanes_sum_4(sums[n][0], sums[n][1], sums[n][2], sums[n][3], scores);
+        for (size_t k = 0; k < KEYS; k++) {
+            for (size_t rest = i; rest < head_dim; rest++)
+                scores[k] += a->query[rest] * element(key + k * h->key_stride, rest, is_half);
+            scores[k] *= a->scale;
+        }
+    }
+}
+
+/* Scores become weights, zeros where the head does not see; what was added before shrinks. */
+static void soften(struct heads *h, size_t head, uint32_t positions)
+{
+    float *scores = h->scores + head * KERNEL_PAGE_MAX;
+    for (uint32_t p = 0; p < h->begin[head]; p++)
+        scores[p] = -INFINITY;
+    for (uint32_t p = h->end[head]; p < positions; p++)
+        scores[p] = -INFINITY;
+    lanes most = lanes_all(h->largest[head]);
+    for (uint32_t p = 0; p < positions; p += LANES)
+        most = lanes_max(lanes_load(scores + p), most);
+    float largest = lanes_largest(most);
+    if (largest > h->largest[head]) {
+        float factor = lanes_exp_one(h->largest[head] - largest);
+        h->largest[head] = largest;
+        h->total[head] *= factor;
+        for (size_t i = 0; i < h->value_dim; i++)
+            h->outs[head][i] *= factor;
+    }
+    lanes sum = lanes_all(0.0f);
+    for (uint32_t p = 0; p < positions; p += LANES) {
+        lanes weight = lanes_exp(lanes_sub(lanes_load(scores + p), lanes_all(largest)));
+        lanes_store(scores + p, weight);
+        sum = lanes_add(sum, weight);
+    }
+    h->total[head] += lanes_sum(sum);
+}
+
+/* Adds weight times value of positions [begin, end) for `some` heads. */
+ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *values, uint32_t begin,
+                              uint32_t end, size_t some, bool is_half)
+{
+    const float *weights = h->scores + head * KERNEL_PAGE_MAX;
+    float *const *outs = h->outs + head;
+    size_t i = 0;
+    for (; i + 4 * LANES <= h->value_dim; i += 4 * LANES) {
+        lanes sums[2][4];
+        for (size_t n = 0; n < some; n++)
+            for (size_t k = 0; k < 4; k++)
+                sums[n][k] = lanes_load(outs[n] + i + k * LANES);
+        for (uint32_t p = begin; p < end; p++) {
+            lanes weight[2];
+            for (size_t n = 0; n < some; n++)
+                weight[n] = lanes_all(weights[n * KERNEL_PAGE_MAX + p]);
+            for (size_t k = 0; k < 4; k++) {
+                lanes value = eight(values + p * h->value_stride, i + k * LANES, is_half);
+                for (size_t n = 0; n < some; n++)
+                    sums[n][k] = lanes_fma(weight[n], value, sums[n][k]);
+            }
+        }
+        for (size_t n = 0; n < some; n++)
+            for (size_t k = 0; k < 4; k++)
+                lanes_store(outs[n] + i + k * LANES, sums[n][k]);
+    }
+    for (; i < h->value_dim; i++) {
+        for (size_t n = 0; n < some; n++)
+            for (uint32_t p = begin; p < end; p++)
+                outs[n][i] += weights[n * KERNEL_PAGE_MAX + p] *
+                              element(values + p * h->value_stride, i, is_half);
+    }
+}
+
+/* The values of a page, two heads together where both see them. */
+ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values, bool is_half)
+{
+    const uint32_t *begin = h->begin + head;
+    const uint32_t *end = h->end + head;
+    uint32_t from = begin[0] > begin[1] ? begin[0] : begin[1];
+    uint32_t to = end[0] < end[1] ? end[0] : end[1];
+    if (from >= to) {
+        add_values(h, head, values, begin[0], end[0], 1, is_half);
+        add_values(h, head + 1, values, begin[1], end[1], 1, is_half);
+        return;
+    }
+    for (size_t n = 0; n < 2; n++)
+        add_values(h, head + n, values, begin[n], from, 1, is_half);
+    add_values(h, head, values, from, to, 2, is_half);
+    for (size_t n = 0; n < 2; n++)
+        add_values(h, head + n, values, to, end[n], 1, is_half);
+}
+
+/* Which positions of the page that starts at `start` each head sees; returns their bounds. */
+static bool look(struct heads *h, uint32_t start, uint32_t *low_out, uint32_t *high_out)
+{
+    uint32_t low = UINT32_MAX;
+    uint32_t high = 0;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct attention *a = &h->attentions[i];
+        uint32_t left = a->length > start ? a->length - start : 0;
+        h->end[i] = left < a->page_positions ? left : a->page_positions;
+        h->begin[i] = a->first > start ? a->first - start : 0;
+        if (h->begin[i] > h->end[i])
+            h->begin[i] = h->end[i];
+        if (h->begin[i] == h->end[i])
+            continue;
+        low = h->begin[i] < low ? h->begin[i] : low;
+        high = h->end[i] > high ? h->end[i] : high;
+    }
+    *low_out = low;
+    *high_out = high;
+    return low < high;
+}
+
+ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, bool is_half)
+{
+    const struct attention *a = h->attentions;
+    const uint8_t *keys = a->pages[page] + a->key_offset;
+    const uint8_t *values = a->pages[page] + a->value_offset;
+    uint32_t low = 0;
+    uint32_t high = 0;
+    if (!look(h, page * a->page_positions, &low, &high))
+        return;
+    size_t head = 0;
+    for (; head < h->count; head += 2) {
+        size_t some = h->count - head < 2 ? 1 : 2;
+        for (uint32_t p = low / KEYS * KEYS; p < high; p += KEYS) {
+            if (some == 2)
+                score_keys(h, head, keys + p * h->key_stride, p, 2, is_half);
+            else
+                score_keys(h, head, keys + p * h->key_stride, p, 1, is_half);
+        }
+        for (size_t n = head; n < head + some; n++) {
+            if (h->begin[n] < h->end[n])
+                soften(h, n, (high + LANES - 1) / LANES * LANES);
+        }
+        if (some == 2)
+            add_pair(h, head, values, is_half);
+        else
+            add_values(h, head, values, h->begin[head], h->end[head], 1, is_half);
+    }
+}
+
+ALWAYS_INLINE void attend_pages(struct heads *h, bool is_half)
+{
+    uint32_t first = UINT32_MAX;
+    uint32_t length = 0;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct attention *a = &h->attentions[i];
+        first = a->first < first ? a->first : first;
+        length = a->length > length ? a->length : length;
+        h->largest[i] = -INFINITY;
+        h->total[i] = 0.0f;
+        memset(h->outs[i], 0, h->value_dim * sizeof(float));
+    }
+    uint32_t size = h->attentions->page_positions;
+    for (uint32_t page = first / size; page * size < length; page++)
+        attend_page(h, page, is_half);
+    for (size_t i = 0; i < h->count; i++) {
+        const struct attention *a = &h->attentions[i];
+        float factor = 1.0f;
+        if (a->has_sink) {
+            float largest = a->sink > h->largest[i] ? a->sink : h->largest[i];
+            factor = lanes_exp_one(h->largest[i] - largest);
+            h->total[i] = h->total[i] * factor + lanes_exp_one(a->sink - largest);
+        }
+        factor /= h->total[i];
+        for (size_t k = 0; k < h->value_dim; k++)
+            h->outs[i][k] *= factor;
+    }
+}
+
+void KERNEL_NAME(attend_many)(const struct attention *attentions, size_t count, float *scores,
+                              float *const *outs)
+{
+    const struct attention *a = attentions;
+    size_t size = a->is_half ? 2 : 4;
+    struct heads heads = {.attentions = a, .count = count, .scores = scores, .outs = outs};
+    heads.value_dim = a->value_dim ? a->value_dim : a->head_dim;
+    heads.key_stride = a->head_dim * size;
+    heads.value_stride = (a->value_stride ? a->value_stride : heads.value_dim) * size;
+    ASSERT(count <= KERNEL_ATTEND_MAX && a->page_positions <= KERNEL_PAGE_MAX &&
+           a->page_positions % LANES == 0);
+    if (a->is_half)
+        attend_pages(&heads, true);
+    else
+        attend_pages(&heads, false);
+}
+
+void KERNEL_NAME(attend)(const struct attention *attention, float *scores, float *out)
+{
+    KERNEL_NAME(attend_many)(attention, 1, scores, &out);
+}
