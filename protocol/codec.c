@@ -30,41 +30,12 @@ static int write_to_buffer(void *target, const char *bytes, size_t size)
     return packed->status == STATUS_OK ? 0 : -1;
 }
 
-static bool value_is_default(const struct field *field, const void *value)
-{
-    switch (field->kind) {
-    case FIELD_BOOL:
-        return !*(const bool *)value;
-    case FIELD_U32:
-        return *(const uint32_t *)value == 0;
-    case FIELD_U64:
-    case FIELD_F64:
-        return id_is_zero(value, sizeof(uint64_t));
-    case FIELD_FIXED:
-        return id_is_zero(value, field->max);
-    case FIELD_TEXT:
-        return text_or_empty(*(char *const *)value)[0] == '\0';
-    case FIELD_BYTES:
-        return ((const struct bytes *)value)->count == 0;
-    case FIELD_U32S:
-        return ((const struct u32s *)value)->count == 0;
-    case FIELD_LIST:
-        return ((const struct record_list *)value)->count == 0;
-    case FIELD_RECORD:
-        for (size_t i = 0; i < field->of->field_count; i++)
-            if (!value_is_default(&field->of->fields[i],
-                                  (const uint8_t *)value + field->of->fields[i].offset))
-                return false;
-        return true;
-    }
-    return false;
-}
-
 static size_t fields_present(const struct record_type *type, const void *record)
 {
     size_t present = 0;
     for (size_t i = 0; i < type->field_count; i++)
-        if (!value_is_default(&type->fields[i], (const uint8_t *)record + type->fields[i].offset))
+        if (!record_value_is_default(&type->fields[i],
+                                     (const uint8_t *)record + type->fields[i].offset))
             present++;
     return present;
 }
@@ -129,7 +100,7 @@ static int pack_fields(msgpack_packer *packer, const struct record_type *type, c
     for (size_t i = 0; !failed && i < type->field_count; i++) {
         const struct field *field = &type->fields[i];
         const void *value = (const uint8_t *)record + field->offset;
-        if (value_is_default(field, value))
+        if (record_value_is_default(field, value))
             continue;
         failed = pack_text(packer, field->name);
         if (!failed)
@@ -235,6 +206,8 @@ static enum status unpack_text(const struct record_type *type, const struct fiel
         return bad(type, field, reason, "is longer than its bound");
     if (memchr(object->via.str.ptr, '\0', object->via.str.size))
         return bad(type, field, reason, "holds a NUL");
+    if (!utf8_is_valid(object->via.str.ptr, object->via.str.size))
+        return bad(type, field, reason, "is not UTF-8");
     *(char **)value = memory_text(object->via.str.ptr, object->via.str.size);
     return *(char **)value ? STATUS_OK : STATUS_NO_MEMORY;
 }

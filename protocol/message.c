@@ -145,30 +145,6 @@ bool message_is(const struct message *message, enum message_kind kind, uint32_t 
     return message->head.kind == (uint32_t)kind && message->head.code == code;
 }
 
-static bool field_is_zero(const struct field *field, const void *value)
-{
-    switch (field->kind) {
-    case FIELD_BOOL:
-        return !*(const bool *)value;
-    case FIELD_U32:
-        return *(const uint32_t *)value == 0;
-    case FIELD_U64:
-        return *(const uint64_t *)value == 0;
-    case FIELD_FIXED:
-        return id_is_zero(value, field->max);
-    case FIELD_TEXT:
-        return text_or_empty(*(char *const *)value)[0] == '\0';
-    case FIELD_RECORD:
-        return id_is_zero(value, field->of->size);
-    case FIELD_F64:
-    case FIELD_BYTES:
-    case FIELD_U32S:
-    case FIELD_LIST:
-        return false;
-    }
-    return false;
-}
-
 enum status message_print(const struct message *message, struct buffer *json)
 {
     const struct message_type *type = message_type_find(message->head.kind, message->head.code);
@@ -179,7 +155,7 @@ enum status message_print(const struct message *message, struct buffer *json)
     for (size_t i = 2; status == STATUS_OK && i < envelope_type.field_count; i++) {
         const struct field *field = &envelope_type.fields[i];
         const void *value = (const uint8_t *)&message->head + field->offset;
-        if (field_is_zero(field, value))
+        if (record_value_is_default(field, value))
             continue;
         const struct record_type one = {"", 0, field, 1};
         size_t start = json->size;

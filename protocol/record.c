@@ -230,11 +230,87 @@ void record_list_remove(const struct record_type *type, struct record_list *list
     list->count--;
 }
 
+size_t utf8_length(const void *text, size_t left)
+{
+    const uint8_t *bytes = text;
+    const uint8_t first = bytes[0];
+    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2
+                                     : (first & 0xf0) == 0xe0          ? 3
+                                     : first >= 0xf0 && first < 0xf5   ? 4
+                                                                       : 0;
+    if (length == 0 || length > left)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    if ((first == 0xe0 && bytes[1] < 0xa0) || (first == 0xed && bytes[1] > 0x9f) ||
+        (first == 0xf0 && bytes[1] < 0x90) || (first == 0xf4 && bytes[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+bool utf8_is_valid(const void *text, size_t size)
+{
+    const uint8_t *bytes = text;
+    for (size_t at = 0, length; at < size; at += length) {
+        length = utf8_length(bytes + at, size - at);
+        if (length == 0)
+            return false;
+    }
+    return true;
+}
+
+/* What no peer would take: a name cut within a character, a path in another encoding. */
+static void replace_invalid(char *text)
+{
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length = utf8_length(text, left);
+        if (length == 0) {
+            *text = '?';
+            length = 1;
+        }
+        text += length;
+        left -= length;
+    }
+}
+
+bool record_value_is_default(const struct field *field, const void *value)
+{
+    switch (field->kind) {
+    case FIELD_BOOL:
+        return !*(const bool *)value;
+    case FIELD_U32:
+        return *(const uint32_t *)value == 0;
+    case FIELD_U64:
+    case FIELD_F64:
+        return id_is_zero(value, sizeof(uint64_t));
+    case FIELD_FIXED:
+        return id_is_zero(value, field->max);
+    case FIELD_TEXT:
+        return text_or_empty(*(char *const *)value)[0] == '\0';
+    case FIELD_BYTES:
+        return ((const struct bytes *)value)->count == 0;
+    case FIELD_U32S:
+        return ((const struct u32s *)value)->count == 0;
+    case FIELD_LIST:
+        return ((const struct record_list *)value)->count == 0;
+    case FIELD_RECORD:
+        for (size_t i = 0; i < field->of->field_count; i++)
+            if (!record_value_is_default(&field->of->fields[i],
+                                  (const uint8_t *)value + field->of->fields[i].offset))
+                return false;
+        return true;
+    }
+    return false;
+}
+
 bool text_set(char **text, const char *value)
 {
     char *copy = memory_text(value ? value : "", value ? strlen(value) : 0);
     if (!copy)
         return false;
+    replace_invalid(copy);
     memory_free(*text);
     *text = copy;
     return true;

@@ -7,25 +7,6 @@
 
 #define BYTES_SHOWN_MAX 32
 
-/* Length of the valid UTF-8 sequence at `text` (RFC 3629), or 0. */
-static size_t utf8_length(const uint8_t *text, size_t left)
-{
-    uint8_t first = text[0];
-    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2
-                                     : (first & 0xf0) == 0xe0          ? 3
-                                     : first >= 0xf0 && first < 0xf5   ? 4
-                                                                       : 0;
-    if (length == 0 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((first == 0xe0 && text[1] < 0xa0) || (first == 0xed && text[1] > 0x9f) ||
-        (first == 0xf0 && text[1] < 0x90) || (first == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return length;
-}
-
 static enum status append_escaped(struct buffer *json, uint8_t byte)
 {
     switch (byte) {

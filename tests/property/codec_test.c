@@ -188,6 +188,36 @@ START_TEST(unknown_double_and_wrong_fields_are_refused_by_name)
 }
 END_TEST
 
+START_TEST(a_text_that_is_no_utf8_is_refused_and_never_made)
+{
+    static const char *const odd[] = {
+        "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "ok \x80 ok"};
+    for (size_t i = 0; i < COUNT_OF(odd); i++) {
+        struct message message;
+        struct message read;
+        struct reason reason = {""};
+        ck_assert_int_eq(message_init(&message, MESSAGE_COMMAND, COMMAND_ADD_MODEL), STATUS_OK);
+        struct add_model *body = message.body;
+        body->model_id = memory_text(odd[i], strlen(odd[i])); /* past text_set */
+        struct buffer bytes = encoded(&message);
+        ck_assert_int_eq(message_decode(bytes.bytes, bytes.size, &read, &reason),
+                         STATUS_MALFORMED);
+        ck_assert_ptr_nonnull(strstr(reason.text, "is not UTF-8"));
+        buffer_fini(&bytes);
+        ck_assert(text_set(&body->model_id, odd[i]));
+        ck_assert(utf8_is_valid(body->model_id, strlen(body->model_id)));
+        ck_assert_uint_eq(strlen(body->model_id), strlen(odd[i]));
+        ck_assert(text_set(&body->model_id, "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\xad"));
+        ck_assert_str_eq(body->model_id, "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8e\xad");
+        bytes = encoded(&message);
+        ck_assert_int_eq(message_decode(bytes.bytes, bytes.size, &read, &reason), STATUS_OK);
+        buffer_fini(&bytes);
+        message_fini(&read);
+        message_fini(&message);
+    }
+}
+END_TEST
+
 START_TEST(a_full_buffer_is_too_large_and_keeps_what_was_in_it)
 {
     struct seeded seeded = seeded_open(3);
@@ -306,7 +336,8 @@ Suite *suite_of_tests(void)
                                   a_mutated_frame_is_taken_or_refused_and_nothing_is_lost,
                                   a_few_bytes_cannot_ask_for_much,
                                   unknown_double_and_wrong_fields_are_refused_by_name,
-                                  a_full_buffer_is_too_large_and_keeps_what_was_in_it,
+                                  a_text_that_is_no_utf8_is_refused_and_never_made,
+        a_full_buffer_is_too_large_and_keeps_what_was_in_it,
                                   each_allocation_may_fail,
                                   a_state_comes_back_with_its_hash,
                                   the_same_log_gives_the_same_state};
