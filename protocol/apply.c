@@ -147,7 +147,7 @@ static void set_view(struct state *state, const struct bytes *view)
         for (uint32_t at = 0; at + sizeof(node->node_id) <= view->count;
              at += (uint32_t)sizeof(node->node_id))
             if (memcmp(view->items + at, &node->node_id, sizeof(node->node_id)) == 0)
-                node->in_view = true;
+                node->in_view = node->counts = true;
     }
 }
 
@@ -458,9 +458,7 @@ static bool apply_generation_failed(struct state *state, const struct message *e
         find_present(state, &body->instance_id, &body->generation, event->head.index);
     if (!instance)
         return true;
-    bool has_served = instance->status == INSTANCE_READY &&
-                      event->head.time_ms - instance->ready_ms >= GENERATION_SERVED_MS;
-    if (has_served || event->head.time_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS) {
+    if (generation_failure_is_first(instance, event->head.time_ms)) {
         instance->window_ms = event->head.time_ms;
         instance->failures = 0;
     }

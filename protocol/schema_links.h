@@ -113,6 +113,7 @@
     F(S, u32, protocol_max, 0, "")                                                                 \
     F(S, text, build, BUILD_SIZE_MAX, "")                                                          \
     F(S, u64, index, 0, "last event it has applied; 0: send a snapshot")                           \
+    R(S, epoch, epoch, "of that event; zero: not told, and not compared")                          \
     F(S, boolean, wants_events, 0, "false: commands and questions only")                           \
     F(S, text, address, ADDRESS_SIZE_MAX, "tcp endpoint it bound, if any")                         \
     F(S, public_key, key, 32, "its CURVE key for this life")                                       \

@@ -51,6 +51,7 @@
     F(S, public_key, sign_key, 32, "Ed25519 key")                                                  \
     F(S, text, address, ADDRESS_SIZE_MAX, "last good address of its master")                       \
     F(S, boolean, in_view, 0, "commits wait for it")                                               \
+    F(S, boolean, counts, 0, "was in the view once: it counts for a majority")                     \
     F(S, machine_id, machine_id, 16, "nodes of one machine share memory and cores")                \
     F(S, u32, cores, 0, "logical processors it may use")                                           \
     F(S, u64, memory_bytes, 0, "memory it may use for models")                                     \

@@ -223,3 +223,15 @@ uint64_t generation_backoff_ms(uint32_t failures)
         wait_ms *= 2;
     return wait_ms < 30000 ? wait_ms : 30000;
 }
+
+static uint64_t elapsed_ms(uint64_t from_ms, uint64_t to_ms)
+{
+    return to_ms > from_ms ? to_ms - from_ms : 0;
+}
+
+bool generation_failure_is_first(const struct instance_record *instance, uint64_t time_ms)
+{
+    const bool has_served = instance->status == INSTANCE_READY &&
+                            elapsed_ms(instance->ready_ms, time_ms) >= GENERATION_SERVED_MS;
+    return has_served || elapsed_ms(instance->window_ms, time_ms) > GENERATION_FAILURE_WINDOW_MS;
+}

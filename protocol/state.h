@@ -69,5 +69,7 @@ uint64_t generation_backoff_ms(uint32_t failures);
 /* A generation that was ready so long did not fail by itself: its end starts a new window. */
 #define GENERATION_SERVED_MS 1000u
 #define GENERATION_FAILURE_WINDOW_MS (10u * 60u * 1000u)
+/* Does a failure at that time begin a new window?  A clock that went back ends none. */
+bool generation_failure_is_first(const struct instance_record *instance, uint64_t time_ms);
 
 #endif

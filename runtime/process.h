@@ -35,6 +35,7 @@ enum exit_code {
     EXIT_CODE_UNREACHABLE = 4,
     EXIT_CODE_NOT_ADMITTED = 5,
     EXIT_CODE_NO_CAPACITY = 6,
+    EXIT_CODE_AGAIN = 75,        /* nothing failed: it wants to be started again at once */
     EXIT_CODE_CONFIGURATION = 78 /* starting again will not help; the supervisor gives up */
 };
 

@@ -51,6 +51,7 @@ static void say_hello(struct gateway *gateway)
                           .protocol_max = PROTOCOL_MAX,
                           .build = build,
                           .index = gateway->has_state ? gateway->state.index : 0,
+                          .epoch = gateway->state.epoch,
                           .wants_events = true,
                           .key = gateway->settings->key};
     gateway->snapshot.size = 0;

@@ -71,6 +71,7 @@ static enum status say_hello(struct launcher *launcher)
     hello->protocol_min = PROTOCOL_MIN;
     hello->protocol_max = PROTOCOL_MAX;
     hello->index = state_mirror_index(&launcher->mirror);
+    hello->epoch = launcher->mirror.state.epoch;
     hello->wants_events = true;
     hello->key = settings->key;
     hello->instance_id = settings->instance_id;

@@ -29,23 +29,35 @@ static void ask_chain(struct master *master, struct node_slot *slot)
 static void search_from(struct master *master, struct node_slot *slot, uint64_t high)
 {
     slot->searching = true;
+    slot->low_is_guess = false;
     slot->common_low = 0;
     slot->common_high = high;
     ask_chain(master, slot);
+}
+
+static void send_state(struct master *master, struct node_slot *slot)
+{
+    const struct peer own = peer_of_link(slot->link);
+    if (!slot->snapshot_sent && slot_is_reachable(slot))
+        slot->snapshot_sent = send_snapshot(master, slot->is_up ? &own : &slot->inbound);
 }
 
 /* What the follower told about one index, against our own log. */
 static enum status compare_chain(struct master *master, struct node_slot *slot, bool is_ours_known,
                                  const struct hash *ours)
 {
-    const bool is_common = slot->told_known && is_ours_known && ID_EQUAL(*ours, slot->told_chain);
+    const bool is_known = slot->told_known && is_ours_known;
+    const bool is_common = is_known && ID_EQUAL(*ours, slot->told_chain);
     if (!slot->searching) {
         if (!is_common) {
             search_from(master, slot, slot->told_index > 0 ? slot->told_index - 1 : 0);
             return STATUS_OK;
         }
         slot->common_low = slot->common_high = slot->told_index;
-    } else if (is_common) {
+        slot->low_is_guess = false;
+    } else if (!is_known || is_common) {
+        /* One of the logs begins after that: if they share anything, it is later. */
+        slot->low_is_guess = !is_known;
         slot->common_low = slot->told_index;
     } else {
         slot->common_high = slot->told_index > 0 ? slot->told_index - 1 : 0;
@@ -55,6 +67,10 @@ static enum status compare_chain(struct master *master, struct node_slot *slot, 
         return STATUS_OK;
     }
     slot->searching = false;
+    if (slot->low_is_guess) {
+        send_state(master, slot); /* nothing that both still have is the same */
+        return STATUS_OK;
+    }
     slot->tail_known = true;
     slot->is_reading = false;
     slot->odd_beats = 0;
@@ -122,13 +138,6 @@ enum status replication_chain(struct master *master, struct node_slot *slot,
     const struct chain_asked *body = MESSAGE_BODY(message, chain_asked);
     replication_ask_log(master, EFFECT_LOG_CHAIN, body->index, 1, slot);
     return STATUS_OK;
-}
-
-static void send_state(struct master *master, struct node_slot *slot)
-{
-    const struct peer own = peer_of_link(slot->link);
-    if (!slot->snapshot_sent && slot_is_reachable(slot))
-        slot->snapshot_sent = send_snapshot(master, slot->is_up ? &own : &slot->inbound);
 }
 
 enum status catch_up_chain_read(struct master *master, struct node_slot *slot,

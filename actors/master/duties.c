@@ -89,11 +89,10 @@ enum status generation_fail(struct master *master, struct instance_record *insta
         return STATUS_NO_MEMORY;
     struct generation_failed *body = event.body;
     const uint64_t wall_ms = master->input->wall_ms;
-    const bool has_served =
-        instance->status == INSTANCE_READY && wall_ms - instance->ready_ms >= GENERATION_SERVED_MS;
-    const bool is_new_window =
-        has_served || wall_ms - instance->window_ms > GENERATION_FAILURE_WINDOW_MS;
-    const uint32_t failures = is_new_window ? 1 : instance->failures + 1;
+    /* As replication_append will date it. */
+    const uint64_t time_ms = wall_ms > master->state.time_ms ? wall_ms : master->state.time_ms;
+    const uint32_t failures =
+        generation_failure_is_first(instance, time_ms) ? 1 : instance->failures + 1;
     body->instance_id = instance->instance_id;
     body->generation = instance->generation;
     body->rank = rank;

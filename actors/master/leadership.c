@@ -142,7 +142,7 @@ static enum status found_cluster(struct master *master)
     body->node.node_id = settings->node_id;
     body->node.key = settings->key;
     body->node.sign_key = settings->sign_key;
-    body->node.in_view = true;
+    body->node.in_view = body->node.counts = true;
     if (status == STATUS_OK &&
         !text_set(&body->node.address,
                   settings->advertise[0] ? settings->advertise : master->endpoint))
@@ -201,9 +201,15 @@ static void decide(struct master *master)
         somebody_is_better = somebody_is_better || is_better(master, slot);
     }
     uint32_t answered = 1;
-    for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
-        answered += master->nodes[i].is_used && master->nodes[i].has_answered;
-    const bool too_few = master->settings->quorum && answered * 2 <= master->state.nodes.count;
+    uint32_t voices = 1;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
+        const struct node_slot *slot = &master->nodes[i];
+        const struct node_record *node =
+            slot->is_used ? state_find_node(&master->state, &slot->node_id) : NULL;
+        answered += slot->is_used && slot->has_answered;
+        voices += node && node->counts && slot->has_answered;
+    }
+    const bool too_few = !majority_is(master, voices);
     const bool too_early = answered < master->state.nodes.count && !somebody_leads &&
                            master->input->now_ms < master->contact_until_ms;
     if (too_early) {

@@ -248,6 +248,20 @@ static void forget_last_life(struct master *master, const struct hello *hello,
     }
 }
 
+/* Is the state that it holds one of our log?  An index and the epoch of its event name a log up to
+ * there; a branch that was cut here has others. */
+static bool fits_log(struct master *master, const struct hello *hello)
+{
+    const struct recent *recent = recent_find(master, hello->index);
+    if (hello->index == 0)
+        return false;
+    if (ID_IS_ZERO(hello->epoch.leader) || hello->index > master->state.index)
+        return true; /* not told; or seen to be ahead of us when events are published */
+    if (hello->index == master->state.index)
+        return epoch_compare(&hello->epoch, &master->state.epoch) == 0;
+    return recent && epoch_compare(&hello->epoch, &recent->record.epoch) == 0;
+}
+
 enum status local_hello(struct master *master, const struct message *message)
 {
     const struct hello *hello = MESSAGE_BODY(message, hello);
@@ -279,7 +293,7 @@ enum status local_hello(struct master *master, const struct message *message)
                             .incarnation = hello->incarnation,
                             .key = hello->key,
                             .wants_events = hello->wants_events,
-                            .wants_snapshot = hello->wants_events && hello->index == 0,
+                            .wants_snapshot = hello->wants_events && !fits_log(master, hello),
                             .sent = hello->index};
     if (!is_remote)
         forget_last_life(master, hello, local);

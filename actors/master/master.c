@@ -435,6 +435,7 @@ static enum status describe_tick(struct master *master)
     wanted.key = settings->key;
     wanted.sign_key = settings->sign_key;
     wanted.in_view = known->in_view;
+    wanted.counts = known->counts;
     struct message report = {.body = NULL};
     bool ok =
         text_set(&wanted.address,

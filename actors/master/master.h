@@ -98,6 +98,7 @@ struct master_settings {
     uint64_t lease_ms;
     uint64_t beat_ms;
     uint64_t view_timeout_ms;
+    uint64_t snapshot_every; /* events between snapshots; 0: 4096 */
     bool quorum;
     struct networks trusted; /* where MPI may travel */
     const struct join_token *join; /* NULL: found a cluster when there is none */
@@ -138,6 +139,7 @@ struct node_slot {
     uint64_t sent;       /* records up to here are on the way */
     uint64_t common_low, common_high; /* search for the common prefix: low is common */
     bool searching;
+    bool low_is_guess;   /* low is before the beginning of either log: not known to be common */
     uint64_t told_index; /* what it said about its log last */
     struct hash told_chain;
     bool told_known;
@@ -300,6 +302,11 @@ struct recent *recent_find(struct master *master, uint64_t index);
 MUST_CHECK enum status view_ids(const struct master *master, const struct node_id *without,
                                 const struct node_id *with, struct bytes *ids_out);
 MUST_CHECK enum status view_check(struct master *master);
+/* Are so many nodes enough to commit?  Always without `quorum`; else more than half of those that
+ * were ever in the view: one that only just joined cannot be waited for by its own admission. */
+bool majority_is(const struct master *master, uint32_t count);
+/* The same of those heard of late, this one among them. */
+bool majority_is_here(const struct master *master);
 
 /* Sends what a follower lacks; a chain value from memory; a question to the disk. */
 MUST_CHECK enum status replication_send(struct master *master, struct node_slot *slot);

@@ -11,6 +11,7 @@
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/process.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -276,6 +277,27 @@ static enum status change_view(struct master *master, const struct node_id *with
     return status;
 }
 
+bool majority_is(const struct master *master, uint32_t count)
+{
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < master->state.nodes.count; i++)
+        all += master->state.nodes.items[i].counts || master->state.nodes.items[i].in_view;
+    return !master->settings->quorum || count * 2 > all;
+}
+
+bool majority_is_here(const struct master *master)
+{
+    uint32_t here = 1;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
+        const struct node_slot *slot = &master->nodes[i];
+        const struct node_record *node =
+            slot->is_used ? state_find_node(&master->state, &slot->node_id) : NULL;
+        here += node && node->counts && slot_is_reachable(slot) &&
+                master->input->now_ms < slot->heard_ms + 2 * master->settings->view_timeout_ms;
+    }
+    return majority_is(master, here);
+}
+
 static uint32_t view_count(const struct master *master)
 {
     uint32_t count = 0;
@@ -299,8 +321,7 @@ enum status view_check(struct master *master)
         const bool is_stuck =
             slot->synced < master->tail.index && slot->moved_ms < master->input->now_ms &&
             master->input->now_ms - slot->moved_ms > 2 * master->settings->view_timeout_ms;
-        const bool may_shrink =
-            !master->settings->quorum || (view_count(master) - 1) * 2 > master->state.nodes.count;
+        const bool may_shrink = majority_is(master, view_count(master) - 1);
         const struct node_id id = node->node_id;
         const bool is_silent = silent_ms > master->settings->view_timeout_ms;
         if (node->in_view && (is_silent || is_stuck) && may_shrink) {
@@ -339,7 +360,7 @@ enum status replication_commit(struct master *master)
         if (slot->synced < held)
             held = slot->synced;
     }
-    if (master->settings->quorum && holders * 2 <= master->state.nodes.count)
+    if (!majority_is(master, holders))
         return STATUS_OK;
     if (held <= master->committed)
         return STATUS_OK;
@@ -378,7 +399,9 @@ static void state_write_free(void *request)
 
 static void snapshot_when_due(struct master *master)
 {
-    if (master->state.index < master->snapshot_index + SNAPSHOT_EVERY ||
+    const uint64_t every =
+        master->settings->snapshot_every ? master->settings->snapshot_every : SNAPSHOT_EVERY;
+    if (master->state.index < master->snapshot_index + every ||
         master->state.index > master->tail.index)
         return;
     struct state_write *write = memory_zeroed(1, sizeof(*write));
@@ -498,7 +521,7 @@ static void cut_to(struct master *master, uint64_t index, const struct hash *cha
     if (chain)
         master->tail.chain = *chain;
     if (index < master->state.index)
-        outbox_exit(master->outbox, 1); /* the state holds what is cut: read it again */
+        outbox_exit(master->outbox, EXIT_CODE_AGAIN); /* the state holds what is cut */
 }
 
 /* The first record of the message that is not ours; false when all of them are. */

@@ -20,6 +20,8 @@
 #define REPORT_DEADLINE_MS 30000u
 /* What was passed on and not answered is passed on again: keys and sequences make it harmless. */
 #define PASS_AGAIN_MS 1000u
+#define MINORITY_SENTENCE                                                                          \
+    "quorum = true, and no majority of the nodes is here; start more of them, then send it again"
 
 /* ---- answering ---- */
 
@@ -141,6 +143,11 @@ static enum status decide(struct master *master, const struct message *message,
             send_answer(master, pending, &answer);
         else
             answer_with(master, pending, status, NULL);
+        pending_fini(pending);
+        return STATUS_OK;
+    }
+    if (!majority_is_here(master) && message->head.kind == MESSAGE_COMMAND) {
+        answer_with(master, pending, STATUS_NO_LEADER, MINORITY_SENTENCE);
         pending_fini(pending);
         return STATUS_OK;
     }
@@ -452,6 +459,15 @@ void requests_again(struct master *master, const struct node_slot *slot)
         master->pending[i].again_ms = 0;
 }
 
+static const char *why_no_leader(const struct master *master)
+{
+    if (master->lost_index > 0)
+        return "the event log of this node is damaged and no other node sent what is missing yet; "
+               "start another node, then try again";
+    return majority_is_here(master) ? "no leader could take it within its time; try again"
+                                    : MINORITY_SENTENCE;
+}
+
 enum status requests_tick(struct master *master)
 {
     struct node_slot *leader = leader_slot(master);
@@ -467,11 +483,7 @@ enum status requests_tick(struct master *master)
                         "the disk of the event log is full; free some space, the event is then "
                         "written");
         else
-            answer_with(master, pending, STATUS_NO_LEADER,
-                        master->lost_index > 0
-                            ? "the event log of this node is damaged and no other node sent what "
-                              "is missing yet; start another node, then try again"
-                            : "no leader could take it within its time; try again");
+            answer_with(master, pending, STATUS_NO_LEADER, why_no_leader(master));
         pending_remove(master, i);
     }
     /* One is due: all go again, in their order. */

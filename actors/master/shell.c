@@ -102,6 +102,8 @@ enum status master_shell_open(struct master_shell *shell, struct master_settings
         .path = shell->log_path,
         .disk = shell->disk,
         .cluster = settings->cluster_id,
+        .segment_size = shell->segment_size,
+        .retain_size = shell->retain_size,
         .accept_damage = true};
     struct event_log_recovery recovery;
     enum status status = event_log_open(&options, &shell->log, &recovery, reason);
@@ -297,6 +299,7 @@ static enum status truncate_log(struct master_shell *shell, const struct effect 
 {
     const struct log_question *question = effect->request;
     char branch[EVENT_LOG_NAME_SIZE];
+    const uint64_t last = event_log_durable(shell->log).index;
     shell->lost_end = LOST_PARTED;
     enum status status = event_log_truncate_to(shell->log, question->index, branch, reason);
     event_log_reader_close(shell->reader);
@@ -304,6 +307,8 @@ static enum status truncate_log(struct master_shell *shell, const struct effect 
     if (status != STATUS_OK)
         return status;
     shell_repair_check(shell);
+    if (branch[0])
+        shell_tell_branch(shell, question->index + 1, last, branch);
     shell->reported = question->index;
     struct log_synced *synced = memory_zeroed(1, sizeof(*synced));
     const struct event_stamp durable = event_log_durable(shell->log);

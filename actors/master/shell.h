@@ -24,6 +24,8 @@ enum lost_end {
 struct master_shell {
     const struct disk_ops *disk; /* NULL: the machine's */
     const char *log_path;
+    uint64_t segment_size; /* of the log; 0: as event_log.h says */
+    uint64_t retain_size;
     struct event_log *log;
     struct event_log_reader *reader; /* for followers far behind; opened when first needed */
     bool has_appended;
@@ -62,6 +64,9 @@ MUST_CHECK enum status shell_nodes_write(struct master_shell *shell,
 MUST_CHECK enum status shell_repair_append(struct master_shell *shell,
                                            const struct event_record *record,
                                            struct reason *reason);
+/* Tells that this node's events were cut, which were acknowledged here perhaps. */
+void shell_tell_branch(struct master_shell *shell, uint64_t first, uint64_t last,
+                       const char *branch);
 /* Tells when the log is whole again. */
 void shell_repair_check(struct master_shell *shell);
 

@@ -159,6 +159,15 @@ enum status shell_repair_append(struct master_shell *shell, const struct event_r
     return status == STATUS_OK ? event_log_append_copy(shell->log, record, reason) : status;
 }
 
+void shell_tell_branch(struct master_shell *shell, uint64_t first, uint64_t last,
+                       const char *branch)
+{
+    tell(shell,
+         "events %" PRIu64 " to %" PRIu64 ", taken here while the nodes were apart, are not in the "
+         "leader's log; they are kept in %.127s (troupe-log list reads it)",
+         first, last, branch);
+}
+
 void shell_repair_check(struct master_shell *shell)
 {
     if (shell->lost_last == 0 || event_log_damage(shell->log))

@@ -222,6 +222,23 @@ static void actor_died(struct supervisor *supervisor, struct supervised *child, 
         child->row->name, sentence, wait_ms, deaths, settings->deaths_max);
 }
 
+/* It asked for that itself, to read its disk again, which is no death.  Not more than once in the
+ * longest backoff, though: else it counts. */
+static bool starts_again(struct supervisor *supervisor, struct supervised *child,
+                         const struct child_end *end)
+{
+    const uint64_t now_ms = supervisor->input->now_ms;
+    if (end->exit_code != EXIT_CODE_AGAIN || end->signal != 0 || child->has_rank ||
+        supervisor->is_stopping ||
+        (child->again_ms != 0 && now_ms - child->again_ms < supervisor->settings->backoff_max_ms))
+        return false;
+    child->again_ms = now_ms;
+    child->state = CHILD_WAITING;
+    child->due_ms = now_ms;
+    say(supervisor, false, "%s starts again, as it asked", child->row->name);
+    return true;
+}
+
 static void child_is_over(struct supervisor *supervisor, struct supervised *child,
                           const struct child_end *end, bool is_hopeless, const char *sentence)
 {
@@ -239,7 +256,7 @@ static void child_is_over(struct supervisor *supervisor, struct supervised *chil
         *child = (struct supervised){.state = CHILD_NONE};
     } else if (supervisor->is_stopping) {
         child->state = CHILD_NONE;
-    } else {
+    } else if (!starts_again(supervisor, child, end)) {
         actor_died(supervisor, child, is_hopeless, sentence);
     }
 }

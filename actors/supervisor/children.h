@@ -19,6 +19,9 @@ enum child_state {
     CHILD_KILLED    /* killed, its end not yet seen */
 };
 
+/* What a log that was cut does not know of ends after this (DESIGN 4). */
+#define COMPARE_WAIT_MS 30000u
+
 struct supervised {
     enum child_state state;
     const struct actor_row *row;
@@ -35,6 +38,7 @@ struct supervised {
     struct command_key key; /* of the task that asked for it */
     uint64_t ready_at_ms;   /* of this life; 0: not yet */
     uint64_t due_ms;        /* see supervisor.h; UINT64_MAX: never */
+    uint64_t again_ms;      /* when it last asked to be started again; 0: never */
     uint32_t backoffs;      /* in a row */
     struct reason why;      /* why we killed it; empty when we did not */
 };
@@ -69,6 +73,7 @@ struct supervisor {
     bool is_stopping;
     bool is_told_lost;  /* ranks of an earlier life were reported */
     bool must_compare;  /* the connection is new: children may not be wanted any more */
+    uint64_t compare_by_ms; /* ... and then the mirror need not be where it was: a log may be cut */
     uint64_t reached;      /* highest index the mirror ever had */
     uint64_t master_index; /* of the last welcome */
     int32_t exit_code;

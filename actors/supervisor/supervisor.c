@@ -193,6 +193,7 @@ static enum status take_input(struct supervisor *supervisor, const struct input 
             return task_take(supervisor, input->message);
         if (message_is(input->message, MESSAGE_LINK, LINK_WELCOME)) {
             supervisor->must_compare = true;
+            supervisor->compare_by_ms = input->now_ms + COMPARE_WAIT_MS;
             supervisor->master_index = MESSAGE_BODY(input->message, welcome)->index;
         }
         break;

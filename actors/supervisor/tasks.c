@@ -296,8 +296,9 @@ void ranks_compare(struct supervisor *supervisor)
         supervisor->reached = index;
     /* The tasks came after the events they follow from: once the mirror is where it was, it knows
      * of every child; once it is where the master was, of what happened while we were cut off. */
-    if (!supervisor->must_compare || !mirror->has_state || index < supervisor->reached ||
-        index < supervisor->master_index || supervisor->is_stopping)
+    const bool is_behind = index < supervisor->reached || index < supervisor->master_index;
+    if (!supervisor->must_compare || !mirror->has_state || supervisor->is_stopping ||
+        (is_behind && supervisor->input->now_ms < supervisor->compare_by_ms))
         return;
     supervisor->must_compare = false;
     if (!supervisor->is_told_lost)

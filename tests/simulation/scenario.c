@@ -8,14 +8,18 @@
 
 #define INSTANCE_MODEL "toy"
 
+static void found(struct sim *sim)
+{
+    sim_start_node(sim, 0);
+    sim_run(sim, 500);
+    if (sim_client(sim, 0))
+        scenario_quiet(sim, 0);
+}
+
 struct sim *scenario_found(uint64_t seed, uint32_t nodes)
 {
     struct sim *sim = sim_create(seed, nodes);
-    sim_start_node(sim, 0);
-    sim_run(sim, 500);
-    for (uint32_t i = 0; i < nodes; i++)
-        if (sim_client(sim, i))
-            sim_client(sim, i)->is_quiet = true;
+    found(sim);
     return sim;
 }
 
@@ -34,10 +38,8 @@ void scenario_quiet(struct sim *sim, uint32_t node)
     sim_client(sim, node)->is_quiet = true;
 }
 
-/* A cluster of so many nodes, joined by tokens, that holds together. */
-struct sim *scenario_joined(uint64_t seed, uint32_t nodes)
+static struct sim *join_all(struct sim *sim, uint32_t nodes)
 {
-    struct sim *sim = scenario_found(seed, nodes);
     for (uint32_t i = 1; i < nodes && !sim->broken[0]; i++) {
         enum status status = scenario_token(sim, 0, i, 60000);
         if (status != STATUS_OK)
@@ -55,6 +57,20 @@ struct sim *scenario_joined(uint64_t seed, uint32_t nodes)
     }
     sim_settle(sim, 20000);
     return sim;
+}
+
+struct sim *scenario_joined(uint64_t seed, uint32_t nodes)
+{
+    return join_all(scenario_found(seed, nodes), nodes);
+}
+
+struct sim *scenario_joined_by_majority(uint64_t seed, uint32_t nodes)
+{
+    struct sim *sim = sim_create(seed, nodes);
+    for (uint32_t i = 0; i < nodes; i++)
+        sim->nodes[i].settings.quorum = true;
+    found(sim);
+    return join_all(sim, nodes);
 }
 
 void scenario_done(struct sim *sim)

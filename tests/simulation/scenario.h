@@ -19,6 +19,8 @@ enum status scenario_token(struct sim *sim, uint32_t asked, uint32_t node, uint6
 void scenario_quiet(struct sim *sim, uint32_t node);
 /* A cluster of so many nodes, joined by tokens, that holds together. */
 struct sim *scenario_joined(uint64_t seed, uint32_t nodes);
+/* The same, where events are committed by a majority of all. */
+struct sim *scenario_joined_by_majority(uint64_t seed, uint32_t nodes);
 /* Adds the model and places an instance of it on at least so many nodes. */
 void scenario_place(struct sim *sim, uint32_t nodes_min);
 bool scenario_is_ready(struct sim *sim);

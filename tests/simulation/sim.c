@@ -406,7 +406,7 @@ static void check_master(struct sim *sim, uint32_t node)
             continue;
         struct hash hash;
         hash_of(recent->record.body.items, recent->record.body.count, &hash);
-        if (ID_IS_ZERO(sim->committed[index]))
+        if (sim->is_split || ID_IS_ZERO(sim->committed[index]))
             sim->committed[index] = hash;
         else if (!ID_EQUAL(sim->committed[index], hash))
             sim_break(sim, "node %u committed another event %" PRIu64, node, index);
@@ -418,7 +418,7 @@ static void check_master(struct sim *sim, uint32_t node)
     if (master->committed != master->state.index || master->committed >= SIM_INDEX_MAX)
         return;
     ASSERT(state_hash(&master->state, &hash) == STATUS_OK);
-    if (ID_IS_ZERO(sim->hashes[master->committed]))
+    if (sim->is_split || ID_IS_ZERO(sim->hashes[master->committed]))
         sim->hashes[master->committed] = hash;
     else if (!ID_EQUAL(sim->hashes[master->committed], hash))
         sim_break(sim, "node %u has another state at %" PRIu64, node, master->committed);
@@ -475,12 +475,18 @@ static void post(struct master_shell *shell, const struct result *result)
     }
 }
 
+static void told_add(struct sim_node *node, const char *sentence)
+{
+    size_t length = strlen(node->told);
+    (void)snprintf(node->told + length, sizeof(node->told) - length, "%s\n", sentence);
+}
+
 static void tell(struct master_shell *shell, const char *sentence)
 {
     struct sim *sim = shell->target;
     for (uint32_t node = 0; node < sim->node_count; node++)
         if (&sim->nodes[node].shell == shell)
-            (void)snprintf(sim->nodes[node].told, sizeof(sim->nodes[node].told), "%s", sentence);
+            told_add(&sim->nodes[node], sentence);
 }
 
 static bool open_master(struct sim *sim, uint32_t at)
@@ -491,8 +497,11 @@ static bool open_master(struct sim *sim, uint32_t at)
     node->settings.incarnation = seeded_next(&sim->seeded) | 1;
     node->settings.join = node->has_token ? &node->token : NULL;
     node->settings.state = &node->state;
+    node->settings.snapshot_every = node->keeps_little ? 20 : 0;
     node->shell = (struct master_shell){.disk = memory_disk_ops(node->disk),
                                         .log_path = "log",
+                                        .segment_size = node->keeps_little ? 2048 : 0,
+                                        .retain_size = node->keeps_little ? 4096 : 0,
                                         .post = post,
                                         .tell = tell,
                                         .target = sim};
@@ -502,7 +511,7 @@ static bool open_master(struct sim *sim, uint32_t at)
         return false;
     }
     if (notice.text[0])
-        memcpy(node->told, notice.text, sizeof(node->told));
+        told_add(node, notice.text);
     if (state_find_node(&node->state, &node->settings.node_id))
         node->settings.join = NULL;
     sim->seen[at] = 0;

@@ -79,9 +79,11 @@ struct sim_node {
     bool has_token;
     struct session_settings sessions[SIM_ROLE_COUNT];
     struct sim_process processes[SIM_ROLE_COUNT];
-    char told[sizeof(((struct reason *)NULL)->text)]; /* the last sentence for people */
+    char told[4096]; /* the sentences for people, a line each */
     uint64_t memory_free;
-    bool holds_model; /* what its downloader would find */
+    bool keeps_little; /* its log retires all but the last few events */
+    char held[8][32]; /* the models that its downloader finds on the disk */
+    uint32_t held_count;
 };
 
 struct sim_event;
@@ -114,6 +116,7 @@ struct sim {
     struct sim_acknowledged acknowledged[SIM_INDEX_MAX];
     uint32_t acknowledged_count;
     uint64_t slowest_answer_ms;
+    bool is_split; /* each half commits events of its own: they are not compared */
     char broken[512]; /* the first invariant that did not hold */
 };
 
@@ -137,6 +140,8 @@ void sim_freeze(struct sim *sim, uint32_t node, enum sim_role role, uint64_t ms)
 void sim_cut(struct sim *sim, uint32_t a, uint32_t b, bool is_cut);
 
 struct master *sim_master(struct sim *sim, uint32_t node);
+/* What a toy of the node holds of the state. */
+struct state *sim_mirror(struct sim *sim, uint32_t node, enum sim_role role);
 /* The node that leads and whose view holds every running node; UINT32_MAX: none. */
 uint32_t sim_leader(struct sim *sim);
 /* Every node runs, one leads, all are in its view and have its whole log. */
@@ -166,6 +171,7 @@ struct toy_client {
     uint64_t refused;
     enum status last_status;
     uint64_t last_index;
+    char last_reason[SENTENCE_SIZE_MAX];
     bool is_quiet;      /* asks nothing by itself */
     bool is_repeating;  /* sends each command twice */
 };

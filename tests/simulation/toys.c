@@ -216,15 +216,34 @@ static void fill_model(struct model_record *model, const char *name)
     ASSERT(file != NULL && text_set(&file->name, "model.safetensors"));
 }
 
-static void take_import(struct toy_worker *worker, const struct input *input,
-                        struct outbox *outbox)
+static void tell_imported(struct toy_worker *worker, const char *name, const struct input *input,
+                          struct outbox *outbox)
 {
     struct message message;
     ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED) == STATUS_OK);
     struct model_imported *body = message.body;
     body->node_id = worker->session.mirror.node_id;
-    fill_model(&body->model, MESSAGE_BODY(input->message, import_model)->model_id);
+    fill_model(&body->model, name);
     report(worker, input, outbox, &message);
+}
+
+/* As the downloader does when its state is replaced: the disk knows better. */
+static void tell_held(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    for (uint32_t i = 0; i < node->held_count; i++)
+        if (!state_find_model(&worker->session.mirror.state, node->held[i]))
+            tell_imported(worker, node->held[i], input, outbox);
+}
+
+static void take_import(struct toy_worker *worker, const struct input *input,
+                        struct outbox *outbox)
+{
+    struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    const char *name = MESSAGE_BODY(input->message, import_model)->model_id;
+    if (node->held_count < COUNT_OF(node->held))
+        (void)snprintf(node->held[node->held_count++], sizeof(node->held[0]), "%s", name);
+    tell_imported(worker, name, input, outbox);
     ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
 }
 
@@ -277,6 +296,8 @@ static enum status worker_step(void *actor, const struct input *input, struct ou
         return status;
     if (session_is_task(input))
         take_task(worker, input, outbox);
+    if (change == MIRROR_REPLACED && worker->settings->role == SIM_DOWNLOADER)
+        tell_held(worker, input, outbox);
     for (uint32_t i = worker->rank_count; worker->must_kill && i-- > 0;) {
         tell_ended(worker, &worker->ranks[i], false, input, outbox);
         worker->rank_count--;
@@ -304,6 +325,13 @@ void sim_kill_runners(struct sim *sim, uint32_t node)
         return;
     worker->must_kill = true;
     outbox_wake(&process->outbox, sim->now_ms);
+}
+
+struct state *sim_mirror(struct sim *sim, uint32_t node, enum sim_role role)
+{
+    struct toy_worker *worker = sim->nodes[node].processes[role].actor;
+    ASSERT(worker != NULL && role != SIM_MASTER && role != SIM_PLANNER && role != SIM_CLIENT);
+    return &worker->session.mirror.state;
 }
 
 /* ---- the client ---- */
@@ -358,6 +386,8 @@ static void client_answered(struct toy_client *client, const struct input *input
     if (took_ms > sim->slowest_answer_ms)
         sim->slowest_answer_ms = took_ms;
     client->last_status = (enum status)head->status;
+    (void)snprintf(client->last_reason, sizeof(client->last_reason), "%s",
+                   text_or_empty(head->reason));
     client->last_index = head->index;
     if (head->status == STATUS_NO_LEADER || head->status == STATUS_NO_SPACE) {
         client->sent_ms = 0; /* not known: asked again, after a pause */

@@ -226,6 +226,20 @@ START_TEST(generation_failed_that_had_served_begins_a_new_window)
 }
 END_TEST
 
+/* A leader's clock may be behind that of the one before. */
+START_TEST(generation_failed_with_a_clock_that_went_back_counts_on)
+{
+    failures_after(3, 10);
+    const struct generation next = {1, {{1}}, 4};
+    stage_start_generation(&next);
+    all_ready(&next);
+    ck_assert_uint_gt(stage.now_ms, 20);
+    stage.now_ms -= 20;
+    stage_fail(&next, stage.now_ms + 200);
+    ck_assert_uint_eq(stage_instance()->failures, 4);
+}
+END_TEST
+
 START_TEST(generation_failed_right_after_ready_counts_on)
 {
     ck_assert_uint_eq(failures_when_served(GENERATION_SERVED_MS - 1), 4);
@@ -384,6 +398,7 @@ Suite *suite_of_tests(void)
         generation_failed_counts_within_its_window,
         generation_failed_forgives_what_lies_before_the_window,
         generation_failed_that_had_served_begins_a_new_window,
+        generation_failed_with_a_clock_that_went_back_counts_on,
         generation_failed_right_after_ready_counts_on,
         instance_retried_forgives_and_lets_it_start, instance_retried_leaves_a_ready_one_ready,
         process_ended_of_a_rank_fails_that_rank,

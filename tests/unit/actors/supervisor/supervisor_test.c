@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/process.h"
 #include "tests/unit/actors/supervisor/supervisor_bench.h"
 
 #include <signal.h>
@@ -141,6 +142,35 @@ START_TEST(gives_up_after_too_many_deaths)
     ck_assert_int_eq(bench.exit_code, 1);
     ck_assert_ptr_nonnull(strstr(bench.said, "the port is odd"));
     ck_assert_uint_eq(spawns("gateway"), 5);
+    bench_close();
+}
+END_TEST
+
+/* A master that was cut ends to read its log again: no failure, and so no death and no wait. */
+START_TEST(one_that_asks_is_started_again_at_once_and_not_counted)
+{
+    bench_open();
+    bench.settings.deaths_max = 2;
+    all_ready();
+    for (unsigned i = 0; i < 4; i++) {
+        const uint64_t died_ms = bench.now_ms;
+        end("master", EXIT_CODE_AGAIN, 0, "");
+        pass(1, true);
+        ck_assert_uint_eq(spawns("master"), i + 2);
+        ck_assert_uint_le(last_spawn("master")->at_ms - died_ms, 1);
+        ck_assert_ptr_nonnull(strstr(bench.said, "master starts again, as it asked"));
+        ready("master");
+        pass(30000, true);
+    }
+    ck_assert(!bench.has_exited);
+    /* One that asks all the time is not well: that is a death, with its wait. */
+    end("master", EXIT_CODE_AGAIN, 0, "");
+    pass(1, true);
+    ready("master");
+    end("master", EXIT_CODE_AGAIN, 0, "");
+    pass(1, true);
+    ck_assert_uint_eq(spawns("master"), 6);
+    ck_assert_ptr_nonnull(strstr(bench.said, "(death 1 of 2)"));
     bench_close();
 }
 END_TEST
@@ -308,6 +338,7 @@ Suite *suite_of_tests(void)
         waits_longer_each_time_up_to_a_ceiling,
         starts_at_once_what_had_served_longer_than_its_wait, begins_anew_after_a_healthy_time,
         gives_up_after_too_many_deaths,         forgets_deaths_outside_the_window,
+        one_that_asks_is_started_again_at_once_and_not_counted,
         gives_up_at_once_on_a_configuration_exit,
         gives_up_on_a_program_that_is_missing,  counts_a_spawn_that_fails_as_a_death};
     const TTest *const pings[] = {kills_what_answers_no_ping,
