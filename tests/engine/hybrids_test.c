@@ -26,6 +26,7 @@ struct family_row {
 
 static const struct family_row families[] = {
     {"gemma3_text__affine4-g64", 3e-4f, 1e-4f},
+    {"qwen3_5__affine4-g64", 1e-3f, 3e-4f},
 };
 
 static uint32_t best_of(const float *logits, size_t vocab)

@@ -162,14 +162,18 @@ void block_norm_part(struct engine *engine, const float *weight, size_t count)
                                   engine->part + i * hidden);
 }
 
+enum status block_ffn_layer(struct engine *engine, uint32_t index, size_t count)
+{
+    const struct engine_layer *layer = &engine->layers[index];
+    block_ffn(engine, &layer->ffn, layer->ffn_norm, count);
+    return block_add(engine, count);
+}
+
 enum status block_layer(struct engine *engine, uint32_t index, const struct engine_row *rows,
                         size_t count)
 {
     const struct engine_layer *layer = &engine->layers[index];
     block_attention(engine, &layer->attention, layer->attention_norm, index, rows, count);
     enum status status = block_add(engine, count);
-    if (status != STATUS_OK)
-        return status;
-    block_ffn(engine, &layer->ffn, layer->ffn_norm, count);
-    return block_add(engine, count);
+    return status == STATUS_OK ? block_ffn_layer(engine, index, count) : status;
 }

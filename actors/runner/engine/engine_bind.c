@@ -210,16 +210,23 @@ enum status engine_bind_ffn(struct engine *engine, uint32_t role, uint32_t layer
     return status;
 }
 
-enum status engine_bind_layer(struct engine *engine, uint32_t layer, struct engine_layer *bound,
-                              struct reason *reason)
+enum status engine_bind_rest(struct engine *engine, uint32_t layer, struct engine_layer *bound,
+                             struct reason *reason)
 {
     enum status status = engine_bind_vector(engine, MODULE_ATTENTION_NORM, layer,
                                             &bound->attention_norm, reason);
     if (status == STATUS_OK)
         status = engine_bind_vector(engine, MODULE_FFN_NORM, layer, &bound->ffn_norm, reason);
-    if (status == STATUS_OK)
-        status = engine_bind_attention(engine, layer, &bound->attention, reason);
     if (status == STATUS_OK && engine->config->shapes[layer].ffn == FFN_DENSE)
         status = engine_bind_ffn(engine, MODULE_FFN_GATE, layer, &bound->ffn, reason);
+    return status;
+}
+
+enum status engine_bind_layer(struct engine *engine, uint32_t layer, struct engine_layer *bound,
+                              struct reason *reason)
+{
+    enum status status = engine_bind_rest(engine, layer, bound, reason);
+    if (status == STATUS_OK)
+        status = engine_bind_attention(engine, layer, &bound->attention, reason);
     return status;
 }

@@ -210,7 +210,8 @@ static enum status open_parts(struct engine *engine, struct reason *reason)
         return status;
     size_t scratch = kernel_scratch_floats(engine->widths.columns);
     size_t scores = (size_t)KERNEL_ATTEND_MAX * KERNEL_PAGE_MAX;
-    return pool_open(engine->options.threads, scratch > scores ? scratch : scores, &engine->pool,
+    return pool_open(engine->options.threads,
+                     engine->widths.scratch + (scratch > scores ? scratch : scores), &engine->pool,
                      reason);
 }
 

@@ -88,6 +88,7 @@ struct engine_widths {
     size_t mixed; /* what a mixer gives to its output projection */
     size_t ffn;
     size_t gates;
+    size_t scratch; /* floats a block keeps in a thread's scratch, before what kernels need */
 };
 
 struct engine;
@@ -177,6 +178,9 @@ MUST_CHECK enum status engine_bind_attention(struct engine *engine, uint32_t lay
 /* gate, up and down; `role` is that of the gate, the others follow it. */
 MUST_CHECK enum status engine_bind_ffn(struct engine *engine, uint32_t role, uint32_t layer,
                                        struct ffn_part *part_out, struct reason *reason);
+/* Both norms and the FFN: what a layer has beside its mixer. */
+MUST_CHECK enum status engine_bind_rest(struct engine *engine, uint32_t layer,
+                                        struct engine_layer *bound, struct reason *reason);
 /* Both norms, attention and a dense FFN. */
 MUST_CHECK enum status engine_bind_layer(struct engine *engine, uint32_t layer,
                                          struct engine_layer *bound, struct reason *reason);
@@ -229,6 +233,8 @@ void block_ffn(struct engine *engine, const struct ffn_part *part, const float *
 /* gate[i] = act(gate[i]) * up[i] */
 void block_activate(const struct engine *engine, enum activation activation, float limit,
                     float *gate, const float *up, size_t count);
+/* hidden += FFN(norm) of layer `index` of this rank's. */
+MUST_CHECK enum status block_ffn_layer(struct engine *engine, uint32_t index, size_t count);
 /* hidden += attention(norm); hidden += FFN(norm): the layer of most families. */
 MUST_CHECK enum status block_layer(struct engine *engine, uint32_t index,
                                    const struct engine_row *rows, size_t count);

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Gated DeltaNet, position by position. */
+#include "actors/runner/engine/block_mixers.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Values of a head that are worked on together. */
+#define LANES 8u
+#define NORM_EPSILON 1e-6f
+
+struct delta_work {
+    struct engine *engine;
+    const struct delta_part *part;
+    uint32_t index;
+    const struct engine_row *rows;
+    size_t count;
+};
+
+/* What a key head keeps of a sequence: the last inputs of its channels [taps - 1][channels], then a
+ * matrix [key][value] for each value head. */
+static size_t channels_of(const struct model_delta *shape, uint32_t per_key)
+{
+    return 2 * (size_t)shape->key_dim + (size_t)per_key * shape->value_dim;
+}
+
+static size_t state_floats(const struct model_delta *shape, uint32_t per_key)
+{
+    return (shape->taps - 1) * channels_of(shape, per_key) +
+           (size_t)per_key * shape->key_dim * shape->value_dim;
+}
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static float softplus(float x)
+{
+    return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+}
+
+/* --- convolution --- */
+
+/* One stretch of channels: out = silu(taps over the history and `in`). */
+static void convolve(const float *in, const float *taps, const float *history, size_t channels,
+                     size_t tap_count, size_t count, float *out)
+{
+    for (size_t c = 0; c < count; c++) {
+        float sum = 0.0f;
+        for (size_t j = 0; j + 1 < tap_count; j++)
+            sum += taps[c * tap_count + j] * history[j * channels + c];
+        sum += taps[c * tap_count + tap_count - 1] * in[c];
+        out[c] = sum * sigmoid(sum);
+    }
+}
+
+/* The oldest position leaves the history, this one enters. */
+static void remember(const float *query, const float *key, const float *value,
+                     const struct model_delta *shape, size_t channels, float *history)
+{
+    size_t kept = shape->taps - 1;
+    if (kept == 0)
+        return;
+    memmove(history, history + channels, (kept - 1) * channels * sizeof *history);
+    float *last = history + (kept - 1) * channels;
+    memcpy(last, query, shape->key_dim * sizeof *last);
+    memcpy(last + shape->key_dim, key, shape->key_dim * sizeof *last);
+    memcpy(last + 2 * (size_t)shape->key_dim, value,
+           (channels - 2 * (size_t)shape->key_dim) * sizeof *last);
+}
+
+/* --- the recurrence --- */
+
+/* x / sqrt(mean(x^2) + epsilon) * scale */
+static void normalise(float *x, size_t count, float scale)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < count; i++)
+        sum += x[i] * x[i];
+    float factor = scale / sqrtf(sum / (float)count + NORM_EPSILON);
+    for (size_t i = 0; i < count; i++)
+        x[i] *= factor;
+}
+
+/* Columns [first, first + lanes) of a head's matrix through one position. */
+static inline void step_columns(float *restrict state, const float *restrict query,
+                                const float *restrict key, const float *restrict value,
+                                size_t key_dim, size_t stride, size_t lanes, float decay,
+                                float write, float *restrict out)
+{
+    float held[LANES] = {0.0f};
+    float read[LANES] = {0.0f};
+    for (size_t i = 0; i < key_dim; i++) {
+        for (size_t j = 0; j < lanes; j++) {
+            state[i * stride + j] *= decay;
+            held[j] += state[i * stride + j] * key[i];
+        }
+    }
+    for (size_t j = 0; j < lanes; j++)
+        held[j] = (value[j] - held[j]) * write;
+    for (size_t i = 0; i < key_dim; i++) {
+        for (size_t j = 0; j < lanes; j++) {
+            state[i * stride + j] += held[j] * key[i];
+            read[j] += state[i * stride + j] * query[i];
+        }
+    }
+    for (size_t j = 0; j < lanes; j++)
+        out[j] = read[j];
+}
+
+static void step(float *state, const float *query, const float *key, const float *value,
+                 const struct model_delta *shape, float decay, float write, float *out)
+{
+    size_t width = shape->value_dim;
+    size_t first = 0;
+    for (; first + LANES <= width; first += LANES)
+        step_columns(state + first, query, key, value + first, shape->key_dim, width, LANES, decay,
+                     write, out + first);
+    if (first < width)
+        step_columns(state + first, query, key, value + first, shape->key_dim, width,
+                     width - first, decay, write, out + first);
+}
+
+/* The value heads of one key head at one position; `mixed` holds q, k and v after the
+ * convolution. */
+static void mix_values(const struct delta_work *w, size_t row, uint32_t head, float *matrices,
+                       float *mixed)
+{
+    struct engine *engine = w->engine;
+    const struct delta_part *part = w->part;
+    const struct model_delta *shape = &engine->config->delta;
+    size_t heads = (size_t)part->key_heads * part->per_key;
+    size_t width = shape->value_dim;
+    float inverse = 1.0f / sqrtf((float)shape->key_dim);
+    float *query = mixed;
+    float *key = mixed + shape->key_dim;
+    normalise(query, shape->key_dim, inverse * inverse);
+    normalise(key, shape->key_dim, inverse);
+    for (uint32_t i = 0; i < part->per_key; i++) {
+        size_t value_head = (size_t)head * part->per_key + i;
+        const float *value = key + shape->key_dim + i * width;
+        const float *gate = engine->gates + (row * heads + value_head) * width;
+        float *out = engine->mixed.values + row * engine->mixed.stride + value_head * width;
+        float decay_in = engine->ups[2 * row * heads + value_head];
+        float write_in = engine->ups[(2 * row + 1) * heads + value_head];
+        float decay = expf(-expf(part->decay_log[value_head]) *
+                           softplus(decay_in + part->decay_bias[value_head]));
+        step(matrices + i * shape->key_dim * width, query, key, value, shape, decay,
+             sigmoid(write_in), out);
+        engine->kernels->rms_norm(out, part->norm, (float)engine->config->norm_epsilon, width,
+                                  out);
+        for (size_t j = 0; j < width; j++)
+            out[j] *= gate[j] * sigmoid(gate[j]);
+    }
+}
+
+/* Items are key heads; each takes all rows in their order. */
+static void mix_heads(void *work, size_t first, size_t end, float *scratch)
+{
+    const struct delta_work *w = work;
+    struct engine *engine = w->engine;
+    const struct delta_part *part = w->part;
+    const struct model_delta *shape = &engine->config->delta;
+    size_t keys = shape->key_dim;
+    size_t values = (size_t)part->per_key * shape->value_dim;
+    size_t channels = channels_of(shape, part->per_key);
+    size_t taps = shape->taps;
+    for (size_t head = first; head < end; head++) {
+        for (size_t row = 0; row < w->count; row++) {
+            size_t at = row * part->key_heads + head;
+            const float *query = engine->queries + at * keys;
+            const float *key = engine->keys + at * keys;
+            const float *value = engine->values + at * values;
+            float *history = kv_state(engine->cache, w->rows[row].sequence, w->index) +
+                             head * state_floats(shape, part->per_key);
+            convolve(query, part->query_taps + head * keys * taps, history, channels, taps, keys,
+                     scratch);
+            convolve(key, part->key_taps + head * keys * taps, history + keys, channels, taps,
+                     keys, scratch + keys);
+            convolve(value, part->value_taps + head * values * taps, history + 2 * keys, channels,
+                     taps, values, scratch + 2 * keys);
+            remember(query, key, value, shape, channels, history);
+            mix_values(w, row, (uint32_t)head, history + (taps - 1) * channels, scratch);
+        }
+    }
+}
+
+void block_delta(struct engine *engine, const struct delta_part *part, const float *norm,
+                 uint32_t index, const struct engine_row *rows, size_t count)
+{
+    const struct model_delta *shape = &engine->config->delta;
+    size_t keys = (size_t)part->key_heads * shape->key_dim;
+    size_t heads = (size_t)part->key_heads * part->per_key;
+    size_t values = heads * shape->value_dim;
+    const struct product inward[] = {
+        {&part->query, engine->queries, keys},
+        {&part->key, engine->keys, keys},
+        {&part->value, engine->values, values},
+        {&part->gate, engine->gates, values},
+        {&part->decay, engine->ups, 2 * heads},
+        {&part->write, engine->ups + heads, 2 * heads},
+    };
+    const struct product outward = {&part->out, engine->part, engine->config->hidden};
+    struct delta_work work = {engine, part, index, rows, count};
+    block_norm(engine, engine->hidden, norm, &engine->input, count,
+               block_needs(engine, inward, COUNT_OF(inward)));
+    block_multiply(engine, inward, COUNT_OF(inward), &engine->input, count);
+    block_columns(&engine->mixed, values);
+    pool_run(engine->pool, part->key_heads, 1, mix_heads, &work);
+    block_prepare(engine, &engine->mixed, count, block_needs(engine, &outward, 1));
+    block_multiply(engine, &outward, 1, &engine->mixed, count);
+}
+
+void engine_settle_delta(struct engine *engine, uint32_t layer, struct delta_part *part)
+{
+    const struct model_delta *shape = &engine->config->delta;
+    part->per_key = shape->value_heads / shape->key_heads;
+    part->key_heads = (uint32_t)(part->key.matrix.rows / shape->key_dim);
+    size_t heads = (size_t)part->key_heads * part->per_key;
+    engine_widen(&engine->widths.queries, (size_t)part->query.matrix.rows);
+    engine_widen(&engine->widths.keys, (size_t)part->key.matrix.rows);
+    engine_widen(&engine->widths.values, (size_t)part->value.matrix.rows);
+    engine_widen(&engine->widths.gates, (size_t)part->gate.matrix.rows);
+    engine_widen(&engine->widths.mixed, (size_t)part->value.matrix.rows);
+    engine_widen(&engine->widths.ffn, 2 * heads);
+    engine_widen(&engine->widths.scratch, channels_of(shape, part->per_key));
+    const struct kv_layer kv = {
+        .state_floats = (uint32_t)(part->key_heads * state_floats(shape, part->per_key))};
+    engine_bind_cache(engine, layer, &kv);
+}
