@@ -286,7 +286,24 @@ static void look(struct downloader_step *step)
     downloader->is_looking = true;
     downloader->look_again = false;
     downloader->looked_index = state_of(downloader)->index;
-    outbox_effect(step->outbox, 0, DOWNLOADER_LOOK, NULL, NULL);
+    outbox_effect(step->outbox, LOOK_WHOLE, DOWNLOADER_LOOK, NULL, NULL);
+}
+
+/* While nothing is being stored or looked at.  What it finds changed, a whole look decides. */
+static void glance(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    if (!downloader->session.mirror.has_state)
+        return;
+    if (step->input->now_ms >= downloader->glance_at_ms) {
+        const bool is_first = downloader->glance_at_ms == 0;
+        downloader->glance_at_ms = step->input->now_ms + DOWNLOADER_GLANCE_MS;
+        if (!is_first && !downloader->is_looking && downloader->task_count == 0) {
+            downloader->is_looking = true;
+            outbox_effect(step->outbox, LOOK_GLANCE, DOWNLOADER_LOOK, NULL, NULL);
+        }
+    }
+    outbox_wake(step->outbox, downloader->glance_at_ms);
 }
 
 static const struct found_model *found_of(const struct store_found *found,
@@ -348,6 +365,11 @@ static enum status take_found(struct downloader_step *step)
     if (step->input->result->status != STATUS_OK || !found)
         return refuse(step->reason, step->input->result->status, "%s",
                       step->input->result->reason.text);
+    if (step->input->result->id == LOOK_GLANCE) {
+        if (downloader->look_again || !is_same_everywhere(downloader, found))
+            look(step);
+        return STATUS_OK;
+    }
     /* What was stored while we looked is no contradiction: a quiet look decides. */
     if (downloader->look_again ||
         (state->index != downloader->looked_index && !is_same_everywhere(downloader, found) &&
@@ -431,6 +453,8 @@ static enum status downloader_step(void *actor, const struct input *input, struc
         status = take_task(&step, input->message);
     if (status == STATUS_OK && input->kind == INPUT_RESULT)
         status = take_result(&step);
+    if (status == STATUS_OK)
+        glance(&step);
     return status;
 }
 

@@ -58,6 +58,11 @@ struct held_task {
     struct reason reason;
 };
 
+/* Ids of DOWNLOADER_LOOK: a glance trusts stamps and reads no weights. */
+enum downloader_look { LOOK_WHOLE = 0, LOOK_GLANCE = 1 };
+/* So often, for directories that people delete or spoil while the node runs. */
+#define DOWNLOADER_GLANCE_MS 10000u
+
 struct downloader {
     struct session session;
     struct held_task tasks[DOWNLOADER_TASKS_MAX];
@@ -65,6 +70,7 @@ struct downloader {
     uint64_t last_id;
     bool is_looking;
     bool look_again;
+    uint64_t glance_at_ms; /* when the store is glanced at again */
     uint32_t looks;        /* in a row without an end */
     uint64_t looked_index; /* state when the look began */
     bool is_ready_told;

@@ -24,6 +24,7 @@ static void work_free(void *argument)
 /* ---- looking ---- */
 
 struct look {
+    bool is_glance;
     struct model_store *store;
     struct store_found *found;
 };
@@ -35,7 +36,10 @@ static enum status look_at(void *who, const char *model_id)
         return STATUS_OK;
     struct found_model *model = &look->found->models[look->found->count];
     model->reason.text[0] = '\0';
-    model->holding = model_store_verify(look->store, model_id, &model->record, &model->reason);
+    model->holding =
+        look->is_glance
+            ? model_store_check(look->store, model_id, &model->record, &model->reason)
+            : model_store_verify(look->store, model_id, &model->record, &model->reason);
     if (model->record.model_id)
         look->found->count++;
     else
@@ -45,7 +49,8 @@ static enum status look_at(void *who, const char *model_id)
 
 static void do_look(const struct work *work, struct result *result)
 {
-    struct look look = {work->shell->store, memory_zeroed(1, sizeof(*look.found))};
+    struct look look = {work->id == LOOK_GLANCE, work->shell->store,
+                        memory_zeroed(1, sizeof(*look.found))};
     if (!look.found) {
         result->status = STATUS_NO_MEMORY;
         return;

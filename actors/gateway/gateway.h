@@ -195,6 +195,9 @@ void gateway_send(struct gateway *gateway, uint32_t link, uint32_t kind, uint32_
 void reply(struct gateway *gateway, uint64_t exchange, int http_status, struct buffer *bytes);
 void reply_text(struct gateway *gateway, uint64_t exchange, int http_status, const char *json);
 void reply_fault(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault);
+/* With one more header line, a constant; NULL: none. */
+void reply_fault_with(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault,
+                      const char *header);
 void stream_begin(struct gateway *gateway, uint64_t exchange);
 void stream_write(struct gateway *gateway, uint64_t exchange, struct buffer *bytes);
 void stream_end(struct gateway *gateway, uint64_t exchange);

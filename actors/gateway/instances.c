@@ -47,18 +47,20 @@ static const struct instance_record *best_instance(const struct gateway *gateway
     return best;
 }
 
-/* The node whose disk has the weights, when none that is here has them. */
+/* The node whose disk has the weights, when none that is here has them; NULL: nobody has. */
 static bool holder_is_away(const struct gateway *gateway, const struct model_record *model,
                            const char **name_out)
 {
-    *name_out = "no node";
+    *name_out = NULL;
     for (uint32_t i = 0; i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
         const struct node_record *node = state_find_node(&gateway->state, &holder->node_id);
         if (!holder->has_weights || !node)
             continue;
-        if (node->in_view)
+        if (node->in_view) {
+            *name_out = NULL;
             return false;
+        }
         *name_out = text_or_empty(node->name);
     }
     return true;
@@ -88,7 +90,13 @@ bool model_fault(const struct gateway *gateway, const char *model_id, struct htt
             model_id);
     } else if (instance && instance->status == INSTANCE_READY) {
         return false;
-    } else if (model && holder_is_away(gateway, model, &name)) {
+    } else if (model && holder_is_away(gateway, model, &name) && !name) {
+        (void)http_fault_set_param(fault_out, 503, "no_holder", "model",
+                                   "No node holds the weights of %.100s any more; add them again "
+                                   "with `troupe add DIRECTORY`.",
+                                   model_id);
+        fault_out->retry_after_s = 0;
+    } else if (model && name) {
         (void)http_fault_set(fault_out, 503, "no_holder",
                              "The only node that holds the weights of %.100s, %.64s, is away; it "
                              "is served again when that node is back.",

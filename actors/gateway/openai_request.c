@@ -532,6 +532,11 @@ bool openai_parse_chat(const char *body, size_t size, struct chat_request *reque
 {
     json_error_t error;
     json_t *root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
+    if (!root && json_error_code(&error) == json_error_null_character)
+        return http_fault_set(fault_out, 400, "invalid_value",
+                              "Line %d, column %d holds the character \\u0000, which no text may "
+                              "hold; leave it out.",
+                              error.line, error.column);
     if (!root)
         return http_fault_set(fault_out, 400, "invalid_json",
                               "The body is no JSON: line %d, column %d: %.120s.", error.line,

@@ -50,6 +50,12 @@ void reply_text(struct gateway *gateway, uint64_t exchange, int http_status, con
 
 void reply_fault(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault)
 {
+    reply_fault_with(gateway, exchange, fault, NULL);
+}
+
+void reply_fault_with(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault,
+                      const char *header)
+{
     char body[HTTP_FAULT_BODY_SIZE_MAX];
     (void)http_fault_body(fault, body);
     struct buffer bytes;
@@ -59,6 +65,7 @@ void reply_fault(struct gateway *gateway, uint64_t exchange, const struct http_f
     struct http_output made = {.exchange = exchange,
                                .http_status = fault->http_status,
                                .retry_after_s = fault->retry_after_s,
+                               .extra = header,
                                .content_type = "application/json"};
     emit(gateway, GATEWAY_ANSWER, made, &bytes);
 }
@@ -93,30 +100,32 @@ void fault_of_status(struct http_fault *fault_out, uint32_t status, const char *
         enum status status;
         int http_status;
         const char *code;
+        const char *param; /* NULL: none for sure */
     } rows[] = {
-        {STATUS_NOT_FOUND, 404, "not_found"},
-        {STATUS_EXISTS, 409, "exists"},
-        {STATUS_STALE, 409, "stale"},
-        {STATUS_REFUSED, 409, "refused"},
-        {STATUS_INVALID, 400, "invalid_value"},
-        {STATUS_MALFORMED, 400, "malformed"},
-        {STATUS_UNSUPPORTED, 400, "unsupported"},
-        {STATUS_CONTEXT_LENGTH, 400, "context_length_exceeded"},
-        {STATUS_TOO_LARGE, 413, "too_large"},
-        {STATUS_BUSY, 429, "busy"},
-        {STATUS_NO_LEADER, 503, "no_leader"},
-        {STATUS_NO_HOLDER, 503, "no_holder"},
-        {STATUS_NO_CAPACITY, 503, "no_capacity"},
-        {STATUS_NO_MEMORY, 503, "no_memory"},
-        {STATUS_NO_SPACE, 507, "no_space"},
-        {STATUS_NOT_READY, 503, "not_ready"},
-        {STATUS_TIMED_OUT, 503, "timed_out"},
-        {STATUS_UNREACHABLE, 503, "unreachable"},
+        {STATUS_NOT_FOUND, 404, "not_found", NULL},
+        {STATUS_EXISTS, 409, "exists", NULL},
+        {STATUS_STALE, 409, "stale", NULL},
+        {STATUS_REFUSED, 409, "refused", NULL},
+        {STATUS_INVALID, 400, "invalid_value", NULL},
+        {STATUS_MALFORMED, 400, "malformed", NULL},
+        {STATUS_UNSUPPORTED, 400, "unsupported", NULL},
+        {STATUS_CONTEXT_LENGTH, 400, "context_length_exceeded", "messages"},
+        {STATUS_TOO_LARGE, 413, "too_large", NULL},
+        {STATUS_BUSY, 429, "busy", NULL},
+        {STATUS_NO_LEADER, 503, "no_leader", NULL},
+        {STATUS_NO_HOLDER, 503, "no_holder", NULL},
+        {STATUS_NO_CAPACITY, 503, "no_capacity", NULL},
+        {STATUS_NO_MEMORY, 503, "no_memory", NULL},
+        {STATUS_NO_SPACE, 507, "no_space", NULL},
+        {STATUS_NOT_READY, 503, "not_ready", NULL},
+        {STATUS_TIMED_OUT, 503, "timed_out", NULL},
+        {STATUS_UNREACHABLE, 503, "unreachable", NULL},
     };
     const char *text = reason && *reason ? reason : status_text((enum status)status);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (rows[i].status == (enum status)status) {
-            (void)http_fault_set(fault_out, rows[i].http_status, rows[i].code, "%s", text);
+            (void)http_fault_set_param(fault_out, rows[i].http_status, rows[i].code,
+                                       text_or_empty(rows[i].param), "%s", text);
             return;
         }
     }

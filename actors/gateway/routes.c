@@ -81,16 +81,27 @@ static bool path_matches(const char *path, const char *pattern)
     return strcmp(path, pattern) == 0;
 }
 
+/* What a path takes, as RFC 9110 wants it beside a 405. */
+static const char *allow_header(const bool *takes)
+{
+    if (takes[HTTP_METHOD_GET] && takes[HTTP_METHOD_POST])
+        return "Allow: GET, HEAD, POST";
+    if (takes[HTTP_METHOD_GET])
+        return takes[HTTP_METHOD_DELETE] ? "Allow: GET, HEAD, DELETE" : "Allow: GET, HEAD";
+    return takes[HTTP_METHOD_POST] ? "Allow: POST" : "Allow: DELETE";
+}
+
 void route_request(struct gateway *gateway, const struct http_arrival *request)
 {
     struct http_fault fault;
+    bool takes[HTTP_METHOD_OPTIONS + 1] = {false};
     bool is_known = false;
     enum http_method method =
         request->method == HTTP_METHOD_HEAD ? HTTP_METHOD_GET : request->method;
     for (size_t i = 0; i < COUNT_OF(routes); i++) {
         if (!path_matches(request->path, routes[i].path))
             continue;
-        is_known = true;
+        is_known = takes[routes[i].method] = true;
         if (routes[i].method == method) {
             routes[i].serve(gateway, request);
             return;
@@ -102,5 +113,5 @@ void route_request(struct gateway *gateway, const struct http_arrival *request)
     else
         (void)http_fault_set(&fault, 404, "unknown_path", "There is nothing at %.200s.",
                              request->path);
-    reply_fault(gateway, request->exchange, &fault);
+    reply_fault_with(gateway, request->exchange, &fault, is_known ? allow_header(takes) : NULL);
 }

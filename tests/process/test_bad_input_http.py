@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong requests to the HTTP interface of a real node: typed errors, nothing dies."""
+import http.client
 import os
 import random
 import signal
@@ -73,7 +74,8 @@ def test_models_that_are_not_there(node):
 def test_nul_in_a_name(node):
     status, answer = node.http("POST", "/v1/chat/completions", '{"model":"de\\u0000mo"}',
                                {"Content-Type": "application/json"})
-    assert status == 400 and answer["error"]["code"] == "invalid_json", answer
+    assert status == 400 and answer["error"]["code"] == "invalid_value", answer
+    assert "\\u0000" in answer["error"]["message"], answer
 
 
 @pytest.mark.parametrize("method,path,status,code", [
@@ -90,6 +92,21 @@ def test_nul_in_a_name(node):
 ])
 def test_wrong_routes(node, method, path, status, code):
     node.http_fails(status, code, method, path)
+
+
+@pytest.mark.parametrize("method,path,allowed", [
+    ("OPTIONS", "/v1/chat/completions", "POST"),
+    ("GET", "/v1/chat/completions", "POST"),
+    ("PUT", "/v1/models", "GET, HEAD"),
+    ("DELETE", "/instance", "GET, HEAD, POST"),
+    ("POST", "/instance/" + "0" * 32, "GET, HEAD, DELETE"),
+])
+def test_a_405_says_what_is_allowed(node, method, path, allowed):
+    connection = http.client.HTTPConnection(node.address(), timeout=10)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    assert answer.status == 405 and answer.getheader("Allow") == allowed, answer.getheaders()
+    connection.close()
 
 
 @pytest.mark.parametrize("body,status,code", [

@@ -2,14 +2,15 @@
 """Wrong model directories: refused by name before memory is sized by them, nothing kept."""
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 
 import pytest
 
-from bad_input import (ENGINE, FAILED, INSPECTOR, MODEL, NOT_FOUND, TROUPE, USAGE, WEIGHTS, Node,
-                       copied, json_change, refused, run, wait_for, weights_read,
+from bad_input import (ENGINE, FAILED, HELLO, INSPECTOR, MODEL, NOT_FOUND, TROUPE, USAGE, WEIGHTS,
+                       Node, copied, json_change, refused, run, wait_for, weights_read,
                        weights_write)
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
@@ -225,6 +226,18 @@ def test_a_model_changed_or_lost_while_placed(node):
         if os.path.isdir(directory + "-away"):
             os.rename(directory + "-away", directory)
         node.does("remove", model)
+    node.verified()
+
+
+def test_a_directory_deleted_by_hand(node):
+    node.does("add", MODEL, "--name", "deleted")
+    holders = lambda: [one["holders"] for one in node.shows("models")  # noqa: E731
+                       if one["model_id"] == "deleted"]
+    assert holders() and holders()[0], node.shows("models")
+    shutil.rmtree(os.path.join(node.home, "models", "deleted"))
+    wait_for("no holder", lambda: holders() == [[]], seconds=30)
+    node.chat_fails(503, "no_holder", {"model": "deleted", "messages": HELLO}, "any more")
+    node.does("remove", "deleted")
     node.verified()
 
 

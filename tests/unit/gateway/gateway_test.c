@@ -272,6 +272,7 @@ START_TEST(passes_a_refusal_on)
     say_link(RUNNER, LINK_GENERATION_REFUSED, &refused);
     ck_assert_int_eq(clients[1].http_status, 400);
     ck_assert_ptr_nonnull(strstr(text_of(1), "context_length_exceeded"));
+    ck_assert_ptr_nonnull(strstr(text_of(1), "\"param\":\"messages\""));
     ck_assert_ptr_nonnull(strstr(text_of(1), "40000"));
     close_gateway();
 }

@@ -292,6 +292,39 @@ START_TEST(it_tells_what_it_holds)
 }
 END_TEST
 
+/* A directory that somebody deletes while the node runs is missed without a restart. */
+START_TEST(it_glances_at_the_store_and_looks_where_something_changed)
+{
+    struct state state;
+    struct store_found *found = nothing_found();
+    state_init(&state);
+    add_model(&state, "org/kept", 1, true, true);
+    add_model(&state, "org/gone", 2, true, true);
+    begin(&state);
+    found_model(found, "org/kept", 1, MODEL_WHOLE);
+    found_model(found, "org/gone", 2, MODEL_WHOLE);
+    answer_look(found);
+    bench_pass(&bench, DOWNLOADER_GLANCE_MS);
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_LOOK), 2);
+    ck_assert_uint_eq(bench_effect(&bench, DOWNLOADER_LOOK)->id, LOOK_GLANCE);
+    bench_pass(&bench, 5 * DOWNLOADER_GLANCE_MS); /* one at a time */
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_LOOK), 2);
+    found = nothing_found();
+    found_model(found, "org/kept", 1, MODEL_WHOLE);
+    answer_look(found);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED), 0);
+    ck_assert_uint_eq(bench_effect(&bench, DOWNLOADER_LOOK)->id, LOOK_WHOLE);
+    found = nothing_found();
+    found_model(found, "org/kept", 1, MODEL_WHOLE);
+    answer_look(found);
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    ck_assert_ptr_nonnull(report);
+    ck_assert_str_eq(MESSAGE_BODY(report, holding_changed)->model_id, "org/gone");
+    ck_assert(!MESSAGE_BODY(report, holding_changed)->has_weights);
+    step_bench_close(&bench);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("downloader");
@@ -304,6 +337,7 @@ Suite *suite_of_tests(void)
         a_look_that_was_overtaken_is_repeated,
         a_removed_model_is_deleted_from_the_disk,
         it_tells_what_it_holds,
+        it_glances_at_the_store_and_looks_where_something_changed,
     };
     suite_add(suite, "step", tests, COUNT_OF(tests));
     return suite;
