@@ -14,7 +14,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-static const char *const names[] = {"qwen", "qwen35", "llama3", "deepseek3", "o200k"};
+static const char *const names[] = {"qwen", "qwen35", "llama3", "deepseek3", "o200k",
+                                    "gemma"};
 /* Opened once; the process ends with them. */
 static struct tokenizer *tokenizers[COUNT_OF(names)];
 

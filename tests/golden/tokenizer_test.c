@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {"qwen", "qwen35", "llama3", "deepseek3", "o200k"};
+static const char *const names[] = {"qwen", "qwen35", "llama3", "deepseek3", "o200k",
+                                    "gemma"};
 
 static struct tokenizer *open_named(const char *name)
 {
@@ -154,6 +155,7 @@ static void expect_prefixes(struct tokenizer *tokenizer, json_t *line)
     size_t count = json_array_size(ids);
     ck_assert_uint_eq(json_array_size(prefixes), count);
     struct text_stream *stream = NULL;
+    size_t bytes_run = 0;
     ck_assert_int_eq(text_stream_open(NULL, 0, &stream, NULL), STATUS_OK);
     for (size_t at = 0; at < count; at++) {
         const json_t *wanted = json_array_get(prefixes, at);
@@ -165,6 +167,12 @@ static void expect_prefixes(struct tokenizer *tokenizer, json_t *line)
         size_t length;
         const char *text = text_stream_text(stream, &length);
         size_t whole = json_string_length(wanted);
+        bytes_run = piece.flags & TOKEN_BYTE ? bytes_run + 1 : 0;
+        /* Of tokens that are bytes the reference takes a run that ends in an unfinished character
+         * for no text at all; the stream has given out what came before. */
+        if (bytes_run > 0 && whole >= 3 &&
+            memcmp(json_string_value(wanted) + whole - 3, "\xef\xbf\xbd", 3) == 0)
+            continue;
         ck_assert(whole == length || whole == length + 3);
         ck_assert(memcmp(text, json_string_value(wanted), length) == 0);
         if (whole > length)
@@ -188,25 +196,25 @@ static void run_all(const char *file, void (*row)(struct tokenizer *tokenizer, j
 
 START_TEST(encodes_every_string_as_the_reference)
 {
-    run_all("cases.jsonl", expect_encoded, 1717);
+    run_all("cases.jsonl", expect_encoded, 2163);
 }
 END_TEST
 
 START_TEST(splits_every_string_as_the_reference)
 {
-    run_all("cases.jsonl", expect_split, 1717);
+    run_all("cases.jsonl", expect_split, 2163);
 }
 END_TEST
 
 START_TEST(decodes_every_string_as_the_reference)
 {
-    run_all("cases.jsonl", expect_decoded, 1717);
+    run_all("cases.jsonl", expect_decoded, 2163);
 }
 END_TEST
 
 START_TEST(decodes_every_prefix_as_the_reference)
 {
-    run_all("decode.jsonl", expect_prefixes, 191);
+    run_all("decode.jsonl", expect_prefixes, 221);
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 
 enum {
     SHORT_PIECE_MAX = 48, /* below it a scan for the lowest rank beats the heap */
+    HEAP_CHILDREN = 4,
     NO_RANK = UINT32_MAX,
 };
 #define NOWHERE UINT32_MAX
@@ -20,6 +21,7 @@ struct pair {
 
 struct bpe {
     uint32_t byte_ids[256];
+    const struct token_table *characters; /* NULL: merging begins with bytes */
     struct pair *pairs; /* open addressing; rank NOWHERE is an empty slot */
     size_t slot_count;
     size_t used;
@@ -74,6 +76,33 @@ void bpe_close(struct bpe *bpe)
 void bpe_set_byte(struct bpe *bpe, unsigned char byte, uint32_t id)
 {
     bpe->byte_ids[byte] = id;
+}
+
+void bpe_use_characters(struct bpe *bpe, const struct token_table *table)
+{
+    bpe->characters = table;
+}
+
+/* Bytes of the character that begins with this one; 0 when none does. */
+static size_t character_size(unsigned char byte)
+{
+    return byte < 0x80 ? 1 : byte < 0xc0 ? 0 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+/* The first symbol of a piece: its id and its bytes. */
+static uint32_t symbol_first(const struct bpe *bpe, const char *piece, size_t size,
+                             size_t *size_out)
+{
+    uint32_t id;
+    *size_out = 1;
+    if (!bpe->characters)
+        return bpe->byte_ids[(unsigned char)piece[0]];
+    size_t step = character_size((unsigned char)piece[0]);
+    if (step > 0 && step <= size && token_table_find(bpe->characters, piece, step, &id)) {
+        *size_out = step;
+        return id;
+    }
+    return bpe->byte_ids[(unsigned char)piece[0]];
 }
 
 /* The pair's slot, or the empty one where it would go. */
@@ -142,13 +171,22 @@ void token_list_free(struct token_list *list)
     *list = (struct token_list){NULL, 0, 0};
 }
 
+/* Symbols of a short piece; returns how many. */
+static size_t symbols_few(const struct bpe *bpe, const char *piece, size_t size, uint32_t *ids)
+{
+    size_t count = 0;
+    size_t step;
+    for (size_t at = 0; at < size; at += step, count++)
+        ids[count] = symbol_first(bpe, piece + at, size - at, &step);
+    return count;
+}
+
 static enum status merge_short(const struct bpe *bpe, const char *piece, size_t size,
                                struct token_list *list)
 {
     uint32_t ids[SHORT_PIECE_MAX];
     struct pair pairs[SHORT_PIECE_MAX]; /* of id `at` and the one after it */
-    for (size_t at = 0; at < size; at++)
-        ids[at] = bpe->byte_ids[(unsigned char)piece[at]];
+    size = symbols_few(bpe, piece, size, ids);
     for (size_t at = 0; at + 1 < size; at++)
         pairs[at] = *pair_find(bpe, ids[at], ids[at + 1]);
     for (;;) {
@@ -179,15 +217,19 @@ static enum status merge_short(const struct bpe *bpe, const char *piece, size_t 
     return status;
 }
 
+/* Four children to a parent: half the levels of two, and children share a cache line. */
 static void heap_down(struct bpe_candidate *heap, size_t count, size_t at)
 {
     const struct bpe_candidate moved = heap[at];
     for (;;) {
-        size_t child = 2 * at + 1;
+        size_t child = HEAP_CHILDREN * at + 1;
+        size_t end = child + HEAP_CHILDREN < count ? child + HEAP_CHILDREN : count;
         if (child >= count)
             break;
-        if (child + 1 < count && heap[child + 1].order < heap[child].order)
-            child++;
+        for (size_t other = child + 1; other < end; other++) {
+            if (heap[other].order < heap[child].order)
+                child = other;
+        }
         if (heap[child].order >= moved.order)
             break;
         heap[at] = heap[child];
@@ -199,9 +241,9 @@ static void heap_down(struct bpe_candidate *heap, size_t count, size_t at)
 static void heap_up(struct bpe_candidate *heap, size_t at)
 {
     const struct bpe_candidate moved = heap[at];
-    while (at > 0 && heap[(at - 1) / 2].order > moved.order) {
-        heap[at] = heap[(at - 1) / 2];
-        at = (at - 1) / 2;
+    while (at > 0 && heap[(at - 1) / HEAP_CHILDREN].order > moved.order) {
+        heap[at] = heap[(at - 1) / HEAP_CHILDREN];
+        at = (at - 1) / HEAP_CHILDREN;
     }
     heap[at] = moved;
 }
@@ -268,6 +310,24 @@ static size_t symbols_join(const struct bpe *bpe, struct bpe_work *work, uint32_
     return count;
 }
 
+/* Symbols of a long piece in a row; returns how many. */
+static size_t symbols_many(const struct bpe *bpe, const char *piece, size_t size,
+                           struct bpe_symbol *symbols)
+{
+    size_t count = 0;
+    size_t step;
+    for (size_t at = 0; at < size; at += step, count++) {
+        uint32_t id = symbol_first(bpe, piece + at, size - at, &step);
+        symbols[count] = (struct bpe_symbol){
+            .id = id,
+            .size = (uint32_t)step,
+            .previous = count == 0 ? NOWHERE : (uint32_t)count - 1,
+            .next = at + step == size ? NOWHERE : (uint32_t)count + 1,
+        };
+    }
+    return count;
+}
+
 static enum status merge_long(const struct bpe *bpe, struct bpe_work *work, const char *piece,
                               size_t size, struct token_list *list)
 {
@@ -276,17 +336,11 @@ static enum status merge_long(const struct bpe *bpe, struct bpe_work *work, cons
         return status;
     struct bpe_symbol *symbols = work->symbols;
     struct bpe_candidate *heap = work->heap;
-    for (size_t at = 0; at < size; at++)
-        symbols[at] = (struct bpe_symbol){
-            .id = bpe->byte_ids[(unsigned char)piece[at]],
-            .size = 1,
-            .previous = at == 0 ? NOWHERE : (uint32_t)at - 1,
-            .next = at + 1 == size ? NOWHERE : (uint32_t)at + 1,
-        };
+    size_t symbol_count = symbols_many(bpe, piece, size, symbols);
     size_t count = 0;
-    for (size_t at = 0; at + 1 < size; at++)
+    for (size_t at = 0; at + 1 < symbol_count; at++)
         count += (size_t)candidate_of(bpe, symbols, (uint32_t)at, &heap[count]);
-    for (size_t at = count / 2; at-- > 0;)
+    for (size_t at = (count + HEAP_CHILDREN - 2) / HEAP_CHILDREN; at-- > 0;)
         heap_down(heap, count, at);
     while (count > 0) {
         const struct bpe_candidate best = heap[0];

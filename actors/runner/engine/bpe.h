@@ -52,7 +52,11 @@ void bpe_set_byte(struct bpe *bpe, unsigned char byte, uint32_t id);
 MUST_CHECK enum status bpe_add(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t merged,
                                uint32_t rank);
 
-/* Appends the ids of one piece, whose bytes all have a token. */
+/* Merging begins with the tokens of characters in `table` (borrowed) instead of bytes; a character
+ * without one begins as its bytes. */
+void bpe_use_characters(struct bpe *bpe, const struct token_table *table);
+
+/* Appends the ids of one piece of UTF-8, whose bytes all have a token. */
 MUST_CHECK enum status bpe_merge(const struct bpe *bpe, struct bpe_work *work, const char *piece,
                                  size_t size, struct token_list *list);
 void bpe_work_free(struct bpe_work *work);

@@ -25,6 +25,7 @@ struct text_stream {
     struct stop stops[STOP_STRINGS_MAX];
     size_t stop_count;
     int stopped;
+    int keeps_nul;
 };
 
 static enum status stop_open(struct stop *stop, const struct stop_string *from)
@@ -155,6 +156,11 @@ static enum status replacement_add(struct text_stream *stream)
     return character_add(stream, "\xef\xbf\xbd", 3);
 }
 
+void text_stream_keep_nul(struct text_stream *stream)
+{
+    stream->keeps_nul = 1;
+}
+
 enum status text_stream_push(struct text_stream *stream, const char *bytes, size_t size)
 {
     enum status status = STATUS_OK;
@@ -167,7 +173,8 @@ enum status text_stream_push(struct text_stream *stream, const char *bytes, size
         }
         size_t had = stream->tail_size;
         stream->tail_size = 0;
-        if (step == 1 && bytes[at] == '\0') { /* texts end at one: it cannot be in any */
+        int is_refused = step == 1 && bytes[at] == '\0' && !stream->keeps_nul;
+        if (is_refused) { /* texts end at one: it cannot be in any */
             status = replacement_add(stream);
             at++;
             continue;

@@ -36,6 +36,9 @@ MUST_CHECK enum status text_stream_open(const struct stop_string *stops, size_t 
 /* Accepts NULL. */
 void text_stream_close(struct text_stream *stream);
 
+/* From here on NUL is text like any other: for callers that keep the length. */
+void text_stream_keep_nul(struct text_stream *stream);
+
 /* Adds bytes; after a stop string they are dropped. */
 MUST_CHECK enum status text_stream_push(struct text_stream *stream, const char *bytes,
                                         size_t size);

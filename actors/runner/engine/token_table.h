@@ -20,9 +20,10 @@ enum { TOKEN_TABLE_IDS_MAX = 1 << 20 };
 
 enum token_flag {
     TOKEN_DEFINED = 1,
-    TOKEN_MERGEABLE = 2, /* made of byte-map characters: merging can reach it */
+    TOKEN_MERGEABLE = 2, /* merging can reach it */
     TOKEN_ADDED = 4,
     TOKEN_SPECIAL = 8,
+    TOKEN_BYTE = 16, /* stands for one byte of a character without a token; never merged */
 };
 
 struct token_piece {

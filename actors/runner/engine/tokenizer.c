@@ -211,25 +211,57 @@ int tokenizer_is_end(const struct tokenizer *tokenizer, uint32_t id)
     return 0;
 }
 
+/* A run of tokens that are bytes is text if all of it is; else each byte is U+FFFD. */
+static enum status push_bytes(struct text_stream *stream, const char *bytes, size_t size)
+{
+    enum status status = STATUS_OK;
+    if (utf8_valid_prefix(bytes, size) == size)
+        return text_stream_push(stream, bytes, size);
+    for (size_t at = 0; at < size && status == STATUS_OK; at++)
+        status = text_stream_push(stream, "\xef\xbf\xbd", 3);
+    return status;
+}
+
+/* `run` has room for a byte of each id. */
+static enum status push_pieces(const struct tokenizer *tokenizer, const uint32_t *ids,
+                               size_t count, int skip_special, struct text_stream *stream,
+                               char *run, struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    size_t run_size = 0;
+    for (size_t at = 0; at < count && status == STATUS_OK; at++) {
+        struct token_piece piece;
+        if (!tokenizer_piece(tokenizer, ids[at], &piece))
+            return refuse(reason, STATUS_INVALID,
+                          "token id %u is not defined; this tokenizer has ids below %zu", ids[at],
+                          tokenizer_size(tokenizer));
+        if (skip_special && (piece.flags & TOKEN_SPECIAL))
+            continue;
+        if (piece.flags & TOKEN_BYTE) {
+            run[run_size++] = piece.bytes[0];
+            continue;
+        }
+        status = push_bytes(stream, run, run_size);
+        run_size = 0;
+        if (status == STATUS_OK)
+            status = text_stream_push(stream, piece.bytes, piece.size);
+    }
+    return status == STATUS_OK ? push_bytes(stream, run, run_size) : status;
+}
+
 enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
                              int skip_special, char **text_out, size_t *length_out,
                              struct reason *reason)
 {
     struct text_stream *stream = NULL;
-    enum status status = text_stream_open(NULL, 0, &stream, reason);
-    for (size_t at = 0; at < count && status == STATUS_OK; at++) {
-        struct token_piece piece;
-        if (!tokenizer_piece(tokenizer, ids[at], &piece))
-            status = refuse(reason, STATUS_INVALID,
-                            "token id %u is not defined; this tokenizer has ids below %zu",
-                            ids[at], tokenizer_size(tokenizer));
-        else if (!skip_special || !(piece.flags & TOKEN_SPECIAL))
-            status = text_stream_push(stream, piece.bytes, piece.size);
+    char *run = memory_zeroed(count + 1, 1);
+    enum status status = run ? text_stream_open(NULL, 0, &stream, reason) : STATUS_NO_MEMORY;
+    if (status == STATUS_OK) {
+        text_stream_keep_nul(stream);
+        status = push_pieces(tokenizer, ids, count, skip_special, stream, run, reason);
     }
     if (status == STATUS_OK)
         status = text_stream_finish(stream);
-    if (status == STATUS_NO_MEMORY)
-        refuse(reason, status, "no memory to decode %zu tokens", count);
     if (status == STATUS_OK) {
         size_t length;
         const char *text = text_stream_text(stream, &length);
@@ -238,9 +270,12 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *
             *text_out = copy;
             *length_out = length;
         } else {
-            status = refuse(reason, STATUS_NO_MEMORY, "no memory to decode %zu tokens", count);
+            status = STATUS_NO_MEMORY;
         }
     }
+    if (status == STATUS_NO_MEMORY)
+        refuse(reason, status, "no memory to decode %zu tokens", count);
+    memory_free(run);
     text_stream_close(stream);
     return status;
 }
@@ -248,9 +283,20 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *
 enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *text,
                                 size_t length, char **text_out, size_t *length_out)
 {
-    if (tokenizer->has_nfc)
-        return text_nfc(text, length, text_out, length_out);
-    *text_out = NULL;
+    char *normalised = NULL;
+    if (tokenizer->has_nfc) {
+        enum status status = text_nfc(text, length, &normalised, &length);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (tokenizer->has_characters) {
+        if (!normalised)
+            normalised = memory_text(text, length);
+        if (!normalised)
+            return STATUS_NO_MEMORY;
+        length = text_spaces(normalised, length);
+    }
+    *text_out = normalised;
     *length_out = length;
     return STATUS_OK;
 }

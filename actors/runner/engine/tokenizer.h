@@ -2,7 +2,8 @@
 /*
  * tokenizer: text to token ids and ids to bytes, as the model's own files say.
  *
- * Reads byte-level BPE from tokenizer.json, or from vocab.json + merges.txt +
+ * Reads BPE from tokenizer.json, over bytes or (Gemma) over characters with bytes to fall back to
+ * and spaces replaced by U+2581, or over bytes from vocab.json + merges.txt +
  * tokenizer_config.json.  Whatever those files ask for that is not done here is refused by name:
  * a tokenizer that is almost right would answer almost sensibly.
  *

@@ -31,9 +31,9 @@ static int byte_of_character(uint32_t code)
     return -1;
 }
 
-/* The bytes a token stands for; false when a character of it is not in the byte map. */
-static int token_bytes(const char *text, size_t size, char bytes_out[TOKEN_SIZE_MAX],
-                       size_t *size_out)
+/* The bytes of a token in the byte map; false when a character of it is not there. */
+static int mapped_bytes(const char *text, size_t size, char bytes_out[TOKEN_SIZE_MAX],
+                        size_t *size_out)
 {
     size_t put = 0;
     for (size_t at = 0; at < size;) {
@@ -46,6 +46,30 @@ static int token_bytes(const char *text, size_t size, char bytes_out[TOKEN_SIZE_
     }
     *size_out = put;
     return 1;
+}
+
+/* The bytes a token stands for; false when no text can be merged to it. */
+static int token_bytes(const struct tokenizer *tokenizer, const char *text, size_t size,
+                       char bytes_out[TOKEN_SIZE_MAX], size_t *size_out)
+{
+    if (!tokenizer->has_characters)
+        return mapped_bytes(text, size, bytes_out, size_out);
+    if (size > TOKEN_SIZE_MAX)
+        return 0;
+    memcpy(bytes_out, text, size);
+    *size_out = text_spaces(bytes_out, size);
+    return memchr(text, ' ', size) == NULL;
+}
+
+/* "<0x41>" in a vocabulary of characters is the byte 0x41; -1 for any other text. */
+static int named_byte(const struct tokenizer *tokenizer, const char *text, size_t size)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (!tokenizer->has_characters || size != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
+    const char *high = memchr(digits, text[3], 16);
+    const char *low = memchr(digits, text[4], 16);
+    return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
 }
 
 static enum status take_token(struct tokenizer *tokenizer, const char *text, size_t size,
@@ -64,10 +88,18 @@ static enum status take_token(struct tokenizer *tokenizer, const char *text, siz
     size_t byte_count = 0;
     /* Text outside the byte map can only be an added token kept in the vocabulary: it stands for
      * itself and is never merged. */
-    int is_mapped = size > 0 && token_bytes(text, size, bytes, &byte_count);
-    enum status status =
-        token_table_put(tokenizer->table, number, is_mapped ? bytes : text,
-                        is_mapped ? byte_count : size, is_mapped ? TOKEN_MERGEABLE : 0);
+    int is_mapped = size > 0 && token_bytes(tokenizer, text, size, bytes, &byte_count);
+    unsigned flags = is_mapped ? (unsigned)TOKEN_MERGEABLE : 0U;
+    int byte = named_byte(tokenizer, text, size);
+    if (byte >= 0) {
+        bytes[0] = (char)byte;
+        byte_count = 1;
+        flags = TOKEN_BYTE;
+        tokenizer->has_byte[byte] = 1;
+        bpe_set_byte(tokenizer->bpe, (unsigned char)byte, number);
+    }
+    enum status status = token_table_put(tokenizer->table, number, is_mapped ? bytes : text,
+                                         is_mapped ? byte_count : size, flags);
     if (status == STATUS_EXISTS)
         return refuse(reason, STATUS_MALFORMED, "the vocabulary gives id %u twice", number);
     if (status != STATUS_OK)
@@ -82,14 +114,15 @@ static enum status take_byte_tokens(struct tokenizer *tokenizer, struct reason *
         const char text = (char)byte;
         uint32_t id = 0;
         int is_utf8 = byte < 0xc0 || (byte > 0xc1 && byte < 0xf5);
-        if (!token_table_find(tokenizer->table, &text, 1, &id)) {
-            if (is_utf8)
-                return refuse(reason, STATUS_UNSUPPORTED,
-                              "the vocabulary has no token for the byte 0x%02x; it is not a "
-                              "byte-level vocabulary", byte);
-            continue;
-        }
-        bpe_set_byte(tokenizer->bpe, (unsigned char)byte, id);
+        int is_found = tokenizer->has_characters
+                           ? tokenizer->has_byte[byte]
+                           : token_table_find(tokenizer->table, &text, 1, &id);
+        if (!is_found && is_utf8)
+            return refuse(reason, STATUS_UNSUPPORTED,
+                          "the vocabulary has no token for the byte 0x%02x; it is not a "
+                          "byte-level vocabulary", byte);
+        if (is_found && !tokenizer->has_characters)
+            bpe_set_byte(tokenizer->bpe, (unsigned char)byte, id);
     }
     return STATUS_OK;
 }
@@ -109,6 +142,8 @@ enum status tokenizer_take_vocabulary(struct tokenizer *tokenizer, const json_t 
         status = take_token(tokenizer, text, strlen(text), json_object_iter_value(at), reason);
     }
     json_decref(object);
+    if (tokenizer->has_characters)
+        bpe_use_characters(tokenizer->bpe, tokenizer->table);
     if (status == STATUS_OK)
         status = take_byte_tokens(tokenizer, reason);
     return status;
@@ -124,8 +159,9 @@ enum status tokenizer_add_merge(struct tokenizer *tokenizer, const char *left, s
     uint32_t left_id;
     uint32_t right_id;
     uint32_t merged;
-    if (left_size == 0 || right_size == 0 || !token_bytes(left, left_size, bytes, &first) ||
-        !token_bytes(right, right_size, bytes + first, &second) ||
+    if (left_size == 0 || right_size == 0 ||
+        !token_bytes(tokenizer, left, left_size, bytes, &first) ||
+        !token_bytes(tokenizer, right, right_size, bytes + first, &second) ||
         !token_table_find(tokenizer->table, bytes, first, &left_id) ||
         !token_table_find(tokenizer->table, bytes + first, second, &right_id) ||
         !token_table_find(tokenizer->table, bytes, first + second, &merged))
@@ -164,12 +200,15 @@ static enum status put_added(struct tokenizer *tokenizer, uint32_t id, const cha
     char bytes[TOKEN_SIZE_MAX];
     size_t mapped = 0;
     uint32_t other;
-    int is_mapped = token_bytes(text, size, bytes, &mapped);
+    int is_mapped = token_bytes(tokenizer, text, size, bytes, &mapped);
     if (is_mapped && token_table_find(tokenizer->table, bytes, mapped, &other) && other != id)
         return refuse(reason, STATUS_MALFORMED,
                       "added token %u is token %u of the vocabulary already", id, other);
     if (!token_table_get(tokenizer->table, id, &piece)) {
-        if (token_table_put(tokenizer->table, id, text, size, marks) != STATUS_OK)
+        /* Its spaces come out as spaces too. */
+        int is_plain = tokenizer->has_characters && is_mapped;
+        if (token_table_put(tokenizer->table, id, is_plain ? bytes : text,
+                            is_plain ? mapped : size, marks) != STATUS_OK)
             return refuse(reason, STATUS_NO_MEMORY, "no memory for the added tokens");
         return STATUS_OK;
     }

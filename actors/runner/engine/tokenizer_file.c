@@ -11,6 +11,9 @@ enum {
     CONFIG_FILE_MAX = 16 << 20,
 };
 
+/* U+2581 */
+#define SPACE_MARK "\xe2\x96\x81"
+
 static const char *type_of(const json_t *part)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
@@ -46,9 +49,23 @@ static enum status take_parts(struct tokenizer *tokenizer, const json_t *part,
     return STATUS_OK;
 }
 
+/* {"pattern": {"String": from}, "content": to} */
+static int is_replacement(const json_t *part, const char *from, const char *to)
+{
+    const char *pattern =
+        json_string_value(json_object_get(json_object_get(part, "pattern"), "String"));
+    const char *content = json_string_value(json_object_get(part, "content"));
+    return strcmp(type_of(part), "Replace") == 0 && pattern && content &&
+           strcmp(pattern, from) == 0 && strcmp(content, to) == 0;
+}
+
 static enum status take_normaliser(struct tokenizer *tokenizer, const json_t *part,
                                    struct reason *reason)
 {
+    if (tokenizer->has_characters && is_replacement(part, " ", SPACE_MARK)) {
+        tokenizer->replaces_spaces = 1;
+        return STATUS_OK;
+    }
     if (strcmp(type_of(part), "NFC") != 0)
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: normaliser %.60s is not supported, only NFC is",
@@ -79,6 +96,16 @@ static enum status take_split(struct tokenizer *tokenizer, const json_t *part,
 static enum status take_pretokeniser(struct tokenizer *tokenizer, const json_t *part,
                                      struct reason *reason)
 {
+    if (tokenizer->has_characters) {
+        /* A cut at spaces finds none: they were replaced. */
+        const char *pattern =
+            json_string_value(json_object_get(json_object_get(part, "pattern"), "String"));
+        if (strcmp(type_of(part), "Split") == 0 && pattern && strcmp(pattern, " ") == 0)
+            return STATUS_OK;
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: pre-tokeniser %.60s is not supported without ByteLevel, "
+                      "only Split at spaces is", type_of(part));
+    }
     if (strcmp(type_of(part), "Split") == 0)
         return take_split(tokenizer, part, reason);
     if (strcmp(type_of(part), "ByteLevel") != 0)
@@ -110,12 +137,16 @@ static int has_byte_level(const json_t *part)
 static enum status take_decoder(struct tokenizer *tokenizer, const json_t *part,
                                 struct reason *reason)
 {
-    (void)tokenizer;
-    if (strcmp(type_of(part), "ByteLevel") == 0 || strcmp(type_of(part), "Fuse") == 0)
+    const char *type = type_of(part);
+    int is_known = tokenizer->has_characters ? strcmp(type, "ByteFallback") == 0 ||
+                                                   is_replacement(part, SPACE_MARK, " ")
+                                             : strcmp(type, "ByteLevel") == 0;
+    if (is_known || strcmp(type, "Fuse") == 0)
         return STATUS_OK;
     return refuse(reason, STATUS_UNSUPPORTED,
-                  "tokenizer.json: decoder %.60s is not supported, only ByteLevel is",
-                  type_of(part));
+                  "tokenizer.json: decoder %.60s is not supported, only %s", type,
+                  tokenizer->has_characters ? "ByteFallback and a Replace of U+2581 by spaces are"
+                                            : "ByteLevel is");
 }
 
 /* A merge is "left right" or ["left", "right"]. */
@@ -210,19 +241,26 @@ static enum status take_root(struct tokenizer *tokenizer, const json_t *root,
     if (!json_is_object(root))
         return refuse(reason, STATUS_MALFORMED, "tokenizer.json is not a JSON object");
     const json_t *splitter = json_object_get(root, "pre_tokenizer");
-    if (!has_byte_level(splitter))
+    const json_t *model = json_object_get(root, "model");
+    tokenizer->has_characters =
+        !has_byte_level(splitter) && json_is_true(json_object_get(model, "byte_fallback"));
+    if (!has_byte_level(splitter) && !tokenizer->has_characters)
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: pre-tokeniser %.60s without ByteLevel is not supported; "
-                      "only byte-level BPE is", type_of(splitter));
+                      "only byte-level BPE is, and BPE with byte_fallback", type_of(splitter));
     enum status status = take_parts(tokenizer, json_object_get(root, "normalizer"),
                                     "normalizers", take_normaliser, reason);
+    if (status == STATUS_OK && tokenizer->has_characters && !tokenizer->replaces_spaces)
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: byte_fallback without a normaliser that replaces spaces by "
+                      "U+2581 is not supported");
     if (status == STATUS_OK)
         status = take_parts(tokenizer, splitter, "pretokenizers", take_pretokeniser, reason);
     if (status == STATUS_OK)
         status = take_parts(tokenizer, json_object_get(root, "decoder"), "decoders",
                             take_decoder, reason);
     if (status == STATUS_OK)
-        status = take_model(tokenizer, json_object_get(root, "model"), reason);
+        status = take_model(tokenizer, model, reason);
     if (status == STATUS_OK)
         status = take_added_list(tokenizer, json_object_get(root, "added_tokens"), reason);
     if (status == STATUS_OK)

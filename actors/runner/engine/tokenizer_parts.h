@@ -26,7 +26,12 @@ struct tokenizer {
     struct added_tokens *normalised; /* matched after it */
     size_t added_count;
     int has_nfc;
+    /* Merging begins with characters, bytes stand in for those without a token, and U+2581 is a
+     * space: in text it is read as one, in tokens it is kept as one. */
+    int has_characters;
+    int replaces_spaces; /* the files say so */
     int ignores_merges; /* a piece that is a token is not merged */
+    char has_byte[256]; /* with characters: the byte has a token of its own */
     struct token_affix prefix;
     struct token_affix suffix;
     uint32_t end_ids[TOKENIZER_END_IDS_MAX];

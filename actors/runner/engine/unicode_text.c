@@ -129,6 +129,17 @@ uint32_t utf8_decode(const char *text, size_t *size_out)
            (byte[3] & 0x3fU);
 }
 
+size_t text_spaces(char *text, size_t length)
+{
+    size_t put = 0;
+    for (size_t at = 0; at < length; put++) {
+        int is_space = length - at >= 3 && memcmp(text + at, "\xe2\x96\x81", 3) == 0;
+        text[put] = is_space ? ' ' : text[at];
+        at += is_space ? 3 : 1;
+    }
+    return put;
+}
+
 size_t utf8_encode(uint32_t code, char bytes_out[4])
 {
     if (code < 0x80) {

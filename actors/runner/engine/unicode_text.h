@@ -30,6 +30,9 @@ enum unicode_class {
     CLASS_L = CLASS_LU | CLASS_LL | CLASS_LT | CLASS_LM | CLASS_LO,
 };
 
+/* Writes a space in place of each U+2581, in place; returns the new length. */
+size_t text_spaces(char *text, size_t length);
+
 /* Category bits of Unicode 16 (utf8proc's table and what was assigned since). */
 unsigned unicode_class(uint32_t code);
 
