@@ -30,6 +30,19 @@ static void add_module(struct model_card *card, const struct model_module *modul
         card->attention_bytes[module->layer] += bytes;
 }
 
+static uint64_t cache_elements(const struct model_config *config)
+{
+    uint64_t elements = 0;
+    for (uint32_t i = 0; i < config->layers; i++) {
+        const struct layer_shape *shape = &config->shapes[i];
+        if (shape->mixer == MIXER_LATENT)
+            elements += (uint64_t)config->latent.rank + config->latent.rope_dim;
+        else if (shape->mixer == MIXER_ATTENTION && shape->window == 0)
+            elements += (uint64_t)2 * shape->kv_heads * shape->head_dim;
+    }
+    return elements;
+}
+
 /* The first quantised matrix of the first layer, or its first dense one. */
 static const struct model_module *first_matrix(const struct model_layout *layout)
 {
@@ -55,6 +68,9 @@ static enum status describe(const struct model_config *config, const struct mode
     card->vocab = config->vocab;
     card->context = config->context;
     card->tied = config->tied;
+    card->cache_elements = cache_elements(config);
+    card->mixer_units = layout->mixer_units;
+    card->ffn_columns = layout->ffn_columns;
     card->kv_unit = layout->kv_unit;
     card->kv_units = layout->mixer_units / layout->kv_unit;
     card->ffn_unit = layout->ffn_unit;
@@ -187,5 +203,5 @@ void model_card_free(struct model_card *card)
 
 uint64_t model_card_kv_bytes(const struct model_card *card, uint32_t element_size)
 {
-    return (uint64_t)2 * card->layers * card->kv_heads * card->head_dim * element_size;
+    return card->cache_elements * element_size;
 }

@@ -40,9 +40,13 @@ struct model_card {
     uint64_t *attention_bytes; /* per layer, norms included */
     uint64_t *ffn_bytes;       /* per layer */
 
-    uint32_t kv_units;     /* each is kv_unit kv heads with their query heads */
-    uint32_t kv_unit;      /* kv heads; 1 in stock models */
-    uint32_t ffn_units;    /* intermediate / ffn_unit */
+    uint64_t cache_elements; /* of one position in all layers that keep every position */
+
+    uint32_t mixer_units;  /* kv heads with their query heads, or what else a mixer is cut by */
+    uint32_t kv_units;     /* each is kv_unit of them */
+    uint32_t kv_unit;      /* 1 in stock models */
+    uint32_t ffn_columns;  /* of an expert where there are any, else intermediate */
+    uint32_t ffn_units;    /* ffn_columns / ffn_unit */
     uint32_t ffn_unit;     /* columns of down_proj: its largest group; 1 when dense */
     uint32_t vocab_units;  /* rows */
 
@@ -57,7 +61,7 @@ MUST_CHECK enum status model_card_read(const char *directory, enum model_card_ne
                                        struct model_card **card_out, struct reason *reason);
 /* Accepts NULL. */
 void model_card_free(struct model_card *card);
-/* Bytes of one position in the KV cache of all layers: 2 * layers * kv_heads * head_dim * size. */
+/* Bytes of one position in the KV cache, windows and states aside. */
 uint64_t model_card_kv_bytes(const struct model_card *card, uint32_t element_size);
 
 #endif

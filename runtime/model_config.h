@@ -152,7 +152,8 @@ struct model_config {
     struct model_experts experts;
     struct model_latent latent;
     struct model_delta delta;
-    uint64_t own[8]; /* whatever else a family keeps of its configuration */
+    uint32_t own[8]; /* whatever else a family keeps of its configuration */
+    bool own_flags[8];
     struct layer_shape *shapes; /* [layers] */
     bool is_quantised;  /* a `quantization` object is there */
     struct quantisation default_quantisation;

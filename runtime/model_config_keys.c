@@ -268,3 +268,19 @@ enum status keys_settle_attention(const json_t *root, double theta, struct model
                                                  .head_dim = config->head_dim};
     return status;
 }
+
+enum status keys_settle_windows(const json_t *root, bool alternate, struct model_config *config,
+                                struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < config->layers; i++) {
+        bool is_sliding = false;
+        status = keys_is_sliding(root, i, alternate && i % 2 == 0, &is_sliding, reason);
+        if (status == STATUS_OK && is_sliding && config->window == 0)
+            status = refuse(reason, STATUS_MALFORMED, "config.json: layer %u slides, but "
+                            "sliding_window is missing", i);
+        if (is_sliding)
+            config->shapes[i].window = config->window;
+    }
+    return status;
+}

@@ -46,6 +46,7 @@ struct config_key {
     {name, CONFIG_REAL, true, CONFIG_FIELD(field), low, high, 0}
 #define CONFIG_HAS_REAL(name, field, low, high, fallback)                                          \
     {name, CONFIG_REAL, false, CONFIG_FIELD(field), low, high, fallback}
+#define CONFIG_NEEDS_FLAG(name, field) {name, CONFIG_FLAG, true, CONFIG_FIELD(field), 0, 1, 0}
 #define CONFIG_HAS_FLAG(name, field, fallback)                                                     \
     {name, CONFIG_FLAG, false, CONFIG_FIELD(field), 0, 1, fallback}
 
@@ -88,6 +89,10 @@ MUST_CHECK enum status keys_settle_heads(struct model_config *config, struct rea
 MUST_CHECK enum status keys_settle_attention(const struct json_t *root, double theta,
                                                struct model_config *config,
                                                struct reason *reason);
+/* sliding_window for the layers that layer_types calls sliding; without layer_types all are full,
+ * or every second one slides from the first on. */
+MUST_CHECK enum status keys_settle_windows(const struct json_t *root, bool alternate,
+                                           struct model_config *config, struct reason *reason);
 /* A key that must be absent, null or false. */
 MUST_CHECK enum status keys_refuse_flag(const struct json_t *root, const char *name,
                                           const struct model_config *config,
@@ -189,6 +194,21 @@ struct module_row {
                       bias, path ".up_proj", original ".up_proj"),                                 \
         MODULE_EXPERT(MODULE_EXPERT_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden,                   \
                       extent_expert_width, bias, path ".down_proj", original ".down_proj")
+
+/* gate, up and down of a shared expert. */
+#define MODULE_SHARED_ROW(module_role, module_cut_, rows_, columns_, path, original_path)          \
+    {                                                                                              \
+        .role = module_role, .cut = module_cut_, .is_layer = true, .rows = rows_,                  \
+        .columns = columns_, .applies = has_shared_expert, .name = path,                           \
+        .original = original_path                                                                  \
+    }
+#define MODULE_SHARED(path, original)                                                              \
+    MODULE_SHARED_ROW(MODULE_SHARED_GATE, MODULE_CUT_FFN_ROWS, extent_shared_width, extent_hidden, \
+                      path ".gate_proj", original ".gate_proj"),                                   \
+        MODULE_SHARED_ROW(MODULE_SHARED_UP, MODULE_CUT_FFN_ROWS, extent_shared_width,              \
+                          extent_hidden, path ".up_proj", original ".up_proj"),                    \
+        MODULE_SHARED_ROW(MODULE_SHARED_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden,               \
+                          extent_shared_width, path ".down_proj", original ".down_proj")
 
 struct model_family {
     const char *name;         /* for people */

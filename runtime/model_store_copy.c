@@ -204,9 +204,11 @@ static enum status fill_shape(const struct model_card *card, struct model_record
     shape->layers = card->layers;
     shape->hidden = card->hidden;
     shape->heads = card->heads;
-    shape->kv_heads = card->kv_heads;
-    shape->head_dim = card->head_dim;
-    shape->intermediate = card->intermediate;
+    /* What the placement shares and multiplies by, whatever the family calls it. */
+    const uint64_t rows = (uint64_t)2 * card->layers * card->mixer_units;
+    shape->kv_heads = card->mixer_units;
+    shape->head_dim = (uint32_t)((card->cache_elements + rows - 1) / rows);
+    shape->intermediate = card->ffn_columns;
     shape->ffn_unit = card->ffn_unit;
     shape->vocab = card->vocab;
     shape->tied = card->tied;

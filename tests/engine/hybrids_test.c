@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Families with windows, latent attention and recurrent states: the reference, every cut, equal
- * bits in any chunks and threads, sequences dropped, reused and cut back.
+ * Families with windows, experts, latent attention and recurrent states: the reference, every cut,
+ * equal bits in any chunks and threads, sequences dropped, reused and cut back.
  *
  * The bounds are the reference's own spread between two implementations in fp32, times four.
  */
@@ -27,6 +27,9 @@ struct family_row {
 static const struct family_row families[] = {
     {"gemma3_text__affine4-g64", 3e-4f, 1e-4f},
     {"qwen3_5__affine4-g64", 1e-3f, 3e-4f},
+    {"gpt_oss-slim__mxfp4-q8", 3e-4f, 1e-4f},
+    {"qwen3_moe-slim__affine4-g32", 3e-4f, 1e-4f},
+    {"step3p5-slim__affine4-g32", 3e-4f, 1e-4f},
 };
 
 static uint32_t best_of(const float *logits, size_t vocab)

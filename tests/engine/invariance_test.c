@@ -105,8 +105,9 @@ static void check_setting(const struct engine_model *model, const struct setting
 
 START_TEST(a_row_has_the_same_bits_in_any_batch)
 {
-    const char *const names[] = {"qwen3-untied__affine4-g64", "qwen3-untied__f16",
-                                 "qwen3-untied__affine8-g64"};
+    const char *const names[] = {"qwen3-untied__affine4-g64", "qwen3-slim__f16",
+                                 "qwen3-untied__affine8-g64", "llama-slim__affine4-g64",
+                                 "qwen2-slim__affine4-g64"};
     const struct setting settings[] = {
         {ENGINE_EXACT, kernel_set_best()},
         {ENGINE_FAST, kernel_set_best()},
@@ -116,13 +117,13 @@ START_TEST(a_row_has_the_same_bits_in_any_batch)
     struct seeded seeded = seeded_open(5);
     uint32_t ids[LENGTH];
     for (size_t i = 0; i < LENGTH; i++)
-        ids[i] = (uint32_t)seeded_below(&seeded, 768);
+        ids[i] = (uint32_t)seeded_below(&seeded, 256);
     for (size_t m = 0; m < COUNT_OF(names); m++) {
         struct engine_model model;
         oracle_model_open(names[m], &model);
         /* All settings on one model, one of two on the others: sanitizers are slow. */
         for (size_t s = 0; s < COUNT_OF(settings); s++) {
-            if (m == 0 || s == m - 1)
+            if (m == 0 || s == (m - 1) % 2)
                 check_setting(&model, &settings[s], ids);
         }
         engine_model_close(&model);

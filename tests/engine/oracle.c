@@ -6,36 +6,60 @@
 
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const oracle_models[] = {
     "qwen3-untied__affine2-g128",         "qwen3-untied__affine3-g32",
     "qwen3-untied__affine4-g64",          "qwen3-untied__affine4-g64-sharded",
     "qwen3-untied__affine5-g128",         "qwen3-untied__affine6-g32",
-    "qwen3-untied__affine8-g64",          "qwen3-untied__f16",
+    "qwen3-untied__affine8-g64",          "qwen3-slim__f16",
     "qwen3-untied__f16-affine4-g64",      "qwen3-untied__f32-affine4-g64",
     "qwen3-untied__mixed-false",          "qwen3-tied__affine4-g64",
 };
 const size_t oracle_model_count = COUNT_OF(oracle_models);
 
-void oracle_model_open(const char *name, struct engine_model *model_out)
+/* The directory of a model: of the repository, or DIR/models/FAMILY/VARIANT with TROUPE_ORACLES. */
+static const char *model_path(const char *name, char *path_out)
 {
     char relative[256];
+    const char *outside = getenv("TROUPE_ORACLES");
+    const char *variant = strstr(name, "__");
+    if (outside && variant) {
+        (void)snprintf(path_out, 512, "%s/models/%.*s/%s", outside, (int)(variant - name), name,
+                       variant + 2);
+        return path_out;
+    }
+    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s", name);
+    return source_path(relative, path_out);
+}
+
+static const char *oracle_path(const char *name, char *path_out)
+{
+    char relative[256];
+    const char *outside = getenv("TROUPE_ORACLES");
+    if (outside) {
+        (void)snprintf(path_out, 512, "%s/fixtures/%s.safetensors", outside, name);
+        return path_out;
+    }
+    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s.oracle", name);
+    return source_path(relative, path_out);
+}
+
+void oracle_model_open(const char *name, struct engine_model *model_out)
+{
     char path[512];
     struct reason reason = {""};
-    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s", name);
-    enum status status = engine_model_open(source_path(relative, path), model_out, &reason);
+    enum status status = engine_model_open(model_path(name, path), model_out, &reason);
     ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
 }
 
 void oracle_open(const char *name, struct oracle *oracle_out)
 {
-    char relative[256];
     char path[512];
     size_t size = 0;
     struct reason reason = {""};
-    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s.oracle", name);
-    char *read = file_bytes(source_path(relative, path), &size);
+    char *read = file_bytes(oracle_path(name, path), &size);
     enum status status = safetensors_parse(read, size, size, name, &oracle_out->table, &reason);
     ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
     /* Data may lie at any offset; every tensor is moved to an aligned place. */

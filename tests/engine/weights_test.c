@@ -9,7 +9,7 @@
 
 static const char *const names[] = {"qwen3-untied__affine4-g64-sharded",
                                     "qwen3-untied__affine3-g32", "qwen3-tied__affine4-g64",
-                                    "qwen3-untied__f16"};
+                                    "qwen3-slim__f16"};
 
 static struct shard_plan *plan_of(const struct engine_model *model,
                                   const struct partition *partition)

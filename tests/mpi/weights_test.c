@@ -12,7 +12,7 @@
 #define UNTIED "qwen3-untied__affine4-g64"
 #define TIED "qwen3-tied__affine4-g64"
 #define SHARDED "qwen3-untied__affine4-g64-sharded"
-#define DENSE "qwen3-untied__f16"
+#define DENSE "qwen3-slim__f16"
 
 static int run_weights(int ranks, const char *model, const char *arguments, char *text_out,
                        size_t text_size)

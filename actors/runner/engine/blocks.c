@@ -84,27 +84,36 @@ static size_t items_of(const struct matrix *matrix)
     return ((size_t)matrix->rows + ITEM_ROWS - 1) / ITEM_ROWS;
 }
 
-static void multiply_rows(const struct multiply_work *w, const struct product *p, size_t first,
-                          size_t end, float *scratch)
+static void multiply_rows(const struct engine *engine, const struct product *p,
+                          const struct activations *input, size_t count, size_t first, size_t end,
+                          float *scratch)
 {
     const struct matrix *matrix = &p->linear->matrix;
     if (matrix->columns == 0) { /* this rank has no share of the inputs */
-        for (size_t t = 0; t < w->count; t++)
+        for (size_t t = 0; t < count; t++)
             memset(p->out + t * p->out_stride + first, 0, (end - first) * sizeof(float));
-    } else if (uses_bytes(w->engine, matrix)) {
-        w->engine->kernels->matmul_bytes(matrix, w->input, w->count, first, end, p->out,
-                                         p->out_stride, scratch);
+    } else if (uses_bytes(engine, matrix)) {
+        engine->kernels->matmul_bytes(matrix, input, count, first, end, p->out, p->out_stride,
+                                      scratch);
     } else {
-        w->engine->kernels->matmul(matrix, w->input, w->count, first, end, p->out, p->out_stride,
-                                   scratch);
+        engine->kernels->matmul(matrix, input, count, first, end, p->out, p->out_stride, scratch);
     }
     if (!p->linear->bias)
         return;
-    for (size_t t = 0; t < w->count; t++) {
+    for (size_t t = 0; t < count; t++) {
         float *out = p->out + t * p->out_stride;
         for (size_t row = first; row < end; row++)
             out[row] += p->linear->bias[row];
     }
+}
+
+void block_multiply_items(struct engine *engine, const struct product *product,
+                          const struct activations *input, size_t count, size_t first, size_t end,
+                          float *scratch)
+{
+    size_t rows = (size_t)product->linear->matrix.rows;
+    size_t row_end = end * ITEM_ROWS < rows ? end * ITEM_ROWS : rows;
+    multiply_rows(engine, product, input, count, first * ITEM_ROWS, row_end, scratch);
 }
 
 static void multiply_items(void *work, size_t first, size_t end, float *scratch)
@@ -119,8 +128,8 @@ static void multiply_items(void *work, size_t first, size_t end, float *scratch)
         before += items;
         if (from >= items || to == 0)
             continue;
-        size_t row_end = to < items ? to * ITEM_ROWS : (size_t)p->linear->matrix.rows;
-        multiply_rows(w, p, from * ITEM_ROWS, row_end, scratch);
+        block_multiply_items(w->engine, p, w->input, w->count, from, to < items ? to : items,
+                             scratch);
     }
 }
 
@@ -165,7 +174,10 @@ void block_norm_part(struct engine *engine, const float *weight, size_t count)
 enum status block_ffn_layer(struct engine *engine, uint32_t index, size_t count)
 {
     const struct engine_layer *layer = &engine->layers[index];
-    block_ffn(engine, &layer->ffn, layer->ffn_norm, count);
+    if (engine_shape(engine, index)->ffn == FFN_EXPERTS)
+        block_experts(engine, &layer->experts, layer->ffn_norm, index, count);
+    else
+        block_ffn(engine, &layer->ffn, layer->ffn_norm, count);
     return block_add(engine, count);
 }
 

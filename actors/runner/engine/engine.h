@@ -34,6 +34,7 @@ enum engine_mode {
 };
 
 struct kernel_set;
+struct route_choice;
 
 struct engine_options {
     enum engine_mode mode;
@@ -44,6 +45,9 @@ struct engine_options {
     struct collective *collective;    /* tensor cut only; borrowed */
     /* Called after each layer with the residual stream [count][hidden]; for tests. */
     void (*observe)(void *observer, uint32_t layer, const float *hidden, size_t count);
+    /* Called where a layer has experts, with the choices [count][used]; for tests. */
+    void (*observe_experts)(void *observer, uint32_t layer, const struct route_choice *choices,
+                            size_t count);
     void *observer;
 };
 

@@ -181,6 +181,7 @@ enum status engine_bind_attention(struct engine *engine, uint32_t layer,
     part->heads = heads_held(engine, MODULE_QUERY, layer, part->query.matrix.rows, shape->heads);
     part->kv_heads = heads_held(engine, MODULE_KEY, layer, part->key.matrix.rows,
                                 shape->kv_heads);
+    part->has_gate = model_layout_find(engine->model->layout, MODULE_ATTENTION_GATE, layer) != NULL;
     part->per_kv = shape->heads / shape->kv_heads;
     part->head_dim = shape->head_dim;
     part->window = shape->window;
@@ -210,6 +211,51 @@ enum status engine_bind_ffn(struct engine *engine, uint32_t role, uint32_t layer
     return status;
 }
 
+static enum status bind_expert_stack(struct engine *engine, uint32_t role, uint32_t layer,
+                                     struct linear *linears, struct reason *reason)
+{
+    const struct model_module *module = model_layout_find(engine->model->layout, role, layer);
+    enum status status = STATUS_OK;
+    ASSERT(module != NULL);
+    /* The experts of a role follow one another. */
+    for (uint32_t i = 0; status == STATUS_OK && i < engine->config->experts.count; i++) {
+        status = engine_bind_module(engine, &module[i], &linears[i].matrix, reason);
+        if (status == STATUS_OK)
+            status = engine_bind_bias(engine, &module[i], &linears[i].bias, reason);
+    }
+    return status;
+}
+
+enum status engine_bind_experts(struct engine *engine, uint32_t layer, struct experts_part *part,
+                                struct reason *reason)
+{
+    uint32_t count = engine->config->experts.count;
+    part->gates = memory_zeroed((size_t)3 * count, sizeof *part->gates);
+    if (!part->gates)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u experts", count);
+    part->ups = part->gates + count;
+    part->downs = part->ups + count;
+    enum status status = engine_bind_linear(engine, MODULE_ROUTER, layer, &part->router, reason);
+    if (status == STATUS_OK)
+        status = engine_bind_vector(engine, MODULE_ROUTER_BIAS, layer, &part->choice_bias, reason);
+    if (status == STATUS_OK)
+        status = bind_expert_stack(engine, MODULE_EXPERT_GATE, layer, part->gates, reason);
+    if (status == STATUS_OK)
+        status = bind_expert_stack(engine, MODULE_EXPERT_UP, layer, part->ups, reason);
+    if (status == STATUS_OK)
+        status = bind_expert_stack(engine, MODULE_EXPERT_DOWN, layer, part->downs, reason);
+    if (status == STATUS_OK)
+        status = engine_bind_ffn(engine, MODULE_SHARED_GATE, layer, &part->shared, reason);
+    if (status == STATUS_OK)
+        status = engine_bind_linear(engine, MODULE_SHARED_SCALE, layer, &part->shared_scale,
+                                    reason);
+    if (status != STATUS_OK)
+        return status;
+    engine_widen(&engine->widths.experts, (size_t)part->gates[0].matrix.rows);
+    engine_widen(&engine->widths.columns, 2 * (size_t)count); /* scratch of the choice */
+    return STATUS_OK;
+}
+
 enum status engine_bind_rest(struct engine *engine, uint32_t layer, struct engine_layer *bound,
                              struct reason *reason)
 {
@@ -217,9 +263,11 @@ enum status engine_bind_rest(struct engine *engine, uint32_t layer, struct engin
                                             &bound->attention_norm, reason);
     if (status == STATUS_OK)
         status = engine_bind_vector(engine, MODULE_FFN_NORM, layer, &bound->ffn_norm, reason);
-    if (status == STATUS_OK && engine->config->shapes[layer].ffn == FFN_DENSE)
-        status = engine_bind_ffn(engine, MODULE_FFN_GATE, layer, &bound->ffn, reason);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    if (engine->config->shapes[layer].ffn == FFN_EXPERTS)
+        return engine_bind_experts(engine, layer, &bound->experts, reason);
+    return engine_bind_ffn(engine, MODULE_FFN_GATE, layer, &bound->ffn, reason);
 }
 
 enum status engine_bind_layer(struct engine *engine, uint32_t layer, struct engine_layer *bound,

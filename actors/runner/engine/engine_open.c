@@ -97,22 +97,23 @@ static void *take(struct engine *engine, size_t count, size_t size)
     return memory_zeroed(count, size);
 }
 
-static bool open_activations(struct engine *engine, size_t columns, struct activations *a)
+static bool open_activations(struct engine *engine, size_t rows, size_t columns,
+                             struct activations *a)
 {
     bool is_fast = engine->options.mode == ENGINE_FAST;
-    a->capacity = ENGINE_ROWS;
+    a->capacity = rows;
     a->columns = columns;
     a->stride = (columns + KERNEL_BLOCK - 1) / KERNEL_BLOCK * KERNEL_BLOCK;
-    size_t blocks = a->stride / KERNEL_QUANT_BLOCK * ENGINE_ROWS;
-    bool good = (a->values = take(engine, ENGINE_ROWS * a->stride, sizeof(float))) != NULL;
+    size_t blocks = a->stride / KERNEL_QUANT_BLOCK * rows;
+    bool good = (a->values = take(engine, rows * a->stride, sizeof(float))) != NULL;
     for (size_t i = 0; good && i < 3; i++)
         good = (a->sums[i] = take(engine, blocks, sizeof(float))) != NULL;
     if (!good || !is_fast)
         return good;
     for (size_t i = 0; good && i < 3; i++)
         good = (a->byte_sums[i] = take(engine, blocks, sizeof(float))) != NULL;
-    a->bytes = take(engine, ENGINE_ROWS, a->stride);
-    a->split = take(engine, ENGINE_ROWS, a->stride);
+    a->bytes = take(engine, rows, a->stride);
+    a->split = take(engine, rows, a->stride);
     a->scales = take(engine, blocks, sizeof(float));
     return good && a->bytes && a->split && a->scales;
 }
@@ -127,6 +128,41 @@ static void close_activations(struct activations *a)
     memory_free(a->bytes);
     memory_free(a->split);
     memory_free(a->scales);
+}
+
+static bool open_experts(struct engine *e)
+{
+    const struct model_experts *experts = &e->config->experts;
+    struct expert_buffers *b = &e->experts;
+    size_t hidden = e->config->hidden;
+    size_t pairs = (size_t)ENGINE_ROWS * experts->used;
+    b->normed = take(e, ENGINE_ROWS * hidden, sizeof(float));
+    b->logits = take(e, (size_t)ENGINE_ROWS * experts->count, sizeof(float));
+    b->choices = take(e, pairs, sizeof *b->choices);
+    b->pairs = take(e, pairs, sizeof *b->pairs);
+    b->ends = take(e, (size_t)experts->count + 1, sizeof *b->ends);
+    b->ups = take(e, EXPERT_ROWS * e->widths.experts, sizeof(float));
+    b->outs = take(e, EXPERT_ROWS * hidden, sizeof(float));
+    b->sum = take(e, ENGINE_ROWS * hidden, sizeof(float));
+    b->scales = take(e, ENGINE_ROWS, sizeof(float));
+    return b->normed && b->logits && b->choices && b->pairs && b->ends && b->ups && b->outs &&
+           b->sum && b->scales && open_activations(e, EXPERT_ROWS, hidden, &b->picked) &&
+           open_activations(e, EXPERT_ROWS, e->widths.experts, &b->middle);
+}
+
+static void close_experts(struct expert_buffers *b)
+{
+    close_activations(&b->picked);
+    close_activations(&b->middle);
+    memory_free(b->normed);
+    memory_free(b->logits);
+    memory_free(b->choices);
+    memory_free(b->pairs);
+    memory_free(b->ends);
+    memory_free(b->ups);
+    memory_free(b->outs);
+    memory_free(b->sum);
+    memory_free(b->scales);
 }
 
 static bool open_buffers(struct engine *e)
@@ -147,8 +183,10 @@ static bool open_buffers(struct engine *e)
     if (!e->hidden || !e->part || !e->queries || !e->keys || !e->values || !e->gates || !e->ups ||
         !e->next || (is_cut && !e->logits) || !ropes_open(e))
         return false;
-    return open_activations(e, hidden, &e->input) && open_activations(e, w->mixed, &e->mixed) &&
-           open_activations(e, w->ffn, &e->gated);
+    return open_activations(e, ENGINE_ROWS, hidden, &e->input) &&
+           open_activations(e, ENGINE_ROWS, w->mixed, &e->mixed) &&
+           open_activations(e, ENGINE_ROWS, w->ffn, &e->gated) &&
+           (e->config->experts.count == 0 || open_experts(e));
 }
 
 /* --- opening --- */
@@ -288,6 +326,7 @@ void engine_close(struct engine *engine)
     close_activations(&engine->input);
     close_activations(&engine->mixed);
     close_activations(&engine->gated);
+    close_experts(&engine->experts);
     ropes_close(engine);
     float *buffers[] = {engine->hidden, engine->part,  engine->queries, engine->keys,
                         engine->values, engine->gates, engine->ups,     engine->logits};
@@ -295,8 +334,10 @@ void engine_close(struct engine *engine)
         memory_free(buffers[i]);
     for (size_t i = 0; i < engine->vector_count; i++)
         memory_free(engine->vectors[i]);
-    for (uint32_t i = 0; engine->layers && i < engine->layer_count; i++)
+    for (uint32_t i = 0; engine->layers && i < engine->layer_count; i++) {
         memory_free(engine->layers[i].own);
+        memory_free(engine->layers[i].experts.gates);
+    }
     memory_free(engine->vectors);
     memory_free(engine->kv_layers);
     memory_free(engine->next);

@@ -9,11 +9,14 @@
 #include "actors/runner/engine/kernels/kernels.h"
 #include "actors/runner/engine/kv_cache.h"
 #include "actors/runner/engine/pool.h"
+#include "actors/runner/engine/route.h"
 
 /* Rows computed at once; a batch of more is done in pieces, the same on every rank. */
 #define ENGINE_ROWS 256u
 /* Rows of logits computed at once. */
 #define ENGINE_LOGIT_ROWS 16u
+/* Pairs of token and expert computed at once. */
+#define EXPERT_ROWS 512u
 
 /* A matrix with its outputs' bias, NULL for none. */
 struct linear {
@@ -38,6 +41,7 @@ struct attention_part {
     const float *key_norm;
     const float *sinks;      /* per head; NULL for none */
     enum attention_gate gating;
+    bool has_gate;     /* the model has `gate`; this rank may have no rows of it */
     uint32_t heads;    /* of this rank */
     uint32_t kv_heads;
     uint32_t per_kv;   /* query heads of a kv head */
@@ -62,11 +66,25 @@ struct ffn_part {
     float limit;
 };
 
+/* Experts; config->experts says how they are chosen. */
+struct experts_part {
+    struct linear router;
+    const float *choice_bias; /* NULL for none */
+    struct linear *gates;     /* [experts] each, in one heap block that begins here */
+    struct linear *ups;
+    struct linear *downs;
+    enum activation activation;
+    float limit;
+    struct ffn_part shared;     /* without columns: there is none */
+    struct linear shared_scale; /* without rows: it counts in full */
+};
+
 struct engine_layer {
     const float *attention_norm;
     const float *ffn_norm;
     struct attention_part attention;
-    struct ffn_part ffn;
+    struct ffn_part ffn;         /* of a dense layer */
+    struct experts_part experts; /* of a layer with experts */
     void *own; /* what else a family keeps of a layer; freed with memory_free */
 };
 
@@ -88,7 +106,29 @@ struct engine_widths {
     size_t mixed; /* what a mixer gives to its output projection */
     size_t ffn;
     size_t gates;
+    size_t experts; /* columns of an expert's middle */
     size_t scratch; /* floats a block keeps in a thread's scratch, before what kernels need */
+};
+
+struct expert_pair {
+    uint32_t expert;
+    uint32_t token;
+    float weight;
+};
+
+/* Only of models with experts. */
+struct expert_buffers {
+    float *normed;               /* [ENGINE_ROWS][hidden] as the router sees it */
+    float *logits;               /* [ENGINE_ROWS][experts] */
+    struct route_choice *choices; /* [ENGINE_ROWS][used] */
+    struct expert_pair *pairs;   /* [ENGINE_ROWS * used] by expert */
+    uint32_t *ends;              /* [experts + 1] */
+    struct activations picked;   /* inputs of the pairs of a piece */
+    struct activations middle;
+    float *ups;                  /* [EXPERT_ROWS][widths.experts] */
+    float *outs;                 /* [EXPERT_ROWS][hidden] */
+    float *sum;                  /* [ENGINE_ROWS][hidden] of the routed experts */
+    float *scales;               /* [ENGINE_ROWS] of the shared one */
 };
 
 struct engine;
@@ -134,6 +174,7 @@ struct engine {
     struct activations input; /* normed hidden states */
     struct activations mixed; /* what goes into a mixer's output projection */
     struct activations gated; /* the FFN's middle */
+    struct expert_buffers experts;
     float *hidden;            /* [ENGINE_ROWS][hidden] */
     float *part;              /* [ENGINE_ROWS][hidden] of this rank */
     float *queries;           /* [ENGINE_ROWS][widths.queries], and so on */
@@ -178,10 +219,13 @@ MUST_CHECK enum status engine_bind_attention(struct engine *engine, uint32_t lay
 /* gate, up and down; `role` is that of the gate, the others follow it. */
 MUST_CHECK enum status engine_bind_ffn(struct engine *engine, uint32_t role, uint32_t layer,
                                        struct ffn_part *part_out, struct reason *reason);
-/* Both norms and the FFN: what a layer has beside its mixer. */
+/* Router, experts and shared expert of a layer with experts. */
+MUST_CHECK enum status engine_bind_experts(struct engine *engine, uint32_t layer,
+                                           struct experts_part *part_out, struct reason *reason);
+/* Both norms, and a dense FFN or experts: what a layer has beside its mixer. */
 MUST_CHECK enum status engine_bind_rest(struct engine *engine, uint32_t layer,
                                         struct engine_layer *bound, struct reason *reason);
-/* Both norms, attention and a dense FFN. */
+/* Both norms, attention, and a dense FFN or experts as the layer's shape says. */
 MUST_CHECK enum status engine_bind_layer(struct engine *engine, uint32_t layer,
                                          struct engine_layer *bound, struct reason *reason);
 /* The same of a module of the layout, for what is there several times. */
@@ -217,6 +261,10 @@ void block_prepare(struct engine *engine, struct activations *activations, size_
 /* All products of one input in one run of the pool, biases added. */
 void block_multiply(struct engine *engine, const struct product *products, size_t product_count,
                     const struct activations *input, size_t count);
+/* Items [first, end) of one product, each 16 rows, on this thread. */
+void block_multiply_items(struct engine *engine, const struct product *product,
+                          const struct activations *input, size_t count, size_t first, size_t end,
+                          float *scratch);
 /* part = the sum of all ranks' parts in the tensor cut. */
 MUST_CHECK enum status block_sum(struct engine *engine, size_t count);
 /* hidden += part, summed over ranks in the tensor cut. */
@@ -230,12 +278,15 @@ void block_attention(struct engine *engine, const struct attention_part *part, c
 /* part = FFN of norm(hidden), this rank's share. */
 void block_ffn(struct engine *engine, const struct ffn_part *part, const float *norm,
                size_t count);
+/* part = the chosen and the shared experts of norm(hidden), this rank's share. */
+void block_experts(struct engine *engine, const struct experts_part *part, const float *norm,
+                   uint32_t index, size_t count);
 /* gate[i] = act(gate[i]) * up[i] */
 void block_activate(const struct engine *engine, enum activation activation, float limit,
                     float *gate, const float *up, size_t count);
-/* hidden += FFN(norm) of layer `index` of this rank's. */
+/* hidden += FFN or experts(norm) of layer `index` of this rank's. */
 MUST_CHECK enum status block_ffn_layer(struct engine *engine, uint32_t index, size_t count);
-/* hidden += attention(norm); hidden += FFN(norm): the layer of most families. */
+/* hidden += attention(norm); hidden += FFN or experts(norm): the layer of most families. */
 MUST_CHECK enum status block_layer(struct engine *engine, uint32_t index,
                                    const struct engine_row *rows, size_t count);
 

@@ -29,6 +29,17 @@ enum status local_world_open(const struct engine_model *model, enum sharding sha
                              const struct engine_options *options, struct local_world **world_out,
                              struct reason *reason)
 {
+    struct engine_options each[PARTITION_RANKS_MAX];
+    for (uint32_t i = 0; i < ranks && i < PARTITION_RANKS_MAX; i++)
+        each[i] = *options;
+    return local_world_open_each(model, sharding, shares, ranks, each, world_out, reason);
+}
+
+enum status local_world_open_each(const struct engine_model *model, enum sharding sharding,
+                                  const uint64_t *shares, uint32_t ranks,
+                                  const struct engine_options *options,
+                                  struct local_world **world_out, struct reason *reason)
+{
     struct partition_units units = partition_units_of(model->config, model->layout);
     struct local_world *world = memory_zeroed(1, sizeof *world);
     if (!world)
@@ -39,7 +50,7 @@ enum status local_world_open(const struct engine_model *model, enum sharding sha
     if (status == STATUS_OK)
         status = collective_threads_open(ranks, &world->collective, reason);
     for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++) {
-        struct engine_options own = *options;
+        struct engine_options own = options[i];
         own.collective = collective_threads_member(world->collective, i);
         status = engine_open_local(model, &world->partitions[i], &own, &world->engines[i], reason);
         world->ranks += status == STATUS_OK;

@@ -22,6 +22,12 @@ MUST_CHECK enum status local_world_open(const struct engine_model *model, enum s
                                         const uint64_t *shares, uint32_t ranks,
                                         const struct engine_options *options,
                                         struct local_world **world_out, struct reason *reason);
+/* The same with options[ranks], each rank's own. */
+MUST_CHECK enum status local_world_open_each(const struct engine_model *model,
+                                             enum sharding sharding, const uint64_t *shares,
+                                             uint32_t ranks, const struct engine_options *options,
+                                             struct local_world **world_out,
+                                             struct reason *reason);
 /* Accepts NULL. */
 void local_world_close(struct local_world *world);
 /* The rows through all ranks; logits of the rows that want them. */

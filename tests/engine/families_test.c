@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every family against the reference: on one rank, two pipeline ranks and two and uneven tensor
+ * ranks, and the same on the portable kernels.
+ *
+ * The models are those of the repository, or with TROUPE_ORACLES=DIR all of
+ * DIR/models/FAMILY/VARIANT that have a DIR/fixtures/FAMILY__VARIANT.safetensors and a name that
+ * begins with TROUPE_FAMILY, if that is set.
+ */
+#include "actors/runner/engine/local_world.h"
+#include "actors/runner/engine/route.h"
+#include "tests/engine/golden.h"
+#include "tests/engine/oracle.h"
+#include "tests/support/check_main.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES_MAX 128u
+
+struct row {
+    const char *name;
+    float logit_bound;
+    float hidden_bound;
+};
+
+static const struct row rows[] = {
+    {"gpt_oss-slim__mxfp4-q8", GOLDEN_LOGIT_BOUND, GOLDEN_HIDDEN_BOUND},
+    {"llama-slim__affine4-g64", GOLDEN_LOGIT_BOUND, GOLDEN_HIDDEN_BOUND},
+    {"qwen2-slim__affine4-g64", GOLDEN_LOGIT_BOUND, GOLDEN_HIDDEN_BOUND},
+    {"qwen3_moe-slim__affine4-g32", GOLDEN_LOGIT_BOUND, GOLDEN_HIDDEN_BOUND},
+    {"step3p5-slim__affine4-g32", GOLDEN_LOGIT_BOUND, GOLDEN_HIDDEN_BOUND},
+};
+
+/* Where two forms of a recurrence or of latent attention are compared. */
+static void bounds_of(const char *name, struct row *row)
+{
+    bool is_delta = strncmp(name, "qwen3_5", 7) == 0;
+    bool is_latent = strncmp(name, "glm4", 4) == 0 || strncmp(name, "deepseek", 8) == 0;
+    row->logit_bound = is_delta ? 1e-3f : GOLDEN_LOGIT_BOUND;
+    row->hidden_bound = is_delta || is_latent ? 3e-4f : GOLDEN_HIDDEN_BOUND;
+}
+
+static size_t list_outside(const char *directory, struct row *found)
+{
+    static char names[NAMES_MAX][128];
+    char path[512];
+    size_t count = 0;
+    const char *prefix = getenv("TROUPE_FAMILY");
+    (void)snprintf(path, sizeof path, "%s/fixtures", directory);
+    DIR *fixtures = opendir(path);
+    ck_assert_ptr_nonnull(fixtures);
+    const struct dirent *entry;
+    while ((entry = readdir(fixtures)) && count < NAMES_MAX) {
+        const char *end = strstr(entry->d_name, ".safetensors");
+        if (!end || (prefix && strncmp(entry->d_name, prefix, strlen(prefix)) != 0))
+            continue;
+        (void)snprintf(names[count], sizeof names[count], "%.*s", (int)(end - entry->d_name),
+                       entry->d_name);
+        found[count].name = names[count];
+        bounds_of(names[count], &found[count]);
+        count++;
+    }
+    closedir(fixtures);
+    return count;
+}
+
+/* The rows to check. */
+static size_t rows_to_check(struct row *found)
+{
+    const char *outside = getenv("TROUPE_ORACLES");
+    if (outside)
+        return list_outside(outside, found);
+    memcpy(found, rows, sizeof rows);
+    return COUNT_OF(rows);
+}
+
+static void check_all(const struct golden_run *run)
+{
+    struct row found[NAMES_MAX];
+    size_t count = rows_to_check(found);
+    ck_assert_uint_gt(count, 0);
+    for (size_t i = 0; i < count; i++) {
+        struct golden_run own = *run;
+        own.logit_bound = found[i].logit_bound;
+        golden_check(found[i].name, &own);
+    }
+}
+
+START_TEST(one_rank_gives_the_reference)
+{
+    check_all(&(struct golden_run){.ranks = 1, .threads = 1, .tokens = 64});
+}
+END_TEST
+
+START_TEST(the_hidden_state_after_every_layer_is_the_reference)
+{
+    struct row found[NAMES_MAX];
+    size_t count = rows_to_check(found);
+    for (size_t i = 0; i < count; i++)
+        golden_check_hidden(found[i].name, found[i].hidden_bound);
+}
+END_TEST
+
+START_TEST(portable_kernels_and_two_threads_give_it_too)
+{
+    check_all(&(struct golden_run){.ranks = 1, .threads = 2, .tokens = 8,
+                                   .kernels = kernel_set_portable()});
+}
+END_TEST
+
+START_TEST(two_pipeline_ranks_give_it_too)
+{
+    check_all(&(struct golden_run){.sharding = SHARDING_PIPELINE, .ranks = 2, .threads = 1,
+                                   .tokens = 24});
+}
+END_TEST
+
+START_TEST(two_tensor_ranks_give_it_too)
+{
+    check_all(&(struct golden_run){.sharding = SHARDING_TENSOR, .ranks = 2, .threads = 1,
+                                   .tokens = 24});
+}
+END_TEST
+
+START_TEST(uneven_tensor_ranks_give_it_too)
+{
+    static const uint64_t shares[] = {1, 3};
+    check_all(&(struct golden_run){.sharding = SHARDING_TENSOR, .ranks = 2, .threads = 1,
+                                   .shares = shares, .tokens = 8});
+}
+END_TEST
+
+/* --- ranks on unlike kernels choose the same experts --- */
+
+#define CHOICES_MAX 65536u
+
+struct chosen {
+    struct route_choice choices[CHOICES_MAX];
+    size_t count;
+    uint32_t used;
+};
+
+static void observe_experts(void *observer, uint32_t layer, const struct route_choice *choices,
+                            size_t count)
+{
+    struct chosen *chosen = observer;
+    (void)layer;
+    ck_assert_uint_le(chosen->count + count * chosen->used, CHOICES_MAX);
+    memcpy(chosen->choices + chosen->count, choices, count * chosen->used * sizeof *choices);
+    chosen->count += count * chosen->used;
+}
+
+static void check_experts(const char *name)
+{
+    static struct chosen chosen[3];
+    const struct kernel_set *sets[3] = {kernel_set_portable(), kernel_set_avx2(),
+                                        kernel_set_best()};
+    struct engine_options options[3];
+    struct engine_model model;
+    struct oracle oracle;
+    struct local_world *world = NULL;
+    struct reason reason = {""};
+    oracle_model_open(name, &model);
+    oracle_open(name, &oracle);
+    for (size_t i = 0; i < 3; i++) {
+        chosen[i].count = 0;
+        chosen[i].used = model.config->experts.used;
+        options[i] = (struct engine_options){.mode = ENGINE_EXACT, .threads = 1, .context = 512,
+                                             .kernels = sets[i] ? sets[i] : sets[0],
+                                             .observe_experts = observe_experts,
+                                             .observer = &chosen[i]};
+    }
+    enum status status = local_world_open_each(&model, SHARDING_TENSOR, NULL,
+                                               model.layout->mixer_units < 3 ? 2 : 3, options,
+                                               &world, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
+    const struct golden_run run = {.tokens = 24, .logit_bound = GOLDEN_LOGIT_BOUND};
+    for (unsigned prompt = 0; prompt < ORACLE_PROMPTS; prompt++)
+        golden_check_prompt(name, world, &oracle, prompt, &run);
+    ck_assert_uint_gt(chosen[0].count, 0);
+    for (size_t i = 1; i < 3 && chosen[i].count > 0; i++) {
+        ck_assert_uint_eq(chosen[i].count, chosen[0].count);
+        for (size_t k = 0; k < chosen[0].count; k++) {
+            ck_assert_uint_eq(chosen[i].choices[k].expert, chosen[0].choices[k].expert);
+            ck_assert(chosen[i].choices[k].weight == chosen[0].choices[k].weight);
+        }
+    }
+    local_world_close(world);
+    oracle_close(&oracle);
+    engine_model_close(&model);
+}
+
+START_TEST(ranks_on_unlike_kernels_choose_the_same_experts)
+{
+    struct row found[NAMES_MAX];
+    size_t count = rows_to_check(found);
+    for (size_t i = 0; i < count; i++) {
+        struct engine_model model;
+        oracle_model_open(found[i].name, &model);
+        bool has_any = model.config->experts.count > 0;
+        engine_model_close(&model);
+        if (has_any)
+            check_experts(found[i].name);
+    }
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("families");
+    const TTest *const tests[] = {one_rank_gives_the_reference,
+                                  the_hidden_state_after_every_layer_is_the_reference,
+                                  portable_kernels_and_two_threads_give_it_too,
+                                  two_pipeline_ranks_give_it_too,
+                                  two_tensor_ranks_give_it_too,
+                                  uneven_tensor_ranks_give_it_too,
+                                  ranks_on_unlike_kernels_choose_the_same_experts};
+    suite_add(suite, "golden", tests, COUNT_OF(tests));
+    return suite;
+}
