@@ -20,6 +20,8 @@
 #define PROBE_SIZE ((size_t)256 << 20)
 #define PROBE_PIECE ((size_t)1 << 16)
 #define PROBE_ROUNDS 5u
+/* About half a millisecond. */
+#define SPIN_ROUNDS 200000u
 
 struct bench {
     const char *model_path;
@@ -32,6 +34,8 @@ struct bench {
     double prompt_rate;
     double decode_rate;
     double bandwidth; /* bytes a second */
+    uint64_t products; /* of bytes, for a token of a prompt */
+    double peak;       /* such products a second, in registers */
     const char *kernels;
     uint32_t threads;
 };
@@ -80,6 +84,50 @@ static enum status measure_bandwidth(uint32_t threads, double *bandwidth_out,
     if (status == STATUS_OK)
         *bandwidth_out = (double)PROBE_SIZE * 1e6 / (double)(best_us ? best_us : 1);
     return status;
+}
+
+struct spin {
+    const struct kernel_set *kernels;
+    _Atomic uint64_t products;
+};
+
+static void spin_pieces(void *work, size_t first, size_t end, float *scratch)
+{
+    struct spin *spin = work;
+    (void)scratch;
+    for (size_t i = first; i < end; i++)
+        atomic_fetch_add(&spin->products, spin->kernels->spin(SPIN_ROUNDS));
+}
+
+static enum status measure_peak(const struct kernel_set *kernels, uint32_t threads,
+                                double *peak_out, struct reason *reason)
+{
+    struct pool *pool = NULL;
+    double best = 0.0;
+    enum status status = pool_open(threads, 1, &pool, reason);
+    for (unsigned round = 0; status == STATUS_OK && round < PROBE_ROUNDS; round++) {
+        struct spin spin = {kernels, 0};
+        uint64_t start_us = clock_now_us();
+        pool_run(pool, (size_t)threads * 16, 1, spin_pieces, &spin);
+        double rate = (double)spin.products * 1e6 / (double)(clock_now_us() - start_us + 1);
+        best = rate > best ? rate : best;
+    }
+    pool_close(pool);
+    if (status == STATUS_OK)
+        *peak_out = best;
+    return status;
+}
+
+/* The head is used for one token of a prompt only. */
+static uint64_t products_of_token(const struct engine_model *model)
+{
+    uint64_t products = 0;
+    for (size_t i = 0; i < model->layout->module_count; i++) {
+        const struct model_module *module = &model->layout->modules[i];
+        if (module->role != MODULE_EMBEDDING && module->role != MODULE_HEAD)
+            products += module->rows * module->columns;
+    }
+    return products;
 }
 
 static uint64_t bytes_of_token(const struct engine_model *model)
@@ -142,6 +190,7 @@ static enum status measure(struct bench *bench, struct reason *reason)
     if (status != STATUS_OK)
         return status;
     bench->weight_bytes = bytes_of_token(&model);
+    bench->products = products_of_token(&model);
     bench->options.context = bench->prompt + bench->decode + 1;
     bench->options.sequences = 1;
     status = engine_open_local(&model, NULL, &bench->options, &engine, reason);
@@ -161,6 +210,9 @@ static enum status measure(struct bench *bench, struct reason *reason)
         status = run_decode(engine, bench, sequence, logits, reason);
     if (status == STATUS_OK)
         status = measure_bandwidth(bench->threads, &bench->bandwidth, reason);
+    if (status == STATUS_OK)
+        status = measure_peak(kernel_set_find(bench->kernels), bench->threads, &bench->peak,
+                              reason);
     memory_free(logits);
     engine_close(engine);
     engine_model_close(&model);
@@ -172,11 +224,12 @@ static void print_result(const struct bench *bench)
     double limit = bench->bandwidth / (double)bench->weight_bytes;
     if (bench->as_json) {
         json_t *root = json_pack(
-            "{s:f, s:f, s:f, s:f, s:f, s:I, s:i, s:s, s:s}", "decode_tokens_per_second",
+            "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:i, s:s, s:s}", "decode_tokens_per_second",
             bench->decode_rate, "prompt_tokens_per_second", bench->prompt_rate,
             "limit_tokens_per_second", limit, "limit_over_decode", limit / bench->decode_rate,
             "bandwidth_bytes_per_second", bench->bandwidth, "bytes_per_token",
-            (json_int_t)bench->weight_bytes, "threads", bench->threads, "kernels", bench->kernels,
+            (json_int_t)bench->weight_bytes, "products_per_token", (json_int_t)bench->products,
+            "products_per_second", bench->peak, "threads", bench->threads, "kernels", bench->kernels,
             "mode", bench->options.mode == ENGINE_FAST ? "fast" : "exact");
         json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
@@ -188,6 +241,8 @@ static void print_result(const struct bench *bench)
            (double)bench->weight_bytes / 1e6);
     printf("prompt of %llu: %.1f tokens/s\n", (unsigned long long)bench->prompt,
            bench->prompt_rate);
+    printf("the cores multiply %.0f thousand million bytes a second, which allows %.0f tokens/s of "
+           "a prompt\n", bench->peak / 1e9, bench->peak / (double)bench->products);
     printf("memory reads at %.1f GB/s, which allows %.1f tokens/s\n", bench->bandwidth / 1e9,
            limit);
     printf("decode of %llu: %.1f tokens/s, %.2f times slower than the memory allows\n",

@@ -109,6 +109,9 @@ struct kernel_set {
                         float *const *outs);
     /* Writes count values as f16. */
     void (*to_half)(const float *x, size_t count, uint16_t *out);
+    /* Multiplies and adds bytes in registers, `rounds` times; returns how many products that were:
+     * what the arithmetic of this CPU allows. */
+    uint64_t (*spin)(uint64_t rounds);
 };
 
 /* Floats of scratch a matmul needs for matrices of up to this many columns. */

@@ -121,7 +121,8 @@ void KERNEL_NAME(attend_many)(const struct attention *attentions, size_t count, 
 void KERNEL_NAME(matmul)(const struct matrix *matrix, const struct activations *inputs,
                          size_t count, size_t row_first, size_t row_end, float *out,
                          size_t out_stride, float *scratch);
-/* The one that has a file for each instruction set. */
+/* Those that have a file for each instruction set. */
+uint64_t KERNEL_NAME(spin)(uint64_t rounds);
 void KERNEL_NAME(matmul_bytes)(const struct matrix *matrix, const struct activations *inputs,
                                size_t count, size_t row_first, size_t row_end, float *out,
                                size_t out_stride, float *scratch);

@@ -98,6 +98,12 @@ static void byte_tile_load(struct byte_tile *tile, size_t row, size_t rows)
         scales[r] = m->scales + from * m->scale_stride;
         biases[r] = m->biases ? m->biases + from * m->bias_stride : NULL;
     }
+    size_t after = row + TILE_ROWS;
+    for (size_t i = 0; i < TILE_ROWS * m->scale_stride; i += 64) {
+        __builtin_prefetch(m->scales + after * m->scale_stride + i, 0, 3);
+        if (m->biases)
+            __builtin_prefetch(m->biases + after * m->bias_stride + i, 0, 3);
+    }
     if (!matrix_has_biases(m)) {
         load_powers(scales, tile->groups, tile->scales);
         return;
@@ -111,6 +117,15 @@ static void byte_tile_load(struct byte_tile *tile, size_t row, size_t rows)
                                                     lanes_all(128.0f),
                                                     lanes_load(tile->biases + i)));
     }
+}
+
+/* Asks for `size` bytes from `at` on of the rows after this tile, which lie behind it: memory is
+ * slower to answer than a tile is to compute, and eight short rows are no pattern it would see. */
+ALWAYS_INLINE void byte_tile_fetch(const struct byte_tile *tile, size_t at, size_t size)
+{
+    const uint8_t *next = tile->weight[0] + TILE_ROWS * tile->matrix->weight_stride + at;
+    for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch(next + i, 0, 3);
 }
 
 /* Adds the integer sums of block `block`, already floats, of one token. */

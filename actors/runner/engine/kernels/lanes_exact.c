@@ -107,6 +107,9 @@ ALWAYS_INLINE void few_tokens(const struct tile *tile, enum lanes_kind kind, siz
         lanes part[2][ROWS];
         /* Only dense rows may end within a block. */
         bool is_whole = kind < LANES_BF16 || (g + 1) * tile->size <= m->columns;
+        /* The rows after these lie behind them; memory is slower to answer than they are used. */
+        for (size_t i = 0; i < ROWS * group_bytes; i += 64)
+            __builtin_prefetch(tile->weight[0] + ROWS * (m->weight_stride + g * group_bytes) + i);
         for (size_t r = 0; r < ROWS; r++) {
             for (size_t t = 0; t < tokens; t++)
                 part[t][r] = lanes_all(0.0f);

@@ -223,3 +223,21 @@ void KERNEL_NAME(matmul_bytes)(const struct matrix *matrix, const struct activat
         }
     }
 }
+
+uint64_t KERNEL_NAME(spin)(uint64_t rounds)
+{
+    int32x4_t sums[8];
+    int8x16_t x = vdupq_n_s8(1);
+    for (size_t i = 0; i < 8; i++)
+        sums[i] = vdupq_n_s32(0);
+    for (uint64_t round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < 8; i++) {
+            /* Or the product would be computed once. */
+            __asm__ volatile("" : "+w"(x));
+            sums[i] = vdotq_s32(sums[i], x, x);
+        }
+    }
+    for (size_t i = 0; i < 8; i++)
+        __asm__ volatile("" : : "w"(sums[i]));
+    return rounds * 8 * 16;
+}

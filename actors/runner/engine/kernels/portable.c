@@ -278,6 +278,19 @@ static void to_half(const float *x, size_t count, uint16_t *out)
         out[i] = kernel_to_half(x[i]);
 }
 
+static uint64_t spin(uint64_t rounds)
+{
+    volatile int32_t x = 3;
+    int32_t sums[8] = {0};
+    int32_t factor = x;
+    for (uint64_t i = 0; i < rounds; i++)
+        for (int32_t k = 0; k < 8; k++)
+            sums[k] = (sums[k] + k) * factor & 0xffff;
+    for (size_t k = 0; k < 8; k++)
+        x = sums[k];
+    return rounds * 8;
+}
+
 const struct kernel_set *kernel_set_portable(void)
 {
     static const struct kernel_set set = {
@@ -292,6 +305,7 @@ const struct kernel_set *kernel_set_portable(void)
         .attend = attend,
         .attend_many = attend_many,
         .to_half = to_half,
+        .spin = spin,
     };
     return &set;
 }

@@ -11,7 +11,9 @@
  */
 #include "actors/runner/engine/kernels/lanes_bytes.h"
 
-#define TOKENS 4u
+/* As many as the registers hold beside the codes they meet. */
+#define TOKENS 6u
+#define FEWER_TOKENS 3u
 /* From here on a panel is worth its making. */
 #define PANEL_TOKENS 4u
 /* What unpacking may read from the start of a block, whatever its size. */
@@ -193,14 +195,17 @@ ALWAYS_INLINE void one_token(const struct byte_tile *tile, const struct byte_unp
     size_t block = 0;
     for (; kind == LANES_CODES_4 && block + 2 <= tile->blocks; block += 2) {
         lanes two[2];
+        byte_tile_fetch(tile, 128 * block, 256);
         block_of_64(tile, block, in->split + token * in->stride, two);
         byte_sum_add(tile, has_biases, block, two[0], scales, sums, &sum);
         byte_sum_add(tile, has_biases, block + 1, two[1], scales, sums, &sum);
     }
-    for (; block < tile->blocks; block++)
+    for (; block < tile->blocks; block++) {
+        byte_tile_fetch(tile, 32 * lanes_kind_bits(kind) * block, 32 * lanes_kind_bits(kind));
         byte_sum_add(tile, has_biases, block,
                      block_of_32(tile, unpack, kind, block, in->bytes + token * in->stride),
                      scales, sums, &sum);
+    }
     byte_tile_store(tile, token, sum.total);
 }
 
@@ -292,6 +297,8 @@ ALWAYS_INLINE void tile_tokens(const struct byte_tile *tile, const struct byte_u
         make_panel(tile, unpack, kind, panel);
         for (; token + TOKENS <= count; token += TOKENS)
             panel_tokens(tile, kind, panel, token, TOKENS);
+        for (; token + FEWER_TOKENS <= count; token += FEWER_TOKENS)
+            panel_tokens(tile, kind, panel, token, FEWER_TOKENS);
         for (; token < count; token++)
             panel_tokens(tile, kind, panel, token, 1);
     }
@@ -334,4 +341,26 @@ void KERNEL_NAME(matmul_bytes)(const struct matrix *matrix, const struct activat
             ASSERT(!"has_bytes() said no");
         }
     }
+}
+
+uint64_t KERNEL_NAME(spin)(uint64_t rounds)
+{
+    __m256i sums[8];
+    __m256i x = _mm256_set1_epi8(1);
+    for (size_t i = 0; i < 8; i++)
+        sums[i] = _mm256_setzero_si256();
+    for (uint64_t round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < 8; i++) {
+            /* Or the product would be computed once. */
+            __asm__ volatile("" : "+x"(x));
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+            sums[i] = _mm256_dpbusd_epi32(sums[i], x, x);
+#else
+            sums[i] = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, x));
+#endif
+        }
+    }
+    for (size_t i = 0; i < 8; i++)
+        __asm__ volatile("" : : "x"(sums[i]));
+    return rounds * 8 * 32;
 }
