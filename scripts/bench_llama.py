@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The side of scripts/bench that is llama.cpp, run by the Python it is installed for.
 
-usage: bench_llama.py make FILE FORMAT SHAPE_JSON   a GGUF of random weights; prints its bytes a token
+usage: bench_llama.py make FILE FORMAT SHAPE_JSON   a GGUF of random weights
        bench_llama.py run FILE THREADS PROMPT DECODE  one measurement; prints JSON
-       bench_llama.py info FILE                     its bytes a token
+       bench_llama.py info FILE                     the bytes it reads for a token
 
 FORMAT is q4_0, q4_1 or q4_k: every matrix in it, the embedding too, which is also the head.
 """

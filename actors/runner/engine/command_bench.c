@@ -229,8 +229,8 @@ static void print_result(const struct bench *bench)
             "limit_tokens_per_second", limit, "limit_over_decode", limit / bench->decode_rate,
             "bandwidth_bytes_per_second", bench->bandwidth, "bytes_per_token",
             (json_int_t)bench->weight_bytes, "products_per_token", (json_int_t)bench->products,
-            "products_per_second", bench->peak, "threads", bench->threads, "kernels", bench->kernels,
-            "mode", bench->options.mode == ENGINE_FAST ? "fast" : "exact");
+            "products_per_second", bench->peak, "threads", bench->threads, "kernels",
+            bench->kernels, "mode", bench->options.mode == ENGINE_FAST ? "fast" : "exact");
         json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(root);
