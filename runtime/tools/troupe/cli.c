@@ -458,6 +458,20 @@ int cli_find_instance(struct cli *cli, const char *name, struct instance_id *id_
     return EXIT_CODE_OK;
 }
 
+bool cli_bound_http(const struct paths *paths, char *address_out, size_t size)
+{
+    char path[PATH_SIZE + 64];
+    (void)snprintf(path, sizeof(path), "%s/http.address", paths->run);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    if (!fgets(address_out, (int)size, file))
+        address_out[0] = '\0';
+    (void)fclose(file);
+    address_out[strcspn(address_out, "\r\n")] = '\0';
+    return address_out[0] != '\0';
+}
+
 /* ---- interruption ---- */
 
 static volatile sig_atomic_t interrupted;

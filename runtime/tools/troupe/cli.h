@@ -77,6 +77,9 @@ const char *cli_option(const struct cli *cli, const char *name);
 MUST_CHECK bool cli_number(const struct cli *cli, const char *name, uint64_t most,
                            uint64_t standard, uint64_t *number_out);
 
+/* What the gateway of this node has bound, from HOME/run/http.address; false: it says nothing. */
+MUST_CHECK bool cli_bound_http(const struct paths *paths, char *address_out, size_t size);
+
 /* Connects and gets the state.  Not EXIT_CODE_OK: said. */
 int cli_connect(struct cli *cli, bool wants_messages);
 /* Connects only: for a node that may not be in a cluster yet. */

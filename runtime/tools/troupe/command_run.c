@@ -283,24 +283,17 @@ static int make_ready(struct chat *chat)
     return code == EXIT_CODE_OK ? place_wait(cli, &id) : code;
 }
 
-/* The address the gateway has bound stands in HOME/run/http.address; else that of the state. */
+/* The address the gateway has bound, else that of the state. */
 static int find_gateway(struct chat *chat)
 {
     struct cli *cli = chat->cli;
-    char path[PATH_SIZE + 64];
     struct reason reason;
     const struct welcome *welcome = troupe_client_welcome(cli->client);
     const struct node_record *node = state_find_node(cli->state, &welcome->node_id);
-    (void)snprintf(path, sizeof(path), "%s/http.address", cli->paths.run);
-    FILE *file = cli->connect_flag ? NULL : fopen(path, "re");
-    if (file) {
-        if (!fgets(chat->address, sizeof(chat->address), file))
-            chat->address[0] = '\0';
-        (void)fclose(file);
-        chat->address[strcspn(chat->address, "\r\n")] = '\0';
-    } else if (node) {
+    bool is_bound = !cli->connect_flag &&
+                    cli_bound_http(&cli->paths, chat->address, sizeof(chat->address));
+    if (!is_bound && node)
         (void)snprintf(chat->address, sizeof(chat->address), "%s", text_or_empty(node->http));
-    }
     if (chat->address[0])
         return EXIT_CODE_OK;
     return cli_failed(

@@ -6,6 +6,7 @@
  * descriptor a parent gives it (runtime/spawn.h), and when it ends instead, its last line is the
  * reason.
  */
+#include "runtime/tools/troupe/cli.h"
 #include "runtime/tools/troupe/commands_node.h"
 
 #include "runtime/clock.h"
@@ -178,13 +179,17 @@ static bool wait_ready(int fd, uint64_t limit_ms)
 
 static int report_ready(const struct up *up, pid_t pid, uint64_t took_ms)
 {
+    char http[ADDRESS_SIZE_MAX];
+    if (!cli_bound_http(&up->paths, http, sizeof(http)))
+        (void)snprintf(http, sizeof(http), "%s", config_text(&up->config, CONFIG_KEY_HTTP));
     if (up->is_json)
-        (void)printf("{\"ready\": true, \"pid\": %ld, \"home\": \"%s\", \"took_ms\": %" PRIu64
-                     "}\n", (long)pid, up->paths.home, took_ms);
+        (void)printf("{\"ready\": true, \"pid\": %ld, \"home\": \"%s\", \"http\": \"%s\", "
+                     "\"took_ms\": %" PRIu64 "}\n",
+                     (long)pid, up->paths.home, http, took_ms);
     else
         (void)printf("the node in %s is ready after %" PRIu64 " ms (http on %s); it goes on in the "
                      "background, troupe stop ends it\n",
-                     up->paths.home, took_ms, config_text(&up->config, CONFIG_KEY_HTTP));
+                     up->paths.home, took_ms, http);
     return EXIT_CODE_OK;
 }
 
