@@ -15,7 +15,7 @@ if [ $# -gt 0 ]; then
     model=$(cd "$1" && pwd) || exit 2
 else
     model=$work/model
-    "$source_dir/scripts/bars/random_model.py" "$model" || exit 2
+    "$source_dir/scripts/make_shape_model" "$model" || exit 2
 fi
 
 # load_two_ranks SHARDING: leaves the ranks' lines of figures in $work/figures.
