@@ -34,6 +34,12 @@
     K(RESERVE_TOKENS, reserve_tokens, NUMBER, "4096", 0, 1u << 24,                                 \
       "tokens of its answer a request has room for when it begins; beyond, it takes room as it "   \
       "goes, and may wait and be computed again")                                                  \
+    K(REQUESTS_RUNNING, requests_running, NUMBER, "16", 1, 64,                                     \
+      "requests an instance computes at once, in one batch")                                       \
+    K(REQUESTS_WAITING, requests_waiting, NUMBER, "240", 0, 960,                                   \
+      "requests that wait beside those; more are refused with 429 and Retry-After")                \
+    K(PREFILL_ROWS, prefill_rows, NUMBER, "128", 1, 448,                                           \
+      "tokens of prompts read between two tokens of the answers that run meanwhile")               \
     K(STORE, store, TEXT, "", 0, 1024, "directory of models; empty: HOME/models")                  \
     K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
       "let debuggers and tools of this user look into the processes, and let them dump core")      \

@@ -224,6 +224,11 @@ static void take_refused(struct gateway *gateway, struct chat *chat,
     case STATUS_UNREACHABLE:
         lose(gateway, chat, text_or_empty(refused->reason));
         return;
+    case STATUS_BUSY: /* its turn came before: what was begun waits for a place again */
+        if (!chat->is_accepted)
+            break;
+        lose(gateway, chat, text_or_empty(refused->reason));
+        return;
     default:
         break;
     }

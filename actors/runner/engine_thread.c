@@ -3,14 +3,15 @@
 
 #include "actors/runner/command_queue.h"
 #include "actors/runner/rank_world.h"
-#include "actors/runner/serving.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 #include "runtime/model_store.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
 
+#define COMMANDS_US 20000u /* between two steps, so that those who ask hold up nobody for long */
 #define ENGINE_STACK_SIZE ((size_t)16 << 20) /* a template's depth and a step's rows */
 
 struct engine_thread {
@@ -21,6 +22,7 @@ struct engine_thread {
     struct serving serving;
     bool is_served; /* serving was opened */
     bool is_ready;
+    uint64_t stepped_us; /* when the last step ended */
     _Atomic bool is_at_work;              /* not waiting for a command */
     struct collective *_Atomic collective; /* the world's, once joined */
 };
@@ -92,7 +94,7 @@ static enum status load(struct engine_thread *thread, const char *directory, str
     if (status == STATUS_OK && thread->world.rank == 0) {
         thread->serving.say = say;
         thread->serving.target = thread;
-        thread->serving.reserve_tokens = thread->options.reserve_tokens;
+        thread->serving.settings = thread->options.serving;
         status = serving_open(&thread->serving, &thread->world, directory, reason);
         thread->is_served = status == STATUS_OK;
     }
@@ -206,8 +208,10 @@ static enum status turn(struct engine_thread *thread, bool *is_stopped, struct r
     if (status != STATUS_OK)
         return status;
     thread->is_at_work = has_work;
-    status =
-        command_queue_take(thread->queue, 0, has_work ? 0 : COMMAND_WAIT_FOR_EVER, &command);
+    const bool is_due = has_work && clock_now_us() - thread->stepped_us >= COMMANDS_US;
+    status = is_due ? STATUS_TIMED_OUT
+                    : command_queue_take(thread->queue, 0, has_work ? 0 : COMMAND_WAIT_FOR_EVER,
+                                         &command);
     thread->is_at_work = true;
     if (status == STATUS_OK) {
         if (command.effect == COMMAND_STOP) {
@@ -216,7 +220,11 @@ static enum status turn(struct engine_thread *thread, bool *is_stopped, struct r
         }
         return obey(thread, &command, reason);
     }
-    return has_work ? serving_step(&thread->serving, reason) : STATUS_OK;
+    if (!has_work)
+        return STATUS_OK;
+    status = serving_step(&thread->serving, reason);
+    thread->stepped_us = clock_now_us();
+    return status;
 }
 
 static void *thread_main(void *argument)

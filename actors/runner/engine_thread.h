@@ -13,12 +13,13 @@
 #define TROUPE_ACTORS_RUNNER_ENGINE_THREAD_H
 
 #include "actors/runner/runner.h"
+#include "actors/runner/serving.h"
 
 struct engine_thread;
 
 struct engine_thread_options {
     const char *store; /* directory of models */
-    uint32_t reserve_tokens; /* serving.h */
+    struct serving_settings serving; /* of rank 0 */
     void (*post)(void *target, const struct result *result);
     void *target;
 };

@@ -13,6 +13,11 @@
 
 #define ENGINE_END_MS 500u
 
+/* config_keys.h knows nothing of these. */
+_Static_assert(SERVING_CHATS_MAX == 64 && SERVING_PREFILL_ROWS_MAX == 448 &&
+                   RUNNER_REQUESTS_MAX == 64 + 960,
+               "the settings' limits are those of the code");
+
 struct runner_main {
     struct process process;
     struct runner_settings settings;
@@ -25,13 +30,19 @@ static void post(void *target, const struct result *result)
     loop_post(target, result);
 }
 
+static uint32_t setting(const struct runner_main *main, enum config_key key)
+{
+    return (uint32_t)config_number(&main->process.config, key);
+}
+
 static enum status shell_open(void *self, struct loop *loop, struct reason *reason)
 {
     struct runner_main *main = self;
     const struct engine_thread_options options = {
         .store = main->process.paths.models,
-        .reserve_tokens =
-            (uint32_t)config_number(&main->process.config, CONFIG_KEY_RESERVE_TOKENS),
+        .serving = {.reserve_tokens = setting(main, CONFIG_KEY_RESERVE_TOKENS),
+                    .chats_max = setting(main, CONFIG_KEY_REQUESTS_RUNNING),
+                    .prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
         .post = post,
         .target = loop};
     main->loop = loop;
@@ -102,7 +113,10 @@ int main(int argc, char **argv)
                                                          .rank = process->rank},
                                              .instance_id = process->instance_id,
                                              .generation = process->generation,
-                                             .rank = process->rank};
+                                             .rank = process->rank,
+                                             .requests_max =
+                                                 setting(&self, CONFIG_KEY_REQUESTS_RUNNING) +
+                                                 setting(&self, CONFIG_KEY_REQUESTS_WAITING)};
     (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0",
                    fabric && fabric[0] ? fabric : "127.0.0.1");
     const struct loop_options options = {

@@ -95,6 +95,7 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         .mode = world->instance.mode == MODE_EXACT ? ENGINE_EXACT : ENGINE_FAST,
         .threads = world->instance.ranks.items[world->rank].threads,
         .context = world->instance.context,
+        .sequences = RANK_SEQUENCES_MAX,
         .observe = mark_layer,
         .observer = world,
         .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};

@@ -23,6 +23,8 @@
 
 #define STEP_ROWS_MAX 512u
 #define STEP_CHANGES_MAX 1024u
+/* At a time; the same on every rank, whatever its node's settings. */
+#define RANK_SEQUENCES_MAX 64u
 
 struct rank_world {
     struct instance_record instance;

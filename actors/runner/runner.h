@@ -22,7 +22,7 @@
 
 #include "runtime/session.h"
 
-#define RUNNER_REQUESTS_MAX 256
+#define RUNNER_REQUESTS_MAX 1024
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
 /* The lease of the engine thread: it is looked at so often while it has work, */
@@ -83,6 +83,7 @@ struct runner_settings {
     struct generation generation;
     uint32_t rank;
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0" */
+    uint32_t requests_max; /* that run or wait, to RUNNER_REQUESTS_MAX; beyond they are refused */
 };
 
 /* Who waits for an answer. */

@@ -28,6 +28,20 @@ static struct runner_request *request_find(struct runner *runner, const struct r
     return NULL;
 }
 
+/* NULL: the limit is reached. */
+static struct runner_request *free_place(struct runner *runner)
+{
+    struct runner_request *place = NULL;
+    uint32_t used = 0;
+    for (size_t i = 0; i < COUNT_OF(runner->requests); i++) {
+        if (runner->requests[i].is_used)
+            used++;
+        else if (!place)
+            place = &runner->requests[i];
+    }
+    return used < runner->settings->requests_max ? place : NULL;
+}
+
 static void cancel(struct runner *runner, struct runner_request *request)
 {
     outbox_effect(runner->outbox, request->number, EFFECT_ENGINE_CANCEL, NULL, NULL);
@@ -61,12 +75,11 @@ static enum status submit(struct runner *runner, const struct message *message)
         return STATUS_OK; /* an older attempt, or the same again */
     if (known)
         cancel(runner, known);
-    struct runner_request *place = known;
-    for (size_t i = 0; !place && i < COUNT_OF(runner->requests); i++)
-        if (!runner->requests[i].is_used)
-            place = &runner->requests[i];
+    struct runner_request *place = known ? known : free_place(runner);
     if (!place) {
-        refuse_request(runner, body, STATUS_BUSY, "too many requests run; try again soon");
+        refuse_request(runner, body, STATUS_BUSY,
+                       "as many requests as this instance takes run or wait (settings "
+                       "requests_running and requests_waiting of its node); try again soon");
         return STATUS_OK;
     }
     struct message *copy = memory_zeroed(1, sizeof(*copy));

@@ -11,12 +11,15 @@ enum status serving_open(struct serving *serving, struct rank_world *world, cons
                          struct reason *reason)
 {
     const size_t rows = engine_vocab(world->engine);
+    const struct serving_settings *settings = &serving->settings;
+    ASSERT(settings->chats_max > 0 && settings->chats_max <= SERVING_CHATS_MAX);
+    ASSERT(settings->prefill_rows > 0 && settings->prefill_rows <= SERVING_PREFILL_ROWS_MAX);
     serving->world = world;
     enum status status =
         chat_model_open(directory, rows, world->instance.context, &serving->model, reason);
     if (status != STATUS_OK)
         return status;
-    serving->logits = memory_zeroed(SERVING_CHATS_MAX * rows, sizeof(float));
+    serving->logits = memory_zeroed(settings->chats_max * rows, sizeof(float));
     return serving->logits ? STATUS_OK : refuse(reason, STATUS_NO_MEMORY, "no memory for logits");
 }
 
@@ -123,6 +126,12 @@ struct step {
     uint32_t sampled_count;
 };
 
+/* A chat whose ids are not all computed but the last, and how many of them a step takes. */
+struct reader {
+    struct chat *chat;
+    uint32_t rows;
+};
+
 static uint32_t running_count(const struct serving *serving)
 {
     uint32_t count = 0;
@@ -131,11 +140,9 @@ static uint32_t running_count(const struct serving *serving)
     return count;
 }
 
-/* The ids of a chat from `computed` on, at most `room` of them. */
-static void add_rows(struct step *step, struct chat *chat, uint32_t room)
+/* `count` ids of a chat from `computed` on. */
+static void add_rows(struct step *step, struct chat *chat, uint32_t count)
 {
-    const size_t left = chat->ids.count - chat->computed;
-    const uint32_t count = left < room ? (uint32_t)left : room;
     for (uint32_t i = 0; i < count; i++) {
         const size_t position = chat->computed + i;
         const bool is_last = position + 1 == chat->ids.count;
@@ -157,10 +164,9 @@ static uint64_t in_pages(uint64_t positions)
  * that what it says next does not put it back at once. */
 static uint64_t positions_due(const struct serving *serving, const struct chat *chat)
 {
+    const uint32_t reserve = serving->settings.reserve_tokens;
     const uint64_t most = (uint64_t)chat->prompt_count + chat->tokens_max;
-    uint64_t kept = chat->prompt_count + (chat->tokens_max < serving->reserve_tokens
-                                              ? chat->tokens_max
-                                              : serving->reserve_tokens);
+    uint64_t kept = chat->prompt_count + (chat->tokens_max < reserve ? chat->tokens_max : reserve);
     if (kept < chat->ids.count + KV_PAGE_POSITIONS)
         kept = chat->ids.count + KV_PAGE_POSITIONS;
     const uint64_t held = chat->has_sequence ? in_pages(chat->computed) : 0;
@@ -182,32 +188,69 @@ static bool has_room(const struct serving *serving, const struct chat *waiting)
     }
     if (running == 0)
         return true;
-    return running < SERVING_CHATS_MAX &&
+    return running < serving->settings.chats_max &&
            engine_positions_free(serving->world->engine) >= due + positions_due(serving, waiting);
+}
+
+/* Those that wait begin in order of arrival, as far as there is room. */
+static enum status begin_waiting(struct serving *serving, struct reason *reason)
+{
+    for (struct chat *chat = serving->first; chat; chat = chat->next) {
+        if (chat->has_sequence)
+            continue;
+        if (!has_room(serving, chat))
+            return STATUS_OK;
+        enum status status = rank_world_sequence_open(serving->world, &chat->sequence, reason);
+        if (status == STATUS_NO_CAPACITY || status == STATUS_BUSY)
+            return STATUS_OK;
+        if (status != STATUS_OK)
+            return status;
+        chat->has_sequence = true;
+        chat->computed = 0;
+    }
+    return STATUS_OK;
+}
+
+static uint32_t least(size_t left, uint32_t room)
+{
+    return left < room ? (uint32_t)left : room;
+}
+
+static void add_prompts(const struct serving *serving, struct step *step, struct reader *readers,
+                        uint32_t count)
+{
+    uint32_t room = serving->settings.prefill_rows;
+    const uint32_t share = count > 0 ? room / count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct chat *chat = readers[i].chat;
+        readers[i].rows = least(chat->ids.count - chat->computed, share);
+        room -= readers[i].rows;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct chat *chat = readers[i].chat;
+        const uint32_t more = least(chat->ids.count - chat->computed - readers[i].rows, room);
+        room -= more;
+        add_rows(step, readers[i].chat, readers[i].rows + more);
+    }
 }
 
 static enum status plan_step(struct serving *serving, struct step *step, struct reason *reason)
 {
-    bool has_prompt = false;
+    struct reader readers[SERVING_CHATS_MAX];
+    uint32_t reader_count = 0;
     step->row_count = step->sampled_count = 0;
+    enum status status = begin_waiting(serving, reason);
+    if (status != STATUS_OK)
+        return status;
     for (struct chat *chat = serving->first; chat; chat = chat->next) {
-        if (!chat->has_sequence) {
-            if (!has_room(serving, chat))
-                break;
-            enum status status = rank_world_sequence_open(serving->world, &chat->sequence, reason);
-            if (status == STATUS_NO_CAPACITY || status == STATUS_BUSY)
-                break;
-            if (status != STATUS_OK)
-                return status;
-            chat->has_sequence = true;
-            chat->computed = 0;
-        }
-        const bool decodes = chat->ids.count - chat->computed == 1;
-        if (!decodes && has_prompt)
-            continue; /* one prompt at a time: the others decode meanwhile */
-        has_prompt = has_prompt || !decodes;
-        add_rows(step, chat, decodes ? 1 : PREFILL_CHUNK);
+        if (!chat->has_sequence)
+            continue;
+        if (chat->ids.count - chat->computed == 1)
+            add_rows(step, chat, 1);
+        else
+            readers[reader_count++] = (struct reader){chat, 0};
     }
+    add_prompts(serving, step, readers, reader_count);
     return STATUS_OK;
 }
 
@@ -288,9 +331,13 @@ static enum status note_computed(struct serving *serving, const struct step *ste
             if (chat->has_sequence && chat->sequence == step->rows[i].sequence)
                 chat->computed = (size_t)step->rows[i].position + 1;
     }
-    for (const struct chat *chat = serving->first; chat; chat = chat->next)
-        if (chat->has_sequence && chat->computed > 0 && chat->computed < chat->ids.count)
-            return say_prefill(serving, chat);
+    for (const struct chat *chat = serving->first; chat; chat = chat->next) {
+        if (!chat->has_sequence || chat->computed == 0 || chat->computed == chat->ids.count)
+            continue;
+        enum status status = say_prefill(serving, chat);
+        if (status != STATUS_OK)
+            return status;
+    }
     return STATUS_OK;
 }
 

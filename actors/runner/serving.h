@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * serving: rank 0 decides what each step computes: one row for every chat that decodes, and a chunk
- * of the prompt of one that is still being read.
+ * serving: rank 0 decides what each step computes: one row for every chat that decodes, and at most
+ * `prefill_rows` of the prompts that are still being read, so that no prompt makes the others wait
+ * longer than these take.
  *
- * Chats wait in order of arrival and run up to SERVING_CHATS_MAX at once, each with room in the
- * cache for its prompt and what it may say, at most `reserve_tokens` of that.  Beyond, it takes
- * pages as it goes; when none is left the youngest goes back to the queue and is computed again
- * from its ids, never failed.
+ * Chats wait in order of arrival and run up to `chats_max` at once, each with room in the cache for
+ * its prompt and what it may say, at most `reserve_tokens` of that.  Beyond, it takes pages as it
+ * goes; when none is left the youngest goes back to the queue and is computed again from its ids,
+ * never failed.  Prompts share the rows of a step equally, so that a short one does not wait for a
+ * long one; what they leave goes to the oldest.
  *
  * Owner    the engine thread.
  * Memory   the chats; logits of one step.
@@ -20,15 +22,22 @@
 #include "actors/runner/chat.h"
 #include "actors/runner/rank_world.h"
 
-#define SERVING_CHATS_MAX 16u
-#define PREFILL_CHUNK 128u
+#define SERVING_CHATS_MAX RANK_SEQUENCES_MAX
+#define SERVING_PREFILL_ROWS_MAX (STEP_ROWS_MAX - SERVING_CHATS_MAX)
+
+/* The settings of the node of rank 0; each at least 1. */
+struct serving_settings {
+    uint32_t reserve_tokens; /* of an answer, kept from its beginning */
+    uint32_t chats_max;      /* running at once, to SERVING_CHATS_MAX */
+    uint32_t prefill_rows;   /* of prompts in a step, to SERVING_PREFILL_ROWS_MAX */
+};
 
 struct serving {
     struct rank_world *world;
     struct chat_model model;
     struct chat *first; /* oldest first; running and waiting ones */
-    uint32_t reserve_tokens; /* of an answer, kept from its beginning; set before open */
-    float *logits;      /* [SERVING_CHATS_MAX][rows] */
+    struct serving_settings settings; /* set before open */
+    float *logits;                    /* [chats_max][rows] */
     /* Takes the word. */
     void (*say)(void *target, uint64_t number, struct message *word);
     void *target;

@@ -278,6 +278,39 @@ START_TEST(passes_a_refusal_on)
 }
 END_TEST
 
+/* A full queue is the client's to know before anything was said; what was begun waits instead. */
+START_TEST(waits_with_what_was_begun_where_a_queue_is_full)
+{
+    char sentence[] = "as many requests as this instance takes run or wait";
+    struct generation_refused refused = {
+        .attempt = 1, .status = STATUS_BUSY, .reason = sentence};
+    open_ready();
+    chat(1, ",\"stream\":true");
+    refused.request_id = asked()->request_id;
+    say_link(RUNNER, LINK_GENERATION_REFUSED, &refused);
+    ck_assert_int_eq(clients[1].http_status, 429);
+    ck_assert_uint_eq(clients[1].retry_after_s, 1);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "rate_limit_error"));
+    chat(2, ",\"stream\":true");
+    accept_chat(RUNNER);
+    token(RUNNER, 0, "A", 1);
+    step_kind(INPUT_LINK_DOWN, RUNNER);
+    step_kind(INPUT_LINK_UP, RUNNER);
+    for (refused.attempt = 2; refused.attempt < 6; refused.attempt++) {
+        refused.request_id = asked()->request_id;
+        ck_assert_uint_eq(asked()->attempt, refused.attempt);
+        say_link(RUNNER, LINK_GENERATION_REFUSED, &refused);
+        ck_assert(!clients[2].is_ended);
+        pass_ms(600);
+    }
+    accept_chat(RUNNER);
+    token(RUNNER, 1, "B", 2);
+    finish(RUNNER, FINISH_STOP, "", 2);
+    ck_assert_str_eq(read_stream(2)->text, "AB");
+    close_gateway();
+}
+END_TEST
+
 START_TEST(places_through_its_master)
 {
     open_ready();
@@ -424,6 +457,7 @@ Suite *suite_of_tests(void)
         cancels_when_the_client_leaves,
         says_why_a_model_cannot_answer,
         passes_a_refusal_on,
+        waits_with_what_was_begun_where_a_queue_is_full,
         places_through_its_master,
         answers_commands_within_three_seconds,
         serves_the_other_routes,

@@ -46,6 +46,7 @@ static void open_runner(uint32_t rank, uint32_t ranks, enum sharding sharding)
     memset(&settings.instance_id, 7, sizeof(settings.instance_id));
     settings.generation = (struct generation){.epoch = 2, .counter = 5};
     settings.rank = rank;
+    settings.requests_max = 40;
     settings.session = (struct session_settings){.actor = ACTOR_RUNNER,
                                                  .incarnation = 9,
                                                  .key = key_of((int)rank),
@@ -506,7 +507,7 @@ START_TEST(refuses_more_requests_than_it_keeps)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
-    for (unsigned i = 0; i < RUNNER_REQUESTS_MAX; i++) {
+    for (unsigned i = 0; i < settings.requests_max; i++) {
         struct message message;
         ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_GENERATE), STATUS_OK);
         struct generate *body = message.body;
@@ -519,6 +520,12 @@ START_TEST(refuses_more_requests_than_it_keeps)
     const struct message *answer = bench_sent(&bench, MESSAGE_LINK, LINK_GENERATION_REFUSED);
     ck_assert_ptr_nonnull(answer);
     ck_assert_uint_eq(MESSAGE_BODY(answer, generation_refused)->status, STATUS_BUSY);
+    ck_assert_ptr_nonnull(
+        strstr(MESSAGE_BODY(answer, generation_refused)->reason, "requests_waiting"));
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_SUBMIT), 0);
+    word(3, LINK_GENERATION_FINISHED); /* one is over: the next is taken */
+    ask(GATEWAY, 9, 2);
+    ck_assert_uint_eq(bench_effect_count(&bench, EFFECT_ENGINE_SUBMIT), 1);
     close_runner();
 }
 END_TEST

@@ -215,6 +215,15 @@ START_TEST(ends_with_the_length_what_fills_the_context)
 }
 END_TEST
 
+/* Ids of a chat that are in the cache; what it had when it is over. */
+static size_t computed_of(const struct stage *stage, uint64_t number)
+{
+    for (const struct chat *chat = stage->serving.first; chat; chat = chat->next)
+        if (chat->number == number)
+            return chat->has_sequence ? chat->computed : 0;
+    return stage->answers[number].prompt_ids.count + stage->answers[number].ids.count;
+}
+
 /* A prompt of several chunks, read while another answers: both as alone. */
 START_TEST(reads_a_long_prompt_in_chunks_beside_others)
 {
@@ -231,7 +240,7 @@ START_TEST(reads_a_long_prompt_in_chunks_beside_others)
     stage_run(&alone);
     stage_ask(&alone, 1, &reader);
     stage_run(&alone);
-    ck_assert_uint_gt(alone.answers[1].prompt_ids.count, 3 * PREFILL_CHUNK);
+    ck_assert_uint_gt(alone.answers[1].prompt_ids.count, 3 * 128);
     ck_assert_uint_ge(alone.answers[1].prefill_words, 3);
     stage_open(&stage, &one_rank);
     stage_ask(&stage, 0, &talker);
@@ -246,6 +255,45 @@ START_TEST(reads_a_long_prompt_in_chunks_beside_others)
     check_same(&alone.answers[0], &stage.answers[0]);
     check_same(&alone.answers[1], &stage.answers[1]);
     stage_close(&alone);
+    stage_close(&stage);
+}
+END_TEST
+
+/* Prompts share the rows of a step: the short one, which came last, is read first; who answers
+ * gets a token from every step. */
+START_TEST(reads_a_short_prompt_beside_long_ones)
+{
+    static struct stage stage;
+    char prompt[3200] = "";
+    for (unsigned i = 0; i < 100; i++)
+        (void)snprintf(prompt + strlen(prompt), sizeof(prompt) - strlen(prompt),
+                       "Number %u is good. ", i);
+    const struct stage_options wide = {
+        .ranks = 1, .context = 4096, .reserve = 16, .prefill_rows = 60, .mode = MODE_EXACT};
+    const struct stage_ask reader = {.prompt = prompt, .tokens_max = 4, .ignore_eos = true};
+    const struct stage_ask talker = {.user = "Who are you?", .tokens_max = 60, .ignore_eos = true};
+    const struct stage_ask latecomer = {.user = "Hello!", .tokens_max = 4, .ignore_eos = true};
+    stage_open(&stage, &wide);
+    stage_ask(&stage, 0, &talker);
+    stage_step(&stage);
+    stage_ask(&stage, 1, &reader);
+    stage_ask(&stage, 2, &reader);
+    stage_ask(&stage, 3, &latecomer);
+    ck_assert_uint_lt(stage.answers[3].prompt_ids.count, 40);
+    for (uint32_t steps = 1; stage.answers[1].ids.count == 0; steps++) {
+        const size_t before = computed_of(&stage, 1) + computed_of(&stage, 2) +
+                              computed_of(&stage, 3);
+        ck_assert_uint_eq(stage.answers[0].ids.count, steps);
+        stage_step(&stage);
+        const size_t after = computed_of(&stage, 1) + computed_of(&stage, 2) +
+                             computed_of(&stage, 3);
+        ck_assert_uint_le(after, before + wide.prefill_rows + 3); /* and what they say */
+        ck_assert(steps < 3 || stage.answers[3].ids.count > 0);
+    }
+    ck_assert_int_eq(stage.answers[3].finish, FINISH_LENGTH);
+    ck_assert_uint_ge(computed_of(&stage, 2), 60); /* the oldest had no more than that */
+    stage_run(&stage);
+    check_same(&stage.answers[1], &stage.answers[2]);
     stage_close(&stage);
 }
 END_TEST
@@ -267,8 +315,9 @@ END_TEST
 START_TEST(serves_more_chats_than_run_at_once)
 {
     static struct stage stage;
-    const struct stage_options roomy = {.ranks = 1, .context = 4096, .mode = MODE_FAST};
-    enum { CHATS = SERVING_CHATS_MAX + 5 };
+    enum { RUNNING = 7, CHATS = RUNNING + 5 };
+    const struct stage_options roomy = {
+        .ranks = 1, .context = 4096, .chats = RUNNING, .reserve = 16, .mode = MODE_FAST};
     stage_open(&stage, &roomy);
     for (size_t i = 0; i < CHATS; i++) {
         struct stage_ask ask = ask_of(i);
@@ -283,8 +332,7 @@ START_TEST(serves_more_chats_than_run_at_once)
             running += chat->has_sequence;
         most = running > most ? running : most;
     }
-    ck_assert_uint_le(most, SERVING_CHATS_MAX);
-    ck_assert_uint_gt(most, 4);
+    ck_assert_uint_eq(most, RUNNING);
     for (size_t i = 0; i < CHATS; i++)
         ck_assert_int_ne(stage.answers[i].finish, FINISH_NONE);
     stage_close(&stage);
@@ -301,6 +349,7 @@ Suite *suite_of_tests(void)
         goes_on_beyond_its_reserve,
         ends_with_the_length_what_fills_the_context,
         reads_a_long_prompt_in_chunks_beside_others,
+        reads_a_short_prompt_beside_long_ones,
         passes_the_canary_and_leaves_nothing,
         serves_more_chats_than_run_at_once,
     };

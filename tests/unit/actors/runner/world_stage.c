@@ -250,7 +250,10 @@ void stage_open(struct stage *stage, const struct stage_options *options)
     ck_assert_msg(first->status == STATUS_OK, "%s", first->reason.text);
     stage->serving.say = take_word;
     stage->serving.target = stage;
-    stage->serving.reserve_tokens = options->reserve ? options->reserve : 4096;
+    stage->serving.settings = (struct serving_settings){
+        .reserve_tokens = options->reserve ? options->reserve : 4096,
+        .chats_max = options->chats ? options->chats : 16,
+        .prefill_rows = options->prefill_rows ? options->prefill_rows : 128};
     ck_assert_msg(serving_open(&stage->serving, &first->world, model_directory, &reason) ==
                       STATUS_OK,
                   "%s", reason.text);

@@ -65,7 +65,10 @@ struct stage_options {
     enum sharding sharding;
     uint32_t ranks;
     uint32_t context;
-    uint32_t reserve; /* tokens; 0: 4096 */
+    /* As the settings; 0: their defaults. */
+    uint32_t reserve;
+    uint32_t chats;
+    uint32_t prefill_rows;
     enum mode mode;
     bool has_one_copy;     /* only rank 0 has the weight files */
     const char *directory; /* NULL: the shipped model */

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every kind of cache, in every cut: the logits of a sequence have the same bits alone and among
+ * eight others that begin, end and are put back beside it, in chunks of 1, 7, 64 and 512, with one
+ * thread and two.
+ */
+#include "actors/runner/engine/local_world.h"
+#include "protocol/memory.h"
+#include "tests/engine/oracle.h"
+#include "tests/support/check_main.h"
+#include "tests/support/seeded.h"
+
+#include <string.h>
+
+#define LENGTH 530u /* more than a chunk of 512, more than the rows an engine computes at once */
+#define SHORT 150u
+#define OTHERS 8u
+#define ROWS_MAX 640u
+#define IDS (2 * LENGTH)
+
+struct cut {
+    enum sharding sharding;
+    uint32_t ranks;
+    enum engine_mode mode;
+};
+
+static const struct cut cuts[] = {
+    {SHARDING_NONE, 1, ENGINE_EXACT},
+    {SHARDING_PIPELINE, 2, ENGINE_EXACT},
+    {SHARDING_TENSOR, 2, ENGINE_EXACT},
+    {SHARDING_NONE, 1, ENGINE_FAST},
+};
+
+/* All pages and heads; windows; recurrent states. */
+static const char *const models[] = {"qwen3-tied__affine4-g64", "gemma3_text__affine4-g64",
+                                     "qwen3_5__affine4-g64"};
+
+struct bench {
+    const char *name;
+    struct local_world *world;
+    uint32_t ids[IDS];
+    size_t vocab;
+    float *expected; /* [LENGTH][vocab] of ids alone, in one chunk, by one thread */
+    float *logits;   /* [ROWS_MAX][vocab] */
+};
+
+/* One of the sequences of a batch. */
+struct member {
+    uint32_t sequence;
+    uint32_t first; /* of the ids that are its own */
+    uint32_t length;
+    uint32_t next;
+};
+
+static void open_world(struct bench *bench, const struct engine_model *model,
+                       const struct cut *cut, uint32_t threads)
+{
+    struct reason reason = {""};
+    const struct engine_options options = {.mode = cut->mode,
+                                           .threads = threads,
+                                           .context = (OTHERS + 1) * 1024,
+                                           .sequences = OTHERS + 4};
+    enum status status = local_world_open(model, cut->sharding, NULL, cut->ranks, &options,
+                                          &bench->world, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
+}
+
+static struct member open_member(struct bench *bench, uint32_t first, uint32_t length)
+{
+    struct reason reason = {""};
+    struct member member = {0, first, length, 0};
+    ck_assert_int_eq(local_world_sequence_open(bench->world, &member.sequence, &reason),
+                     STATUS_OK);
+    return member;
+}
+
+/* Adds the next `count` rows of a member, as far as it goes. */
+static size_t add(const struct bench *bench, struct member *member, uint32_t count,
+                  struct engine_row *rows)
+{
+    size_t added = 0;
+    for (; added < count && member->next < member->length; added++, member->next++)
+        rows[added] = (struct engine_row){
+            member->sequence, bench->ids[member->first + member->next], member->next, true};
+    return added;
+}
+
+static void forward(struct bench *bench, const struct engine_row *rows, size_t count)
+{
+    struct reason reason = {""};
+    enum status status = local_world_forward(bench->world, rows, count, bench->logits, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s: %s", bench->name, reason.text);
+}
+
+/* The rows of `member` in what was just computed. */
+static void check_rows(const struct bench *bench, const struct member *member,
+                       const struct engine_row *rows, size_t count, const char *what)
+{
+    const size_t size = bench->vocab * sizeof(float);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].sequence != member->sequence)
+            continue;
+        ck_assert_msg(memcmp(bench->logits + i * bench->vocab,
+                             bench->expected + rows[i].position * bench->vocab, size) == 0,
+                      "%s: other bits at position %u %s", bench->name, rows[i].position, what);
+    }
+}
+
+/* The first `length` ids alone; `keep` makes them what all others are compared with. */
+static void read_alone(struct bench *bench, uint32_t length, uint32_t chunk, bool keep)
+{
+    struct engine_row rows[ROWS_MAX];
+    struct member member = open_member(bench, 0, length);
+    while (member.next < length) {
+        float *expected = bench->expected + member.next * bench->vocab;
+        const size_t count = add(bench, &member, chunk, rows);
+        forward(bench, rows, count);
+        if (keep)
+            memcpy(expected, bench->logits, count * bench->vocab * sizeof(float));
+        check_rows(bench, &member, rows, count, chunk == 1 ? "step by step" : "in chunks");
+    }
+    local_world_truncate(bench->world, member.sequence, 0);
+}
+
+/* Eight others begin before and after it, with rows of their own in front and behind; each is put
+ * back once half way and begins again, as one that finds no page. */
+static void read_among_others(struct bench *bench, uint32_t chunk, struct seeded *seeded)
+{
+    struct engine_row rows[ROWS_MAX];
+    struct member members[OTHERS + 1];
+    for (uint32_t i = 0; i <= OTHERS; i++)
+        members[i] = i == OTHERS / 2 ? open_member(bench, 0, LENGTH)
+                                     : open_member(bench, 1 + 40 * i, 60 + 25 * i);
+    struct member *own = &members[OTHERS / 2];
+    while (own->next < LENGTH) {
+        size_t count = 0;
+        for (uint32_t i = 0; i <= OTHERS; i++) {
+            struct member *member = &members[i];
+            if (member == own) {
+                count += add(bench, own, chunk, rows + count);
+                continue;
+            }
+            if (member->next == member->length || seeded_below(seeded, 40) == 0) {
+                local_world_truncate(bench->world, member->sequence, 0);
+                member->next = 0;
+            }
+            const uint32_t most = member->next == 0 ? 9 : 1;
+            count += add(bench, member, (uint32_t)seeded_below(seeded, most + 1), rows + count);
+        }
+        forward(bench, rows, count);
+        check_rows(bench, own, rows, count, "among others");
+    }
+    for (uint32_t i = 0; i <= OTHERS; i++)
+        local_world_truncate(bench->world, members[i].sequence, 0);
+}
+
+static void reopen(struct bench *bench, const struct engine_model *model, const struct cut *cut,
+                   uint32_t threads)
+{
+    local_world_close(bench->world);
+    open_world(bench, model, cut, threads);
+}
+
+static void check_cut(struct bench *bench, const struct engine_model *model,
+                      const struct cut *cut, struct seeded *seeded)
+{
+    const bool is_first = cut == cuts; /* the others in part: sanitizers are slow */
+    open_world(bench, model, cut, 1);
+    read_alone(bench, LENGTH, 512, true);
+    read_among_others(bench, 512, seeded);
+    read_alone(bench, SHORT, 7, false);
+    reopen(bench, model, cut, 2);
+    read_alone(bench, LENGTH, 64, false);
+    reopen(bench, model, cut, 2);
+    read_among_others(bench, 7, seeded);
+    reopen(bench, model, cut, 2);
+    read_alone(bench, SHORT, 1, false);
+    reopen(bench, model, cut, 1);
+    if (is_first) {
+        read_among_others(bench, 1, seeded);
+        reopen(bench, model, cut, 2);
+        read_among_others(bench, 64, seeded);
+    }
+    local_world_close(bench->world);
+    bench->world = NULL;
+}
+
+START_TEST(a_sequence_has_the_same_bits_alone_and_among_others)
+{
+    static struct bench bench;
+    struct seeded seeded = seeded_open(8);
+    for (size_t m = 0; m < COUNT_OF(models); m++) {
+        struct engine_model model;
+        bench.name = models[m];
+        oracle_model_open(models[m], &model);
+        bench.vocab = model.config->vocab;
+        for (size_t i = 0; i < IDS; i++)
+            bench.ids[i] = (uint32_t)seeded_below(&seeded, bench.vocab);
+        bench.expected = memory_zeroed(LENGTH * bench.vocab, sizeof(float));
+        bench.logits = memory_zeroed(ROWS_MAX * bench.vocab, sizeof(float));
+        check_cut(&bench, &model, &cuts[_i], &seeded);
+        memory_free(bench.expected);
+        memory_free(bench.logits);
+        engine_model_close(&model);
+    }
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("batch");
+    TCase *tests = tcase_create("batch");
+    tcase_set_timeout(tests, 240);
+    tcase_add_loop_test(tests, a_sequence_has_the_same_bits_alone_and_among_others, 0,
+                        COUNT_OF(cuts));
+    suite_add_tcase(suite, tests);
+    return suite;
+}

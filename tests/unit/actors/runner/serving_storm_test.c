@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many chats with random limits, stop strings and cancels, in a cache that is always too small:
+ * each says what it says alone, and nothing is left of any of them, in every cut.
+ */
+#include "protocol/memory.h"
+#include "tests/support/check_main.h"
+#include "tests/support/seeded.h"
+#include "tests/unit/actors/runner/world_stage.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KINDS 9u
+#define CONTEXT 512u
+
+static char long_prompt[1600];
+
+static struct stage_ask ask_of(size_t kind)
+{
+    static const char *const questions[] = {
+        "Hello!", "Who are you?", "What can you do?", "What is 3 + 4?", "Count to ten.",
+    };
+    struct stage_ask ask = {.temperature = kind % 2 ? 0.9 : 0.0,
+                            .seed = 300 + kind,
+                            .tokens_max = (uint32_t)(kind % 3 ? 5 + 17 * kind : 30 + 50 * kind),
+                            .ignore_eos = kind % 3 == 0,
+                            .stop = kind == 4 ? "you" : NULL};
+    if (kind == 5)
+        ask.prompt = long_prompt;
+    else
+        ask.user = questions[kind % COUNT_OF(questions)];
+    return ask;
+}
+
+/* What each kind says when nothing else runs. */
+static void answer_alone(struct stage *stage)
+{
+    const struct stage_options options = {.ranks = 1, .context = CONTEXT, .mode = MODE_EXACT};
+    stage_open(stage, &options);
+    for (size_t i = 0; i < KINDS; i++) {
+        const struct stage_ask ask = ask_of(i);
+        stage_ask(stage, i, &ask);
+        stage_run(stage);
+        ck_assert_int_ne(stage->answers[i].finish, FINISH_NONE);
+    }
+}
+
+struct storm {
+    struct stage *stage;
+    const struct stage *alone;
+    struct seeded seeded;
+    size_t kinds[STAGE_CHATS_MAX];
+    bool is_used[STAGE_CHATS_MAX];
+    bool is_cancelled[STAGE_CHATS_MAX];
+    unsigned finished;
+    unsigned cancelled;
+    unsigned put_back;
+};
+
+/* All of it, or its beginning when it was cancelled. */
+static void check_said(struct storm *storm, size_t number)
+{
+    const struct stage_answer *said = &storm->stage->answers[number];
+    const struct stage_answer *wanted = &storm->alone->answers[storm->kinds[number]];
+    ck_assert_uint_le(said->ids.count, wanted->ids.count);
+    if (said->ids.count > 0)
+        ck_assert_mem_eq(said->ids.items, wanted->ids.items, said->ids.count * sizeof(uint32_t));
+    ck_assert_mem_eq(said->text, wanted->text, said->text_size);
+    if (storm->is_cancelled[number]) {
+        ck_assert_int_eq(said->finish, FINISH_NONE);
+        return;
+    }
+    ck_assert_int_eq(said->finish, wanted->finish);
+    ck_assert_uint_eq(said->ids.count, wanted->ids.count);
+    ck_assert_uint_eq(said->text_size, wanted->text_size);
+    ck_assert_uint_eq(said->answer_tokens, wanted->answer_tokens);
+}
+
+static void clear_finished(struct storm *storm)
+{
+    for (size_t i = 0; i < STAGE_CHATS_MAX; i++) {
+        const bool is_over =
+            storm->is_cancelled[i] || storm->stage->answers[i].finish != FINISH_NONE;
+        if (!storm->is_used[i] || !is_over)
+            continue;
+        check_said(storm, i);
+        storm->finished += !storm->is_cancelled[i];
+        stage_answer_forget(&storm->stage->answers[i]);
+        storm->is_used[i] = storm->is_cancelled[i] = false;
+    }
+}
+
+/* False: as many as the stage has room for wait or run. */
+static bool ask_one(struct storm *storm)
+{
+    for (size_t i = 0; i < STAGE_CHATS_MAX; i++) {
+        if (storm->is_used[i])
+            continue;
+        storm->kinds[i] = seeded_below(&storm->seeded, KINDS);
+        storm->is_used[i] = true;
+        const struct stage_ask ask = ask_of(storm->kinds[i]);
+        stage_ask(storm->stage, i, &ask);
+        return true;
+    }
+    return false;
+}
+
+static void cancel_one(struct storm *storm)
+{
+    struct reason reason = {""};
+    const size_t i = seeded_below(&storm->seeded, STAGE_CHATS_MAX);
+    if (!storm->is_used[i] || storm->is_cancelled[i])
+        return;
+    ck_assert_int_eq(serving_cancel(&storm->stage->serving, i, &reason), STATUS_OK);
+    storm->is_cancelled[i] = true;
+    storm->cancelled++;
+}
+
+static unsigned count_put_back(const struct storm *storm)
+{
+    unsigned count = 0;
+    for (const struct chat *chat = storm->stage->serving.first; chat; chat = chat->next)
+        count += !chat->has_sequence && chat->ids.count > chat->prompt_count;
+    return count;
+}
+
+/* All slots and pages are there again: so many chats run at once, and one fills the cache. */
+static void check_nothing_left(struct stage *stage)
+{
+    const struct stage_ask brief = {.user = "Hello!", .tokens_max = 3, .ignore_eos = true};
+    const struct stage_ask full = {.user = "Hello!", .ignore_eos = true};
+    const struct engine *engine = stage->ranks[0].world.engine;
+    ck_assert_uint_eq(engine_positions_free(engine), CONTEXT);
+    for (size_t i = 0; i < stage->serving.settings.chats_max; i++)
+        stage_ask(stage, i, &brief);
+    stage_step(stage);
+    for (const struct chat *chat = stage->serving.first; chat; chat = chat->next)
+        ck_assert(chat->has_sequence);
+    stage_run(stage);
+    for (size_t i = 0; i < stage->serving.settings.chats_max; i++)
+        stage_answer_forget(&stage->answers[i]);
+    stage_ask(stage, 0, &full);
+    stage_run(stage);
+    ck_assert_uint_eq(stage->answers[0].prompt_tokens + stage->answers[0].answer_tokens, CONTEXT);
+    ck_assert_uint_eq(engine_positions_free(engine), CONTEXT);
+}
+
+static void rage(enum sharding sharding, uint32_t ranks, unsigned requests)
+{
+    static struct stage alone;
+    static struct stage stage;
+    const struct stage_options options = {.sharding = sharding,
+                                          .ranks = ranks,
+                                          .context = CONTEXT,
+                                          .reserve = 16,
+                                          .chats = 8,
+                                          .prefill_rows = 40,
+                                          .mode = MODE_EXACT};
+    struct storm storm = {.stage = &stage, .alone = &alone, .seeded = seeded_open(17)};
+    for (unsigned i = 0; i < 20; i++)
+        (void)snprintf(long_prompt + strlen(long_prompt), sizeof(long_prompt) - strlen(long_prompt),
+                       "Number %u is good. ", i);
+    answer_alone(&alone);
+    stage_open(&stage, &options);
+    for (unsigned asked = 0; asked < requests || serving_has_work(&stage.serving);) {
+        if (asked < requests && seeded_below(&storm.seeded, 3) == 0)
+            asked += ask_one(&storm);
+        if (seeded_below(&storm.seeded, 40) == 0)
+            cancel_one(&storm);
+        stage_step(&stage);
+        storm.put_back += count_put_back(&storm);
+        clear_finished(&storm);
+    }
+    clear_finished(&storm);
+    ck_assert_uint_gt(storm.finished, requests / 4);
+    ck_assert_uint_gt(storm.cancelled, requests / 20);
+    ck_assert_uint_gt(storm.put_back, 0);
+    check_nothing_left(&stage);
+    stage_close(&stage);
+    for (uint32_t i = 1; i < ranks; i++)
+        ck_assert_int_eq(stage.ranks[i].status, STATUS_OK);
+    stage_close(&alone);
+}
+
+START_TEST(nothing_is_left_of_any_chat_on_one_rank)
+{
+    rage(SHARDING_NONE, 1, 120);
+}
+END_TEST
+
+START_TEST(nothing_is_left_of_any_chat_in_a_pipeline)
+{
+    rage(SHARDING_PIPELINE, 2, 60);
+}
+END_TEST
+
+START_TEST(nothing_is_left_of_any_chat_in_a_tensor_cut)
+{
+    rage(SHARDING_TENSOR, 2, 60);
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    const TTest *const tests[] = {nothing_is_left_of_any_chat_on_one_rank,
+                                  nothing_is_left_of_any_chat_in_a_pipeline,
+                                  nothing_is_left_of_any_chat_in_a_tensor_cut};
+    Suite *suite = suite_create("runner-serving-storm");
+    suite_add(suite, "storm", tests, COUNT_OF(tests));
+    return suite;
+}
