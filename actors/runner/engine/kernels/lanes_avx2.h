@@ -227,7 +227,7 @@ ALWAYS_INLINE struct lanes_unpack lanes_unpack_of(uint32_t bits)
         unpack.order[k] = _mm256_loadu_si256((const __m256i *)(const void *)order[k]);
     }
     unpack.shift = _mm256_loadu_si256((const __m256i *)(const void *)shift);
-    unpack.mask = _mm256_set1_epi32((int)((1u << bits) - 1));
+    unpack.mask = _mm256_set1_epi32(bits < 8 ? (1 << bits) - 1 : 0xff);
     return unpack;
 }
 
