@@ -93,6 +93,63 @@ uint64_t extent_shared_width(const struct model_config *config, const struct lay
     return config->experts.shared_width;
 }
 
+uint64_t extent_latent_query_rank(const struct model_config *config,
+                                  const struct layer_shape *shape)
+{
+    (void)shape;
+    return config->latent.query_rank;
+}
+
+uint64_t extent_latent_queries(const struct model_config *config, const struct layer_shape *shape)
+{
+    return (uint64_t)shape->heads * (config->latent.plain_dim + config->latent.rope_dim);
+}
+
+uint64_t extent_latent_rank(const struct model_config *config, const struct layer_shape *shape)
+{
+    (void)shape;
+    return config->latent.rank;
+}
+
+uint64_t extent_latent_keys(const struct model_config *config, const struct layer_shape *shape)
+{
+    (void)shape;
+    return (uint64_t)config->latent.rank + config->latent.rope_dim;
+}
+
+uint64_t extent_latent_embed(const struct model_config *config, const struct layer_shape *shape)
+{
+    return (uint64_t)shape->heads * config->latent.rank;
+}
+
+uint64_t extent_latent_plain(const struct model_config *config, const struct layer_shape *shape)
+{
+    (void)shape;
+    return config->latent.plain_dim;
+}
+
+uint64_t extent_latent_values(const struct model_config *config, const struct layer_shape *shape)
+{
+    return (uint64_t)shape->heads * config->latent.value_dim;
+}
+
+uint64_t extent_latent_both(const struct model_config *config, const struct layer_shape *shape)
+{
+    return (uint64_t)shape->heads * (config->latent.plain_dim + config->latent.value_dim);
+}
+
+bool has_query_rank(const struct model_config *config, const struct layer_shape *shape)
+{
+    (void)shape;
+    return config->latent.query_rank > 0;
+}
+
+bool has_no_query_rank(const struct model_config *config, const struct layer_shape *shape)
+{
+    (void)shape;
+    return config->latent.query_rank == 0;
+}
+
 bool has_dense_ffn(const struct model_config *config, const struct layer_shape *shape)
 {
     (void)config;

@@ -59,6 +59,24 @@ struct config_key {
         CONFIG_HAS_COUNT("max_position_embeddings", context, 1, MODEL_CONTEXT_MAX, 32768),         \
         CONFIG_NEEDS_REAL("rms_norm_eps", norm_epsilon, 0.0, 1.0)
 
+/* Latent attention and the experts that come with it. */
+#define CONFIG_LATENT_KEYS                                                                         \
+    CONFIG_NEEDS_COUNT("intermediate_size", intermediate, 1, MODEL_WIDTH_MAX),                     \
+        CONFIG_HAS_COUNT("q_lora_rank", latent.query_rank, 1, MODEL_WIDTH_MAX, 0),                 \
+        CONFIG_NEEDS_COUNT("kv_lora_rank", latent.rank, 1, MODEL_WIDTH_MAX),                       \
+        CONFIG_NEEDS_COUNT("qk_nope_head_dim", latent.plain_dim, 1, MODEL_HEAD_DIM_MAX),           \
+        CONFIG_NEEDS_COUNT("qk_rope_head_dim", latent.rope_dim, 2, MODEL_HEAD_DIM_MAX),            \
+        CONFIG_NEEDS_COUNT("v_head_dim", latent.value_dim, 1, MODEL_HEAD_DIM_MAX),                 \
+        CONFIG_HAS_COUNT("n_routed_experts", experts.count, 0, MODEL_EXPERTS_MAX, 0),              \
+        CONFIG_HAS_COUNT("num_experts_per_tok", experts.used, 0, MODEL_EXPERTS_MAX, 0),            \
+        CONFIG_HAS_COUNT("moe_intermediate_size", experts.width, 0, MODEL_WIDTH_MAX, 0),           \
+        CONFIG_HAS_COUNT("n_group", experts.groups, 1, MODEL_EXPERTS_MAX, 1),                      \
+        CONFIG_HAS_COUNT("topk_group", experts.groups_used, 1, MODEL_EXPERTS_MAX, 1),              \
+        CONFIG_HAS_REAL("routed_scaling_factor", experts.scaling, 0.0, 1e6, 1.0),                  \
+        CONFIG_HAS_FLAG("norm_topk_prob", experts.normalises, true),                               \
+        CONFIG_HAS_FLAG("attention_bias", has_attention_bias, false),                              \
+        CONFIG_HAS_FLAG("tie_word_embeddings", tied, false)
+
 /* The object that holds the keys of the text model: `text_config` where there is one. */
 const struct json_t *keys_text(const struct json_t *root);
 /* One key by its row. */
@@ -93,6 +111,10 @@ MUST_CHECK enum status keys_settle_attention(const struct json_t *root, double t
  * or every second one slides from the first on. */
 MUST_CHECK enum status keys_settle_windows(const struct json_t *root, bool alternate,
                                            struct model_config *config, struct reason *reason);
+/* CONFIG_LATENT_KEYS were read: heads, the rope of `theta` where none is given, which layers have
+ * experts. */
+MUST_CHECK enum status keys_settle_latent(const struct json_t *root, double theta,
+                                          struct model_config *config, struct reason *reason);
 /* A key that must be absent, null or false. */
 MUST_CHECK enum status keys_refuse_flag(const struct json_t *root, const char *name,
                                           const struct model_config *config,
@@ -108,8 +130,12 @@ typedef bool module_condition(const struct model_config *config, const struct la
 
 module_extent extent_hidden, extent_vocab, extent_queries, extent_keys, extent_heads, extent_head,
     extent_intermediate, extent_experts, extent_expert_width, extent_shared_width;
+module_extent extent_latent_query_rank, extent_latent_queries, extent_latent_rank,
+    extent_latent_keys, extent_latent_embed, extent_latent_plain, extent_latent_values,
+    extent_latent_both;
 module_condition has_dense_ffn, has_experts, has_shared_expert, has_head_of_its_own, always,
     has_attention_bias, has_output_bias, has_ffn_bias;
+module_condition has_query_rank, has_no_query_rank;
 
 enum module_kind {
     MODULE_MATRIX = 0, /* P.weight [rows][columns], quantised or not */
@@ -132,6 +158,7 @@ struct module_row {
     module_extent *tensor_rows; /* and how many it has in all */
     module_condition *applies; /* NULL: always */
     module_condition *has_bias; /* NULL: never */
+    const char *unless;        /* the layer has no such module where it has this one */
     const char *name;          /* in the MLX layout; after the layer's prefix */
     const char *original;      /* in the original layout, NULL: the same */
 };
@@ -165,6 +192,40 @@ struct module_row {
     {                                                                                              \
         .role = MODULE_ATTENTION_OUT, .cut = MODULE_CUT_MIXER_COLUMNS, .is_layer = true,           \
         .rows = extent_hidden, .columns = extent_queries, .has_bias = has_output_bias,             \
+        .name = "self_attn.o_proj"                                                                 \
+    }
+/* Latent attention: queries by way of a rank or straight, latent and rotated key, and the heads'
+ * matrices, by themselves or (older and original files) in one. */
+#define MODULE_LATENT_ATTENTION                                                                    \
+    {.role = MODULE_QUERY_DOWN, .is_layer = true, .rows = extent_latent_query_rank,                \
+     .columns = extent_hidden, .applies = has_query_rank, .has_bias = has_attention_bias,          \
+     .name = "self_attn.q_a_proj"},                                                                \
+        {.role = MODULE_QUERY_DOWN_NORM, .kind = MODULE_VECTOR, .is_layer = true,                  \
+         .columns = extent_latent_query_rank, .applies = has_query_rank,                           \
+         .name = "self_attn.q_a_layernorm"},                                                       \
+        {.role = MODULE_QUERY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                     \
+         .rows = extent_latent_queries, .columns = extent_latent_query_rank,                       \
+         .applies = has_query_rank, .name = "self_attn.q_b_proj"},                                 \
+        {.role = MODULE_QUERY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                     \
+         .rows = extent_latent_queries, .columns = extent_hidden, .applies = has_no_query_rank,    \
+         .name = "self_attn.q_proj"},                                                              \
+        {.role = MODULE_LATENT, .is_layer = true, .rows = extent_latent_keys,                      \
+         .columns = extent_hidden, .has_bias = has_attention_bias,                                 \
+         .name = "self_attn.kv_a_proj_with_mqa"},                                                  \
+        {.role = MODULE_LATENT_NORM, .kind = MODULE_VECTOR, .is_layer = true,                      \
+         .columns = extent_latent_rank, .name = "self_attn.kv_a_layernorm"},                       \
+        {.role = MODULE_LATENT_EMBED, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,              \
+         .rows = extent_latent_embed, .columns = extent_latent_plain,                              \
+         .unless = "self_attn.kv_b_proj", .name = "self_attn.embed_q"},                            \
+        {.role = MODULE_LATENT_UNEMBED, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,            \
+         .rows = extent_latent_values, .columns = extent_latent_rank,                              \
+         .unless = "self_attn.kv_b_proj", .name = "self_attn.unembed_out"},                        \
+        {.role = MODULE_LATENT_BOTH, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,               \
+         .rows = extent_latent_both, .columns = extent_latent_rank,                                \
+         .unless = "self_attn.embed_q", .name = "self_attn.kv_b_proj"},                            \
+    {                                                                                              \
+        .role = MODULE_ATTENTION_OUT, .cut = MODULE_CUT_MIXER_COLUMNS, .is_layer = true,           \
+        .rows = extent_hidden, .columns = extent_latent_values, .has_bias = has_attention_bias,    \
         .name = "self_attn.o_proj"                                                                 \
     }
 /* gate, up and down of a dense layer. */
@@ -209,6 +270,16 @@ struct module_row {
                           extent_hidden, path ".up_proj", original ".up_proj"),                    \
         MODULE_SHARED_ROW(MODULE_SHARED_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden,               \
                           extent_shared_width, path ".down_proj", original ".down_proj")
+
+/* Router, experts and shared expert of the families with latent attention. */
+#define MODULE_LATENT_EXPERTS                                                                      \
+    {.role = MODULE_ROUTER, .is_layer = true, .rows = extent_experts, .columns = extent_hidden,    \
+     .applies = has_experts, .name = "mlp.gate"},                                                  \
+        {.role = MODULE_ROUTER_BIAS, .kind = MODULE_BARE, .is_layer = true,                        \
+         .columns = extent_experts, .applies = has_experts,                                        \
+         .name = "mlp.gate.e_score_correction_bias"},                                              \
+        MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),                                    \
+        MODULE_SHARED("mlp.shared_experts", "mlp.shared_experts")
 
 struct model_family {
     const char *name;         /* for people */

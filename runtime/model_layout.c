@@ -33,6 +33,8 @@ static enum status add_row(struct layout_making *making, const struct module_row
     const struct layer_shape *shape = row->is_layer ? &config->shapes[layer] : NULL;
     if (row->applies && !row->applies(config, shape))
         return STATUS_OK;
+    if (row->unless && layout_has(making, row->unless, layer))
+        return STATUS_OK;
     /* The first expert checks the stack, so that the others are no more than the file holds. */
     uint32_t count = row->kind == MODULE_EXPERTS ? config->experts.count : 1;
     enum status status = STATUS_OK;

@@ -39,6 +39,13 @@ enum module_role {
     MODULE_ATTENTION_OUT = 9,
     MODULE_ATTENTION_GATE = 10, /* one number per head */
     MODULE_SINKS = 11,
+    MODULE_QUERY_DOWN = 12, /* latent attention: hidden state to the rank of queries */
+    MODULE_QUERY_DOWN_NORM = 13,
+    MODULE_LATENT = 14, /* hidden state to latent and rotated key */
+    MODULE_LATENT_NORM = 15,
+    MODULE_LATENT_EMBED = 16,   /* per head: the plain part of a query to the latent */
+    MODULE_LATENT_UNEMBED = 17, /* per head: latent to value */
+    MODULE_LATENT_BOTH = 18,    /* per head: latent to plain key, then to value (older files) */
     MODULE_OWN_MIXER = 32, /* from here on, roles that only one family has */
     MODULE_FFN_NORM = 64,
     MODULE_FFN_GATE = 65,

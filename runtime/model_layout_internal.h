@@ -17,6 +17,8 @@ struct layout_making {
     struct reason *reason;
 };
 
+/* Whether the files have a layer's module of this name. */
+bool layout_has(const struct layout_making *making, const char *name, uint32_t layer);
 /* Fills `module`, of a layer's expert or of none (0). */
 MUST_CHECK enum status layout_resolve(struct layout_making *making, const struct module_row *row,
                                       uint32_t layer, uint32_t expert,

@@ -203,6 +203,23 @@ static void write_path(const char *prefix, uint32_t layer, const char *name, uin
                        number, hash ? hash + 1 : "");
 }
 
+bool layout_has(const struct layout_making *making, const char *name, uint32_t layer)
+{
+    const struct model_family *family = making->config->family;
+    const char *const prefixes[] = {family->prefix, family->original_prefix};
+    char path[MODULE_PATH_SIZE_MAX];
+    char tensor[MODULE_PATH_SIZE_MAX + 16];
+    for (size_t p = 0; p < COUNT_OF(prefixes); p++) {
+        if (!prefixes[p])
+            continue;
+        write_path(prefixes[p], layer, name, 0, path);
+        (void)snprintf(tensor, sizeof tensor, "%s.weight", path);
+        if (tensor_table_find(making->table, tensor))
+            return true;
+    }
+    return false;
+}
+
 /* The first path whose tensor is there; the MLX one when none is.  True when it is the one with
  * a tensor for each expert. */
 static bool find_path(struct layout_making *making, const struct module_row *row, uint32_t layer,

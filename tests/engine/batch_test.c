@@ -32,8 +32,8 @@ static const struct cut cuts[] = {
 };
 
 /* All pages and heads; windows; recurrent states. */
-static const char *const models[] = {"qwen3-tied__affine4-g64", "gemma3_text__affine4-g64",
-                                     "qwen3_5__affine4-g64"};
+static const char *const models[] = {"qwen3-tied__affine4-g64", "gemma3_text-slim__affine4-g32",
+                                     "qwen3_5-slim__affine4-g32"};
 
 struct bench {
     const char *name;

@@ -221,6 +221,7 @@ static const struct module_row rows[] = {
     {.role = MODULE_ROUTER, .is_layer = true, .rows = extent_experts, .columns = extent_hidden,
      .applies = has_experts, .name = "mlp.gate"},
     MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),
+    MODULE_SHARED("mlp.shared_expert", "mlp.shared_expert"),
     {.role = MODULE_SHARED_SCALE, .is_layer = true, .rows = extent_one, .columns = extent_hidden,
      .applies = has_shared_expert, .name = "mlp.shared_expert_gate"},
 };
