@@ -11,6 +11,8 @@
 
 #define JSON_DEPTH_MAX 32
 #define OVERRIDES_MAX 65536u
+/* Each is described by itself; the largest models of today have 23,000. */
+#define EXPERTS_TOTAL_MAX 131072u
 
 const char *quantisation_text(const struct quantisation *quantisation, char *text_out)
 {
@@ -156,6 +158,10 @@ static enum status read_quantisation(json_t *root, struct model_config *config,
 
 static enum status check_layers(const struct model_config *config, struct reason *reason)
 {
+    if ((uint64_t)config->layers * config->experts.count > EXPERTS_TOTAL_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "config.json: %u experts in %u layers; at most %u "
+                      "in all are supported", config->experts.count, config->layers,
+                      EXPERTS_TOTAL_MAX);
     for (uint32_t i = 0; i < config->layers; i++) {
         const struct layer_shape *shape = &config->shapes[i];
         if (shape->units == 0 || shape->kv_heads == 0 || shape->heads % shape->kv_heads != 0 ||

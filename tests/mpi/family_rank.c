@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family_rank: one of two ranks that load a model, of which only rank 0 has the weight files, and
+ * compute greedy tokens together in exact mode.
+ *
+ *     family_rank MODEL pipeline|tensor IDS TOKENS
+ *
+ * IDS and TOKENS are "1,2,3".  Ends with 0 when rank 0 found the tokens, 3 when not.
+ */
+#include "actors/runner/collective_mpi.h"
+#include "actors/runner/engine/engine.h"
+#include "actors/runner/weight_load.h"
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RANKS 2u
+#define NUMBERS_MAX 256u
+#define FILES_MAX 64u
+
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);                        \
+            _exit(3);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+struct rank {
+    struct collective *collective;
+    struct engine *engine;
+    enum sharding sharding;
+    uint32_t sequence;
+    float *hidden; /* [NUMBERS_MAX][hidden] */
+    float *logits;
+};
+
+static size_t parse_numbers(const char *text, uint32_t *numbers_out)
+{
+    size_t count = 0;
+    for (const char *at = text; count < NUMBERS_MAX;) {
+        char *end = NULL;
+        numbers_out[count++] = (uint32_t)strtoul(at, &end, 10);
+        if (*end != ',')
+            break;
+        at = end + 1;
+    }
+    return count;
+}
+
+/* The files are here on both ranks; what a rank may know of them is config.json. */
+static void load(struct rank *rank, const char *directory, struct model_config *config,
+                 struct partition *partitions, struct weight_load *load_out)
+{
+    static struct weight_source sources[FILES_MAX];
+    static const bool has_files[RANKS] = {true, false};
+    struct tensor_table *table = NULL;
+    struct model_layout *layout = NULL;
+    struct reason reason = {""};
+    EXPECT(safetensors_open(directory, &table, &reason) == STATUS_OK);
+    EXPECT(model_layout_make(config, table, &layout, &reason) == STATUS_OK);
+    struct partition_units units = partition_units_of(config, layout);
+    EXPECT(partition_solve(rank->sharding, &units, NULL, RANKS, partitions, &reason) ==
+           STATUS_OK);
+    EXPECT(table->file_count <= FILES_MAX);
+    for (size_t i = 0; i < table->file_count; i++)
+        sources[i] = (struct weight_source){
+            memory_text(table->files[i].name, strlen(table->files[i].name)), 0};
+    const struct weight_load_request request = {
+        .collective = rank->collective,
+        .directory = directory,
+        .config = config,
+        .partitions = partitions,
+        .has_files = has_files,
+        .sources = sources,
+        .source_count = table->file_count,
+    };
+    if (weight_load_open(&request, load_out, &reason) != STATUS_OK) {
+        fprintf(stderr, "load refused: %s\n", reason.text);
+        _exit(5);
+    }
+    model_layout_free(layout);
+    tensor_table_free(table);
+}
+
+static void step(struct rank *rank, const struct engine_row *rows, size_t count)
+{
+    struct collective *collective = rank->collective;
+    size_t size = count * engine_hidden(rank->engine) * sizeof(float);
+    struct reason reason = {""};
+    struct engine_batch batch = {.rows = rows, .count = count};
+    if (rank->sharding == SHARDING_TENSOR) {
+        batch.logits_out = collective->rank == 0 ? rank->logits : NULL;
+        EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
+        return;
+    }
+    batch.hidden_out = rank->hidden;
+    if (collective->rank == 0) {
+        EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
+        EXPECT(collective->ops->send(collective, rank->hidden, size, 1) == STATUS_OK);
+        EXPECT(collective->ops->receive(collective, rank->hidden, size, 1) == STATUS_OK);
+        EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) *
+                                                              engine_hidden(rank->engine),
+                             1, rank->logits, &reason) == STATUS_OK);
+        return;
+    }
+    EXPECT(collective->ops->receive(collective, rank->hidden, size, 0) == STATUS_OK);
+    batch.hidden_in = rank->hidden;
+    EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
+    EXPECT(collective->ops->send(collective, rank->hidden, size, 0) == STATUS_OK);
+}
+
+/* Rank 0 chooses, all know. */
+static uint32_t choose(struct rank *rank)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; rank->collective->rank == 0 && i < engine_vocab(rank->engine); i++)
+        best = rank->logits[i] > rank->logits[best] ? i : best;
+    EXPECT(rank->collective->ops->broadcast(rank->collective, &best, sizeof best, 0) ==
+           STATUS_OK);
+    return best;
+}
+
+static void generate(struct rank *rank, const uint32_t *ids, size_t count, const uint32_t *tokens,
+                     size_t token_count)
+{
+    struct engine_row rows[NUMBERS_MAX];
+    struct reason reason = {""};
+    EXPECT(engine_sequence_open(rank->engine, &rank->sequence, &reason) == STATUS_OK);
+    for (size_t i = 0; i < count; i++)
+        rows[i] = (struct engine_row){rank->sequence, ids[i], (uint32_t)i, i + 1 == count};
+    step(rank, rows, count);
+    for (size_t i = 0; i < token_count; i++) {
+        uint32_t token = choose(rank);
+        EXPECT(token == tokens[i]);
+        rows[0] = (struct engine_row){rank->sequence, token, (uint32_t)(count + i), true};
+        step(rank, rows, 1);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    struct rank rank = {.sharding = SHARDING_NONE};
+    struct partition partitions[RANKS];
+    struct weight_load loaded;
+    struct model_config *config = NULL;
+    struct reason reason = {""};
+    uint32_t ids[NUMBERS_MAX];
+    uint32_t tokens[NUMBERS_MAX];
+    if (count < 5 || !sharding_parse(arguments[2], &rank.sharding))
+        return 2;
+    size_t id_count = parse_numbers(arguments[3], ids);
+    size_t token_count = parse_numbers(arguments[4], tokens);
+    EXPECT(model_config_read(arguments[1], &config, &reason) == STATUS_OK);
+    EXPECT(collective_mpi_open(RANKS, &rank.collective, &reason) == STATUS_OK);
+    load(&rank, arguments[1], config, partitions, &loaded);
+    struct engine_model model = {config, loaded.table, loaded.layout, loaded.files};
+    const struct engine_options options = {.mode = ENGINE_EXACT, .threads = 1, .context = 512,
+                                           .collective = rank.collective};
+    EXPECT(engine_open(&model, &partitions[rank.collective->rank], loaded.shard, &options,
+                       &rank.engine, &reason) == STATUS_OK);
+    rank.hidden = memory_zeroed(NUMBERS_MAX * (size_t)engine_hidden(rank.engine), sizeof(float));
+    rank.logits = memory_zeroed(engine_vocab(rank.engine), sizeof(float));
+    EXPECT(rank.hidden && rank.logits);
+    generate(&rank, ids, id_count, tokens, token_count);
+    engine_close(rank.engine);
+    weight_load_close(&loaded);
+    collective_mpi_close(rank.collective);
+    return 0;
+}
