@@ -41,6 +41,9 @@
 #define STOP_SIZE_MAX 256
 #define TOP_LOGPROB_COUNT_MAX 20
 #define PIECE_SIZE_MAX 4096          /* text of one streamed token */
+#define DEMAND_SIZE_MAX (1u << 20)    /* a schema of a thousand properties is 100 KB */
+#define SAID_SIZE_MAX (8u << 20)      /* what becomes certain with one token: a call held back */
+#define CALL_PIECE_COUNT_MAX 1024    /* pieces of calls that do */
 #define PART_SIZE_MAX (1u << 20)     /* a part of a snapshot, of a file, of a hidden state */
 #define RECORDS_PER_APPEND_MAX 256   /* log records in one message between masters */
 

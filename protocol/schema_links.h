@@ -252,7 +252,8 @@
     R(S, sampling_asked, sampling, "")                                                             \
     F(S, u32, tokens_max, 0, "0: as many as the context holds")                                    \
     L(S, stop_text, stops, STOP_COUNT_MAX, "")                                                     \
-    F(S, boolean, ignore_eos, 0, "measurements only")
+    F(S, boolean, ignore_eos, 0, "measurements only")                                              \
+    F(S, text, demand, DEMAND_SIZE_MAX, "the form asked of the answer, JSON or empty")
 #define GENERATION_ACCEPTED_FIELDS(F, L, R, S)                                                     \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
@@ -267,16 +268,22 @@
     F(S, u32, id, 0, "")                                                                           \
     F(S, bytes, piece, PIECE_SIZE_MAX, "bytes of the token")                                       \
     F(S, f64, logprob, 0, "")
+#define CALL_PIECE_FIELDS(F, L, R, S)                                                              \
+    F(S, u32, number, 0, "of the call in the answer, from 0")                                      \
+    F(S, text, name, NAME_SIZE_MAX, "of the tool, in the first piece of a call")                   \
+    F(S, text, arguments, SAID_SIZE_MAX, "more of its arguments, which are a JSON object")
 #define TOKEN_STREAMED_FIELDS(F, L, R, S)                                                          \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
     F(S, u32, number, 0, "of the token in the answer, from 0")                                     \
     F(S, u32, id, 0, "")                                                                           \
-    F(S, text, text, PIECE_SIZE_MAX, "complete characters that became certain with this token")    \
+    F(S, text, text, SAID_SIZE_MAX, "complete characters that became certain with this token")     \
     F(S, u64, text_end, 0, "bytes of text of the answer after this piece")                         \
     F(S, bytes, piece, PIECE_SIZE_MAX, "bytes of the token itself, for logprobs")                  \
     F(S, f64, logprob, 0, "")                                                                      \
-    L(S, top_logprob, top, TOP_LOGPROB_COUNT_MAX, "")
+    L(S, top_logprob, top, TOP_LOGPROB_COUNT_MAX, "")                                              \
+    F(S, text, reasoning, SAID_SIZE_MAX, "of the thinking, likewise; not in the text")             \
+    L(S, call_piece, calls, CALL_PIECE_COUNT_MAX, "of calls of tools, likewise")
 #define PREFILL_PROGRESSED_FIELDS(F, L, R, S)                                                      \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
@@ -286,12 +293,14 @@
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
     F(S, u32, reason, FINISH_END, "1 stop, 2 length, 3 cancelled, 4 failed")                       \
-    F(S, text, text, PIECE_SIZE_MAX, "what was held back and is certain now")                      \
+    F(S, text, text, SAID_SIZE_MAX, "what was held back and is certain now")                       \
     F(S, u64, text_end, 0, "")                                                                     \
     F(S, u32, prompt_tokens, 0, "")                                                                \
     F(S, u32, answer_tokens, 0, "each counted once, over all attempts")                            \
     F(S, u32, status, 0, "when failed")                                                            \
-    F(S, text, sentence, SENTENCE_SIZE_MAX, "when failed")
+    F(S, text, sentence, SENTENCE_SIZE_MAX, "when failed")                                         \
+    F(S, text, reasoning, SAID_SIZE_MAX, "held back, as in token_streamed")                        \
+    L(S, call_piece, calls, CALL_PIECE_COUNT_MAX, "")
 #define CANCEL_GENERATION_FIELDS(F, L, R, S)                                                       \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")
@@ -355,6 +364,7 @@
     X(generation_accepted, GENERATION_ACCEPTED)                                                    \
     X(generation_refused, GENERATION_REFUSED)                                                      \
     X(top_logprob, TOP_LOGPROB)                                                                    \
+    X(call_piece, CALL_PIECE)                                                                      \
     X(token_streamed, TOKEN_STREAMED)                                                              \
     X(prefill_progressed, PREFILL_PROGRESSED)                                                      \
     X(generation_finished, GENERATION_FINISHED)                                                    \

@@ -15,6 +15,12 @@ static void chat_free(struct gateway *gateway, struct chat *chat)
     chat_request_fini(&chat->request);
     buffer_fini(&chat->text);
     buffer_fini(&chat->logprobs);
+    buffer_fini(&chat->reasoning);
+    for (uint32_t i = 0; chat->calls && i < chat->call_count; i++) {
+        memory_free(chat->calls[i].name);
+        buffer_fini(&chat->calls[i].arguments);
+    }
+    memory_free(chat->calls);
     memory_free(chat->tokens);
     memory_free(chat);
 }
@@ -45,8 +51,7 @@ static void send_generate(struct gateway *gateway, struct chat *chat, uint32_t s
     generate.request_id = chat->id;
     generate.attempt = chat->attempt;
     if (chat->is_accepted) {
-        generate.messages = NULL;
-        generate.tools = NULL;
+        generate.messages = NULL; /* its tools are needed to read the calls */
         generate.options = NULL;
         generate.sent_ids = (struct u32s){.items = chat->tokens, .count = chat->token_count};
         generate.sent_text = chat->text_end;
@@ -126,6 +131,7 @@ static struct chat *chat_create(struct gateway *gateway, const struct http_arriv
         chat->lost_ms = chat->began_ms;
         buffer_init(&chat->text, ANSWER_TEXT_SIZE_MAX);
         buffer_init(&chat->logprobs, ANSWER_TEXT_SIZE_MAX);
+        buffer_init(&chat->reasoning, ANSWER_TEXT_SIZE_MAX);
         gateway_draw_id(gateway, &chat->id);
         gateway->chats[i] = chat;
         return chat;
@@ -290,6 +296,9 @@ static void take_token(struct gateway *gateway, struct chat *chat, struct token_
         if (status != STATUS_OK)
             gateway->outbox->failed = status;
     }
+    if (is_next)
+        chat_extras(gateway, chat, text_or_empty(token->reasoning), token->calls.items,
+                    token->calls.count);
     if ((!is_next && !is_known) ||
         !take_piece(gateway, chat, text_or_empty(token->text), token->text_end)) {
         cancel(gateway, chat);
@@ -303,7 +312,11 @@ static void take_finished(struct gateway *gateway, struct chat *chat,
 {
     bool is_whole = finished->reason == FINISH_STOP || finished->reason == FINISH_LENGTH;
     if (is_whole && take_piece(gateway, chat, text_or_empty(finished->text), finished->text_end)) {
-        chat_finish(gateway, chat, openai_finish_reason(finished->reason));
+        chat_extras(gateway, chat, text_or_empty(finished->reasoning), finished->calls.items,
+                    finished->calls.count);
+        const bool is_calling = chat->call_count > 0 && finished->reason == FINISH_STOP;
+        chat_finish(gateway, chat,
+                    is_calling ? "tool_calls" : openai_finish_reason(finished->reason));
         chat_free(gateway, chat);
         return;
     }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
+#include "protocol/memory.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define CHUNK_SIZE_MAX (1u << 20)
+#define CHUNK_SIZE_MAX (64u << 20) /* what a call held back may become, with escapes */
 
 static void failed_if(struct gateway *gateway, enum status status)
 {
@@ -69,6 +70,60 @@ void chat_text(struct gateway *gateway, struct chat *chat, const char *text, siz
     write_out(gateway, chat, &out);
 }
 
+/* A piece of a call of an answer in one piece. */
+static enum status keep_call(struct chat *chat, const struct call_piece *piece)
+{
+    if (piece->number >= chat->call_count)
+        return STATUS_OK; /* its name never came */
+    struct chat_call *call = &chat->calls[piece->number];
+    const char *arguments = text_or_empty(piece->arguments);
+    return buffer_append(&call->arguments, arguments, strlen(arguments));
+}
+
+static enum status begin_call(struct chat *chat, const struct call_piece *piece)
+{
+    if (!text_or_empty(piece->name)[0] || piece->number != chat->call_count)
+        return STATUS_OK;
+    struct chat_call *calls =
+        memory_resized(chat->calls, (size_t)chat->call_count + 1, sizeof(*calls));
+    if (!calls)
+        return STATUS_NO_MEMORY;
+    chat->calls = calls;
+    struct chat_call *call = &calls[chat->call_count++];
+    *call = (struct chat_call){.name = memory_text(piece->name, strlen(piece->name))};
+    buffer_init(&call->arguments, CHUNK_SIZE_MAX);
+    return call->name ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+void chat_extras(struct gateway *gateway, struct chat *chat, const char *reasoning,
+                 const struct call_piece *calls, uint32_t count)
+{
+    struct buffer out;
+    if (!*reasoning && count == 0)
+        return;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < count; i++)
+        status = begin_call(chat, &calls[i]);
+    if (!chat->request.is_stream) {
+        if (status == STATUS_OK)
+            status = buffer_append(&chat->reasoning, reasoning, strlen(reasoning));
+        for (uint32_t i = 0; status == STATUS_OK && i < count; i++)
+            status = keep_call(chat, &calls[i]);
+        failed_if(gateway, status);
+        return;
+    }
+    chat_open_stream(gateway, chat);
+    buffer_init(&out, CHUNK_SIZE_MAX);
+    if (status == STATUS_OK)
+        status = add_role(chat, &out);
+    if (status == STATUS_OK && *reasoning)
+        status = openai_chunk_reasoning(&out, &chat->identity, reasoning);
+    for (uint32_t i = 0; status == STATUS_OK && i < count; i++)
+        status = openai_chunk_call(&out, &chat->identity, &calls[i]);
+    failed_if(gateway, status);
+    write_out(gateway, chat, &out);
+}
+
 static void finish_stream(struct gateway *gateway, struct chat *chat, const char *finish_reason,
                           const struct chat_usage *usage)
 {
@@ -99,9 +154,14 @@ void chat_finish(struct gateway *gateway, struct chat *chat, const char *finish_
         buffer_init(&out, SIZE_MAX / 2);
         enum status status = buffer_append(&chat->logprobs, "", 1);
         if (status == STATUS_OK)
+            status = buffer_append(&chat->reasoning, "", 1);
+        const struct chat_extras extras = {(const char *)chat->reasoning.bytes, chat->calls,
+                                           chat->call_count};
+        if (status == STATUS_OK)
             status = openai_completion(
                 &out, &chat->identity, chat->text.size ? (const char *)chat->text.bytes : "",
-                chat->text.size, (const char *)chat->logprobs.bytes, finish_reason, &usage);
+                chat->text.size, (const char *)chat->logprobs.bytes, finish_reason, &usage,
+                &extras);
         failed_if(gateway, status);
         reply(gateway, chat->exchange, 200, &out);
     }

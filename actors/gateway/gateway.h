@@ -115,6 +115,9 @@ struct chat {
     uint64_t text_end;      /* bytes of text received */
     struct buffer text;     /* of an answer in one piece */
     struct buffer logprobs; /* of an answer in one piece; or those not sent yet */
+    struct buffer reasoning; /* of an answer in one piece */
+    struct chat_call *calls; /* likewise */
+    uint32_t call_count;     /* begun so far, of any answer */
     bool is_begun;          /* the stream's head is out */
     bool has_role;          /* the first chunk is out */
     bool is_accepted;       /* at least once: prompt ids are known */
@@ -261,6 +264,9 @@ uint32_t chats_on(const struct gateway *gateway, uint32_t slot);
 /* ---- chat_output.c ---- */
 void chat_open_stream(struct gateway *gateway, struct chat *chat);
 void chat_text(struct gateway *gateway, struct chat *chat, const char *text, size_t size);
+/* Thinking and calls of tools the client has not seen; `calls` are `count` pieces. */
+void chat_extras(struct gateway *gateway, struct chat *chat, const char *reasoning,
+                 const struct call_piece *calls, uint32_t count);
 void chat_comment(struct gateway *gateway, struct chat *chat, const char *text);
 void chat_finish(struct gateway *gateway, struct chat *chat, const char *finish_reason);
 void chat_error(struct gateway *gateway, struct chat *chat, const struct http_fault *fault);

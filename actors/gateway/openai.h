@@ -54,6 +54,13 @@ MUST_CHECK enum status openai_chunk_role(struct buffer *out, const struct chat_i
 /* `logprobs` are entries separated by commas; NULL or empty: none. */
 MUST_CHECK enum status openai_chunk_text(struct buffer *out, const struct chat_identity *identity,
                                          const char *text, size_t size, const char *logprobs);
+/* Of the thinking, under both names clients look for. */
+MUST_CHECK enum status openai_chunk_reasoning(struct buffer *out,
+                                              const struct chat_identity *identity,
+                                              const char *text);
+/* `name` begins the call; then `arguments` go on with it. */
+MUST_CHECK enum status openai_chunk_call(struct buffer *out, const struct chat_identity *identity,
+                                         const struct call_piece *piece);
 MUST_CHECK enum status openai_chunk_finish(struct buffer *out, const struct chat_identity *identity,
                                            const char *finish_reason);
 MUST_CHECK enum status openai_chunk_usage(struct buffer *out, const struct chat_identity *identity,
@@ -63,10 +70,33 @@ MUST_CHECK enum status openai_done(struct buffer *out);
 /* ": text" */
 MUST_CHECK enum status openai_comment(struct buffer *out, const char *text);
 
+/* One call of a tool, whole. */
+struct chat_call {
+    char *name;
+    struct buffer arguments;
+};
+
+/* What an answer in one piece has beside its text. */
+struct chat_extras {
+    const char *reasoning; /* NULL: none */
+    const struct chat_call *calls;
+    uint32_t call_count;
+};
+
+/* The message's fields of them, each with a comma before it. */
+MUST_CHECK enum status openai_extras(struct buffer *out, const struct chat_identity *identity,
+                                     const struct chat_extras *extras);
+
 /* The answer in one piece. */
 MUST_CHECK enum status openai_completion(struct buffer *out, const struct chat_identity *identity,
                                          const char *text, size_t size, const char *logprobs,
-                                         const char *finish_reason, const struct chat_usage *usage);
+                                         const char *finish_reason, const struct chat_usage *usage,
+                                         const struct chat_extras *extras);
+
+/* What all chunks begin and end with; a chunk of one delta is between. */
+MUST_CHECK enum status openai_chunk_begin(struct buffer *out,
+                                          const struct chat_identity *identity);
+MUST_CHECK enum status openai_chunk_end(struct buffer *out, const struct chat_identity *identity);
 
 /* "stop", "length"; "stop" for what has no word. */
 const char *openai_finish_reason(uint32_t finish);

@@ -73,7 +73,7 @@ static enum status append_identity(struct buffer *out, const struct chat_identit
     return status;
 }
 
-static enum status chunk_begin(struct buffer *out, const struct chat_identity *identity)
+enum status openai_chunk_begin(struct buffer *out, const struct chat_identity *identity)
 {
     enum status status = buffer_append_text(out, "data: ");
     if (status == STATUS_OK)
@@ -81,19 +81,19 @@ static enum status chunk_begin(struct buffer *out, const struct chat_identity *i
     return status;
 }
 
-static enum status chunk_end(struct buffer *out, const struct chat_identity *identity)
+enum status openai_chunk_end(struct buffer *out, const struct chat_identity *identity)
 {
     return buffer_append_text(out, identity->has_usage ? ",\"usage\":null}\n\n" : "}\n\n");
 }
 
 enum status openai_chunk_role(struct buffer *out, const struct chat_identity *identity)
 {
-    enum status status = chunk_begin(out, identity);
+    enum status status = openai_chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_text(
             out, ",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
                  "\"logprobs\":null,\"finish_reason\":null}]");
-    return status == STATUS_OK ? chunk_end(out, identity) : status;
+    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
 }
 
 static enum status append_logprobs(struct buffer *out, const char *logprobs)
@@ -107,7 +107,7 @@ static enum status append_logprobs(struct buffer *out, const char *logprobs)
 enum status openai_chunk_text(struct buffer *out, const struct chat_identity *identity,
                               const char *text, size_t size, const char *logprobs)
 {
-    enum status status = chunk_begin(out, identity);
+    enum status status = openai_chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"choices\":[{\"index\":0,\"delta\":{\"content\":");
     if (status == STATUS_OK)
@@ -118,19 +118,19 @@ enum status openai_chunk_text(struct buffer *out, const struct chat_identity *id
         status = append_logprobs(out, logprobs);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"finish_reason\":null}]");
-    return status == STATUS_OK ? chunk_end(out, identity) : status;
+    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
 }
 
 enum status openai_chunk_finish(struct buffer *out, const struct chat_identity *identity,
                                 const char *finish_reason)
 {
-    enum status status = chunk_begin(out, identity);
+    enum status status = openai_chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_format(out,
                                       ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,"
                                       "\"finish_reason\":\"%s\"}]",
                                       finish_reason);
-    return status == STATUS_OK ? chunk_end(out, identity) : status;
+    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
 }
 
 static enum status append_usage(struct buffer *out, const struct chat_usage *usage)
@@ -143,7 +143,7 @@ static enum status append_usage(struct buffer *out, const struct chat_usage *usa
 enum status openai_chunk_usage(struct buffer *out, const struct chat_identity *identity,
                                const struct chat_usage *usage)
 {
-    enum status status = chunk_begin(out, identity);
+    enum status status = openai_chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"choices\":[]");
     if (status == STATUS_OK)
@@ -172,14 +172,19 @@ enum status openai_comment(struct buffer *out, const char *text)
 
 enum status openai_completion(struct buffer *out, const struct chat_identity *identity,
                               const char *text, size_t size, const char *logprobs,
-                              const char *finish_reason, const struct chat_usage *usage)
+                              const char *finish_reason, const struct chat_usage *usage,
+                              const struct chat_extras *extras)
 {
+    const bool is_empty = size == 0 && extras->call_count > 0;
     enum status status = append_identity(out, identity, "chat.completion");
     if (status == STATUS_OK)
         status = buffer_append_text(
             out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":");
     if (status == STATUS_OK)
-        status = json_append_text(out, text, size);
+        status =
+            is_empty ? buffer_append_text(out, "null") : json_append_text(out, text, size);
+    if (status == STATUS_OK)
+        status = openai_extras(out, identity, extras);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"refusal\":null},\"logprobs\":");
     if (status == STATUS_OK)

@@ -104,7 +104,7 @@ static bool check_tool_calls(const json_t *calls, const char *field, struct http
 static bool take_key(const char *key, json_t *value, const char *field, json_t *target,
                      struct http_fault *fault_out)
 {
-    static const char *const texts[] = {"name", "tool_call_id", "reasoning_content"};
+    static const char *const texts[] = {"name", "tool_call_id", "reasoning_content", "reasoning"};
     static const char *const dropped[] = {"refusal", "annotations"};
     static const char *const refused[] = {"audio", "function_call"};
     char name[64];

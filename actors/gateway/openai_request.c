@@ -102,27 +102,6 @@ static bool read_tools(struct parsed *parsed, const json_t *value, const char *f
     return openai_parse_tools(value, &parsed->request->generate.tools, fault_out);
 }
 
-static bool read_tool_choice(struct parsed *parsed, const json_t *value, const char *field,
-                             struct http_fault *fault_out)
-{
-    (void)parsed;
-    const char *choice = json_string_value(value);
-    if (choice && (strcmp(choice, "none") == 0 || strcmp(choice, "auto") == 0))
-        return true;
-    return field_is_unsupported(fault_out, field, "tools can be left to the model (auto) or none");
-}
-
-static bool read_parallel(struct parsed *parsed, const json_t *value, const char *field,
-                          struct http_fault *fault_out)
-{
-    (void)parsed;
-    bool is_parallel = true;
-    if (!field_bool(value, field, &is_parallel, fault_out))
-        return false;
-    return is_parallel ||
-           field_is_unsupported(fault_out, field, "the model decides how many tools it calls");
-}
-
 static bool read_temperature(struct parsed *parsed, const json_t *value, const char *field,
                              struct http_fault *fault_out)
 {
@@ -335,18 +314,6 @@ static bool read_effort(struct parsed *parsed, const json_t *value, const char *
            no_memory(fault_out);
 }
 
-static bool read_response_format(struct parsed *parsed, const json_t *value, const char *field,
-                                 struct http_fault *fault_out)
-{
-    (void)parsed;
-    const char *type = json_string_value(json_object_get(value, "type"));
-    if (!type)
-        return field_is_wrong(fault_out, field, "an object with a type");
-    if (strcmp(type, "text") == 0)
-        return true;
-    return field_is_unsupported(fault_out, field, "answers are plain text; type must be text");
-}
-
 static bool read_count(struct parsed *parsed, const json_t *value, const char *field,
                        struct http_fault *fault_out)
 {
@@ -416,7 +383,7 @@ static bool read_ignore_eos(struct parsed *parsed, const json_t *value, const ch
     return field_bool(value, field, &parsed->request->generate.ignore_eos, fault_out);
 }
 
-/* OpenAI keeps these for its own records; they change no answer. */
+/* Read elsewhere, or kept by OpenAI for its own records: those change no answer. */
 static bool read_nothing(struct parsed *parsed, const json_t *value, const char *field,
                          struct http_fault *fault_out)
 {
@@ -442,8 +409,13 @@ static const struct {
     {"model", read_model},
     {"messages", read_messages},
     {"tools", read_tools},
-    {"tool_choice", read_tool_choice},
-    {"parallel_tool_calls", read_parallel},
+    {"tool_choice", read_nothing}, /* openai_parse_demand reads these */
+    {"parallel_tool_calls", read_nothing},
+    {"structured_outputs", read_nothing},
+    {"guided_json", read_nothing},
+    {"guided_regex", read_nothing},
+    {"guided_choice", read_nothing},
+    {"guided_grammar", read_nothing},
     {"temperature", read_temperature},
     {"top_p", read_top_p},
     {"top_k", read_top_k},
@@ -464,7 +436,7 @@ static const struct {
     {"enable_thinking", read_thinking},
     {"reasoning_effort", read_effort},
     {"chat_template_kwargs", read_template_options},
-    {"response_format", read_response_format},
+    {"response_format", read_nothing},
     {"n", read_count},
     {"modalities", read_modalities},
     {"service_tier", read_tier},
@@ -520,7 +492,8 @@ static bool read_all(struct parsed *parsed, json_t *root, struct http_fault *fau
         if (!read_field(parsed, name, value, fault_out))
             return false;
     }
-    if (!check_whole(parsed, fault_out))
+    if (!check_whole(parsed, fault_out) ||
+        !openai_parse_demand(root, &parsed->request->generate.demand, fault_out))
         return false;
     return json_object_size(parsed->options) == 0 ||
            json_to_text(parsed->options, "chat_template_kwargs", &parsed->request->generate.options,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/chat.h"
 
+#include "actors/runner/engine/grammar/constraint.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 
@@ -22,6 +23,10 @@ enum status chat_model_open(const char *directory, size_t rows, uint32_t context
         status = sampling_defaults_read(directory, &model.defaults, reason);
     if (status == STATUS_OK)
         status = sampler_open(rows, model.tokenizer, &model.sampler, reason);
+    if (status == STATUS_OK) {
+        model.vocabulary = memory_zeroed(1, sizeof(*model.vocabulary));
+        status = model.vocabulary ? STATUS_OK : STATUS_NO_MEMORY;
+    }
     if (status != STATUS_OK) {
         chat_model_close(&model);
         return status;
@@ -32,10 +37,13 @@ enum status chat_model_open(const char *directory, size_t rows, uint32_t context
 
 void chat_model_close(struct chat_model *model)
 {
+    if (model->vocabulary)
+        vocabulary_close(model->vocabulary);
+    memory_free(model->vocabulary);
     sampler_close(model->sampler);
     chat_template_close(model->chat_template);
     tokenizer_close(model->tokenizer);
-    *model = (struct chat_model){NULL, NULL, NULL, model->defaults, 0, 0};
+    *model = (struct chat_model){.defaults = model->defaults};
 }
 
 /* ---- prompt ---- */
@@ -192,16 +200,83 @@ static enum status open_stream(struct chat *chat, const struct generate *body,
 
 /* ---- text ---- */
 
-/* Bytes of a token go into the stream; special tokens say nothing. */
+/* ---- how it is said ---- */
+
+/* Enough of the prompt's end to see whether it opened the thinking. */
+static enum status thinking_of(const struct chat_model *model, const struct chat *chat,
+                               const struct dialogue_style *style, enum thinking *thinking_out)
+{
+    const size_t most = 16;
+    const size_t first = chat->prompt_count > most ? chat->prompt_count - most : 0;
+    char *text = NULL;
+    size_t size = 0;
+    enum status status = tokenizer_decode(model->tokenizer, chat->ids.ids + first,
+                                          chat->prompt_count - first, 0, &text, &size, NULL);
+    if (status == STATUS_OK)
+        *thinking_out = dialogue_thinking_of(style, text, size);
+    memory_free(text);
+    return status;
+}
+
+static enum status open_matcher(const struct chat_model *model, struct chat *chat,
+                                const char *demand, const struct constraint_setting *setting,
+                                struct reason *reason)
+{
+    json_t *json = NULL;
+    struct automaton automaton;
+    enum status status = parse_json(demand, "the form asked of the answer", &json, reason);
+    if (status == STATUS_OK && model->vocabulary->rows == 0)
+        status = vocabulary_open_tokenizer(model->tokenizer, model->rows, model->vocabulary);
+    if (status == STATUS_OK)
+        status = constraint_build(json, setting, &automaton, reason);
+    if (status == STATUS_OK)
+        status = matcher_open(&automaton, model->vocabulary, &chat->matcher, reason);
+    json_decref(json);
+    return status;
+}
+
+/* What a chat says is taken apart as its template's model writes; a plain prompt's answer is text.
+ * A demand on its form holds for both. */
+static enum status open_speech(const struct chat_model *model, const struct generate *body,
+                               struct chat *chat, struct reason *reason)
+{
+    struct constraint_setting setting = {.thinking = THINKING_CLOSED,
+                                         .tokenizer = model->tokenizer};
+    const char *demand = text_or_empty(body->demand);
+    const bool is_chat = model->chat_template && !text_or_empty(body->prompt)[0];
+    json_t *tools = NULL;
+    enum status status = parse_json(body->tools, "tools", &tools, reason);
+    if (status == STATUS_OK && is_chat) {
+        setting.style = chat_template_style(model->chat_template, tools != NULL);
+        setting.tools = tools;
+        status = thinking_of(model, chat, &setting.style, &setting.thinking);
+        if (status == STATUS_OK)
+            status = chat_speech_open(&setting.style, setting.thinking, tools, &chat->speech);
+    }
+    if (status == STATUS_OK && demand[0])
+        status = open_matcher(model, chat, demand, &setting, reason);
+    json_decref(tools);
+    return status;
+}
+
+/* Bytes of a token go into the stream; special tokens say nothing, unless they are markers. */
 static enum status push_piece(const struct chat_model *model, struct chat *chat, uint32_t id,
                               struct token_piece *piece_out)
 {
     struct token_piece piece = {NULL, 0, 0};
-    if (!tokenizer_piece(model->tokenizer, id, &piece) || (piece.flags & TOKEN_SPECIAL))
+    bool is_marker = false;
+    if (!tokenizer_piece(model->tokenizer, id, &piece))
         piece.size = 0;
+    if (piece.flags & TOKEN_SPECIAL) {
+        is_marker = chat->speech && chat_speech_has_marker(chat->speech, piece.bytes, piece.size);
+        piece.size = is_marker ? piece.size : 0;
+    }
     if (piece_out)
-        *piece_out = piece;
-    return piece.size ? text_stream_push(chat->stream, piece.bytes, piece.size) : STATUS_OK;
+        *piece_out = is_marker ? (struct token_piece){NULL, 0, 0} : piece;
+    if (piece.size == 0)
+        return STATUS_OK;
+    return chat->speech ? chat_speech_push(chat->speech, piece.bytes, piece.size, chat->stream)
+                        : text_stream_push(chat->stream, piece.bytes, piece.size);
 }
 
 /* What the client has not got yet of the text that is certain. */
@@ -231,10 +306,15 @@ static enum status replay(const struct chat_model *model, struct chat *chat,
     chat->text_sent = body->sent_text;
     for (uint32_t i = 0; status == STATUS_OK && i < body->sent_ids.count; i++) {
         char *text = NULL;
-        status = push_piece(model, chat, body->sent_ids.items[i], NULL);
+        if (chat->matcher)
+            status = matcher_advance(chat->matcher, body->sent_ids.items[i], reason);
+        if (status == STATUS_OK)
+            status = push_piece(model, chat, body->sent_ids.items[i], NULL);
         if (status == STATUS_OK)
             status = take_text(chat, &text);
         memory_free(text);
+        if (chat->speech) /* thinking and calls were sent with their tokens */
+            chat_speech_drop(chat->speech);
     }
     return status;
 }
@@ -278,6 +358,8 @@ enum status chat_open(const struct chat_model *model, const struct generate *bod
     if (status == STATUS_OK)
         status = make_prompt(model, body, chat, reason);
     if (status == STATUS_OK)
+        status = open_speech(model, body, chat, reason);
+    if (status == STATUS_OK)
         status = make_accepted(chat, accepted_out);
     if (status == STATUS_OK && body->sent_ids.count > 0) {
         status = replay(model, chat, body, reason);
@@ -297,6 +379,8 @@ void chat_close(struct chat *chat)
     if (!chat)
         return;
     text_stream_close(chat->stream);
+    chat_speech_close(chat->speech);
+    matcher_close(chat->matcher);
     token_list_free(&chat->ids);
     memory_free(chat);
 }
@@ -308,9 +392,16 @@ size_t chat_answer_count(const struct chat *chat)
 
 enum finish chat_finished(const struct chat *chat)
 {
-    if (text_stream_stopped(chat->stream) >= 0)
+    if (text_stream_stopped(chat->stream) >= 0 || (chat->matcher && matcher_is_over(chat->matcher)))
         return FINISH_STOP;
     return chat_answer_count(chat) >= chat->tokens_max ? FINISH_LENGTH : FINISH_NONE;
+}
+
+static enum status finish_streams(struct chat *chat, bool is_cut)
+{
+    enum status status =
+        chat->speech ? chat_speech_finish(chat->speech, is_cut, chat->stream) : STATUS_OK;
+    return status == STATUS_OK ? text_stream_finish(chat->stream) : status;
 }
 
 enum status chat_finish(struct chat *chat, enum finish how, enum status status,
@@ -328,9 +419,11 @@ enum status chat_finish(struct chat *chat, enum finish how, enum status status,
     body->prompt_tokens = (uint32_t)chat->prompt_count;
     body->answer_tokens = (uint32_t)chat_answer_count(chat);
     if (how == FINISH_STOP || how == FINISH_LENGTH)
-        outcome = text_stream_finish(chat->stream);
+        outcome = finish_streams(chat, how == FINISH_LENGTH);
     if (outcome == STATUS_OK)
         outcome = take_text(chat, &body->text);
+    if (outcome == STATUS_OK && chat->speech)
+        outcome = chat_speech_take(chat->speech, &body->reasoning, RECORD_LIST(body->calls));
     body->text_end = chat->text_end;
     if (outcome == STATUS_OK && sentence && !text_set(&body->sentence, sentence))
         outcome = STATUS_NO_MEMORY;
@@ -378,6 +471,8 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
     if (status == STATUS_OK)
         status = take_text(chat, &body->text);
     body->text_end = chat->text_end;
+    if (status == STATUS_OK && chat->speech)
+        status = chat_speech_take(chat->speech, &body->reasoning, RECORD_LIST(body->calls));
     if (status == STATUS_OK && piece.size > 0 &&
         !bytes_set(&body->piece, piece.bytes,
                    piece.size < PIECE_SIZE_MAX ? piece.size : PIECE_SIZE_MAX))
@@ -395,12 +490,17 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
 enum status chat_advance(const struct chat_model *model, struct chat *chat, const float *logits,
                          struct message *word_out, enum finish *finish_out, struct reason *reason)
 {
-    const struct sampling_history history = {chat->ids.ids, chat->prompt_count,
-                                             chat->ids.ids + chat->prompt_count,
-                                             chat_answer_count(chat), NULL};
+    struct sampling_history history = {chat->ids.ids, chat->prompt_count,
+                                       chat->ids.ids + chat->prompt_count, chat_answer_count(chat),
+                                       NULL};
     struct sampled sampled;
     enum status status =
-        sampler_draw(model->sampler, &chat->sampling, logits, &history, &sampled, reason);
+        chat->matcher ? matcher_mask(chat->matcher, &history.allowed, reason) : STATUS_OK;
+    if (status == STATUS_OK)
+        status =
+            sampler_draw(model->sampler, &chat->sampling, logits, &history, &sampled, reason);
+    if (status == STATUS_OK && chat->matcher)
+        status = matcher_advance(chat->matcher, sampled.id, reason);
     if (status != STATUS_OK)
         return status;
     if (!chat->ignore_eos && tokenizer_is_end(model->tokenizer, sampled.id)) {

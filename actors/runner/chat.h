@@ -11,6 +11,8 @@
 #ifndef TROUPE_ACTORS_RUNNER_CHAT_H
 #define TROUPE_ACTORS_RUNNER_CHAT_H
 
+#include "actors/runner/chat_speech.h"
+#include "actors/runner/engine/grammar/matcher.h"
 #include "actors/runner/engine/sampler.h"
 #include "actors/runner/engine/template/chat_template.h"
 #include "actors/runner/engine/text_stream.h"
@@ -23,6 +25,7 @@ struct chat_model {
     struct chat_template *chat_template; /* NULL: plain prompts only */
     struct sampler *sampler;
     struct sampling defaults;
+    struct vocabulary *vocabulary; /* made for the first demand */
     size_t rows; /* logits of a position */
     uint32_t context;
 };
@@ -44,6 +47,8 @@ struct chat {
     uint32_t tokens_max;
     bool ignore_eos;
     struct text_stream *stream;
+    struct chat_speech *speech; /* NULL: a plain prompt, whose answer is text */
+    struct matcher *matcher;    /* NULL: any answer will do */
     uint64_t text_end;  /* bytes of text so far */
     uint64_t text_sent; /* a resumed client has so many already */
     struct chat *next;  /* oldest first */

@@ -35,6 +35,7 @@ class Stage:
         self.words = words
         self.delay_s = delay_s
         self.cut_after = None      # tokens until the runner is lost, once
+        self.extras = {}           # number of a token -> what it says beside its text
         self.refuse = None         # (status, sentence) for every generate
         self.generates = []
         self.cancels = []
@@ -182,7 +183,8 @@ class Stage:
             text_end += len(text.encode())
             self.say(route, TOKEN, request, {"number": number, "id": 10 + number, "text": text,
                                              "text_end": text_end, "logprob": -0.5,
-                                             "piece": text.encode()})
+                                             "piece": text.encode(),
+                                             **self.extras.get(number, {})})
             time.sleep(self.delay_s)
         how = LENGTH if limit < len(self.words) else STOP
         self.say(route, FINISHED, request, {"reason": how, "text_end": text_end})

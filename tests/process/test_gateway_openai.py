@@ -61,6 +61,57 @@ def test_streaming_helper(stage):
     assert final.choices[0].logprobs.content[0].bytes == list(b"Yes")
 
 
+CALLS = {0: {"reasoning": "Let me "}, 1: {"reasoning": "see."},
+         3: {"calls": [{"name": "add"}, {"arguments": '{"a":'}]},
+         4: {"calls": [{"arguments": "1}"}, {"number": 1, "name": "now"},
+                       {"number": 1, "arguments": "{}"}]}}
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {
+    "type": "object", "properties": {"a": {"type": "integer"}}}}} for name in ("add", "now")]
+
+
+@pytest.mark.parametrize("cut_after", [None, 4])
+def test_thinking_and_calls(stage, cut_after):
+    stage.extras = CALLS
+    stage.cut_after = cut_after
+    whole = client_of(stage).chat.completions.create(model="demo", messages=ASK, tools=TOOLS)
+    message = whole.choices[0].message
+    assert whole.choices[0].finish_reason == "tool_calls"
+    assert message.reasoning_content == message.reasoning == "Let me see."
+    assert [(c.function.name, c.function.arguments) for c in message.tool_calls] == [
+        ("add", '{"a":1}'), ("now", "{}")]
+    assert message.tool_calls[0].id != message.tool_calls[1].id
+    stage.cut_after = cut_after
+    with client_of(stage).chat.completions.stream(model="demo", messages=ASK,
+                                                  tools=TOOLS) as stream:
+        events = list(stream)
+        final = stream.get_final_completion()
+    calls = final.choices[0].message.tool_calls
+    assert [(c.function.name, c.function.arguments) for c in calls] == [
+        ("add", '{"a":1}'), ("now", "{}")]
+    assert final.choices[0].finish_reason == "tool_calls"
+    thought = "".join(getattr(event.chunk.choices[0].delta, "reasoning_content", None) or ""
+                      for event in events if event.type == "chunk" and event.chunk.choices)
+    assert thought == "Let me see."
+    assert final.choices[0].message.content == ANSWER
+    if cut_after:
+        assert stage.generates[-1]["tools"] and not stage.generates[-1].get("messages")
+
+
+def test_forms_of_the_answer_reach_the_runner(stage):
+    client = client_of(stage)
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"],
+              "additionalProperties": False}
+    client.chat.completions.create(
+        model="demo", messages=ASK, response_format={
+            "type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": True}})
+    client.chat.completions.create(model="demo", messages=ASK, tools=TOOLS,
+                                   tool_choice="required", parallel_tool_calls=False)
+    client.chat.completions.create(model="demo", messages=ASK, extra_body={"guided_regex": "a+"})
+    assert [json.loads(one["demand"]) for one in stage.generates] == [
+        {"type": "json_schema", "schema": schema}, {"type": "tools", "parallel": False},
+        {"type": "regex", "pattern": "a+"}]
+
+
 def test_helper_sees_no_loss_of_a_runner(stage):
     stage.cut_after = 4
     with client_of(stage).chat.completions.stream(

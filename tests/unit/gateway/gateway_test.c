@@ -47,6 +47,82 @@ START_TEST(streams_an_answer)
 }
 END_TEST
 
+/* Two tokens of thinking, then two calls, the second within the last word. */
+static void think_and_call(void)
+{
+    char name[] = "add";
+    char other[] = "now";
+    char thought[] = "Hm\"m";
+    char begin[] = "{\"a\":";
+    char end[] = "1}";
+    char empty[] = "{}";
+    struct call_piece first[] = {{.number = 0, .name = name}, {.number = 0, .arguments = begin}};
+    struct call_piece last[] = {{.number = 0, .arguments = end},
+                                {.number = 1, .name = other},
+                                {.number = 1, .arguments = empty}};
+    struct token_streamed body = {.request_id = asked()->request_id,
+                                  .attempt = asked()->attempt,
+                                  .id = 100,
+                                  .reasoning = thought};
+    say_link(RUNNER, LINK_TOKEN_STREAMED, &body);
+    body.number = 1;
+    body.id = 101;
+    body.reasoning = NULL;
+    body.calls.items = first;
+    body.calls.count = 2;
+    say_link(RUNNER, LINK_TOKEN_STREAMED, &body);
+    struct generation_finished over = {.request_id = asked()->request_id,
+                                       .attempt = asked()->attempt,
+                                       .reason = FINISH_STOP,
+                                       .calls = {last, 3}};
+    say_link(RUNNER, LINK_GENERATION_FINISHED, &over);
+}
+
+START_TEST(streams_thinking_and_calls)
+{
+    open_ready();
+    chat(1, ",\"stream\":true");
+    accept_chat(RUNNER);
+    think_and_call();
+    ck_assert_str_eq(read_stream(1)->finish, "tool_calls");
+    const char *text = text_of(1);
+    ck_assert_ptr_nonnull(strstr(text, "{\"reasoning_content\":\"Hm\\\"m\",\"reasoning\":\"Hm"));
+    const char *first = strstr(text, "\"tool_calls\":[{\"index\":0,\"id\":\"call_");
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_nonnull(strstr(first, "\"type\":\"function\",\"function\":{\"name\":\"add\","
+                                        "\"arguments\":\"\"}}]}"));
+    ck_assert_ptr_nonnull(strstr(first, "\"tool_calls\":[{\"index\":0,\"function\":{"
+                                        "\"arguments\":\"{\\\"a\\\":\"}}]}"));
+    ck_assert_ptr_nonnull(strstr(first, "\"tool_calls\":[{\"index\":1,\"id\":\"call_"));
+    close_gateway();
+}
+END_TEST
+
+START_TEST(tells_thinking_and_calls_in_one_piece)
+{
+    open_ready();
+    chat(1, "");
+    accept_chat(RUNNER);
+    think_and_call();
+    json_t *answer = json_loads(text_of(1), 0, NULL);
+    ck_assert_msg(answer != NULL, "%s", text_of(1));
+    json_t *choice = json_array_get(json_object_get(answer, "choices"), 0);
+    json_t *message = json_object_get(choice, "message");
+    json_t *calls = json_object_get(message, "tool_calls");
+    ck_assert_str_eq(json_string_value(json_object_get(choice, "finish_reason")), "tool_calls");
+    ck_assert(json_is_null(json_object_get(message, "content")));
+    ck_assert_str_eq(json_string_value(json_object_get(message, "reasoning_content")), "Hm\"m");
+    ck_assert_uint_eq(json_array_size(calls), 2);
+    json_t *function = json_object_get(json_array_get(calls, 0), "function");
+    ck_assert_str_eq(json_string_value(json_object_get(function, "name")), "add");
+    ck_assert_str_eq(json_string_value(json_object_get(function, "arguments")), "{\"a\":1}");
+    ck_assert_str_ne(json_string_value(json_object_get(json_array_get(calls, 0), "id")),
+                     json_string_value(json_object_get(json_array_get(calls, 1), "id")));
+    json_decref(answer);
+    close_gateway();
+}
+END_TEST
+
 START_TEST(answers_in_one_piece_with_logprobs)
 {
     open_ready();
@@ -447,6 +523,8 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         greets_its_master_and_is_ready,
         streams_an_answer,
+        streams_thinking_and_calls,
+        tells_thinking_and_calls_in_one_piece,
         answers_in_one_piece_with_logprobs,
         goes_on_after_its_runner_died,
         ignores_an_older_attempt,

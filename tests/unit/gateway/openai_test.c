@@ -9,6 +9,9 @@
 
 #define CHAT "\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
+#define TOOLS                                                                                      \
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]"
+
 static struct chat_request parsed(const char *body)
 {
     struct chat_request request = {0};
@@ -51,6 +54,35 @@ START_TEST(reads_every_field)
 }
 END_TEST
 
+START_TEST(asks_for_a_form_in_each_of_its_names)
+{
+    static const char *const rows[][2] = {
+        {"\"response_format\":{\"type\":\"text\"}", ""},
+        {"\"response_format\":{\"type\":\"json_object\"}", "{\"type\":\"json_object\"}"},
+        {"\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\","
+         "\"strict\":true,\"schema\":{\"type\":\"null\"}}}",
+         "{\"type\":\"json_schema\",\"schema\":{\"type\":\"null\"}}"},
+        {"\"guided_json\":{}", "{\"type\":\"json_schema\",\"schema\":{}}"},
+        {"\"guided_regex\":\"a+\"", "{\"type\":\"regex\",\"pattern\":\"a+\"}"},
+        {"\"guided_choice\":[\"a\"]", "{\"type\":\"choice\",\"choices\":[\"a\"]}"},
+        {"\"structured_outputs\":{\"regex\":\"b\",\"json\":null}",
+         "{\"type\":\"regex\",\"pattern\":\"b\"}"},
+        {TOOLS ",\"tool_choice\":\"required\"", "{\"type\":\"tools\"}"},
+        {TOOLS ",\"tool_choice\":\"auto\"", ""},
+        {TOOLS ",\"parallel_tool_calls\":false,\"tool_choice\":{\"type\":\"function\","
+               "\"function\":{\"name\":\"f\"}}",
+         "{\"type\":\"tools\",\"name\":\"f\",\"parallel\":false}"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char body[512];
+        (void)snprintf(body, sizeof(body), "{" CHAT ",%s}", rows[i][0]);
+        struct chat_request request = parsed(body);
+        ck_assert_str_eq(text_or_empty(request.generate.demand), rows[i][1]);
+        chat_request_fini(&request);
+    }
+}
+END_TEST
+
 START_TEST(leaves_absent_fields_to_the_model)
 {
     struct chat_request request = parsed("{" CHAT ",\"temperature\":null,\"stop\":null}");
@@ -83,6 +115,48 @@ START_TEST(brings_messages_to_one_form)
                       1);
     json_decref(messages);
     chat_request_fini(&request);
+}
+END_TEST
+
+static void check_refused(const char *body, const char *param, const char *code)
+{
+    struct chat_request request;
+    struct http_fault fault = {0};
+    ck_assert_msg(!openai_parse_chat(body, strlen(body), &request, &fault), "%s", body);
+    ck_assert_int_eq(fault.http_status, 400);
+    ck_assert_str_eq(fault.param, param);
+    ck_assert_str_eq(fault.code, code);
+}
+
+START_TEST(names_the_form_that_is_wrong)
+{
+    static const struct {
+        const char *body;
+        const char *param;
+        const char *code;
+    } rows[] = {
+        {"{" CHAT ",\"response_format\":{\"type\":\"grammar\"}}", "response_format",
+         "unsupported_parameter"},
+        {"{" CHAT ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format",
+         "invalid_value"},
+        {"{" CHAT ",\"tool_choice\":\"required\"}", "tool_choice", "invalid_value"},
+        {"{" CHAT ",\"tool_choice\":{\"type\":\"allowed_tools\"}}", "tool_choice",
+         "unsupported_parameter"},
+        {"{" CHAT "," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":"
+         "\"g\"}}}",
+         "tool_choice", "invalid_value"},
+        {"{" CHAT ",\"parallel_tool_calls\":false}", "parallel_tool_calls",
+         "unsupported_parameter"},
+        {"{" CHAT ",\"guided_regex\":5}", "guided_regex", "invalid_value"},
+        {"{" CHAT ",\"guided_grammar\":\"root\"}", "guided_grammar", "unsupported_parameter"},
+        {"{" CHAT ",\"structured_outputs\":{\"structural_tag\":\"x\"}}", "structured_outputs",
+         "unsupported_parameter"},
+        {"{" CHAT ",\"guided_choice\":[]}", "guided_choice", "invalid_value"},
+        {"{" CHAT ",\"guided_regex\":\"a\",\"response_format\":{\"type\":\"json_object\"}}",
+         "guided_regex", "invalid_value"},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        check_refused(rows[i].body, rows[i].param, rows[i].code);
 }
 END_TEST
 
@@ -125,11 +199,6 @@ START_TEST(names_the_field_that_is_wrong)
         {"{" CHAT ",\"modalities\":[\"audio\"]}", "modalities", "unsupported_parameter"},
         {"{" CHAT ",\"logit_bias\":{\"x\":1}}", "logit_bias", "invalid_value"},
         {"{" CHAT ",\"logit_bias\":{\"1\":101}}", "logit_bias", "invalid_value"},
-        {"{" CHAT ",\"response_format\":{\"type\":\"json_object\"}}", "response_format",
-         "unsupported_parameter"},
-        {"{" CHAT ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format",
-         "unsupported_parameter"},
-        {"{" CHAT ",\"tool_choice\":\"required\"}", "tool_choice", "unsupported_parameter"},
         {"{" CHAT ",\"top_logprobs\":3}", "top_logprobs", "invalid_value"},
         {"{" CHAT ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs", "invalid_value"},
         {"{" CHAT ",\"stream_options\":{}}", "stream_options", "invalid_value"},
@@ -139,15 +208,8 @@ START_TEST(names_the_field_that_is_wrong)
         {"{" CHAT ",\"temprature\":1}", "temprature", "unknown_parameter"},
         {"{" CHAT ",\"model\":\"m\"}", "", "invalid_json"},
     };
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct chat_request request;
-        struct http_fault fault = {0};
-        ck_assert_msg(!openai_parse_chat(rows[i].body, strlen(rows[i].body), &request, &fault),
-                      "%s", rows[i].body);
-        ck_assert_int_eq(fault.http_status, 400);
-        ck_assert_str_eq(fault.param, rows[i].param);
-        ck_assert_str_eq(fault.code, rows[i].code);
-    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        check_refused(rows[i].body, rows[i].param, rows[i].code);
 }
 END_TEST
 
@@ -259,9 +321,11 @@ START_TEST(writes_a_whole_answer)
     struct chat_identity identity = {
         .id = "chatcmpl-1", .created_s = 5, .model = "m", .fingerprint = "fp"};
     struct chat_usage usage = {3, 4};
+    const struct chat_extras extras = {.reasoning = NULL};
     struct buffer out;
     buffer_init(&out, 65536);
-    ck_assert_int_eq(openai_completion(&out, &identity, "yes", 3, NULL, "stop", &usage), STATUS_OK);
+    ck_assert_int_eq(openai_completion(&out, &identity, "yes", 3, NULL, "stop", &usage, &extras),
+                     STATUS_OK);
     ck_assert_int_eq(buffer_append(&out, "", 1), STATUS_OK);
     json_t *json = json_loads((const char *)out.bytes, 0, NULL);
     ck_assert_ptr_nonnull(json);
@@ -279,9 +343,11 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("openai");
     const TTest *const tests[] = {
         reads_every_field,
+        asks_for_a_form_in_each_of_its_names,
         leaves_absent_fields_to_the_model,
         brings_messages_to_one_form,
         names_the_field_that_is_wrong,
+        names_the_form_that_is_wrong,
         survives_lack_of_memory,
         writes_chunks_as_clients_read_them,
         writes_logprobs_with_their_bytes,

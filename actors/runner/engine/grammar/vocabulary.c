@@ -78,7 +78,8 @@ static void add_token(struct vocabulary *vocabulary, const struct vocabulary_tok
         set_bit(vocabulary->end_mask, token->id);
     if (token->size == 0 || token->size >= VOCABULARY_TOKEN_SIZE_MAX)
         return;
-    if (!token->is_special) {
+    /* Text that holds the marker byte is no UTF-8, and would pass for a marker. */
+    if (!token->is_special && !memchr(token->bytes, (int)AUTOMATON_MARKER_BYTE, token->size)) {
         vocabulary->by_id[token->id] = entry;
         if (is_plain(token->bytes, token->size)) {
             set_bit(vocabulary->plain_mask, token->id);

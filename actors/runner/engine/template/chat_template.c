@@ -24,6 +24,7 @@ struct variant {
     struct arena arena;
     struct node_list body;
     bool is_present;
+    struct dialogue_style style;
 };
 
 struct chat_template {
@@ -55,6 +56,7 @@ static enum status variant_parse(struct variant *variant, const char *text, size
         return refuse(reason, STATUS_MALFORMED, "the chat template is not valid UTF-8");
     arena_init(&variant->arena, TEMPLATE_MEMORY_MAX);
     variant->is_present = true;
+    variant->style = dialogue_style_of(text, size);
     return syntax_parse(&variant->arena, (struct text){text, size}, &variant->body, reason);
 }
 
@@ -76,6 +78,13 @@ enum status chat_template_parse(const char *text, size_t size, const json_t *spe
     }
     *template_out = chat_template;
     return STATUS_OK;
+}
+
+struct dialogue_style chat_template_style(const struct chat_template *chat_template,
+                                          bool has_tools)
+{
+    const bool is_other = has_tools && chat_template->with_tools.is_present;
+    return is_other ? chat_template->with_tools.style : chat_template->plain.style;
 }
 
 void chat_template_close(struct chat_template *chat_template)

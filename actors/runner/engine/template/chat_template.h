@@ -17,6 +17,7 @@
 #ifndef TROUPE_ENGINE_TEMPLATE_CHAT_TEMPLATE_H
 #define TROUPE_ENGINE_TEMPLATE_CHAT_TEMPLATE_H
 
+#include "actors/runner/engine/dialogue/style.h"
 #include "protocol/status.h"
 
 #include <jansson.h>
@@ -50,6 +51,9 @@ MUST_CHECK enum status chat_template_parse(const char *text, size_t size,
                                            struct reason *reason);
 /* Accepts NULL. */
 void chat_template_close(struct chat_template *chat_template);
+/* How the model it is for writes thinking and calls. */
+struct dialogue_style chat_template_style(const struct chat_template *chat_template,
+                                          bool has_tools);
 
 /* `messages` is a list of objects, taken as they are save that reasoning is found under each of its
  * names.  The caller frees `text_out`, which a NUL follows, with memory_free. */

@@ -2,8 +2,11 @@
 /* One request from its prompt to its last word; the model is the shipped one. */
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
+#include "tests/support/scratch.h"
 #include "tests/unit/actors/runner/world_stage.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct stage_options one_rank = {.ranks = 1, .context = 256, .mode = MODE_EXACT};
@@ -194,9 +197,111 @@ START_TEST(says_each_byte_once_over_a_cut)
 }
 END_TEST
 
+static const char person[] =
+    "{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":"
+    "\"string\",\"maxLength\":20},\"age\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":99}},"
+    "\"required\":[\"name\",\"age\"],\"additionalProperties\":false}}";
+
+START_TEST(answers_in_the_form_that_is_asked_for)
+{
+    for (unsigned seed = 0; seed < 4; seed++) {
+        const struct stage_answer *answer = answer_to(
+            1, &(struct stage_ask){.user = "Hello!", .demand = person, .seed = seed,
+                                   .temperature = seed});
+        ck_assert_msg(answer->refused == STATUS_OK, "%s", answer->sentence);
+        ck_assert_int_eq(answer->finish, FINISH_STOP);
+        json_t *json = json_loads(answer->text, 0, NULL);
+        ck_assert_msg(json != NULL, "%s", answer->text);
+        ck_assert(json_is_string(json_object_get(json, "name")));
+        ck_assert(json_is_integer(json_object_get(json, "age")));
+        json_decref(json);
+    }
+    const struct stage_answer *word = answer_to(
+        2, &(struct stage_ask){.prompt = "Is it?",
+                               .demand = "{\"type\":\"choice\",\"choices\":[\"yes\",\"no\"]}"});
+    ck_assert(strcmp(word->text, "yes") == 0 || strcmp(word->text, "no") == 0);
+    static const char *const bad[][2] = {
+        {"{\"type\":\"regex\",\"pattern\":\"(?=a)\"}", "looking ahead"},
+        {"{\"type\":\"json_schema\",\"schema\":{\"not\":{}}}", "the keyword not"},
+        {"{\"type\":\"tools\"}", "no tool at all"},
+        {"{", "is not JSON"},
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        const struct stage_answer *answer =
+            answer_to(3, &(struct stage_ask){.user = "x", .demand = bad[i][0]});
+        ck_assert_int_ne(answer->refused, STATUS_OK);
+        ck_assert_msg(strstr(answer->sentence, bad[i][1]) != NULL, "%s", answer->sentence);
+    }
+}
+END_TEST
+
+START_TEST(goes_on_after_any_cut_in_the_same_form)
+{
+    check_cuts((struct stage_ask){.user = "Hello!", .temperature = 1.2, .seed = 3,
+                                  .demand = person});
+}
+END_TEST
+
+/* The shipped model with a template that shows tools: what its family would have. */
+static void open_with_tools(struct scratch *scratch, struct stage *with_tools)
+{
+    static const char *const names[] = {"config.json", "generation_config.json",
+                                        "model.safetensors", "model.safetensors.index.json",
+                                        "tokenizer.json", "tokenizer_config.json"};
+    char source[512];
+    char target[256];
+    scratch_open(scratch);
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        char name[256];
+        (void)snprintf(name, sizeof(name), STAGE_MODEL "/%s", names[i]);
+        size_t size = 0;
+        char *bytes = file_bytes(source_path(name, source), &size);
+        file_put(scratch_path(scratch, names[i], target), bytes, size);
+        memory_free(bytes);
+    }
+    size_t size = 0;
+    char *text = file_bytes(source_path(STAGE_MODEL "/chat_template.jinja", source), &size);
+    static char changed[65536];
+    const int length =
+        snprintf(changed, sizeof(changed), "{# <tool_call> #}%.*s", (int)size, text);
+    file_put(scratch_path(scratch, "chat_template.jinja", target), changed, (size_t)length);
+    memory_free(text);
+    struct stage_options options = one_rank;
+    options.directory = scratch->path;
+    stage_open(with_tools, &options);
+}
+
+START_TEST(calls_the_tool_it_must_call)
+{
+    static struct stage with_tools;
+    struct scratch scratch;
+    static const char tools[] =
+        "[{\"type\":\"function\",\"function\":{\"name\":\"set\",\"parameters\":"
+        "{\"type\":\"object\",\"properties\":{\"level\":{\"type\":\"integer\",\"minimum\":0,"
+        "\"maximum\":9}},"
+        "\"required\":[\"level\"]}}}]";
+    open_with_tools(&scratch, &with_tools);
+    stage_ask(&with_tools, 1,
+              &(struct stage_ask){.user = "Hello!", .tools = tools,
+                                  .demand = "{\"type\":\"tools\",\"name\":\"set\"}"});
+    stage_run(&with_tools);
+    const struct stage_answer *answer = &with_tools.answers[1];
+    ck_assert_msg(answer->refused == STATUS_OK, "%s", answer->sentence);
+    ck_assert_int_eq(answer->finish, FINISH_STOP);
+    ck_assert_str_eq(answer->text, "");
+    ck_assert_msg(strncmp(answer->calls, "set{\"level\":", 12) == 0 && strlen(answer->calls) == 14,
+                  "%s", answer->calls);
+    stage_close(&with_tools);
+    scratch_close(&scratch);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
+        answers_in_the_form_that_is_asked_for,
+        goes_on_after_any_cut_in_the_same_form,
+        calls_the_tool_it_must_call,
         makes_the_prompt_of_messages_text_and_ids,
         refuses_with_a_sentence_what_it_cannot_ask,
         refuses_ids_out_of_range,

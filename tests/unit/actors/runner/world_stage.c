@@ -117,6 +117,19 @@ static void add_text(struct stage_answer *answer, const char *text, uint64_t tex
     answer->text_end = text_end;
 }
 
+static void add_extras(struct stage_answer *answer, const char *reasoning,
+                       const struct call_piece *calls, uint32_t count)
+{
+    size_t size = strlen(answer->reasoning);
+    (void)snprintf(answer->reasoning + size, sizeof(answer->reasoning) - size, "%s",
+                   text_or_empty(reasoning));
+    for (uint32_t i = 0; i < count; i++) {
+        size = strlen(answer->calls);
+        (void)snprintf(answer->calls + size, sizeof(answer->calls) - size, "%s%s",
+                       text_or_empty(calls[i].name), text_or_empty(calls[i].arguments));
+    }
+}
+
 static void take_token(struct stage_answer *answer, const struct token_streamed *body)
 {
     ck_assert_int_eq(answer->finish, FINISH_NONE);
@@ -128,6 +141,7 @@ static void take_token(struct stage_answer *answer, const struct token_streamed 
     answer->logprob_last = body->logprob;
     answer->top_last = body->top.count;
     answer->piece_bytes += body->piece.count;
+    add_extras(answer, body->reasoning, body->calls.items, body->calls.count);
     add_text(answer, body->text, body->text_end);
 }
 
@@ -159,6 +173,7 @@ static void take_word(void *target, uint64_t number, struct message *word)
         (void)snprintf(answer->sentence, sizeof(answer->sentence), "%s",
                        text_or_empty(body->sentence));
         add_text(answer, body->text, body->text_end);
+        add_extras(answer, body->reasoning, body->calls.items, body->calls.count);
     } else {
         ck_abort_msg("rank 0 said something else");
     }
@@ -312,6 +327,8 @@ void stage_message(const struct stage_ask *ask, uint64_t number, struct message 
                                                   STOP_COUNT_MAX);
         ck_assert(stop && text_set(&stop->text, ask->stop));
     }
+    ck_assert(text_set(&body->demand, text_or_empty(ask->demand)));
+    ck_assert(text_set(&body->tools, text_or_empty(ask->tools)));
     if (ask->resumed) {
         set_ids(&body->prompt_ids, &ask->resumed->prompt_ids, ask->resumed->prompt_ids.count);
         set_ids(&body->sent_ids, &ask->resumed->ids, ask->sent);

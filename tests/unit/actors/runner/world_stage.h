@@ -33,6 +33,8 @@ struct stage_rank {
 struct stage_answer {
     struct u32s ids;
     char text[16384];
+    char reasoning[4096];
+    char calls[4096]; /* name and arguments, one after the other */
     size_t text_size;
     uint64_t text_end;
     uint32_t prompt_tokens;
@@ -84,6 +86,8 @@ struct stage_ask {
     uint64_t seed;
     uint32_t tokens_max;
     const char *stop;
+    const char *demand; /* JSON */
+    const char *tools;  /* JSON */
     bool ignore_eos;
     bool has_logprobs;
     uint32_t top_logprobs;
