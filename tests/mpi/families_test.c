@@ -16,9 +16,18 @@
 #define TOKENS 16u
 
 static const char *const names[] = {
-    "gemma3_text__affine4-g64",    "gpt_oss-slim__mxfp4-q8",      "llama-slim__affine4-g64",
-    "qwen2-slim__affine4-g64",     "qwen3-tied__affine4-g64",     "qwen3_5__affine4-g64",
-    "qwen3_moe-slim__affine4-g32", "step3p5-slim__affine4-g32",
+    "deepseek_v3-slim__affine4-g32",
+    "gemma3_text-slim__affine4-g32",
+    "glm4_moe_lite-older__affine4-g32",
+    "glm4_moe_lite-slim__affine4-g32",
+    "gpt_oss-slim__mxfp4-q8",
+    "llama-slim__affine4-g64",
+    "qwen2-slim__affine4-g64",
+    "qwen3_5-slim__affine4-g32",
+    "qwen3_5_moe-slim__affine4-g32",
+    "qwen3_moe-slim__affine4-g32",
+    "step3p5-slim__affine4-g32",
+    "qwen3-tied__affine4-g64",
 };
 
 static void join(const int32_t *ids, size_t count, char *text_out, size_t size)
