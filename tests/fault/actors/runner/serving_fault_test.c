@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A request that finds no memory, at any of its calls, is refused or ends the generation with
+ * STATUS_NO_MEMORY; it leaves no chat, no slot and no page behind, and those that run do not
+ * notice.
+ */
+#include "protocol/memory.h"
+#include "tests/support/check_main.h"
+#include "tests/unit/actors/runner/world_stage.h"
+
+#include <string.h>
+
+#define CALLS_MAX 20000u
+
+static const struct stage_options one_rank = {.ranks = 1, .context = 512, .mode = MODE_EXACT};
+static const struct stage_ask talker = {
+    .user = "Who are you?", .tokens_max = 40, .ignore_eos = true};
+
+/* One request whose calls fail after the first `calls`; true when it was taken. */
+static bool submit(struct stage *stage, const struct stage_ask *ask, uint64_t calls)
+{
+    struct message message;
+    struct reason reason = {""};
+    stage_message(ask, 1, &message);
+    memory_fail_after(calls);
+    const enum status status = serving_submit(&stage->serving, &message, 1, &reason);
+    memory_fail_after(UINT64_MAX);
+    message_fini(&message);
+    bool is_taken = false;
+    for (const struct chat *chat = stage->serving.first; chat; chat = chat->next)
+        is_taken |= chat->number == 1;
+    if (is_taken) {
+        ck_assert_int_eq(status, STATUS_OK);
+        ck_assert_int_eq(stage->answers[1].refused, STATUS_OK);
+        return true;
+    }
+    if (status == STATUS_OK)
+        ck_assert_int_ne(stage->answers[1].refused, STATUS_OK);
+    else
+        ck_assert_int_eq(status, STATUS_NO_MEMORY);
+    ck_assert_uint_eq(stage->answers[1].ids.count, 0);
+    stage_answer_forget(&stage->answers[1]);
+    return false;
+}
+
+static void check_ask(const struct stage_ask *ask, unsigned failures_min)
+{
+    static struct stage alone;
+    static struct stage stage;
+    stage_open(&alone, &one_rank);
+    stage_ask(&alone, 0, &talker);
+    stage_run(&alone);
+    stage_ask(&alone, 1, ask);
+    stage_run(&alone);
+    stage_open(&stage, &one_rank);
+    const struct engine *engine = stage.ranks[0].world.engine;
+    const uint64_t room = engine_positions_free(engine);
+    stage_ask(&stage, 0, &talker);
+    unsigned failures = 0;
+    for (bool is_taken = false; !is_taken; failures += !is_taken) {
+        ck_assert_uint_lt(failures, CALLS_MAX);
+        if (failures % 8 == 0 && serving_has_work(&stage.serving))
+            stage_step(&stage);
+        is_taken = submit(&stage, ask, failures);
+    }
+    ck_assert_uint_ge(failures, failures_min);
+    stage_run(&stage);
+    for (size_t i = 0; i < 2; i++) {
+        ck_assert_uint_eq(stage.answers[i].ids.count, alone.answers[i].ids.count);
+        ck_assert_mem_eq(stage.answers[i].ids.items, alone.answers[i].ids.items,
+                         alone.answers[i].ids.count * sizeof(uint32_t));
+    }
+    ck_assert_uint_eq(engine_positions_free(engine), room);
+    stage_close(&stage);
+    stage_close(&alone);
+}
+
+START_TEST(a_prompt_without_memory_takes_nothing)
+{
+    const struct stage_ask ask = {.prompt = "The capital of France", .tokens_max = 6, .stop = "x"};
+    check_ask(&ask, 5);
+}
+END_TEST
+
+START_TEST(a_conversation_without_memory_takes_nothing)
+{
+    const struct stage_ask ask = {.user = "Hello!", .tokens_max = 6};
+    check_ask(&ask, 8);
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    const TTest *const tests[] = {a_prompt_without_memory_takes_nothing,
+                                  a_conversation_without_memory_takes_nothing};
+    Suite *suite = suite_create("serving-fault");
+    suite_add(suite, "memory", tests, COUNT_OF(tests));
+    return suite;
+}
