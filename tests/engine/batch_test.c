@@ -31,9 +31,13 @@ static const struct cut cuts[] = {
     {SHARDING_NONE, 1, ENGINE_FAST},
 };
 
-/* All pages and heads; windows; recurrent states. */
-static const char *const models[] = {"qwen3-tied__affine4-g64", "gemma3_text-slim__affine4-g32",
-                                     "qwen3_5-slim__affine4-g32"};
+/* Pages of heads; windows; recurrent states and experts; latent attention. */
+static const char *const models[] = {
+    "qwen3-tied__affine4-g64",
+    "gemma3_text-slim__affine4-g32",
+    "qwen3_5_moe-slim__affine4-g32",
+    "glm4_moe_lite-slim__affine4-g32",
+};
 
 struct bench {
     const char *name;

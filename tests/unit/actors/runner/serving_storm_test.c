@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define KINDS 9u
-#define CONTEXT 512u
+#define CONTEXT 384u
 
 static char long_prompt[1600];
 
@@ -23,7 +23,7 @@ static struct stage_ask ask_of(size_t kind)
     };
     struct stage_ask ask = {.temperature = kind % 2 ? 0.9 : 0.0,
                             .seed = 300 + kind,
-                            .tokens_max = (uint32_t)(kind % 3 ? 5 + 17 * kind : 30 + 50 * kind),
+                            .tokens_max = (uint32_t)(kind % 3 ? 3 + 6 * kind : 20 + 30 * kind),
                             .ignore_eos = kind % 3 == 0,
                             .stop = kind == 4 ? "you" : NULL};
     if (kind == 5)
@@ -154,11 +154,11 @@ static void rage(enum sharding sharding, uint32_t ranks, unsigned requests)
                                           .ranks = ranks,
                                           .context = CONTEXT,
                                           .reserve = 16,
-                                          .chats = 8,
+                                          .chats = 6,
                                           .prefill_rows = 40,
                                           .mode = MODE_EXACT};
     struct storm storm = {.stage = &stage, .alone = &alone, .seeded = seeded_open(17)};
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 12; i++)
         (void)snprintf(long_prompt + strlen(long_prompt), sizeof(long_prompt) - strlen(long_prompt),
                        "Number %u is good. ", i);
     answer_alone(&alone);
@@ -185,19 +185,19 @@ static void rage(enum sharding sharding, uint32_t ranks, unsigned requests)
 
 START_TEST(nothing_is_left_of_any_chat_on_one_rank)
 {
-    rage(SHARDING_NONE, 1, 120);
+    rage(SHARDING_NONE, 1, 90);
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_pipeline)
 {
-    rage(SHARDING_PIPELINE, 2, 60);
+    rage(SHARDING_PIPELINE, 2, 40);
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_tensor_cut)
 {
-    rage(SHARDING_TENSOR, 2, 60);
+    rage(SHARDING_TENSOR, 2, 40);
 }
 END_TEST
 
