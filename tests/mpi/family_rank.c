@@ -67,8 +67,7 @@ static void load(struct rank *rank, const char *directory, struct model_config *
            STATUS_OK);
     EXPECT(table->file_count <= FILES_MAX);
     for (size_t i = 0; i < table->file_count; i++)
-        sources[i] = (struct weight_source){
-            memory_text(table->files[i].name, strlen(table->files[i].name)), 0};
+        sources[i] = (struct weight_source){table->files[i].name, 0};
     const struct weight_load_request request = {
         .collective = rank->collective,
         .directory = directory,
@@ -167,7 +166,10 @@ int main(int count, char **arguments)
     EXPECT(rank.hidden && rank.logits);
     generate(&rank, ids, id_count, tokens, token_count);
     engine_close(rank.engine);
+    memory_free(rank.hidden);
+    memory_free(rank.logits);
     weight_load_close(&loaded);
+    model_config_free(config);
     collective_mpi_close(rank.collective);
     return 0;
 }

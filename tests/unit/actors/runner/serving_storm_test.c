@@ -4,7 +4,6 @@
  * each says what it says alone, and nothing is left of any of them, in every cut.
  */
 #include "protocol/memory.h"
-#include "runtime/rights.h"
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
 #include "tests/unit/actors/runner/world_stage.h"
@@ -14,8 +13,6 @@
 
 #define KINDS 9u
 #define CONTEXT 384u
-/* Under a sanitizer each step takes ten times as long. */
-#define REQUESTS (RIGHTS_UNDER_SANITIZER ? 40u : 90u)
 
 static char long_prompt[1600];
 
@@ -188,19 +185,19 @@ static void rage(enum sharding sharding, uint32_t ranks, unsigned requests)
 
 START_TEST(nothing_is_left_of_any_chat_on_one_rank)
 {
-    rage(SHARDING_NONE, 1, REQUESTS);
+    rage(SHARDING_NONE, 1, 90);
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_pipeline)
 {
-    rage(SHARDING_PIPELINE, 2, REQUESTS / 2);
+    rage(SHARDING_PIPELINE, 2, 40);
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_tensor_cut)
 {
-    rage(SHARDING_TENSOR, 2, REQUESTS / 2);
+    rage(SHARDING_TENSOR, 2, 40);
 }
 END_TEST
 
