@@ -11,6 +11,7 @@
 #include "protocol/codec_walk.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 
 #include <limits.h>
 #include <math.h>

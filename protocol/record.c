@@ -2,6 +2,7 @@
 #include "protocol/record.h"
 
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 
 #include <string.h>
 
@@ -228,36 +229,6 @@ void record_list_remove(const struct record_type *type, struct record_list *list
     memmove(items + (size_t)index * type->size, items + ((size_t)index + 1) * type->size,
             ((size_t)list->count - index - 1) * type->size);
     list->count--;
-}
-
-size_t utf8_length(const void *text, size_t left)
-{
-    const uint8_t *bytes = text;
-    const uint8_t first = bytes[0];
-    size_t length = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2
-                                     : (first & 0xf0) == 0xe0          ? 3
-                                     : first >= 0xf0 && first < 0xf5   ? 4
-                                                                       : 0;
-    if (length == 0 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    if ((first == 0xe0 && bytes[1] < 0xa0) || (first == 0xed && bytes[1] > 0x9f) ||
-        (first == 0xf0 && bytes[1] < 0x90) || (first == 0xf4 && bytes[1] > 0x8f))
-        return 0;
-    return length;
-}
-
-bool utf8_is_valid(const void *text, size_t size)
-{
-    const uint8_t *bytes = text;
-    for (size_t at = 0, length; at < size; at += length) {
-        length = utf8_length(bytes + at, size - at);
-        if (length == 0)
-            return false;
-    }
-    return true;
 }
 
 /* What no peer would take: a name cut within a character, a path in another encoding. */

@@ -92,9 +92,6 @@ void record_list_remove(const struct record_type *type, struct record_list *list
 /* Nothing, zero or empty, all the way down: such a field is left out of a message. */
 bool record_value_is_default(const struct field *field, const void *value);
 
-/* Length of the valid UTF-8 sequence (RFC 3629) that begins here, of 1 byte at least; 0: none. */
-size_t utf8_length(const void *text, size_t left);
-bool utf8_is_valid(const void *text, size_t size);
 /* Replaces a text field by a copy; false without memory (the old text stays).  Bytes that are no
  * UTF-8 become "?". */
 MUST_CHECK bool text_set(char **text, const char *value);

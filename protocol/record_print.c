@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "protocol/record.h"
+#include "protocol/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>

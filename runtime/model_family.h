@@ -281,6 +281,14 @@ struct module_row {
         MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),                                    \
         MODULE_SHARED("mlp.shared_experts", "mlp.shared_experts")
 
+/* All tensors of those families. */
+#define MODULE_LATENT_FAMILY                                                                       \
+    MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),                                    \
+        MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),                      \
+        MODULE_LATENT_ATTENTION,                                                                   \
+        MODULE_NORM(MODULE_FFN_NORM, extent_hidden, "post_attention_layernorm"), MODULE_FFN,       \
+        MODULE_LATENT_EXPERTS
+
 struct model_family {
     const char *name;         /* for people */
     const char *const *types; /* values of model_type, NULL after the last */
@@ -303,6 +311,11 @@ struct model_family {
     const char *cache;
     const char *cuts;
 };
+
+/* What a family's file declares under these names. */
+#define MODEL_FAMILY_TABLES                                                                        \
+    .types = types, .keys = keys, .key_count = COUNT_OF(keys), .settle = settle, .rows = rows,     \
+    .row_count = COUNT_OF(rows)
 
 /* NULL after the last. */
 extern const struct model_family *const model_families[];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/http_fault.h"
 
+#include "protocol/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,32 +91,19 @@ const char *http_reason_phrase(int http_status)
     return "Error";
 }
 
-/* Bytes of the well-formed UTF-8 character that begins here; 0: there is none. */
-static size_t utf8_size(const unsigned char *at)
-{
-    const size_t size = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-    if (at[0] < 0xc2 || at[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    const bool is_overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    const bool is_beyond = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-    return is_overlong || is_beyond ? 0 : size;
-}
-
 /* Appends `text` as a JSON string.  What is no UTF-8, such as a name cut in a character, becomes
  * the replacement character, so that nothing a client sent can break the document. */
 static size_t json_string(char *target, size_t size, const char *text)
 {
     size_t length = 0;
+    const unsigned char *end = (const unsigned char *)text + strlen(text);
     target[length++] = '"';
     for (const unsigned char *at = (const unsigned char *)text; *at && length + 8 < size; at++) {
         if (*at == '"' || *at == '\\') {
             target[length++] = '\\';
             target[length++] = (char)*at;
         } else if (*at >= 0x80) {
-            const size_t bytes = utf8_size(at);
+            const size_t bytes = utf8_length(at, (size_t)(end - at));
             memcpy(target + length, bytes ? (const char *)at : "\xef\xbf\xbd", bytes ? bytes : 3);
             length += bytes ? bytes : 3;
             at += bytes ? bytes - 1 : 0;

@@ -5,8 +5,8 @@
  */
 #include "actors/runner/engine/text_stream.h"
 #include "actors/runner/engine/tokenizer.h"
-#include "actors/runner/engine/unicode_text.h"
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 #include "tests/support/scratch.h"
 
 #include <stdio.h>

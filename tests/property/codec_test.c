@@ -6,6 +6,7 @@
  */
 #include "protocol/memory.h"
 #include "protocol/state.h"
+#include "protocol/utf8.h"
 #include "tests/support/check_main.h"
 #include "tests/support/record_random.h"
 

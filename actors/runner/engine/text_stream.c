@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/text_stream.h"
 
-#include "actors/runner/engine/unicode_text.h"
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 
 #include <string.h>
 

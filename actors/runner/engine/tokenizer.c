@@ -5,6 +5,7 @@
 #include "actors/runner/engine/tokenizer_parts.h"
 #include "actors/runner/engine/unicode_text.h"
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 
 /* One call of tokenizer_encode. */
 struct encoding {

@@ -7,8 +7,8 @@
  */
 #include "actors/runner/engine/json_file.h"
 #include "actors/runner/engine/tokenizer_parts.h"
-#include "actors/runner/engine/unicode_text.h"
 #include "protocol/memory.h"
+#include "protocol/utf8.h"
 
 #include <string.h>
 

@@ -164,40 +164,6 @@ size_t utf8_encode(uint32_t code, char bytes_out[4])
     return 4;
 }
 
-int utf8_step(const unsigned char *text, size_t length)
-{
-    unsigned char lead = text[0];
-    if (lead < 0x80)
-        return 1;
-    if (lead < 0xc2 || lead > 0xf4)
-        return -1;
-    int size = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    /* Only the second byte's range depends on the lead: overlong forms, surrogates, the end. */
-    unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-    unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-    for (int at = 1; at < size; at++) {
-        if ((size_t)at >= length)
-            return 0;
-        if (text[at] < low || text[at] > high)
-            return -at;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return size;
-}
-
-size_t utf8_valid_prefix(const char *text, size_t length)
-{
-    size_t at = 0;
-    while (at < length) {
-        int size = utf8_step((const unsigned char *)text + at, length - at);
-        if (size <= 0)
-            return at;
-        at += (size_t)size;
-    }
-    return at;
-}
-
 static int combining_class(utf8proc_int32_t code)
 {
     return utf8proc_get_property(code)->combining_class;

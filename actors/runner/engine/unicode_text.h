@@ -46,15 +46,6 @@ uint32_t utf8_decode(const char *text, size_t *size_out);
 /* Writes 1 to 4 bytes for a code point that is no surrogate; returns how many. */
 size_t utf8_encode(uint32_t code, char bytes_out[4]);
 
-/* How many bytes from the start are whole valid UTF-8: `length` when all of it is. */
-size_t utf8_valid_prefix(const char *text, size_t length);
-
-/* Size of a character that starts at `text`, of which `length` bytes are there:
- * > 0  a whole valid character of that many bytes;
- * 0    the bytes there may become valid with more bytes;
- * < 0  minus the number of bytes that can never be valid (the maximal subpart, one U+FFFD). */
-int utf8_step(const unsigned char *text, size_t length);
-
 /* NFC of valid UTF-8, by the present standard.  The reference library orders marks by Unicode 9:
  * two marks in the wrong order, one of them newer than 2016, come out otherwise there.
  * On OK `*normalised_out` is a new text, or NULL when the text is plain ASCII and so unchanged. */

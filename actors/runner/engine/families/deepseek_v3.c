@@ -22,24 +22,14 @@ static enum status settle(const struct json_t *root, struct model_config *config
 }
 
 static const struct module_row rows[] = {
-    MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
-    MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
-    MODULE_LATENT_ATTENTION,
-    MODULE_NORM(MODULE_FFN_NORM, extent_hidden, "post_attention_layernorm"),
-    MODULE_FFN,
-    MODULE_LATENT_EXPERTS,
+    MODULE_LATENT_FAMILY,
 };
 
 static const char *const types[] = {"deepseek_v3", "kimi_k2", NULL};
 
 const struct model_family family_deepseek_v3_shape = {
     .name = "DeepSeek-V3, Kimi K2",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .skips_further_layers = true,
     .cache = "latent",

@@ -144,12 +144,7 @@ static const char *const skips[] = {"vision_tower.", "multi_modal_projector.", N
 
 const struct model_family family_gemma3_shape = {
     .name = "Gemma 3",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .original_prefix = "language_model.model.layers.",
     .is_shifted = is_always_shifted,

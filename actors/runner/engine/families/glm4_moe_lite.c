@@ -19,24 +19,14 @@ static enum status settle(const struct json_t *root, struct model_config *config
 }
 
 static const struct module_row rows[] = {
-    MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
-    MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
-    MODULE_LATENT_ATTENTION,
-    MODULE_NORM(MODULE_FFN_NORM, extent_hidden, "post_attention_layernorm"),
-    MODULE_FFN,
-    MODULE_LATENT_EXPERTS,
+    MODULE_LATENT_FAMILY,
 };
 
 static const char *const types[] = {"glm4_moe_lite", NULL};
 
 const struct model_family family_glm4_moe_lite_shape = {
     .name = "GLM-4.7-Flash",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .skips_further_layers = true,
     .cache = "latent",

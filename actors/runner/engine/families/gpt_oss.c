@@ -63,12 +63,7 @@ static const char *const types[] = {"gpt_oss", NULL};
 
 const struct model_family family_gpt_oss_shape = {
     .name = "gpt-oss",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .cache = "full and window",
     .cuts = "kv heads; columns of the experts; vocabulary rows",

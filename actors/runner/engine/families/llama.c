@@ -47,12 +47,7 @@ static const char *const types[] = {"llama", "mistral", NULL};
 
 const struct model_family family_llama_shape = {
     .name = "Llama 3.x",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .cache = "full; a window where layer_types says so",
     .cuts = "kv heads; FFN columns; vocabulary rows",

@@ -34,12 +34,7 @@ static const char *const types[] = {"qwen2", NULL};
 
 const struct model_family family_qwen2_shape = {
     .name = "Qwen2 and Qwen2.5",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; FFN columns; vocabulary rows",

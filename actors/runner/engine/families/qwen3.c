@@ -40,12 +40,7 @@ static const char *const types[] = {"qwen3", NULL};
 
 const struct model_family family_qwen3_shape = {
     .name = "Qwen3",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; FFN columns; vocabulary rows",

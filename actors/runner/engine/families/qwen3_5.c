@@ -244,12 +244,7 @@ static const char *const skips[] = {"vision_tower.", "model.visual.", "mtp.", "m
 
 const struct model_family family_qwen3_5_shape = {
     .name = "Qwen3.5, Qwen3.6",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "language_model.model.layers.",
     .original_prefix = "model.language_model.layers.",
     .is_shifted = is_shifted,

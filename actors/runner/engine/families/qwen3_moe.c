@@ -74,12 +74,7 @@ static const char *const types[] = {"qwen3_moe", NULL};
 
 const struct model_family family_qwen3_moe_shape = {
     .name = "Qwen3-MoE",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; columns of the experts and of dense FFNs; vocabulary rows",

@@ -182,12 +182,7 @@ static const char *const skips[] = {"mtp", "model.mtp", NULL};
 
 const struct model_family family_step3p5_shape = {
     .name = "Step-3.5",
-    .types = types,
-    .keys = keys,
-    .key_count = COUNT_OF(keys),
-    .settle = settle,
-    .rows = rows,
-    .row_count = COUNT_OF(rows),
+    MODEL_FAMILY_TABLES,
     .prefix = "model.layers.",
     .is_shifted = is_shifted,
     .skips = skips,
