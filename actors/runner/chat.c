@@ -2,6 +2,8 @@
 #include "actors/runner/chat.h"
 
 #include "actors/runner/engine/grammar/constraint.h"
+#include "actors/runner/engine/grammar/grammar_cache.h"
+#include "protocol/buffer.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 
@@ -25,7 +27,8 @@ enum status chat_model_open(const char *directory, size_t rows, uint32_t context
         status = sampler_open(rows, model.tokenizer, &model.sampler, reason);
     if (status == STATUS_OK) {
         model.vocabulary = memory_zeroed(1, sizeof(*model.vocabulary));
-        status = model.vocabulary ? STATUS_OK : STATUS_NO_MEMORY;
+        model.grammars = memory_zeroed(1, sizeof(*model.grammars));
+        status = model.vocabulary && model.grammars ? STATUS_OK : STATUS_NO_MEMORY;
     }
     if (status != STATUS_OK) {
         chat_model_close(&model);
@@ -37,8 +40,11 @@ enum status chat_model_open(const char *directory, size_t rows, uint32_t context
 
 void chat_model_close(struct chat_model *model)
 {
+    if (model->grammars)
+        grammar_cache_fini(model->grammars);
     if (model->vocabulary)
         vocabulary_close(model->vocabulary);
+    memory_free(model->grammars);
     memory_free(model->vocabulary);
     sampler_close(model->sampler);
     chat_template_close(model->chat_template);
@@ -218,9 +224,21 @@ static enum status thinking_of(const struct chat_model *model, const struct chat
     return status;
 }
 
-static enum status open_matcher(const struct chat_model *model, struct chat *chat,
-                                const char *demand, const struct constraint_setting *setting,
-                                struct reason *reason)
+/* All a grammar is made of, besides the model. */
+static enum status key_of_grammar(const char *demand, const char *tools,
+                                  const struct constraint_setting *setting, struct buffer *key)
+{
+    enum status status =
+        buffer_append_format(key, "%d %d %d ", (int)setting->style.tools,
+                             setting->style.think_open != NULL, (int)setting->thinking);
+    if (status == STATUS_OK)
+        status = buffer_append(key, demand, strlen(demand) + 1);
+    return status == STATUS_OK ? buffer_append_text(key, tools) : status;
+}
+
+static enum status compile(const struct chat_model *model, const char *demand,
+                           const struct constraint_setting *setting, const struct buffer *key,
+                           struct grammar **grammar_out, struct reason *reason)
 {
     json_t *json = NULL;
     struct automaton automaton;
@@ -230,8 +248,33 @@ static enum status open_matcher(const struct chat_model *model, struct chat *cha
     if (status == STATUS_OK)
         status = constraint_build(json, setting, &automaton, reason);
     if (status == STATUS_OK)
-        status = matcher_open(&automaton, model->vocabulary, &chat->matcher, reason);
+        status = grammar_open(&automaton, model->vocabulary, grammar_out, reason);
+    if (status == STATUS_OK)
+        grammar_cache_add(model->grammars, (const char *)key->bytes, key->size, *grammar_out);
     json_decref(json);
+    return status;
+}
+
+static enum status open_matcher(const struct chat_model *model, struct chat *chat,
+                                const char *demand, const char *tools,
+                                const struct constraint_setting *setting, struct reason *reason)
+{
+    struct buffer key;
+    struct grammar *made = NULL;
+    buffer_init(&key, SIZE_MAX / 2);
+    enum status status = key_of_grammar(demand, tools, setting, &key);
+    struct grammar *grammar =
+        status == STATUS_OK
+            ? grammar_cache_find(model->grammars, (const char *)key.bytes, key.size)
+            : NULL;
+    if (status == STATUS_OK && !grammar) {
+        status = compile(model, demand, setting, &key, &made, reason);
+        grammar = made;
+    }
+    if (status == STATUS_OK)
+        status = matcher_follow(grammar, &chat->matcher, reason);
+    grammar_release(made);
+    buffer_fini(&key);
     return status;
 }
 
@@ -254,7 +297,7 @@ static enum status open_speech(const struct chat_model *model, const struct gene
             status = chat_speech_open(&setting.style, setting.thinking, tools, &chat->speech);
     }
     if (status == STATUS_OK && demand[0])
-        status = open_matcher(model, chat, demand, &setting, reason);
+        status = open_matcher(model, chat, demand, text_or_empty(body->tools), &setting, reason);
     json_decref(tools);
     return status;
 }

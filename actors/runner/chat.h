@@ -19,13 +19,16 @@
 #include "actors/runner/engine/tokenizer.h"
 #include "protocol/message.h"
 
+struct grammar_cache;
+
 /* What every chat of a model shares. */
 struct chat_model {
     struct tokenizer *tokenizer;
     struct chat_template *chat_template; /* NULL: plain prompts only */
     struct sampler *sampler;
     struct sampling defaults;
-    struct vocabulary *vocabulary; /* made for the first demand */
+    struct vocabulary *vocabulary;  /* made for the first demand */
+    struct grammar_cache *grammars; /* of demands before */
     size_t rows; /* logits of a position */
     uint32_t context;
 };

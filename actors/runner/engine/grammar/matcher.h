@@ -2,37 +2,28 @@
 /*
  * matcher: where an answer stands in a grammar, and which tokens may come next.
  *
- * The automaton's stacks are shared (a frame knows its parent) and a set of them, a position, is
- * known by a number; the next position of a byte and the mask of a position are computed once and
- * kept, up to the limits below, at which all but the present position is forgotten.  The mask is
- * found by walking the vocabulary in order: a beginning that is not legal is left with all its
- * tokens; where any text is legal the plain tokens are taken together.
+ * What it learns it shares with the other answers of its grammar (grammar.h).
  *
  * Owner    one answer.
- * Memory   at most about MATCHER_MEMORY_MAX bytes.
- * Threads  one at a time.
+ * Memory   its own is small; the grammar's is at most about MATCHER_MEMORY_MAX bytes.
+ * Threads  one at a time for all matchers of a grammar.
  * Fails    STATUS_INVALID (a token the grammar does not allow), STATUS_TOO_LARGE (a grammar with
  *          too many ways at once), STATUS_NO_MEMORY.
  */
 #ifndef TROUPE_ENGINE_GRAMMAR_MATCHER_H
 #define TROUPE_ENGINE_GRAMMAR_MATCHER_H
 
-#include "actors/runner/engine/grammar/automaton.h"
-#include "actors/runner/engine/grammar/vocabulary.h"
+#include "actors/runner/engine/grammar/grammar.h"
 
-enum {
-    MATCHER_POSITIONS_MAX = 8192,
-    MATCHER_ITEMS_MAX = 1 << 18,
-    MATCHER_FRAMES_MAX = 1 << 14,
-    MATCHER_WAYS_MAX = 4096, /* stacks of one position */
-    MATCHER_DEPTH_MAX = 512, /* frames of a stack */
-    MATCHER_MASK_BYTES_MAX = 8 << 20,
-    MATCHER_MEMORY_MAX = 32 << 20,
-};
+enum { MATCHER_MEMORY_MAX = POSITIONS_MEMORY_MAX };
 
 struct matcher;
 
-/* Takes the closed automaton, also when it fails; borrows the vocabulary. */
+/* At the beginning of the grammar, which it holds. */
+MUST_CHECK enum status matcher_follow(struct grammar *grammar, struct matcher **matcher_out,
+                                      struct reason *reason);
+/* The only matcher of its grammar.  Takes the closed automaton, also when it fails; borrows the
+ * vocabulary. */
 MUST_CHECK enum status matcher_open(struct automaton *automaton,
                                     const struct vocabulary *vocabulary,
                                     struct matcher **matcher_out, struct reason *reason);

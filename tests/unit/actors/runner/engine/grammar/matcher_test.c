@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Masks are what trying every token gives; a position is what its tokens make it; memory is bound.
  */
+#include "actors/runner/engine/grammar/grammar_cache.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
 #include "tests/unit/actors/runner/engine/grammar/grammar_stage.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct constraint_setting thinking = {.style = {TOOLS_JSON, "<think>", "</think>"},
@@ -212,6 +214,72 @@ START_TEST(memory_stays_within_its_bound)
 }
 END_TEST
 
+static struct grammar *grammar_of(const char *pattern)
+{
+    const struct constraint_setting plain = {.thinking = THINKING_CLOSED};
+    struct automaton automaton;
+    struct grammar *grammar = NULL;
+    json_t *demand = json_pack("{s:s,s:s}", "type", "regex", "pattern", pattern);
+    ck_assert_int_eq(constraint_build(demand, &plain, &automaton, NULL), STATUS_OK);
+    ck_assert_int_eq(grammar_open(&automaton, stage_vocabulary(), &grammar, NULL), STATUS_OK);
+    json_decref(demand);
+    return grammar;
+}
+
+/* One fills the positions again and again; the others stand in older ones and go on. */
+START_TEST(answers_share_a_grammar_beyond_its_limits)
+{
+    struct grammar *grammar = grammar_of("x[^y]{0,3000}yz");
+    struct matcher *fast = NULL;
+    struct matcher *slow[3] = {NULL};
+    const uint32_t *mask = NULL;
+    ck_assert_int_eq(matcher_follow(grammar, &fast, NULL), STATUS_OK);
+    for (size_t at = 0; at < COUNT_OF(slow); at++)
+        ck_assert_int_eq(matcher_follow(grammar, &slow[at], NULL), STATUS_OK);
+    ck_assert(matcher_advance_bytes(slow[0], "x\xc3", 2));
+    ck_assert(matcher_advance_bytes(fast, "x", 1));
+    for (int count = 0; count < 3000; count++) {
+        ck_assert(matcher_advance_bytes(fast, "\xe6\x97\xa5", 3));
+        if (count == 1500)
+            ck_assert(matcher_advance_bytes(slow[1], "xabc", 4));
+        if (count % 100 == 0)
+            ck_assert_int_eq(matcher_mask(fast, &mask, NULL), STATUS_OK);
+    }
+    ck_assert(!matcher_advance_bytes(fast, "a", 1));
+    ck_assert(matcher_advance_bytes(fast, "yz", 2) && matcher_is_over(fast));
+    ck_assert_int_eq(matcher_mask(slow[0], &mask, NULL), STATUS_OK);
+    ck_assert(has(mask, 0xa9) && !has(mask, 'a'));
+    ck_assert(matcher_advance_bytes(slow[0], "\xa9y", 2) && !matcher_is_over(slow[0]));
+    ck_assert(matcher_advance_bytes(slow[1], "yz", 2) && matcher_is_over(slow[1]));
+    ck_assert_int_eq(matcher_mask(slow[2], &mask, NULL), STATUS_OK);
+    ck_assert(has(mask, 'x') && !has(mask, 'y'));
+    matcher_close(fast);
+    for (size_t at = 0; at < COUNT_OF(slow); at++)
+        matcher_close(slow[at]);
+    grammar_release(grammar);
+}
+END_TEST
+
+START_TEST(grammars_are_kept_up_to_a_number_and_a_size)
+{
+    struct grammar_cache cache;
+    char key[16];
+    grammar_cache_init(&cache);
+    for (int at = 0; at < 3 * GRAMMAR_CACHE_COUNT; at++) {
+        struct grammar *grammar = grammar_of("(ab|cd){1,400}");
+        const size_t size = (size_t)snprintf(key, sizeof(key), "key %d", at);
+        ck_assert_ptr_null(grammar_cache_find(&cache, key, size));
+        grammar_cache_add(&cache, key, size, grammar);
+        ck_assert_ptr_eq(grammar_cache_find(&cache, key, size), grammar);
+        ck_assert_ptr_nonnull(grammar_cache_find(&cache, "key 0", 5)); /* it is in use */
+        grammar_release(grammar);
+        ck_assert_uint_le(grammar_cache_memory(&cache), GRAMMAR_CACHE_BYTES);
+    }
+    ck_assert_ptr_null(grammar_cache_find(&cache, "key 1", 5));
+    grammar_cache_fini(&cache);
+}
+END_TEST
+
 START_TEST(too_many_ways_at_once_are_an_error_not_a_crash)
 {
     struct reason reason = {""};
@@ -229,6 +297,7 @@ Suite *suite_of_tests(void)
         masks_are_what_trying_every_token_gives, half_a_character_can_only_be_finished,
         thinking_comes_before_the_form,          calls_are_written_in_the_syntax_of_the_family,
         memory_stays_within_its_bound,           too_many_ways_at_once_are_an_error_not_a_crash,
+        answers_share_a_grammar_beyond_its_limits, grammars_are_kept_up_to_a_number_and_a_size,
     };
     Suite *suite = suite_create("matcher");
     suite_add(suite, "matcher", tests, COUNT_OF(tests));
