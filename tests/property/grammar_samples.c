@@ -5,7 +5,8 @@
  * usage: grammar-samples TOKENIZER_DIR <LINES
  * Each line is {"demand": {...}, "count": N, "steps": N}.  For each sample one line comes back,
  * {"text": "...", "ended": true}, made of tokens drawn by the sampler from random logits under the
- * demand's mask; or one {"refused": "..."} for the demand.  After half of the steps what closes
+ * demand's mask; for each of its "texts" one {"takes": true}; or one {"refused": "..."} for the
+ * demand.  After half of the steps what closes
  * texts and brackets is made likely, so that most samples end.
  */
 #include "actors/runner/engine/grammar/constraint.h"
@@ -116,6 +117,14 @@ static void answer(struct stage *stage, const json_t *task)
     }
     for (json_int_t count = json_integer_value(json_object_get(task, "count")); count > 0; count--)
         print(sample(stage, matcher, (size_t)json_integer_value(json_object_get(task, "steps"))));
+    for (size_t at = 0; at < json_array_size(json_object_get(task, "texts")); at++) {
+        const json_t *text = json_array_get(json_object_get(task, "texts"), at);
+        matcher_restart(matcher);
+        print(json_pack("{s:b}", "takes",
+                        matcher_advance_bytes(matcher, json_string_value(text),
+                                              json_string_length(text)) &&
+                            matcher_may_end(matcher)));
+    }
     matcher_close(matcher);
 }
 
@@ -130,7 +139,7 @@ int main(int count, char **arguments)
     }
     stage_begin(&stage, arguments[1]);
     while (getline(&line, &capacity, stdin) > 0) {
-        json_t *task = json_loads(line, 0, NULL);
+        json_t *task = json_loads(line, JSON_ALLOW_NUL, NULL);
         answer(&stage, task);
         json_decref(task);
     }
