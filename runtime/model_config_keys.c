@@ -12,7 +12,7 @@ const json_t *keys_text(const json_t *root)
 }
 
 enum status keys_count(const json_t *root, const char *name, uint32_t low, uint32_t high,
-                         uint32_t *value_out, struct reason *reason)
+                       uint32_t *value_out, struct reason *reason)
 {
     const json_t *value = json_object_get(root, name);
     if (!json_is_integer(value))
@@ -27,7 +27,7 @@ enum status keys_count(const json_t *root, const char *name, uint32_t low, uint3
 }
 
 enum status keys_real(const json_t *root, const char *name, double low, double high,
-                        double *value_out, struct reason *reason)
+                      double *value_out, struct reason *reason)
 {
     const json_t *value = json_object_get(root, name);
     if (!json_is_number(value))
@@ -59,7 +59,7 @@ static bool is_absent(const json_t *root, const char *name)
 }
 
 enum status keys_read(const json_t *root, const struct config_key *key, void *field_out,
-                            struct reason *reason)
+                      struct reason *reason)
 {
     bool is_fallback = !key->is_required && is_absent(root, key->name);
     switch (key->kind) {
@@ -84,7 +84,7 @@ enum status keys_read(const json_t *root, const struct config_key *key, void *fi
 }
 
 enum status keys_refuse_flag(const json_t *root, const char *name,
-                               const struct model_config *config, struct reason *reason)
+                             const struct model_config *config, struct reason *reason)
 {
     const json_t *value = json_object_get(root, name);
     if (!value || json_is_null(value) || json_is_false(value))
@@ -143,7 +143,7 @@ static enum status read_llama3(const json_t *scaling, struct model_rope *rope,
 }
 
 enum status keys_read_scaling(const json_t *scaling, const struct model_config *config,
-                                struct model_rope *rope, struct reason *reason)
+                              struct model_rope *rope, struct reason *reason)
 {
     rope->factor = 1.0;
     if (!json_is_object(scaling))
@@ -167,7 +167,7 @@ enum status keys_read_scaling(const json_t *scaling, const struct model_config *
 }
 
 enum status keys_rope(const json_t *root, double theta, uint32_t dims,
-                        struct model_config *config, struct reason *reason)
+                      struct model_config *config, struct reason *reason)
 {
     const json_t *parameters = json_object_get(root, "rope_parameters");
     const json_t *scaling = json_object_get(root, "rope_scaling");
@@ -198,7 +198,7 @@ static bool are_equal(const struct model_rope *a, const struct model_rope *b)
 }
 
 enum status keys_add_rope(const struct model_rope *rope, struct model_config *config,
-                            uint32_t *index_out, struct reason *reason)
+                          uint32_t *index_out, struct reason *reason)
 {
     if (rope->dims == 0 || rope->dims % 2 != 0 || rope->dims > MODEL_HEAD_DIM_MAX)
         return refuse(reason, STATUS_INVALID, "config.json: %u rotated dimensions cannot be; an "
@@ -220,7 +220,7 @@ enum status keys_add_rope(const struct model_rope *rope, struct model_config *co
 /* --- layers --- */
 
 enum status keys_is_sliding(const json_t *root, uint32_t layer, bool fallback,
-                              bool *sliding_out, struct reason *reason)
+                            bool *sliding_out, struct reason *reason)
 {
     const json_t *types = json_object_get(root, "layer_types");
     *sliding_out = fallback;
@@ -256,7 +256,7 @@ enum status keys_settle_heads(struct model_config *config, struct reason *reason
 }
 
 enum status keys_settle_attention(const json_t *root, double theta, struct model_config *config,
-                                    struct reason *reason)
+                                  struct reason *reason)
 {
     enum status status = keys_settle_heads(config, reason);
     if (status == STATUS_OK)

@@ -10,6 +10,7 @@
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/engine/collective_threads.h"
 #include "protocol/memory.h"
+#include "tests/mpi/expect.h"
 #include "tests/support/seeded.h"
 
 #include <dirent.h>
@@ -20,15 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "rank %d: line %d: not so: %s\n", (int)own_rank, __LINE__,             \
-                    #condition);                                                                   \
-            _exit(3);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 static uint32_t own_rank;
 

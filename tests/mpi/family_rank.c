@@ -11,6 +11,7 @@
 #include "actors/runner/engine/engine.h"
 #include "actors/runner/weight_load.h"
 #include "protocol/memory.h"
+#include "tests/mpi/expect.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +21,6 @@
 #define RANKS 2u
 #define NUMBERS_MAX 256u
 #define FILES_MAX 64u
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);                        \
-            _exit(3);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 struct rank {
     struct collective *collective;

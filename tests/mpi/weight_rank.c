@@ -15,6 +15,7 @@
 #include "actors/runner/weight_load.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
+#include "tests/mpi/expect.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -22,14 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: not so: %s\n", __LINE__, #condition);                        \
-            _exit(3);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 enum { RANKS_MAX = 8, FILES_MAX = 64 };
 
