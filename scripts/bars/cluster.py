@@ -46,6 +46,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def wait_for(what, condition, limit_s=30):
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            raise Failed(f"{what}: not within {limit_s} s")
+        time.sleep(0.05)
+
+
 def processes_below(directory):
     """{pid: (role, parent, home)} of all processes of this build with a home below `directory`."""
     found = {}
@@ -100,14 +108,15 @@ class Node:
     def json(self, *words):
         return json.loads(self.troupe(*words, "--json").stdout)
 
-    def up(self):
-        run = subprocess.run([tool("troupe"), "up", *self.settings()], capture_output=True,
-                             text=True, check=False, env=self.cluster.environment)
+    def up(self, *words):
+        run = subprocess.run([tool("troupe"), "up", *self.settings(), *words],
+                             capture_output=True, text=True, check=False,
+                             env=self.cluster.environment)
         if run.returncode != 0:
             raise Failed(f"troupe up of {self.name} failed: {run.stderr.strip()}")
 
-    def join(self, other):
-        token = other.json("token")["token"]
+    def join(self, other, token=None):
+        token = token or other.json("token")["token"]
         run = subprocess.run([tool("troupe"), "join", "-", *self.settings()], input=token,
                              capture_output=True, text=True, check=False,
                              env=self.cluster.environment)
@@ -116,6 +125,16 @@ class Node:
 
     def stop(self):
         self.troupe("stop", check=False)
+
+    def processes(self):
+        """{role: pid} of the node's own; of several runners, one."""
+        return {role: pid for pid, (role, _, home) in self.cluster.processes().items()
+                if home == self.home}
+
+    def listed(self, what):
+        """What `troupe nodes`, `troupe models`... list."""
+        value = self.json(what)
+        return value.get(what, value) if isinstance(value, dict) else value
 
     def events(self):
         run = subprocess.run([tool("troupe-log"), "list", "--home", self.home, "--json"],
@@ -206,6 +225,11 @@ class Cluster:
         self.nodes[0].up()
         for node in self.nodes[1:]:
             node.join(self.nodes[0])
+
+    def wait_in_view(self):
+        wait_for("all nodes in the view", lambda: sum(
+            bool(node.get("in_view")) for node in self.nodes[0].listed("nodes")) ==
+            len(self.nodes))
 
     def take_model(self, model=DEMO_MODEL):
         """Only the first node takes it in."""
