@@ -386,6 +386,8 @@ static enum status apply_changes(struct rank_world *world, const uint32_t *chang
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t slot = changes[i] / 2;
         if (changes[i] & 1u) {
+            if (!engine_sequence_is_open(world->engine, slot))
+                return refuse(reason, STATUS_GAP, "slot %u was closed, which is not open", slot);
             engine_sequence_close(world->engine, slot);
             continue;
         }

@@ -198,6 +198,11 @@ enum status engine_sequence_open(struct engine *engine, uint32_t *sequence_out,
     return kv_sequence_open(engine->cache, sequence_out, reason);
 }
 
+bool engine_sequence_is_open(const struct engine *engine, uint32_t sequence)
+{
+    return kv_sequence_is_open(engine->cache, sequence);
+}
+
 void engine_sequence_close(struct engine *engine, uint32_t sequence)
 {
     kv_sequence_close(engine->cache, sequence);

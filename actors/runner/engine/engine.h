@@ -106,6 +106,7 @@ MUST_CHECK enum status engine_logits(struct engine *engine, const float *hidden,
 
 MUST_CHECK enum status engine_sequence_open(struct engine *engine, uint32_t *sequence_out,
                                             struct reason *reason);
+bool engine_sequence_is_open(const struct engine *engine, uint32_t sequence);
 void engine_sequence_close(struct engine *engine, uint32_t sequence);
 uint32_t engine_sequence_length(const struct engine *engine, uint32_t sequence);
 /* Forgets positions from `length` on: for prefixes that are used again.  Returns the length that is

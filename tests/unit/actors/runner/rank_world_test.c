@@ -154,6 +154,15 @@ static bool wrong_slot(struct stage *stage, uint32_t source, uint32_t target,
     return true;
 }
 
+static bool close_nothing(struct stage *stage, uint32_t source, uint32_t target,
+                          struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 1)
+        MESSAGE_BODY(message, step_planned)->changes.items[0] = 2 * 9 + 1;
+    return true;
+}
+
 /* Runs until rank 0 or another ends it; the sentence of whoever found it. */
 static void check_ends(const struct stage_options *options,
                        bool (*passing)(struct stage *, uint32_t, uint32_t, struct message *),
@@ -191,6 +200,7 @@ START_TEST(a_gap_ends_the_generation)
     check_ends(&ring, skip_a_number, "came after");
     check_ends(&ring, spoil_rows, "has rows without their places");
     check_ends(&ring, wrong_slot, "slot");
+    check_ends(&ring, close_nothing, "which is not open");
 }
 END_TEST
 
