@@ -37,6 +37,7 @@
 
 #define TOKEN_IDS_MAX (1u << 18)     /* prompt or answer, token ids */
 #define MESSAGES_JSON_SIZE_MAX (8u << 20)
+#define REQUEST_JSON_SIZE_MAX (14u << 20) /* messages, tools, options and demand together */
 #define STOP_COUNT_MAX 16
 #define STOP_SIZE_MAX 256
 #define TOP_LOGPROB_COUNT_MAX 20
@@ -50,5 +51,7 @@
 _Static_assert(PART_SIZE_MAX + 4096 < MESSAGE_SIZE_MAX, "a part must fit into a message");
 _Static_assert(MESSAGES_JSON_SIZE_MAX + (TOKEN_IDS_MAX * 5u) < MESSAGE_SIZE_MAX,
                "a resumed request must fit into a message");
+_Static_assert(REQUEST_JSON_SIZE_MAX + (1u << 20) < MESSAGE_SIZE_MAX,
+               "a request must fit into a message, with its settings");
 
 #endif

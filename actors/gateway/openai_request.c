@@ -483,6 +483,21 @@ static bool check_whole(const struct parsed *parsed, struct http_fault *fault_ou
     return true;
 }
 
+/* Each part is within its own limit; all of them travel in one message. */
+static bool check_size(const struct generate *generate, struct http_fault *fault_out)
+{
+    const char *const parts[] = {generate->messages, generate->tools, generate->options,
+                                 generate->demand};
+    size_t size = 0;
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        size += strlen(text_or_empty(parts[i]));
+    return size <= REQUEST_JSON_SIZE_MAX ||
+           http_fault_set_param(fault_out, 413, "too_large", "messages",
+                                "messages and tools with their options have %zu bytes; at most %u "
+                                "are taken.",
+                                size, REQUEST_JSON_SIZE_MAX);
+}
+
 static bool read_all(struct parsed *parsed, json_t *root, struct http_fault *fault_out)
 {
     const char *name = NULL;
@@ -495,9 +510,11 @@ static bool read_all(struct parsed *parsed, json_t *root, struct http_fault *fau
     if (!check_whole(parsed, fault_out) ||
         !openai_parse_demand(root, &parsed->request->generate.demand, fault_out))
         return false;
-    return json_object_size(parsed->options) == 0 ||
-           json_to_text(parsed->options, "chat_template_kwargs", &parsed->request->generate.options,
-                        fault_out);
+    if (json_object_size(parsed->options) > 0 &&
+        !json_to_text(parsed->options, "chat_template_kwargs", &parsed->request->generate.options,
+                      fault_out))
+        return false;
+    return check_size(&parsed->request->generate, fault_out);
 }
 
 bool openai_parse_chat(const char *body, size_t size, struct chat_request *request_out,

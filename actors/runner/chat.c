@@ -14,7 +14,9 @@
 enum status chat_model_open(const char *directory, size_t rows, uint32_t context,
                             struct chat_model *model_out, struct reason *reason)
 {
-    struct chat_model model = {.rows = rows, .context = context};
+    /* Prompt and answer travel as ids, to the gateway and back when they are resumed. */
+    struct chat_model model = {.rows = rows,
+                               .context = context < TOKEN_IDS_MAX ? context : TOKEN_IDS_MAX};
     enum status status = tokenizer_open(directory, &model.tokenizer, reason);
     if (status == STATUS_OK) {
         status = chat_template_open(directory, &model.chat_template, reason);

@@ -54,6 +54,45 @@ START_TEST(reads_every_field)
 }
 END_TEST
 
+/* `parts` options of 4 MiB each beside a message of 7 MiB. */
+static bool is_taken(size_t parts, struct chat_request *request, struct http_fault *fault_out)
+{
+    const size_t message_size = 7u << 20;
+    const size_t part_size = 4u << 20;
+    const size_t room = message_size + parts * (part_size + 16) + 1024;
+    char *body = memory_zeroed(room, 1);
+    ck_assert_ptr_nonnull(body);
+    int at = snprintf(body, room, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\","
+                                  "\"content\":\"");
+    memset(body + at, 'x', message_size);
+    at += (int)message_size;
+    at += snprintf(body + at, room - (size_t)at, "\"}],\"tools\":[{\"type\":\"function\","
+                                                 "\"function\":{\"name\":\"f\","
+                                                 "\"description\":\"");
+    memset(body + at, 'y', parts > 1 ? part_size : 1);
+    at += parts > 1 ? (int)part_size : 1;
+    at += snprintf(body + at, room - (size_t)at, "\"}}],\"chat_template_kwargs\":{\"z\":\"");
+    memset(body + at, 'z', part_size);
+    at += (int)part_size;
+    at += snprintf(body + at, room - (size_t)at, "\"}}");
+    const bool is_good = openai_parse_chat(body, (size_t)at, request, fault_out);
+    memory_free(body);
+    return is_good;
+}
+
+/* Or the message to the runner could not be made, which would end the process. */
+START_TEST(takes_no_more_than_fits_into_a_message)
+{
+    struct chat_request request;
+    struct http_fault fault = {0};
+    ck_assert_msg(is_taken(1, &request, &fault), "%s", fault.message);
+    chat_request_fini(&request);
+    ck_assert(!is_taken(2, &request, &fault));
+    ck_assert_int_eq(fault.http_status, 413);
+    ck_assert_str_eq(fault.code, "too_large");
+}
+END_TEST
+
 START_TEST(asks_for_a_form_in_each_of_its_names)
 {
     static const char *const rows[][2] = {
@@ -343,6 +382,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("openai");
     const TTest *const tests[] = {
         reads_every_field,
+        takes_no_more_than_fits_into_a_message,
         asks_for_a_form_in_each_of_its_names,
         leaves_absent_fields_to_the_model,
         brings_messages_to_one_form,

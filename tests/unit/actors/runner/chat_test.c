@@ -76,6 +76,21 @@ START_TEST(refuses_with_a_sentence_what_it_cannot_ask)
 }
 END_TEST
 
+/* Whatever the context: more ids fit into no message. */
+START_TEST(promises_no_more_than_can_be_told)
+{
+    static struct stage wide;
+    const struct stage_options options = {
+        .ranks = 1, .context = TOKEN_IDS_MAX + 100, .mode = MODE_EXACT};
+    const struct stage_ask ask = {.user = "Hello!"};
+    stage_open(&wide, &options);
+    stage_ask(&wide, 1, &ask);
+    const struct stage_answer *answer = &wide.answers[1];
+    ck_assert_uint_eq(answer->prompt_ids.count + answer->tokens_max, TOKEN_IDS_MAX);
+    stage_close(&wide);
+}
+END_TEST
+
 START_TEST(refuses_ids_out_of_range)
 {
     uint32_t ids[] = {5, 2048};
@@ -304,6 +319,7 @@ Suite *suite_of_tests(void)
         calls_the_tool_it_must_call,
         makes_the_prompt_of_messages_text_and_ids,
         refuses_with_a_sentence_what_it_cannot_ask,
+        promises_no_more_than_can_be_told,
         refuses_ids_out_of_range,
         stops_before_a_stop_string,
         says_no_special_tokens_and_ignores_the_end_when_asked,
