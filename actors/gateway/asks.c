@@ -42,7 +42,7 @@ void ask_begin(struct gateway *gateway, enum ask_kind kind, uint64_t exchange, u
             ask_end(ask);
             return;
         }
-        if (gateway->is_welcomed)
+        if (gateway->session.is_welcome)
             send_ask(gateway, ask);
         return;
     }
@@ -66,9 +66,9 @@ static void answer_applied(struct gateway *gateway, struct ask *ask)
         &json, "{\"accepted\":true,\"index\":%" PRIu64 ",\"held_by\":%u,\"nodes\":%u", ask->index,
         ask->holders, ask->nodes);
     const struct instance_record *found = NULL;
-    for (uint32_t i = 0; ask->kind == ASK_PLACE && i < gateway->state.instances.count; i++)
-        if (ID_EQUAL(gateway->state.instances.items[i].instance_id, ask->instance_id))
-            found = &gateway->state.instances.items[i];
+    for (uint32_t i = 0; ask->kind == ASK_PLACE && i < gateway_state(gateway)->instances.count; i++)
+        if (ID_EQUAL(gateway_state(gateway)->instances.items[i].instance_id, ask->instance_id))
+            found = &gateway_state(gateway)->instances.items[i];
     char id[HEX_SIZE(16)];
     if (status == STATUS_OK && !ID_IS_ZERO(ask->instance_id))
         status = buffer_append_format(&json, ",\"instance_id\":\"%s\"",
@@ -101,7 +101,7 @@ void asks_applied(struct gateway *gateway)
             continue;
         if (event && ask->kind == ASK_PLACE && ID_EQUAL(event->head.key, ask->key))
             ask->instance_id = MESSAGE_BODY(event, instance_placed)->instance.instance_id;
-        if (ask->index > 0 && ask->index <= gateway->state.index)
+        if (ask->index > 0 && ask->index <= gateway_state(gateway)->index)
             answer_applied(gateway, ask);
     }
 }
@@ -124,7 +124,7 @@ void asks_answered(struct gateway *gateway, const struct message *answer)
             ask->index = answer->head.index;
             ask->holders = answer->head.holders;
             ask->nodes = answer->head.nodes;
-            if (ask->index <= gateway->state.index)
+            if (ask->index <= gateway_state(gateway)->index)
                 answer_applied(gateway, ask);
         }
         return;

@@ -387,8 +387,8 @@ _Static_assert(
 /* Some instance has this model and has not given up. */
 static bool may_be_served(const struct gateway *gateway, const char *model_id)
 {
-    for (uint32_t i = 0; i < gateway->state.instances.count; i++) {
-        const struct instance_record *instance = &gateway->state.instances.items[i];
+    for (uint32_t i = 0; i < gateway_state(gateway)->instances.count; i++) {
+        const struct instance_record *instance = &gateway_state(gateway)->instances.items[i];
         if (instance->status != INSTANCE_FAILED &&
             strcmp(text_or_empty(instance->model_id), model_id) == 0)
             return true;
@@ -407,7 +407,10 @@ static bool give_up(struct gateway *gateway, struct chat *chat)
     /* Nothing was said yet and who holds the model is away: only its return would help. */
     const bool is_hopeless = chat->token_count == 0 && waited_ms >= GATEWAY_AWAY_MS &&
                              model_is_away(gateway, chat->request.model);
-    if (waited_ms < limit_ms && !is_hopeless && may_be_served(gateway, chat->request.model))
+    /* What cannot be seen, while the state is told anew, may be all that is lacking. */
+    const bool is_lost = gateway->session.mirror.has_state &&
+                         (is_hopeless || !may_be_served(gateway, chat->request.model));
+    if (waited_ms < limit_ms && !is_lost)
         return false;
     if (!model_fault(gateway, chat->request.model, &fault))
         (void)http_fault_set(

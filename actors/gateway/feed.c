@@ -80,7 +80,7 @@ void feed_restart(struct gateway *gateway)
 static uint64_t feed_begin(const struct gateway *gateway)
 {
     if (gateway->feed_count == 0)
-        return gateway->state.index;
+        return gateway_state(gateway)->index;
     return gateway->feed[gateway->feed_first].index - 1;
 }
 
@@ -96,7 +96,7 @@ static bool read_since(const char *query, uint64_t *since_out)
 void route_events(struct gateway *gateway, const struct http_arrival *request)
 {
     struct http_fault fault;
-    uint64_t since = gateway->state.index;
+    uint64_t since = gateway_state(gateway)->index;
     (void)read_since(request->query, &since);
     if (since < feed_begin(gateway)) {
         (void)http_fault_set_param(&fault, 410, "too_old", "since",

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SNAPSHOT_SIZE_MAX (256u << 20)
+const struct state *gateway_state(const struct gateway *gateway)
+{
+    return &gateway->session.mirror.state;
+}
 
 void gateway_draw_id(struct gateway *gateway, void *id_out)
 {
@@ -25,9 +28,9 @@ void gateway_send(struct gateway *gateway, uint32_t link, uint32_t kind, uint32_
 {
     struct message message = {.head = {.kind = kind, .code = code}, .body = body};
     if (kind == MESSAGE_SIGNAL) {
-        message.head.node_id = gateway->node_id;
+        message.head.node_id = gateway->session.mirror.node_id;
         message.head.actor = ACTOR_GATEWAY;
-        message.head.incarnation = gateway->settings->incarnation;
+        message.head.incarnation = gateway->settings->session.incarnation;
         message.head.expires_ms = gateway->input->wall_ms + 2 * GATEWAY_BEAT_MS;
     }
     struct peer peer = peer_of_link(link);
@@ -36,28 +39,6 @@ void gateway_send(struct gateway *gateway, uint32_t link, uint32_t kind, uint32_
 
 /* ---- the master ---- */
 
-static void say_hello(struct gateway *gateway)
-{
-    char build[BUILD_SIZE_MAX];
-    (void)snprintf(build, sizeof(build), "%s", gateway->settings->build);
-    char address[192] = "";
-    (void)snprintf(address, sizeof(address), "%s",
-                   gateway->settings->http ? gateway->settings->http : "");
-    struct hello hello = {.actor = ACTOR_GATEWAY,
-                          .incarnation = gateway->settings->incarnation,
-                          .address = address,
-                          .schema = schema_hash(),
-                          .protocol_min = PROTOCOL_MIN,
-                          .protocol_max = PROTOCOL_MAX,
-                          .build = build,
-                          .index = gateway->has_state ? gateway->state.index : 0,
-                          .epoch = gateway->state.epoch,
-                          .wants_events = true,
-                          .key = gateway->settings->key};
-    gateway->snapshot.size = 0;
-    gateway_send(gateway, GATEWAY_LINK_MASTER, MESSAGE_LINK, LINK_HELLO, &hello);
-}
-
 static void tell_ready(struct gateway *gateway)
 {
     if (!gateway->is_ready_told)
@@ -65,79 +46,28 @@ static void tell_ready(struct gateway *gateway)
     gateway->is_ready_told = true;
 }
 
-static enum status take_welcome(struct gateway *gateway, const struct welcome *welcome)
+/* What the master said, after the session took it. */
+static void master_message(struct gateway *gateway, const struct message *message,
+                           enum mirror_change change)
 {
-    gateway->node_id = welcome->node_id;
-    gateway->is_welcomed = true;
-    tell_ready(gateway);
-    asks_resend(gateway);
-    return STATUS_OK;
-}
-
-static enum status take_snapshot(struct gateway *gateway, const struct snapshot_part *part,
-                                 struct reason *reason)
-{
-    if (part->offset == 0)
-        buffer_clear(&gateway->snapshot);
-    if (part->offset != gateway->snapshot.size || part->total > SNAPSHOT_SIZE_MAX)
-        return STATUS_OK; /* of an older answer; the right one follows */
-    enum status status =
-        buffer_append(&gateway->snapshot, part->part.items ? (const void *)part->part.items : "",
-                      part->part.count);
-    if (status != STATUS_OK || gateway->snapshot.size < part->total)
-        return status;
-    struct state state;
-    status = state_decode(gateway->snapshot.bytes, gateway->snapshot.size, &state, reason);
-    buffer_fini(&gateway->snapshot);
-    buffer_init(&gateway->snapshot, SNAPSHOT_SIZE_MAX);
-    if (status != STATUS_OK)
-        return status;
-    state_fini(&gateway->state);
-    gateway->state = state;
-    gateway->has_state = true;
-    feed_restart(gateway);
+    switch (change) {
+    case MIRROR_UNTOUCHED:
+        if (message->head.kind == MESSAGE_ANSWER)
+            asks_answered(gateway, message);
+        return;
+    case MIRROR_WELCOMED:
+        tell_ready(gateway);
+        asks_resend(gateway);
+        return;
+    case MIRROR_REPLACED:
+        feed_restart(gateway);
+        break;
+    case MIRROR_APPLIED:
+        feed_event(gateway, message);
+        break;
+    }
     asks_applied(gateway);
     runners_sync(gateway);
-    return STATUS_OK;
-}
-
-static enum status take_event(struct gateway *gateway, const struct message *event)
-{
-    if (event->head.index <= gateway->state.index && gateway->has_state)
-        return STATUS_OK; /* sent twice around a reconnect */
-    enum status status = state_apply(&gateway->state, event);
-    if (status == STATUS_GAP) {
-        gateway->has_state = false; /* ask for all of it */
-        say_hello(gateway);
-        return STATUS_OK;
-    }
-    if (status != STATUS_OK)
-        return status;
-    gateway->has_state = true;
-    feed_event(gateway, event);
-    asks_applied(gateway);
-    runners_sync(gateway);
-    return STATUS_OK;
-}
-
-static enum status master_message(struct gateway *gateway, const struct message *message,
-                                  struct reason *reason)
-{
-    switch (message->head.kind) {
-    case MESSAGE_EVENT:
-        return take_event(gateway, message);
-    case MESSAGE_ANSWER:
-        asks_answered(gateway, message);
-        return STATUS_OK;
-    case MESSAGE_LINK:
-        if (message->head.code == LINK_WELCOME)
-            return take_welcome(gateway, message->body);
-        if (message->head.code == LINK_SNAPSHOT_PART)
-            return take_snapshot(gateway, message->body, reason);
-        return STATUS_OK;
-    default:
-        return STATUS_OK; /* signals of others */
-    }
 }
 
 /* ---- the step ---- */
@@ -160,31 +90,23 @@ static void take_arrival(struct gateway *gateway, const struct http_arrival *arr
 
 static void link_up(struct gateway *gateway, uint32_t link)
 {
-    if (link == GATEWAY_LINK_MASTER) {
-        gateway->master_is_up = true;
-        say_hello(gateway);
-    } else if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX) {
+    if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX)
         runners_up(gateway, link - GATEWAY_LINK_RUNNER);
-    }
 }
 
 static void link_down(struct gateway *gateway, uint32_t link, const char *sentence)
 {
-    if (link == GATEWAY_LINK_MASTER) {
-        gateway->master_is_up = false;
-        gateway->is_welcomed = false;
-    } else if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX) {
+    if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX)
         runners_down(gateway, link - GATEWAY_LINK_RUNNER, sentence);
-    }
 }
 
 static void start(struct gateway *gateway)
 {
-    struct link_options options = {.role = LINK_CONNECT, .message_size_max = MESSAGE_SIZE_MAX};
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "ipc://master.sock");
+    (void)snprintf(gateway->session.address, sizeof(gateway->session.address), "%s",
+                   text_or_empty(gateway->settings->http));
+    session_open(&gateway->session, gateway->outbox);
     memcpy(gateway->seed, gateway->input->seed, sizeof(gateway->seed));
     gateway->started_ms = gateway->input->now_ms;
-    outbox_link_open(gateway->outbox, GATEWAY_LINK_MASTER, &options);
 }
 
 static void stop(struct gateway *gateway)
@@ -221,8 +143,8 @@ static void tick(struct gateway *gateway)
         outbox_wake(gateway->outbox, gateway->tick_at_ms);
 }
 
-static enum status take_input(struct gateway *gateway, const struct input *input,
-                              struct reason *reason)
+static void take_input(struct gateway *gateway, const struct input *input,
+                       enum mirror_change change)
 {
     switch (input->kind) {
     case INPUT_START:
@@ -248,8 +170,9 @@ static enum status take_input(struct gateway *gateway, const struct input *input
         break;
     case INPUT_MESSAGE:
         if (input->peer.link == GATEWAY_LINK_MASTER)
-            return master_message(gateway, input->message, reason);
-        chat_message(gateway, input->peer.link - GATEWAY_LINK_RUNNER, input->message);
+            master_message(gateway, input->message, change);
+        else
+            chat_message(gateway, input->peer.link - GATEWAY_LINK_RUNNER, input->message);
         break;
     case INPUT_RESULT:
         if (input->result->kind == GATEWAY_RESULT_HTTP)
@@ -265,18 +188,20 @@ static enum status take_input(struct gateway *gateway, const struct input *input
     case INPUT_CHILD_ENDED:
         break;
     }
-    return STATUS_OK;
 }
 
 static enum status gateway_step(void *actor, const struct input *input, struct outbox *outbox,
                                 struct reason *reason)
 {
     struct gateway *gateway = actor;
+    enum mirror_change change;
     gateway->input = input;
     gateway->outbox = outbox;
-    enum status status = take_input(gateway, input, reason);
-    if (status == STATUS_OK)
+    enum status status = session_take(&gateway->session, input, outbox, &change, reason);
+    if (status == STATUS_OK) {
+        take_input(gateway, input, change);
         tick(gateway);
+    }
     gateway->input = NULL;
     gateway->outbox = NULL;
     return status;
@@ -287,8 +212,7 @@ static enum status gateway_init(void *actor, const void *settings, struct reason
     struct gateway *gateway = actor;
     (void)reason;
     gateway->settings = settings;
-    state_init(&gateway->state);
-    buffer_init(&gateway->snapshot, SNAPSHOT_SIZE_MAX);
+    session_init(&gateway->session, &gateway->settings->session);
     return STATUS_OK;
 }
 
@@ -298,8 +222,7 @@ static void gateway_fini(void *actor)
     chats_fini(gateway);
     asks_fini(gateway);
     feed_fini(gateway);
-    buffer_fini(&gateway->snapshot);
-    state_fini(&gateway->state);
+    session_fini(&gateway->session);
 }
 
 const struct actor_ops gateway_ops = {.name = "gateway",

@@ -22,8 +22,7 @@
 
 #include "actors/gateway/http_head.h"
 #include "actors/gateway/openai.h"
-#include "protocol/state.h"
-#include "runtime/actor.h"
+#include "runtime/session.h"
 
 #define GATEWAY_CHAT_COUNT_MAX 256 /* as many as connections */
 #define GATEWAY_ASK_COUNT_MAX 128
@@ -44,7 +43,7 @@
 #define GATEWAY_SILENT_MS 1800  /* after a pause that long rank 0 may have dropped what we asked */
 #define GATEWAY_READY_MS 2000   /* without a master we are ready all the same: HTTP answers */
 
-enum gateway_link { GATEWAY_LINK_MASTER = 1, GATEWAY_LINK_RUNNER };
+enum gateway_link { GATEWAY_LINK_MASTER = SESSION_LINK, GATEWAY_LINK_RUNNER };
 
 enum gateway_effect {
     GATEWAY_ANSWER = 1,   /* struct http_output: whole */
@@ -79,9 +78,7 @@ struct http_arrival {
 };
 
 struct gateway_settings {
-    uint64_t incarnation;
-    struct public_key key; /* of this process's tcp connections */
-    const char *build;
+    struct session_settings session;
     const char *http; /* "http://127.0.0.1:52414" once it is bound: what others are told */
 };
 
@@ -160,15 +157,9 @@ struct feed_entry {
 
 struct gateway {
     const struct gateway_settings *settings;
-    struct state state;
-    bool has_state;
-    bool master_is_up;
-    bool is_welcomed;
+    struct session session;
     bool is_ready_told;
     uint64_t started_ms;
-    struct node_id node_id;
-    struct buffer snapshot; /* parts so far */
-    uint64_t snapshot_index;
     uint8_t seed[ACTOR_SEED_SIZE];
     uint64_t id_count;
     struct chat *chats[GATEWAY_CHAT_COUNT_MAX];
@@ -189,6 +180,8 @@ struct gateway {
 extern const struct actor_ops gateway_ops;
 
 /* ---- gateway.c ---- */
+/* The cluster as the master told it; empty before, and while it tells it anew. */
+const struct state *gateway_state(const struct gateway *gateway);
 /* 16 bytes nobody else draws: BLAKE2b of the seed of this life and a count. */
 void gateway_draw_id(struct gateway *gateway, void *id_out);
 void gateway_send(struct gateway *gateway, uint32_t link, uint32_t kind, uint32_t code, void *body);

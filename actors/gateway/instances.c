@@ -25,7 +25,7 @@ static enum status print_text(struct buffer *json, const char *before, const cha
 
 static const char *node_name(const struct gateway *gateway, const struct node_id *id)
 {
-    const struct node_record *node = state_find_node(&gateway->state, id);
+    const struct node_record *node = state_find_node(gateway_state(gateway), id);
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
@@ -35,8 +35,8 @@ static const struct instance_record *best_instance(const struct gateway *gateway
                                                    const char *model_id)
 {
     const struct instance_record *best = NULL;
-    for (uint32_t i = 0; i < gateway->state.instances.count; i++) {
-        const struct instance_record *instance = &gateway->state.instances.items[i];
+    for (uint32_t i = 0; i < gateway_state(gateway)->instances.count; i++) {
+        const struct instance_record *instance = &gateway_state(gateway)->instances.items[i];
         if (strcmp(text_or_empty(instance->model_id), model_id) != 0)
             continue;
         if (!best || instance->status < best->status)
@@ -54,7 +54,7 @@ static bool holder_is_away(const struct gateway *gateway, const struct model_rec
     *name_out = NULL;
     for (uint32_t i = 0; i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
-        const struct node_record *node = state_find_node(&gateway->state, &holder->node_id);
+        const struct node_record *node = state_find_node(gateway_state(gateway), &holder->node_id);
         if (!holder->has_weights || !node)
             continue;
         if (node->in_view) {
@@ -68,7 +68,7 @@ static bool holder_is_away(const struct gateway *gateway, const struct model_rec
 
 bool model_is_away(const struct gateway *gateway, const char *model_id)
 {
-    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    const struct model_record *model = state_find_model(gateway_state(gateway), model_id);
     const struct instance_record *instance = best_instance(gateway, model_id);
     const char *name = NULL;
     return model && holder_is_away(gateway, model, &name) &&
@@ -77,10 +77,10 @@ bool model_is_away(const struct gateway *gateway, const char *model_id)
 
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out)
 {
-    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    const struct model_record *model = state_find_model(gateway_state(gateway), model_id);
     const struct instance_record *instance = best_instance(gateway, model_id);
     const char *name = NULL;
-    if (!gateway->has_state) {
+    if (!gateway->session.mirror.has_state) {
         (void)http_fault_set(fault_out, 503, "starting", "The node's master has not answered yet.");
     } else if (!model && !instance) {
         (void)http_fault_set_param(
@@ -154,11 +154,11 @@ void route_models(struct gateway *gateway, const struct http_arrival *request)
     struct buffer json;
     buffer_init(&json, LIST_SIZE_MAX);
     enum status status = buffer_append_text(&json, "{\"object\":\"list\",\"data\":[");
-    for (uint32_t i = 0; status == STATUS_OK && i < gateway->state.models.count; i++) {
+    for (uint32_t i = 0; status == STATUS_OK && i < gateway_state(gateway)->models.count; i++) {
         if (i > 0)
             status = buffer_append_text(&json, ",");
         if (status == STATUS_OK)
-            status = model_print(gateway, &gateway->state.models.items[i], &json);
+            status = model_print(gateway, &gateway_state(gateway)->models.items[i], &json);
     }
     if (status == STATUS_OK)
         status = buffer_append_text(&json, "]}");
@@ -169,7 +169,7 @@ void route_models(struct gateway *gateway, const struct http_arrival *request)
 void route_model(struct gateway *gateway, const struct http_arrival *request)
 {
     const char *model_id = request->path + strlen("/v1/models/");
-    const struct model_record *model = state_find_model(&gateway->state, model_id);
+    const struct model_record *model = state_find_model(gateway_state(gateway), model_id);
     if (!model) {
         struct http_fault fault;
         (void)http_fault_set_param(&fault, 404, "model_not_found", "model",
@@ -249,11 +249,11 @@ void route_instances(struct gateway *gateway, const struct http_arrival *request
     struct buffer json;
     buffer_init(&json, LIST_SIZE_MAX);
     enum status status = buffer_append_text(&json, "{\"instances\":[");
-    for (uint32_t i = 0; status == STATUS_OK && i < gateway->state.instances.count; i++) {
+    for (uint32_t i = 0; status == STATUS_OK && i < gateway_state(gateway)->instances.count; i++) {
         if (i > 0)
             status = buffer_append_text(&json, ",");
         if (status == STATUS_OK)
-            status = instance_print(gateway, &gateway->state.instances.items[i], &json);
+            status = instance_print(gateway, &gateway_state(gateway)->instances.items[i], &json);
     }
     if (status == STATUS_OK)
         status = buffer_append_text(&json, "]}");
@@ -268,7 +268,7 @@ static const struct instance_record *named_instance(struct gateway *gateway,
     struct instance_id id;
     const struct instance_record *instance = NULL;
     if (hex_parse(request->path + strlen("/instance/"), &id, sizeof(id)))
-        instance = state_find_instance(&gateway->state, &id);
+        instance = state_find_instance(gateway_state(gateway), &id);
     if (!instance) {
         struct http_fault fault;
         (void)http_fault_set(&fault, 404, "instance_not_found",

@@ -45,9 +45,11 @@ int main(int argc, char **argv)
     shell.hosts = config_text(&process.config, CONFIG_KEY_HTTP_HOSTS);
     shell.journal_path = process.paths.journal;
     const struct gateway_settings settings = {
-        .incarnation = process.incarnation,
-        .key = process.pair.public_key,
-        .build = process.build,
+        .session = {.actor = ACTOR_GATEWAY,
+                    .incarnation = process.incarnation,
+                    .key = process.pair.public_key,
+                    .build = process.build,
+                    .wants_events = true},
         .http = shell.bound};
     const struct loop_options options = {
         .ops = &gateway_ops, .settings = &settings, .shell = gateway_shell_of(&shell)};

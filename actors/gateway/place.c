@@ -37,7 +37,7 @@ static bool read_mode(const char *name, struct place_instance *place, struct htt
 static bool add_node(const struct gateway *gateway, const char *name, struct place_instance *place,
                      struct http_fault *fault_out)
 {
-    const struct node_record *node = state_find_node_named(&gateway->state, name);
+    const struct node_record *node = state_find_node_named(gateway_state(gateway), name);
     if (!node)
         return http_fault_set_param(fault_out, 404, "node_not_found", "nodes",
                                     "There is no node %.64s; GET /state lists them.", name);
@@ -132,7 +132,7 @@ static bool check_model(const struct gateway *gateway, const struct place_instan
     if (!*model_id)
         return http_fault_set_param(fault_out, 400, "missing_field", "model_id",
                                     "model_id is missing; GET /v1/models lists the names.");
-    if (!state_find_model(&gateway->state, model_id))
+    if (!state_find_model(gateway_state(gateway), model_id))
         return http_fault_set_param(fault_out, 404, "model_not_found", "model_id",
                                     "The model %.100s is not known; GET /v1/models lists them.",
                                     model_id);

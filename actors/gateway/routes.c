@@ -14,7 +14,7 @@ static void route_livez(struct gateway *gateway, const struct http_arrival *requ
 static void route_health(struct gateway *gateway, const struct http_arrival *request)
 {
     struct http_fault fault;
-    if (gateway->is_welcomed && gateway->has_state) {
+    if (gateway->session.is_welcome && gateway->session.mirror.has_state) {
         reply_text(gateway, request->exchange, 200, "{\"status\":\"ok\"}");
         return;
     }
@@ -27,7 +27,7 @@ static void route_state(struct gateway *gateway, const struct http_arrival *requ
     struct buffer json;
     struct http_fault fault;
     buffer_init(&json, STATE_JSON_SIZE_MAX);
-    enum status status = record_print(&state_type, &gateway->state, &json);
+    enum status status = record_print(&state_type, gateway_state(gateway), &json);
     if (status == STATUS_OK) {
         reply(gateway, request->exchange, 200, &json);
         return;
@@ -39,16 +39,16 @@ static void route_state(struct gateway *gateway, const struct http_arrival *requ
 
 static void route_node_id(struct gateway *gateway, const struct http_arrival *request)
 {
+    const struct node_id *own = &gateway->session.mirror.node_id;
     char id[HEX_SIZE(16)];
     char json[HEX_SIZE(16) + 4];
     struct http_fault fault;
-    if (!gateway->is_welcomed) {
+    if (!gateway->session.is_welcome) {
         (void)http_fault_set(&fault, 503, "starting", "The node's master has not answered yet.");
         reply_fault(gateway, request->exchange, &fault);
         return;
     }
-    (void)snprintf(json, sizeof(json), "\"%s\"",
-                   hex_print(&gateway->node_id, sizeof(gateway->node_id), id));
+    (void)snprintf(json, sizeof(json), "\"%s\"", hex_print(own, sizeof(*own), id));
     reply_text(gateway, request->exchange, 200, json);
 }
 

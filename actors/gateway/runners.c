@@ -7,7 +7,7 @@
 static struct instance_record *instance_of(const struct gateway *gateway,
                                            const struct runner_link *link)
 {
-    return state_find_instance(&gateway->state, &link->instance_id);
+    return state_find_instance(gateway_state(gateway), &link->instance_id);
 }
 
 /* A link is for one generation and its rank 0, whose address the state knows. */
@@ -63,8 +63,8 @@ void runners_sync(struct gateway *gateway)
         chats_lose(gateway, i,
                    instance ? text_or_empty(instance->last_reason) : "the instance was deleted");
     }
-    for (uint32_t i = 0; i < gateway->state.instances.count; i++) {
-        const struct instance_record *instance = &gateway->state.instances.items[i];
+    for (uint32_t i = 0; i < gateway_state(gateway)->instances.count; i++) {
+        const struct instance_record *instance = &gateway_state(gateway)->instances.items[i];
         if (is_wanted(instance, &instance->generation) && link_of(gateway, instance) < 0)
             open_link(gateway, instance);
     }
@@ -78,16 +78,16 @@ void runners_up(struct gateway *gateway, uint32_t slot)
         return;
     link->is_up = true;
     struct hello hello = {.actor = ACTOR_GATEWAY,
-                          .incarnation = gateway->settings->incarnation,
-                          .node_id = gateway->node_id,
+                          .incarnation = gateway->settings->session.incarnation,
+                          .node_id = gateway->session.mirror.node_id,
                           .schema = schema_hash(),
                           .protocol_min = PROTOCOL_MIN,
                           .protocol_max = PROTOCOL_MAX,
-                          .key = gateway->settings->key,
+                          .key = gateway->settings->session.key,
                           .instance_id = link->instance_id,
                           .generation = link->generation};
     char build[BUILD_SIZE_MAX];
-    (void)snprintf(build, sizeof(build), "%s", gateway->settings->build);
+    (void)snprintf(build, sizeof(build), "%s", gateway->settings->session.build);
     hello.build = build;
     gateway_send(gateway, GATEWAY_LINK_RUNNER + slot, MESSAGE_LINK, LINK_HELLO, &hello);
     chats_start_waiting(gateway);
@@ -140,8 +140,8 @@ int runners_pick(const struct gateway *gateway, const char *model_id)
 
 bool model_is_ready(const struct gateway *gateway, const char *model_id)
 {
-    for (uint32_t i = 0; i < gateway->state.instances.count; i++)
-        if (serves(&gateway->state.instances.items[i], model_id))
+    for (uint32_t i = 0; i < gateway_state(gateway)->instances.count; i++)
+        if (serves(&gateway_state(gateway)->instances.items[i], model_id))
             return true;
     return false;
 }

@@ -2,7 +2,6 @@
 #include "actors/launcher/launcher.h"
 
 #include "protocol/memory.h"
-#include "runtime/paths.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -16,7 +15,6 @@ enum {
     PING_MS = 2000,
     HANG_MS = 10000,
     STOP_MS = 1000,
-    REPORT_AGAIN_MS = 500,
     /* How long the last report may take; the supervisor reports our own end in any case. */
     LEAVE_MS = 500
 };
@@ -42,102 +40,51 @@ static enum status launcher_init(void *actor, const void *settings, struct reaso
     times->ping_ms = given_or(times->ping_ms, PING_MS);
     times->hang_ms = given_or(times->hang_ms, HANG_MS);
     times->stop_ms = given_or(times->stop_ms, STOP_MS);
-    state_mirror_init(&launcher->mirror);
+    launcher->session_settings = (struct session_settings){
+        .actor = ACTOR_LAUNCHER,
+        .incarnation = launcher->settings->incarnation,
+        .key = launcher->settings->key,
+        .build = launcher->settings->build,
+        .wants_events = true,
+        .has_rank = true,
+        .instance_id = launcher->settings->instance_id,
+        .generation = launcher->settings->generation,
+        .rank = launcher->settings->rank};
+    session_init(&launcher->session, &launcher->session_settings);
     return STATUS_OK;
 }
 
 static void launcher_fini(void *actor)
 {
     struct launcher *launcher = actor;
-    state_mirror_fini(&launcher->mirror);
-    memory_free(launcher->report.bytes);
+    session_fini(&launcher->session);
     for (size_t i = 0; i < launcher->blob_count; i++)
         memory_free(launcher->blobs[i].bytes);
 }
 
 /* ---- the master ---- */
 
-static enum status say_hello(struct launcher *launcher)
+static enum status tell_master(struct launcher *launcher, struct message *report)
 {
-    const struct launcher_settings *settings = launcher->settings;
-    struct message message;
-    enum status status = message_init(&message, MESSAGE_LINK, LINK_HELLO);
-    if (status != STATUS_OK)
-        return status;
-    struct hello *hello = message.body;
-    hello->actor = ACTOR_LAUNCHER;
-    hello->incarnation = settings->incarnation;
-    hello->schema = schema_hash();
-    hello->protocol_min = PROTOCOL_MIN;
-    hello->protocol_max = PROTOCOL_MAX;
-    hello->index = state_mirror_index(&launcher->mirror);
-    hello->epoch = launcher->mirror.state.epoch;
-    hello->wants_events = true;
-    hello->key = settings->key;
-    hello->instance_id = settings->instance_id;
-    hello->generation = settings->generation;
-    hello->rank = settings->rank;
-    if (text_set(&hello->build, settings->build) && text_set(&hello->address, launcher->endpoint)) {
-        struct peer master = peer_of_link(LAUNCHER_LINK_MASTER);
-        outbox_send(launcher->outbox, &master, &message);
-    } else {
-        status = STATUS_NO_MEMORY;
-    }
-    message_fini(&message);
-    return status;
-}
-
-/* Keeps the report until it is answered; a new one takes the place of the old. */
-static enum status keep_report(struct launcher *launcher, struct message *report)
-{
-    report->head.node_id = launcher->mirror.node_id;
-    report->head.actor = ACTOR_LAUNCHER;
-    report->head.incarnation = launcher->settings->incarnation;
-    report->head.sequence = ++launcher->sequence;
-    struct buffer bytes;
-    buffer_init(&bytes, MESSAGE_SIZE_MAX);
-    enum status status = message_encode(report, &bytes);
-    if (status != STATUS_OK) {
-        buffer_fini(&bytes);
-        return status;
-    }
-    memory_free(launcher->report.bytes);
-    launcher->report = (struct kept_report){bytes.bytes, bytes.size, launcher->sequence};
-    launcher->report_at_ms = launcher->input->now_ms;
-    return STATUS_OK;
-}
-
-static void forget_report(struct launcher *launcher)
-{
-    memory_free(launcher->report.bytes);
-    launcher->report.bytes = NULL;
-}
-
-static void send_report(struct launcher *launcher)
-{
-    struct peer master = peer_of_link(LAUNCHER_LINK_MASTER);
-    if (!launcher->report.bytes || !launcher->is_master_up ||
-        launcher->input->now_ms < launcher->report_at_ms)
-        return;
-    outbox_send_bytes(launcher->outbox, &master, launcher->report.bytes, launcher->report.size);
-    launcher->report_at_ms = launcher->input->now_ms + REPORT_AGAIN_MS;
+    return session_report(&launcher->session, report, launcher->input->now_ms, launcher->outbox);
 }
 
 static enum status report_address(struct launcher *launcher)
 {
-    struct message report;
-    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_RANK_ADDRESSED);
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_RANK_ADDRESSED);
     if (status != STATUS_OK)
         return status;
-    struct rank_addressed *body = report.body;
+    struct rank_addressed *body = message.body;
     body->instance_id = launcher->settings->instance_id;
     body->generation = launcher->settings->generation;
     body->rank = launcher->settings->rank;
     body->actor = ACTOR_LAUNCHER;
     body->key = launcher->settings->key;
-    status = text_set(&body->address, launcher->endpoint) ? keep_report(launcher, &report)
-                                                          : STATUS_NO_MEMORY;
-    message_fini(&report);
+    launcher->is_address_told = true;
+    status = text_set(&body->address, launcher->session.address) ? tell_master(launcher, &message)
+                                                                 : STATUS_NO_MEMORY;
+    message_fini(&message);
     return status;
 }
 
@@ -145,7 +92,7 @@ static enum status report_address(struct launcher *launcher)
 static const struct instance_record *own_instance(const struct launcher *launcher)
 {
     const struct instance_record *instance =
-        state_find_instance(&launcher->mirror.state, &launcher->settings->instance_id);
+        state_find_instance(&launcher->session.mirror.state, &launcher->settings->instance_id);
     if (!instance || !generation_equal(&instance->generation, &launcher->settings->generation) ||
         instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED ||
         launcher->settings->rank >= instance->ranks.count)
@@ -191,7 +138,7 @@ static enum status open_host(struct launcher *launcher, uint32_t rank_count)
 static enum status look_at_state(struct launcher *launcher)
 {
     const struct instance_record *instance = own_instance(launcher);
-    if (launcher->phase >= LAUNCHER_ENDING || !launcher->mirror.has_state)
+    if (launcher->phase >= LAUNCHER_ENDING || !launcher->session.mirror.has_state)
         return STATUS_OK;
     if (!instance) {
         launcher_end(launcher, "the generation is over");
@@ -199,14 +146,12 @@ static enum status look_at_state(struct launcher *launcher)
     }
     const struct rank_record *own = &instance->ranks.items[launcher->settings->rank];
     bool is_told = ID_EQUAL(own->launcher_key, launcher->settings->key);
-    if (is_told)
-        forget_report(launcher);
     if (launcher->phase == LAUNCHER_STARTING && own->status >= RANK_JOINED &&
         own->status != RANK_FAILED)
         set_phase(launcher, LAUNCHER_RUNNING, 0);
-    if (launcher->phase != LAUNCHER_ADDRESSING || !launcher->endpoint[0])
+    if (launcher->phase != LAUNCHER_ADDRESSING)
         return STATUS_OK;
-    if (!is_told && !launcher->report.bytes)
+    if (!is_told && !launcher->is_address_told)
         return report_address(launcher);
     if (is_told && all_are_addressed(instance)) {
         uint64_t limit_ms = launcher->deadline_ms - launcher->input->now_ms;
@@ -219,34 +164,19 @@ static enum status look_at_state(struct launcher *launcher)
     return STATUS_OK;
 }
 
-static enum status hear_answer(struct launcher *launcher, const struct message *answer)
+/* Without a number it is about our hello. */
+static void hear_answer(struct launcher *launcher, const struct message *answer)
 {
-    if (answer->head.sequence == 0 && answer->head.status != STATUS_OK) {
+    if (answer->head.status == STATUS_STALE || answer->head.status == STATUS_REFUSED ||
+        (answer->head.sequence == 0 && answer->head.status != STATUS_OK))
         launcher_end(launcher, "the master refuses: %.300s", text_or_empty(answer->head.reason));
-        return STATUS_OK;
-    }
-    if (!launcher->report.bytes || answer->head.sequence != launcher->report.sequence)
-        return STATUS_OK;
-    if (launcher->phase == LAUNCHER_LEAVING) {
-        forget_report(launcher);
-        return STATUS_OK;
-    }
-    if (answer->head.status == STATUS_STALE || answer->head.status == STATUS_REFUSED)
-        launcher_end(launcher, "the master refuses: %.300s", text_or_empty(answer->head.reason));
-    return STATUS_OK;
 }
 
-static enum status hear_master(struct launcher *launcher, struct reason *reason)
+/* What the master said, after the session took it. */
+static enum status hear_master(struct launcher *launcher, enum mirror_change change)
 {
-    const struct message *message = launcher->input->message;
-    enum mirror_change change;
-    if (message_is(message, MESSAGE_ANSWER, ANSWER_DONE))
-        return hear_answer(launcher, message);
-    enum status status = state_mirror_take(&launcher->mirror, message, &change, reason);
-    if (status == STATUS_NO_MEMORY)
-        return status;
-    if (status != STATUS_OK)
-        return say_hello(launcher); /* with index 0: everything anew */
+    if (message_is(launcher->input->message, MESSAGE_ANSWER, ANSWER_DONE))
+        hear_answer(launcher, launcher->input->message);
     if (change == MIRROR_WELCOMED && !launcher->is_ready_told) {
         launcher->is_ready_told = true;
         outbox_ready(launcher->outbox);
@@ -268,7 +198,8 @@ static void start_rank(struct launcher *launcher)
 static void leave(struct launcher *launcher)
 {
     /* Without a master nobody can be told; the supervisor will say that we ended. */
-    uint64_t limit_ms = launcher->report.bytes && launcher->is_master_up ? LEAVE_MS : 1;
+    uint64_t limit_ms =
+        launcher->session.report_count > 0 && launcher->session.is_up ? LEAVE_MS : 1;
     set_phase(launcher, LAUNCHER_LEAVING, limit_ms);
 }
 
@@ -310,16 +241,16 @@ static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32
 {
     const struct launcher_settings *settings = launcher->settings;
     char text[SENTENCE_SIZE_MAX];
-    struct message report;
+    struct message message;
     launcher->has_child = false;
     describe_end(launcher, exit_code, signal, text, sizeof(text));
     if (!launcher->why[0])
         launcher->exit_code = signal ? 128 + signal : exit_code;
-    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_PROCESS_ENDED);
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_PROCESS_ENDED);
     if (status != STATUS_OK)
         return status;
-    struct process_ended *body = report.body;
-    body->node_id = launcher->mirror.node_id;
+    struct process_ended *body = message.body;
+    body->node_id = launcher->session.mirror.node_id;
     body->actor = ACTOR_RUNNER;
     body->incarnation = settings->rank_incarnation;
     body->instance_id = settings->instance_id;
@@ -334,12 +265,10 @@ static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32
     if (status == STATUS_OK && !is_orderly)
         status = siblings_tell_end(launcher, body);
     if (status == STATUS_OK)
-        status = keep_report(launcher, &report);
-    message_fini(&report);
-    if (status == STATUS_OK) {
-        send_report(launcher);
+        status = tell_master(launcher, &message);
+    message_fini(&message);
+    if (status == STATUS_OK)
         leave(launcher);
-    }
     return status;
 }
 
@@ -417,8 +346,6 @@ static void set_wake(struct launcher *launcher)
     (void)sibling_lost(launcher, &wake_ms);
     if (launcher->deadline_ms && launcher->deadline_ms < wake_ms)
         wake_ms = launcher->deadline_ms;
-    if (launcher->report.bytes && launcher->is_master_up && launcher->report_at_ms < wake_ms)
-        wake_ms = launcher->report_at_ms;
     if (launcher->has_child && launcher->ping_at_ms < wake_ms)
         wake_ms = launcher->ping_at_ms;
     if (wake_ms != UINT64_MAX)
@@ -429,37 +356,30 @@ static void set_wake(struct launcher *launcher)
 
 static void open_links(struct launcher *launcher)
 {
-    struct link_options master = {.role = LINK_CONNECT, .endpoint = MASTER_ENDPOINT};
     struct link_options bound = {.role = LINK_BIND};
     memcpy(bound.endpoint, launcher->settings->bind, sizeof(bound.endpoint));
     set_phase(launcher, LAUNCHER_ADDRESSING, launcher->times.meet_ms);
     outbox_link_open(launcher->outbox, LAUNCHER_LINK_BOUND, &bound);
-    outbox_link_open(launcher->outbox, LAUNCHER_LINK_MASTER, &master);
 }
 
-static enum status link_up(struct launcher *launcher, bool is_up)
+static void link_changed(struct launcher *launcher, bool is_up)
 {
     uint32_t link = launcher->input->peer.link;
     if (link >= LAUNCHER_LINK_SIBLING)
         sibling_link_changed(launcher, link - LAUNCHER_LINK_SIBLING, is_up);
-    if (link != LAUNCHER_LINK_MASTER)
-        return STATUS_OK;
-    launcher->is_master_up = is_up;
-    launcher->report_at_ms = launcher->input->now_ms;
-    /* Before the bound address is known there is nothing to say. */
-    return is_up && launcher->endpoint[0] ? say_hello(launcher) : STATUS_OK;
 }
 
-static enum status link_bound(struct launcher *launcher)
+/* Before the bound address is known there is nothing to say to the master. */
+static void link_bound(struct launcher *launcher)
 {
-    if (launcher->input->peer.link != LAUNCHER_LINK_BOUND)
-        return STATUS_OK;
-    (void)snprintf(launcher->endpoint, sizeof(launcher->endpoint), "%s",
+    if (launcher->input->peer.link != LAUNCHER_LINK_BOUND || launcher->session.address[0])
+        return;
+    (void)snprintf(launcher->session.address, sizeof(launcher->session.address), "%s",
                    launcher->input->endpoint);
-    return launcher->is_master_up ? say_hello(launcher) : STATUS_OK;
+    session_open(&launcher->session, launcher->outbox);
 }
 
-static enum status handle(struct launcher *launcher, struct reason *reason)
+static enum status handle(struct launcher *launcher, enum mirror_change change)
 {
     const struct input *input = launcher->input;
     switch (input->kind) {
@@ -467,17 +387,20 @@ static enum status handle(struct launcher *launcher, struct reason *reason)
         open_links(launcher);
         return STATUS_OK;
     case INPUT_MESSAGE:
-        return input->peer.link == LAUNCHER_LINK_MASTER ? hear_master(launcher, reason)
+        return input->peer.link == LAUNCHER_LINK_MASTER ? hear_master(launcher, change)
                                                         : sibling_message(launcher);
     case INPUT_LINK_BOUND:
-        return link_bound(launcher);
+        link_bound(launcher);
+        return STATUS_OK;
     case INPUT_LINK_REFUSED:
         launcher_end(launcher, "a connection cannot be opened: %.300s", input->reason);
         return STATUS_OK;
     case INPUT_LINK_UP:
-        return link_up(launcher, true);
+        link_changed(launcher, true);
+        return STATUS_OK;
     case INPUT_LINK_DOWN:
-        return link_up(launcher, false);
+        link_changed(launcher, false);
+        return STATUS_OK;
     case INPUT_RESULT:
         return hear_result(launcher);
     case INPUT_CHILD_READY:
@@ -504,9 +427,14 @@ static enum status launcher_step(void *actor, const struct input *input, struct 
                                  struct reason *reason)
 {
     struct launcher *launcher = actor;
+    enum mirror_change change;
     launcher->input = input;
     launcher->outbox = outbox;
-    enum status status = handle(launcher, reason);
+    enum status status = session_take(&launcher->session, input, outbox, &change, reason);
+    if (status == STATUS_VERSION)
+        return status; /* its sentence says what to do */
+    if (status == STATUS_OK)
+        status = handle(launcher, change);
     if (status == STATUS_OK && launcher->phase == LAUNCHER_MEETING &&
         siblings_all_said_hello(launcher))
         start_rank(launcher);
@@ -514,11 +442,10 @@ static enum status launcher_step(void *actor, const struct input *input, struct 
         return refuse(reason, status, "the launcher cannot go on: %s", status_text(status));
     check_times(launcher);
     if (launcher->phase == LAUNCHER_LEAVING &&
-        (!launcher->report.bytes || input->now_ms >= launcher->deadline_ms)) {
+        (launcher->session.report_count == 0 || input->now_ms >= launcher->deadline_ms)) {
         outbox_exit(outbox, launcher->exit_code);
         return STATUS_OK;
     }
-    send_report(launcher);
     set_wake(launcher);
     return STATUS_OK;
 }

@@ -23,15 +23,17 @@
 #define TROUPE_ACTORS_LAUNCHER_LAUNCHER_H
 
 #include "actors/launcher/pmix_host.h"
-#include "protocol/message.h"
-#include "runtime/actor.h"
-#include "protocol/state_mirror.h"
+#include "runtime/session.h"
 
 /* Exit codes beside those of the rank, which are passed on (a signal as 128 and its number). */
 enum { LAUNCHER_EXIT_FAILED = 70 };
 
 /* Links; LAUNCHER_LINK_SIBLING + rank is our connection to a sibling. */
-enum launcher_link { LAUNCHER_LINK_MASTER = 1, LAUNCHER_LINK_BOUND, LAUNCHER_LINK_SIBLING };
+enum launcher_link {
+    LAUNCHER_LINK_MASTER = SESSION_LINK,
+    LAUNCHER_LINK_BOUND,
+    LAUNCHER_LINK_SIBLING
+};
 
 enum launcher_effect {
     EFFECT_HOST_OPEN = 1, /* struct rank_start; failure is answered */
@@ -86,32 +88,28 @@ struct sibling {
     uint64_t lost_at_ms; /* 0: not lost */
 };
 
-/* A report is repeated until the master answers or the state shows it. */
-struct kept_report {
-    uint8_t *bytes; /* NULL: none waits */
+/* A fence blob of ours. */
+struct kept_blob {
+    uint8_t *bytes;
     size_t size;
-    uint64_t sequence;
 };
 
 struct launcher {
     const struct launcher_settings *settings;
     struct launcher_settings times; /* with the defaults filled in */
-    struct state_mirror mirror;
+    struct session_settings session_settings;
+    struct session session;
     enum launcher_phase phase;
-    char endpoint[LINK_ENDPOINT_SIZE];
-    bool is_master_up;
     bool is_ready_told;
+    bool is_address_told;
     bool has_child;
     bool is_child_answering; /* it said ready: its loop answers pings from now on */
     uint32_t rank_count; /* 0: not known yet */
     struct sibling siblings[RANK_COUNT_MAX];
-    struct kept_report report;   /* rank_addressed, later process_ended */
-    uint64_t sequence;
-    uint64_t report_at_ms;       /* when it is sent again */
     uint64_t deadline_ms;        /* of the phase; 0: none */
     uint64_t ping_at_ms;
     uint64_t heard_ms;           /* last sign of life of the rank */
-    struct kept_report blobs[FENCE_PENDING_MAX]; /* our fence blobs, for siblings that reconnect */
+    struct kept_blob blobs[FENCE_PENDING_MAX]; /* our fence blobs, for siblings that reconnect */
     size_t blob_count;
     int32_t exit_code;
     bool was_asked;              /* to stop, by our supervisor */

@@ -75,7 +75,7 @@ static enum status send_hello(struct launcher *launcher, uint32_t rank)
     struct hello *hello = message.body;
     hello->actor = ACTOR_LAUNCHER;
     hello->incarnation = settings->incarnation;
-    hello->node_id = launcher->mirror.node_id;
+    hello->node_id = launcher->session.mirror.node_id;
     hello->schema = schema_hash();
     hello->protocol_min = PROTOCOL_MIN;
     hello->protocol_max = PROTOCOL_MAX;
@@ -250,7 +250,7 @@ static enum status keep_blob(struct launcher *launcher, const struct message *me
         launcher->blob_count--;
     }
     launcher->blobs[launcher->blob_count++] =
-        (struct kept_report){.bytes = bytes.bytes, .size = bytes.size};
+        (struct kept_blob){.bytes = bytes.bytes, .size = bytes.size};
     return STATUS_OK;
 }
 

@@ -145,6 +145,7 @@ static void take_report(struct masters *masters, const struct input *input,
     }
     struct message answer;
     ASSERT(message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE) == STATUS_OK);
+    answer.head.incarnation = report->head.incarnation;
     answer.head.sequence = report->head.sequence;
     outbox_send(outbox, &input->peer, &answer);
     message_fini(&answer);

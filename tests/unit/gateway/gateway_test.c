@@ -223,6 +223,40 @@ START_TEST(asks_again_after_it_was_stopped)
 }
 END_TEST
 
+/* Events are missing: one hello, however many come, and nobody loses its answer meanwhile. */
+START_TEST(asks_once_for_a_state_with_a_gap)
+{
+    unsigned hellos = 0;
+    open_ready();
+    chat(1, ",\"stream\":true");
+    accept_chat(RUNNER);
+    token(RUNNER, 0, "A", 1);
+    step_kind(INPUT_LINK_DOWN, RUNNER);
+    clear_sent_but_last();
+    for (uint64_t i = 0; i < 3; i++) {
+        struct instance_deleted deleted = {.instance_id = {.bytes = {9}}};
+        const struct envelope head = {.kind = MESSAGE_EVENT,
+                                      .code = EVENT_INSTANCE_DELETED,
+                                      .index = truth.index + 5 + i};
+        say(GATEWAY_LINK_MASTER, head, &deleted);
+    }
+    for (size_t i = 0; i < sent_count; i++)
+        hellos += message_is(&sent[i], MESSAGE_LINK, LINK_HELLO);
+    ck_assert_uint_eq(hellos, 1);
+    pass_ms(3000);
+    struct welcome welcome = {.node_id = {.bytes = {1}}};
+    say_link(GATEWAY_LINK_MASTER, LINK_WELCOME, &welcome);
+    publish();
+    step_kind(INPUT_LINK_UP, RUNNER);
+    ck_assert_uint_eq(asked()->attempt, 2);
+    accept_chat(RUNNER);
+    token(RUNNER, 1, "B", 2);
+    finish(RUNNER, FINISH_STOP, "", 2);
+    ck_assert_str_eq(read_stream(1)->text, "AB");
+    close_gateway();
+}
+END_TEST
+
 /* "Not ready yet" is no failure of the answer, however often it is said. */
 START_TEST(waits_for_a_runner_that_is_not_ready_yet)
 {
@@ -529,6 +563,7 @@ Suite *suite_of_tests(void)
         goes_on_after_its_runner_died,
         ignores_an_older_attempt,
         asks_again_after_it_was_stopped,
+        asks_once_for_a_state_with_a_gap,
         waits_for_a_runner_that_is_not_ready_yet,
         comments_while_it_waits_then_says_why_not,
         gives_up_at_once_when_the_instance_is_gone,

@@ -9,7 +9,9 @@
 #include <string.h>
 
 static struct gateway *gateway;
-static struct gateway_settings settings = {.incarnation = 7, .build = "test"};
+static struct gateway_settings settings = {
+    .session = {
+        .actor = ACTOR_GATEWAY, .incarnation = 7, .build = "test", .wants_events = true}};
 struct outbox outbox;
 struct state truth; /* what the test's master believes */
 struct client clients[CLIENT_COUNT];

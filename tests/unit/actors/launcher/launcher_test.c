@@ -32,6 +32,7 @@ static void bench_open(struct bench *bench)
     *bench = (struct bench){.now_ms = 1000, .exit_code = -1};
     memset(bench->settings.instance_id.bytes, 7, 16);
     bench->settings.generation = (struct generation){.epoch = 2, .counter = 5};
+    bench->settings.incarnation = 77;
     bench->settings.rank = OWN;
     bench->settings.key = key_of(OWN);
     (void)snprintf(bench->settings.bind, sizeof(bench->settings.bind), "tcp://127.0.0.1:0");
@@ -153,6 +154,29 @@ static void sibling_hello(struct bench *bench, const char *build, uint32_t world
     message_fini(&hello);
 }
 
+static void welcome(struct bench *bench)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_WELCOME), STATUS_OK);
+    MESSAGE_BODY(&message, welcome)->node_id.bytes[0] = 1;
+    say(bench, &message, LAUNCHER_LINK_MASTER, NULL);
+    message_fini(&message);
+}
+
+/* The master takes all that was reported so far. */
+static void answer_reports(struct bench *bench, enum status how)
+{
+    struct message answer;
+    ck_assert_int_eq(message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE), STATUS_OK);
+    answer.head.incarnation = bench->settings.incarnation;
+    answer.head.status = how;
+    for (uint64_t sequence = 1; sequence <= bench->launcher->session.sequence; sequence++) {
+        answer.head.sequence = sequence;
+        say(bench, &answer, LAUNCHER_LINK_MASTER, NULL);
+    }
+    message_fini(&answer);
+}
+
 /* As far as the moment when only the sibling's hello is lacking. */
 static void bring_to_meeting(struct bench *bench)
 {
@@ -160,6 +184,7 @@ static void bring_to_meeting(struct bench *bench)
     link_event(bench, INPUT_LINK_BOUND, LAUNCHER_LINK_BOUND);
     link_event(bench, INPUT_LINK_UP, LAUNCHER_LINK_MASTER);
     ck_assert(has_sent(bench, LAUNCHER_LINK_MASTER, MESSAGE_LINK, LINK_HELLO));
+    welcome(bench);
     place(bench);
     ck_assert(has_sent(bench, LAUNCHER_LINK_MASTER, MESSAGE_REPORT, REPORT_RANK_ADDRESSED));
     address(bench, OWN);
@@ -330,17 +355,46 @@ END_TEST
 START_TEST(passes_the_end_of_its_rank_on_and_ends_like_it)
 {
     struct bench bench;
-    struct message answer;
     bench_open(&bench);
     bring_to_running(&bench);
     child_ended(&bench, -1, 11);
     ck_assert(has_sent(&bench, LAUNCHER_LINK_MASTER, MESSAGE_REPORT, REPORT_PROCESS_ENDED));
     ck_assert_int_eq(bench.exit_code, -1);
-    ck_assert_int_eq(message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE), STATUS_OK);
-    answer.head.sequence = bench.launcher->report.sequence;
-    say(&bench, &answer, LAUNCHER_LINK_MASTER, NULL);
-    message_fini(&answer);
+    answer_reports(&bench, STATUS_OK);
     ck_assert_int_eq(bench.exit_code, 128 + 11);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(a_refused_report_ends_it)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_running(&bench);
+    answer_reports(&bench, STATUS_STALE);
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 1);
+    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "the master refuses"));
+    bench_close(&bench);
+}
+END_TEST
+
+/* What comes before the whole state is told anew is passed over: one hello, however many come. */
+START_TEST(says_hello_once_when_events_are_missing)
+{
+    struct bench bench;
+    struct message event;
+    unsigned hellos = 0;
+    bench_open(&bench);
+    bring_to_running(&bench);
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_INSTANCE_DELETED), STATUS_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        event.head.index = bench.state.index + 2 + i;
+        say(&bench, &event, LAUNCHER_LINK_MASTER, NULL);
+        hellos += has_sent(&bench, LAUNCHER_LINK_MASTER, MESSAGE_LINK, LINK_HELLO);
+    }
+    message_fini(&event);
+    ck_assert_uint_eq(hellos, 1);
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
     bench_close(&bench);
 }
 END_TEST
@@ -396,6 +450,8 @@ Suite *suite_of_tests(void)
         a_sibling_away_for_two_seconds_is_lost_one_that_comes_back_is_not,
         own_fence_blobs_are_repeated_to_a_sibling_that_connects_anew,
         passes_the_end_of_its_rank_on_and_ends_like_it,
+        a_refused_report_ends_it,
+        says_hello_once_when_events_are_missing,
         a_stranger_on_the_bound_link_is_not_heard,
         stop_is_gentle_first};
     suite_add(suite, "launcher", tests, COUNT_OF(tests));
