@@ -9,11 +9,16 @@
 #define CLOCK_OF_INTERVALS CLOCK_MONOTONIC
 #endif
 
-static uint64_t read_us(clockid_t id)
+static uint64_t read_ns(clockid_t id)
 {
     struct timespec now;
     (void)clock_gettime(id, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t read_us(clockid_t id)
+{
+    return read_ns(id) / 1000u;
 }
 
 uint64_t clock_now_ms(void)
@@ -24,6 +29,11 @@ uint64_t clock_now_ms(void)
 uint64_t clock_now_us(void)
 {
     return read_us(CLOCK_OF_INTERVALS);
+}
+
+uint64_t clock_now_ns(void)
+{
+    return read_ns(CLOCK_OF_INTERVALS);
 }
 
 uint64_t clock_wall_ms(void)

@@ -11,6 +11,8 @@
 uint64_t clock_now_ms(void);
 /* Microseconds of the same clock, for measurements. */
 uint64_t clock_now_us(void);
+/* Nanoseconds of it, for what is counted many times. */
+uint64_t clock_now_ns(void);
 /* Milliseconds since 1970, UTC; may jump. */
 uint64_t clock_wall_ms(void);
 /* Sleeps; returns early on a signal. */

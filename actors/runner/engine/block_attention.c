@@ -157,11 +157,13 @@ static void attend(struct engine *engine, const struct attention_part *part, uin
                    const struct engine_row *rows, size_t count)
 {
     struct head_work work = {engine, part, index, rows, count};
+    engine_turn(engine, PROFILE_ROPE);
     pool_run(engine->pool, count * ((size_t)part->heads + part->kv_heads), 32, rotate_heads,
              &work);
     /* Short sequences are not worth waking anybody. */
     size_t items = (count + ATTEND_ROWS - 1) / ATTEND_ROWS * part->kv_heads;
     size_t grain = rows[count - 1].position < 64 && count == 1 ? items + 1 : 1;
+    engine_turn(engine, PROFILE_ATTENTION);
     pool_run(engine->pool, items, grain, attend_heads, &work);
 }
 

@@ -207,6 +207,7 @@ void block_delta(struct engine *engine, const struct delta_part *part, const flo
                block_needs(engine, inward, COUNT_OF(inward)));
     block_multiply(engine, inward, COUNT_OF(inward), &engine->input, count);
     block_columns(&engine->mixed, values);
+    engine_turn(engine, PROFILE_DELTA);
     pool_run(engine->pool, part->key_heads, 1, mix_heads, &work);
     block_prepare(engine, &engine->mixed, count, block_needs(engine, &outward, 1));
     block_multiply(engine, &outward, 1, &engine->mixed, count);

@@ -77,6 +77,7 @@ static void route(struct engine *engine, const struct experts_part *part, const 
                   size_t count)
 {
     struct route_work work = {engine, part, norm, count};
+    engine_turn(engine, PROFILE_ROUTER);
     pool_run(engine->pool, count, 8, norm_rows, &work);
     pool_run(engine->pool, count * score_items(engine), 4, score_experts, &work);
     pool_run(engine->pool, count, 8, choose_experts, &work);
@@ -190,8 +191,15 @@ static void multiply_all(struct piece *p, bool is_inward)
 {
     size_t items = 0;
     p->is_inward = is_inward;
-    for (size_t i = 0; i < p->segment_count; i++)
-        items += items_of(p, &p->segments[i]);
+    engine_turn(p->engine, PROFILE_EXPERTS);
+    for (size_t i = 0; i < p->segment_count; i++) {
+        const struct segment *segment = &p->segments[i];
+        const struct matrix *matrix = is_inward ? &p->part->gates[segment->expert].matrix
+                                                : &p->part->downs[segment->expert].matrix;
+        items += items_of(p, segment);
+        for (int k = 0; k < (is_inward ? 2 : 1); k++)
+            block_count(p->engine, PROFILE_EXPERTS, matrix, segment->count);
+    }
     size_t grain = items / ((size_t)pool_threads(p->engine->pool) * 6) + 1;
     pool_run(p->engine->pool, items, grain, multiply_piece, p);
 }
@@ -263,11 +271,14 @@ static void run_piece(struct piece *p)
 {
     struct engine *engine = p->engine;
     size_t hidden = engine->config->hidden;
+    engine_turn(engine, PROFILE_COPY);
     find_segments(p);
     pool_run(engine->pool, p->count, 8, pick_rows, p);
     multiply_all(p, true);
+    engine_turn(engine, PROFILE_ACTIVATION);
     pool_run(engine->pool, p->count, 4, activate_rows, p);
     multiply_all(p, false);
+    engine_turn(engine, PROFILE_COPY);
     pool_run(engine->pool, (hidden + SCATTER_COLUMNS - 1) / SCATTER_COLUMNS, 4, scatter_columns,
              p);
 }
@@ -278,6 +289,7 @@ static void add_shared(struct engine *engine, const struct experts_part *part, c
 {
     size_t hidden = engine->config->hidden;
     struct expert_buffers *b = &engine->experts;
+    engine_turn(engine, PROFILE_COPY);
     memcpy(b->sum, engine->part, count * hidden * sizeof(float));
     block_ffn(engine, &part->shared, norm, count);
     bool is_scaled = part->shared_scale.matrix.rows > 0;
@@ -287,6 +299,7 @@ static void add_shared(struct engine *engine, const struct experts_part *part, c
                    block_needs(engine, &product, 1));
         block_multiply(engine, &product, 1, &engine->input, count);
     }
+    engine_turn(engine, PROFILE_COPY);
     for (size_t t = 0; t < count; t++) {
         float scale = is_scaled ? 1.0f / (1.0f + expf(-b->scales[t])) : 1.0f;
         for (size_t i = t * hidden; i < (t + 1) * hidden; i++)
@@ -303,9 +316,11 @@ void block_experts(struct engine *engine, const struct experts_part *part, const
         engine->options.observe_experts(engine->options.observer,
                                         engine->partition.layer_first + index,
                                         engine->experts.choices, count);
+    engine_turn(engine, PROFILE_COPY);
     size_t pairs = sort_pairs(engine, count);
     block_norm(engine, engine->hidden, norm, &engine->input, count, 0);
     block_columns(&engine->experts.middle, (size_t)part->gates[0].matrix.rows);
+    engine_turn(engine, PROFILE_COPY);
     memset(engine->part, 0, count * engine->config->hidden * sizeof(float));
     for (size_t i = 0; i < pairs; i += EXPERT_ROWS) {
         piece.pairs = engine->experts.pairs + i;

@@ -71,6 +71,7 @@ void block_ffn(struct engine *engine, const struct ffn_part *part, const float *
                block_needs(engine, inward, COUNT_OF(inward)));
     block_multiply(engine, inward, COUNT_OF(inward), &engine->input, count);
     struct gate_work work = {engine, part, block_needs(engine, &outward, 1)};
+    engine_turn(engine, PROFILE_ACTIVATION);
     pool_run(engine->pool, count, 4, gate_rows, &work);
     block_multiply(engine, &outward, 1, &engine->gated, count);
 }

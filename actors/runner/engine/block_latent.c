@@ -279,6 +279,7 @@ void block_latent(struct engine *engine, const struct latent_part *part, const f
     size_t tiles = (count + TILE_ROWS - 1) / TILE_ROWS;
     project(engine, &work, norm);
     block_columns(&engine->mixed, (size_t)part->heads * engine->config->latent.value_dim);
+    engine_turn(engine, PROFILE_ATTENTION);
     pool_run(engine->pool, tiles * part->heads, 1, attend_heads, &work);
     block_prepare(engine, &engine->mixed, count, block_needs(engine, &outward, 1));
     block_multiply(engine, &outward, 1, &engine->mixed, count);

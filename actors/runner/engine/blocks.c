@@ -62,6 +62,7 @@ void block_norm(struct engine *engine, const float *hidden, const float *weight,
                 struct activations *input, size_t count, unsigned needs)
 {
     struct norm_work work = {engine, hidden, weight, input, needs};
+    engine_turn(engine, PROFILE_NORM);
     pool_run(engine->pool, count, 8, norm_rows, &work);
 }
 
@@ -133,11 +134,40 @@ static void multiply_items(void *work, size_t first, size_t end, float *scratch)
     }
 }
 
+void block_count(const struct engine *engine, enum profile_kind kind, const struct matrix *matrix,
+                 size_t count)
+{
+    struct profile *profile = engine->profile;
+    if (!profile)
+        return;
+    struct profile_row *row = &profile->rows[kind];
+    row->bytes += matrix->rows * (matrix->weight_stride +
+                                  (matrix->scales ? matrix->scale_stride : 0) +
+                                  (matrix->biases ? matrix->bias_stride : 0));
+    row->products += matrix->rows * matrix->columns * count;
+}
+
+/* All under the kind of the first: a layer's matrices seldom differ in width. */
+static void count_products(const struct engine *engine, const struct product *products,
+                           size_t product_count, size_t count)
+{
+    const struct matrix *first = &products->linear->matrix;
+    if (!engine->profile)
+        return;
+    enum profile_kind kind = first->rows > 0 && first->weight == engine->head.weight
+                                 ? PROFILE_HEAD
+                                 : profile_of_weights(&first->quantisation);
+    engine_turn(engine, kind);
+    for (size_t i = 0; i < product_count; i++)
+        block_count(engine, kind, &products[i].linear->matrix, count);
+}
+
 void block_multiply(struct engine *engine, const struct product *products, size_t product_count,
                     const struct activations *input, size_t count)
 {
     struct multiply_work work = {engine, products, product_count, input, count};
     size_t items = 0;
+    count_products(engine, products, product_count, count);
     for (size_t i = 0; i < product_count; i++)
         items += items_of(&products[i].linear->matrix);
     /* A few pieces for each thread: enough to even out, not enough to fight over. */
@@ -150,6 +180,7 @@ enum status block_sum(struct engine *engine, size_t count)
     struct collective *collective = engine->options.collective;
     if (!engine_is_tensor_cut(engine))
         return STATUS_OK;
+    engine_turn(engine, PROFILE_COLLECTIVE);
     return collective->ops->sum(collective, engine->part, count * engine->config->hidden);
 }
 
@@ -157,6 +188,7 @@ enum status block_add(struct engine *engine, size_t count)
 {
     size_t floats = count * engine->config->hidden;
     enum status status = block_sum(engine, count);
+    engine_turn(engine, PROFILE_COPY);
     for (size_t i = 0; status == STATUS_OK && i < floats; i++)
         engine->hidden[i] += engine->part[i];
     return status;
@@ -165,6 +197,7 @@ enum status block_add(struct engine *engine, size_t count)
 void block_norm_part(struct engine *engine, const float *weight, size_t count)
 {
     size_t hidden = engine->config->hidden;
+    engine_turn(engine, PROFILE_NORM);
     for (size_t i = 0; i < count; i++)
         engine->kernels->rms_norm(engine->part + i * hidden, weight,
                                   (float)engine->config->norm_epsilon, hidden,

@@ -19,8 +19,8 @@
     X(families, "the table of supported families, as a page")                                      \
     X(render, "--model DIR [--lines] [--now TIME] [--as-api]: messages to a prompt")               \
     X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--logits] [--json] ...: logits and tokens")     \
-    X(bench, "--model DIR [--prompt N] [--decode N] [--exact] [--json]: tokens a second")          \
-    X(shape, "--like qwen3-0.6b --out DIR: random weights of a real model's shape")                \
+    X(bench, "--model DIR [--prompt N,..] [--context N,..] [--batch N,..] ...: speed")             \
+    X(shape, "--like NAME --out DIR [--layers N]: random weights of a real model's shape")         \
     X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \
     X(detokenize, "--model DIR [--skip-special]: lists of ids to JSON strings")
 

@@ -148,6 +148,7 @@ static enum status pass(struct engine *engine, const struct engine_row *rows, si
 {
     size_t floats = count * engine->config->hidden;
     enum status status = STATUS_OK;
+    engine_turn(engine, PROFILE_EMBED);
     if (hidden_in)
         memcpy(engine->hidden, hidden_in, floats * sizeof(float));
     else
@@ -171,6 +172,7 @@ enum status engine_forward(struct engine *engine, const struct engine_batch *bat
     bool has_logits = engine->partition.has_head &&
                       (batch->logits_out || engine_is_tensor_cut(engine));
     float *logits = batch->logits_out;
+    engine_turn(engine, PROFILE_COPY);
     enum status status = admit(engine, batch, reason);
     for (size_t i = 0; status == STATUS_OK && i < batch->count; i += ENGINE_ROWS) {
         size_t count = batch->count - i < ENGINE_ROWS ? batch->count - i : ENGINE_ROWS;
@@ -187,6 +189,7 @@ enum status engine_forward(struct engine *engine, const struct engine_batch *bat
         status = engine_logits(engine, engine->hidden, wanted, logits, reason);
         logits = logits ? logits + wanted * engine->config->vocab : NULL;
     }
+    engine_turn(engine, PROFILE_OUTSIDE);
     return status;
 }
 
@@ -237,6 +240,12 @@ uint64_t engine_context(const struct engine *engine)
 {
     return engine->options.context < engine->config->context ? engine->options.context
                                                              : engine->config->context;
+}
+
+void engine_profile(struct engine *engine, struct profile *profile)
+{
+    engine->profile = profile;
+    pool_profile(engine->pool, profile);
 }
 
 const char *engine_kernels_name(const struct engine *engine)

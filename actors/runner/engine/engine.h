@@ -34,6 +34,7 @@ enum engine_mode {
 };
 
 struct kernel_set;
+struct profile;
 struct route_choice;
 
 struct engine_options {
@@ -117,6 +118,8 @@ uint32_t engine_hidden(const struct engine *engine);
 uint32_t engine_vocab(const struct engine *engine);
 uint64_t engine_positions_free(const struct engine *engine);
 uint64_t engine_context(const struct engine *engine);
+/* From now on the time is charged to this; NULL: to none. */
+void engine_profile(struct engine *engine, struct profile *profile);
 const char *engine_kernels_name(const struct engine *engine);
 uint32_t engine_threads(const struct engine *engine);
 /* Bytes an engine takes beside its shard: buffers, and the KV cache when all pages are used. */

@@ -9,6 +9,7 @@
 #include "actors/runner/engine/kernels/kernels.h"
 #include "actors/runner/engine/kv_cache.h"
 #include "actors/runner/engine/pool.h"
+#include "actors/runner/engine/profile.h"
 #include "actors/runner/engine/route.h"
 
 /* Rows computed at once; a batch of more is done in pieces, the same on every rank. */
@@ -156,6 +157,7 @@ struct engine {
     struct shard_plan *own_plan; /* engine_open_local */
     struct shard *own_shard;
     struct pool *pool;
+    struct profile *profile; /* NULL: nothing is counted */
     struct kv_cache *cache;
 
     struct matrix embedding;
@@ -241,6 +243,11 @@ static inline void engine_widen(size_t *width, size_t needed)
     *width = needed > *width ? needed : *width;
 }
 
+static inline void engine_turn(const struct engine *engine, enum profile_kind kind)
+{
+    profile_turn(engine->profile, kind);
+}
+
 /* --- blocks --- */
 
 struct product {
@@ -261,6 +268,9 @@ void block_prepare(struct engine *engine, struct activations *activations, size_
 /* All products of one input in one run of the pool, biases added. */
 void block_multiply(struct engine *engine, const struct product *products, size_t product_count,
                     const struct activations *input, size_t count);
+/* Counts what a product is about to read and compute, where a profile is kept. */
+void block_count(const struct engine *engine, enum profile_kind kind, const struct matrix *matrix,
+                 size_t count);
 /* Items [first, end) of one product, each 16 rows, on this thread. */
 void block_multiply_items(struct engine *engine, const struct product *product,
                           const struct activations *input, size_t count, size_t first, size_t end,

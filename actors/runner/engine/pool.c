@@ -7,7 +7,9 @@
  */
 #include "actors/runner/engine/pool.h"
 
+#include "actors/runner/engine/profile.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +30,7 @@ struct worker {
 struct pool {
     uint32_t threads;
     uint32_t started;
+    struct profile *profile; /* of the caller's thread; NULL for none */
     struct worker *workers; /* [0] is the caller's scratch */
     _Atomic uint64_t ticket; /* run << 32 | next item */
     _Atomic(pool_work *) run;
@@ -175,6 +178,19 @@ void pool_close(struct pool *pool)
     memory_free(pool);
 }
 
+static void wait_for_all(struct pool *pool, size_t count)
+{
+    for (unsigned spin = 0; spin < SPINS; spin++) {
+        if (atomic_load_explicit(&pool->done, memory_order_acquire) == count)
+            return;
+        pause_briefly();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while (atomic_load_explicit(&pool->done, memory_order_acquire) != count)
+        pthread_cond_wait(&pool->finished_run, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 void pool_run(struct pool *pool, size_t count, size_t grain, pool_work *run, void *work)
 {
     ASSERT(count < UINT32_MAX && grain > 0);
@@ -195,15 +211,17 @@ void pool_run(struct pool *pool, size_t count, size_t grain, pool_work *run, voi
     pthread_cond_broadcast(&pool->started_run);
     pthread_mutex_unlock(&pool->lock);
     work_on(pool, pool->workers[0].scratch);
-    for (unsigned spin = 0; spin < SPINS; spin++) {
-        if (atomic_load_explicit(&pool->done, memory_order_acquire) == count)
-            return;
-        pause_briefly();
+    uint64_t start_ns = pool->profile ? clock_now_ns() : 0;
+    wait_for_all(pool, count);
+    if (pool->profile) {
+        pool->profile->waited_ns += clock_now_ns() - start_ns;
+        pool->profile->runs++;
     }
-    pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->done, memory_order_acquire) != count)
-        pthread_cond_wait(&pool->finished_run, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_profile(struct pool *pool, struct profile *profile)
+{
+    pool->profile = profile;
 }
 
 uint32_t pool_threads(const struct pool *pool)

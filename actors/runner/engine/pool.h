@@ -29,6 +29,9 @@ MUST_CHECK enum status pool_open(uint32_t threads, size_t scratch_floats, struct
 void pool_close(struct pool *pool);
 /* Calls `run` over [0, count) in pieces of up to `grain`; returns when all are done. */
 void pool_run(struct pool *pool, size_t count, size_t grain, pool_work *run, void *work);
+struct profile;
+/* Counts runs and waits from now on; NULL: no more. */
+void pool_profile(struct pool *pool, struct profile *profile);
 uint32_t pool_threads(const struct pool *pool);
 
 #endif
