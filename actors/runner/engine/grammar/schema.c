@@ -4,6 +4,7 @@
 #include "actors/runner/engine/grammar/schema_parts.h"
 #include "protocol/memory.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,8 @@ static bool is_known(const char *key)
                                         "nullable",
                                         "exclusiveMaximum",
                                         "minProperties",
-                                        "maxProperties"};
+                                        "maxProperties",
+                                        "propertyNames"};
     for (size_t at = 0; at < COUNT_OF(known); at++)
         if (strcmp(key, known[at]) == 0)
             return true;
@@ -356,7 +358,8 @@ static bool is_of_type(const json_t *value, const char *type)
     if (strcmp(type, "string") == 0)
         return json_is_string(value);
     if (strcmp(type, "integer") == 0)
-        return json_is_integer(value);
+        return json_is_integer(value) ||
+               (json_is_real(value) && !(floor(json_real_value(value)) < json_real_value(value)));
     if (strcmp(type, "number") == 0)
         return json_is_number(value);
     if (strcmp(type, "boolean") == 0)
@@ -447,6 +450,7 @@ static const char *implied_type(const json_t *schema)
                                           {"additionalProperties", "object"},
                                           {"minProperties", "object"},
                                           {"maxProperties", "object"},
+                                          {"propertyNames", "object"},
                                           {"items", "array"},
                                           {"prefixItems", "array"},
                                           {"minItems", "array"},
@@ -519,6 +523,32 @@ static bool build_schema(struct schema_compiler *compiler, const json_t *schema,
     return build_types(compiler, schema, from, to);
 }
 
+/* Told where it happened, and by the key that counts, if there is one. */
+static bool check_size(struct schema_compiler *compiler, const json_t *schema)
+{
+    static const char *const counts[] = {
+        "maxItems", "maxLength", "maxProperties", "minItems", "minLength",  "minProperties",
+        "pattern",  "format",    "multipleOf",    "enum",     "properties", "prefixItems"};
+    if (compiler->automaton->failed != STATUS_TOO_LARGE)
+        return true;
+    for (size_t at = 0; at < COUNT_OF(counts); at++) {
+        const json_t *value = json_object_get(schema, counts[at]);
+        if (json_is_number(value))
+            return schema_fail(compiler, STATUS_TOO_LARGE,
+                               "%s %.0f makes the grammar explode (more than %d states); use a "
+                               "smaller number",
+                               counts[at], json_number_value(value), AUTOMATON_STATES_MAX);
+        if (value)
+            return schema_fail(compiler, STATUS_TOO_LARGE,
+                               "%s makes the grammar explode (more than %d states); make the "
+                               "schema smaller",
+                               counts[at], AUTOMATON_STATES_MAX);
+    }
+    return schema_fail(compiler, STATUS_TOO_LARGE,
+                       "the grammar explodes (more than %d states); make the schema smaller",
+                       AUTOMATON_STATES_MAX);
+}
+
 bool schema_value(struct schema_compiler *compiler, const json_t *schema, uint32_t from,
                   uint32_t to)
 {
@@ -538,7 +568,7 @@ bool schema_value(struct schema_compiler *compiler, const json_t *schema, uint32
     compiler->depth++;
     const bool good = build_schema(compiler, schema, from, to);
     compiler->depth--;
-    return good;
+    return good && check_size(compiler, schema);
 }
 
 /* ---- what every schema may use ---- */

@@ -6,12 +6,13 @@
  * `properties`, an object with `properties` that says nothing of `additionalProperties` has no
  * others, and white space is a blank or a line break with an indentation.
  *
- * Understood: type, properties, required, additionalProperties, minProperties and maxProperties
- * (where counting is trivial), items, prefixItems, additionalItems, minItems, maxItems, enum,
- * const, anyOf, oneOf of alternatives that exclude each other, allOf by merging, $ref into the same
- * document, pattern, format, minLength, maxLength, minimum, maximum, their exclusive forms,
- * multipleOf of whole numbers, nullable.  Annotations are passed over; every other keyword is
- * refused by its name and path.
+ * Understood: type, properties, required, additionalProperties, propertyNames, maxProperties,
+ * minProperties (beside members that are not listed only up to the required ones), items,
+ * prefixItems, additionalItems, minItems, maxItems, enum, const, anyOf, oneOf of alternatives that
+ * exclude each other, allOf by merging, $ref into the same document, pattern, format, minLength and
+ * maxLength, all of them together, minimum, maximum, their exclusive forms, multipleOf of whole
+ * numbers, nullable.
+ * Annotations are passed over; every other keyword is refused by its name and path.
  *
  * Owner    constraint.c.
  * Memory   the rules known so far while compiling.

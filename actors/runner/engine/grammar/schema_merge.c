@@ -134,6 +134,21 @@ static json_t *both_types(struct schema_compiler *compiler, const json_t *left, 
     return NULL;
 }
 
+/* Both hold: a list that begins with null, which no schema of a client has. */
+static json_t *both_texts(struct schema_compiler *compiler, const json_t *left, const json_t *right)
+{
+    json_t *one = json_is_array(left) ? kept(left) : json_pack("[n,O]", left);
+    json_t *other = json_is_array(right) ? kept(right) : json_pack("[n,O]", right);
+    json_t *result = listed_in_any(compiler, one, other);
+    json_decref(one);
+    json_decref(other);
+    if (json_array_size(result) != 2)
+        return result;
+    json_t *single = kept(json_array_get(result, 1));
+    json_decref(result);
+    return single;
+}
+
 static json_t *all_of(struct schema_compiler *compiler, const json_t *left, const json_t *right)
 {
     (void)compiler;
@@ -144,17 +159,6 @@ static json_t *all_of(struct schema_compiler *compiler, const json_t *left, cons
     if (json_is_false(left) || json_is_false(right))
         return json_false();
     return json_pack("{s:[O,O]}", "allOf", left, right);
-}
-
-static json_t *each_of(struct schema_compiler *compiler, const json_t *left, const json_t *right)
-{
-    if (json_array_size(left) != json_array_size(right))
-        return NULL;
-    json_t *result = json_array();
-    for (size_t at = 0; result && at < json_array_size(left); at++)
-        (void)json_array_append_new(
-            result, all_of(compiler, json_array_get(left, at), json_array_get(right, at)));
-    return result;
 }
 
 static json_t *pairs_of(struct schema_compiler *compiler, const json_t *left, const json_t *right)
@@ -193,8 +197,6 @@ static const struct {
     {"required", listed_in_any},
     {"additionalProperties", all_of},
     {"items", all_of},
-    {"additionalItems", all_of},
-    {"prefixItems", each_of},
     {"minItems", greater},
     {"maxItems", lesser},
     {"minProperties", greater},
@@ -207,8 +209,9 @@ static const struct {
     {"exclusiveMaximum", lesser},
     {"enum", listed_in_both},
     {"const", same},
-    {"pattern", same},
-    {"format", same},
+    {"pattern", both_texts},
+    {"format", both_texts},
+    {"propertyNames", all_of},
     {"multipleOf", same},
     {"nullable", same},
     {"anyOf", pairs_of},
@@ -239,13 +242,59 @@ static bool bound_members(struct schema_compiler *compiler, json_t *side, const 
     return good && json_object_set_new(side, "properties", bounded) == 0;
 }
 
+/* The schemas of the first elements, as before or after 2020; NULL: none. */
+static const json_t *first_elements(const json_t *schema)
+{
+    const json_t *items = json_object_get(schema, "items");
+    return json_is_array(items) ? items : json_object_get(schema, "prefixItems");
+}
+
+/* What the others must be; NULL: anything. */
+static const json_t *other_elements(const json_t *schema)
+{
+    const json_t *items = json_object_get(schema, "items");
+    return json_is_array(items) ? json_object_get(schema, "additionalItems") : items;
+}
+
+static json_t *element_of(struct schema_compiler *compiler, const json_t *left, const json_t *right)
+{
+    if (left && right)
+        return all_of(compiler, left, right);
+    return left || right ? kept(left ? left : right) : json_true();
+}
+
+/* An element meets what each side says of its place. */
+static bool bound_elements(struct schema_compiler *compiler, json_t *left, json_t *right)
+{
+    const json_t *first[] = {first_elements(left), first_elements(right)};
+    const json_t *others[] = {other_elements(left), other_elements(right)};
+    if (!first[0] && !first[1])
+        return true;
+    const size_t counts[] = {json_array_size(first[0]), json_array_size(first[1])};
+    json_t *both = json_array();
+    json_t *rest = element_of(compiler, others[0], others[1]);
+    for (size_t at = 0; both && at < (counts[0] > counts[1] ? counts[0] : counts[1]); at++) {
+        const json_t *one = at < counts[0] ? json_array_get(first[0], at) : others[0];
+        const json_t *other = at < counts[1] ? json_array_get(first[1], at) : others[1];
+        (void)json_array_append_new(both, element_of(compiler, one, other));
+    }
+    static const char *const keys[] = {"prefixItems", "items", "additionalItems"};
+    for (size_t at = 0; at < COUNT_OF(keys); at++) {
+        (void)json_object_del(left, keys[at]);
+        (void)json_object_del(right, keys[at]);
+    }
+    const bool good = json_object_set_new(left, "prefixItems", both) == 0;
+    return json_object_set_new(left, "items", rest) == 0 && good;
+}
+
 static json_t *merge_keys(struct schema_compiler *compiler, json_t *left, json_t *right)
 {
     const char *key = NULL;
     json_t *value = NULL;
     if (json_is_false(left) || json_is_false(right))
         return json_false();
-    if (!bound_members(compiler, left, right) || !bound_members(compiler, right, left))
+    if (!bound_members(compiler, left, right) || !bound_members(compiler, right, left) ||
+        !bound_elements(compiler, left, right))
         return NULL;
     json_object_foreach(right, key, value)
     {

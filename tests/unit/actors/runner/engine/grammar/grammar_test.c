@@ -154,6 +154,36 @@ START_TEST(schemas_take_what_validates)
     check(stage_schema("{\"type\":\"string\",\"format\":\"date\"}"),
           LIST("\"2024-02-29\"", "\"2023-12-31\"", "\"2000-02-29\""),
           LIST("\"2023-02-29\"", "\"1900-02-29\"", "\"2023-04-31\"", "\"2023-13-01\""));
+}
+END_TEST
+
+START_TEST(keywords_bound_each_other)
+{
+    check(stage_schema(
+              "{\"type\":\"string\",\"pattern\":\"^[a-c]+\",\"minLength\":2,\"maxLength\":4}"),
+          LIST("\"ab\"", "\"ax\xc3\xa9\\n\""), LIST("\"a\"", "\"xa\"", "\"abcab\""));
+    check(stage_schema("{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"},{\"maxLength\":3}]}"),
+          LIST("\"ab\"", "\"bxa\""), LIST("\"aa\"", "\"abaa\""));
+    check(stage_schema(
+              "{\"propertyNames\":{\"pattern\":\"^x\",\"maxLength\":2},\"properties\":{\"xa\":"
+              "true,\"ya\":true},\"additionalProperties\":{\"type\":\"null\"}}"),
+          LIST("{}", "{\"xa\":1,\"xb\":null,\"x\":null}"),
+          LIST("{\"ya\":1}", "{\"y\":null}", "{\"xbb\":null}", "{\"xb\":1}"));
+    check(stage_schema("{\"properties\":{\"a\":true,\"b\":true,\"c\":true},\"required\":[\"c\"],"
+                       "\"minProperties\":2,\"maxProperties\":2}"),
+          LIST("{\"a\":1,\"c\":2}", "{\"b\": [ ], \"c\": 2}"),
+          LIST("{\"c\":1}", "{\"a\":1,\"b\":2}", "{\"a\":1,\"b\":2,\"c\":3}"));
+    check(stage_schema("{\"properties\":{\"\xc3\xa9\\\"\":true},\"additionalProperties\":{\"type\":"
+                       "\"null\"}}"),
+          LIST("{\"\xc3\xa8\":null,\"\xc3\xa9\":null}", "{\"\xc3\xa9\\\"\":1,\"\\\"\":null}",
+               "{\"\xc3\xa9\\n\":null,\"a\\u0041\":null}"),
+          LIST("{\"\xc3\xa8\":1}", "{\"\\u00e9\":null}", "{\"\xc3\xa9\\u0022\":null}"));
+    check(stage_schema(
+              "{\"allOf\":[{\"items\":{\"minimum\":3}},{\"prefixItems\":[{\"type\":\"integer\"}]}],"
+              "\"type\":\"array\"}"),
+          LIST("[]", "[3, 3.5]"), LIST("[2]", "[3.5]", "[3,2]"));
+    check(stage_schema("{\"enum\":[{\"a\":[1,{}]}]}"),
+          LIST("{\"a\":[1,{}]}", "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"), LIST("{\"a\":[1]}"));
     check("{\"type\": \"choice\", \"choices\": [\"red\", \"redder\"]}", LIST("red", "redder"),
           LIST("re", "reddest"));
 }
@@ -175,16 +205,18 @@ START_TEST(what_schemas_cannot_say_is_refused_with_its_path)
         {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "oneOf"},
         {"{\"type\":\"string\",\"format\":\"regex\"}", "the format regex"},
         {"{\"type\":\"string\",\"pattern\":\"a(?=b)\"}", "looking ahead"},
-        {"{\"type\":\"string\",\"pattern\":\"a\",\"minLength\":3}", "bound each other"},
         {"{\"type\":\"string\",\"minLength\":3,\"maxLength\":2}", "3 to 2"},
         {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":2}", "no number"},
         {"{\"type\":\"number\",\"multipleOf\":0.5}", "multipleOf"},
         {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "3 to 2"},
-        {"{\"type\":\"array\",\"maxItems\":1000000}", "explodes"},
-        {"{\"type\":\"string\",\"maxLength\":100000000}", "explodes"},
+        {"{\"type\":\"array\",\"maxItems\":1000000}", "#: maxItems 1000000 makes"},
+        {"{\"type\":\"string\",\"maxLength\":100000000}", "maxLength 100000000 makes"},
+        {"{\"items\":{\"pattern\":\"(a{1,999}){1,999}\"}}", "/items: pattern makes"},
         {"{\"enum\":[]}", "enum"},
         {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}", "no text"},
-        {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", "cannot be merged"},
+        {"{\"allOf\":[{\"pattern\":\"^a$\"},{\"pattern\":\"^b$\"}]}", "no text fits"},
+        {"{\"propertyNames\":{\"anyOf\":[{\"maxLength\":3},{\"pattern\":\"a\"}]}}",
+         "propertyNames"},
         {"{\"allOf\":[{\"$ref\":\"#\"}]}", "does not end"},
         {"{\"type\":\"string\",\"minLength\":\"x\"}", "minLength"},
         {"{\"minProperties\":3,\"type\":\"object\"}", "minProperties"},
@@ -269,6 +301,7 @@ Suite *suite_of_tests(void)
         regular_expressions_match_the_whole_text,
         what_expressions_cannot_say_is_refused_by_name,
         schemas_take_what_validates,
+        keywords_bound_each_other,
         what_schemas_cannot_say_is_refused_with_its_path,
         a_schema_that_doubles_at_each_step_is_refused_soon,
         bounds_of_numbers_hold_exactly,

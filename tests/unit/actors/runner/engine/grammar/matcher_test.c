@@ -294,10 +294,14 @@ END_TEST
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
-        masks_are_what_trying_every_token_gives, half_a_character_can_only_be_finished,
-        thinking_comes_before_the_form,          calls_are_written_in_the_syntax_of_the_family,
-        memory_stays_within_its_bound,           too_many_ways_at_once_are_an_error_not_a_crash,
-        answers_share_a_grammar_beyond_its_limits, grammars_are_kept_up_to_a_number_and_a_size,
+        masks_are_what_trying_every_token_gives,
+        half_a_character_can_only_be_finished,
+        thinking_comes_before_the_form,
+        calls_are_written_in_the_syntax_of_the_family,
+        memory_stays_within_its_bound,
+        too_many_ways_at_once_are_an_error_not_a_crash,
+        answers_share_a_grammar_beyond_its_limits,
+        grammars_are_kept_up_to_a_number_and_a_size,
     };
     Suite *suite = suite_create("matcher");
     suite_add(suite, "matcher", tests, COUNT_OF(tests));
