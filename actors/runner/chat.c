@@ -320,6 +320,11 @@ static enum status push_piece(const struct chat_model *model, struct chat *chat,
         *piece_out = is_marker ? (struct token_piece){NULL, 0, 0} : piece;
     if (piece.size == 0)
         return STATUS_OK;
+    if (!chat->is_begun && piece.bytes[0] == ' ' && tokenizer_drops_first_space(model->tokenizer)) {
+        piece.bytes++;
+        piece.size--;
+    }
+    chat->is_begun = true;
     return chat->speech ? chat_speech_push(chat->speech, piece.bytes, piece.size, chat->stream)
                         : text_stream_push(chat->stream, piece.bytes, piece.size);
 }

@@ -52,6 +52,7 @@ struct chat {
     struct text_stream *stream;
     struct chat_speech *speech; /* NULL: a plain prompt, whose answer is text */
     struct matcher *matcher;    /* NULL: any answer will do */
+    bool is_begun;      /* something was said */
     uint64_t text_end;  /* bytes of text so far */
     uint64_t text_sent; /* a resumed client has so many already */
     struct chat *next;  /* oldest first */

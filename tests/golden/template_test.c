@@ -128,7 +128,7 @@ START_TEST(renders_every_conversation_as_the_reference_does)
     size_t count = 0;
     for (size_t index = 0; index < COUNT_OF(names); index++)
         count += render_all(names[index], conversations);
-    ck_assert_uint_eq(count, 417);
+    ck_assert_uint_eq(count, 421);
     json_decref(conversations);
 }
 END_TEST

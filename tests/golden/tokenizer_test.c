@@ -257,13 +257,53 @@ START_TEST(matches_added_tokens_as_the_reference)
 }
 END_TEST
 
+/* A line that names a base and its changes opens the tokenizer of the lines that follow. */
+static struct tokenizer *variant;
+
+static void open_variant(const json_t *line)
+{
+    char path[512], relative[128];
+    (void)snprintf(relative, sizeof(relative), "tests/golden/tokenizers/%s/tokenizer.json",
+                   json_string_value(json_object_get(line, "base")));
+    json_t *root = json_load_file(source_path(relative, path), 0, NULL);
+    ck_assert_ptr_nonnull(root);
+    ck_assert_int_eq(json_object_update(root, json_object_get(line, "changes")), 0);
+    char *bytes = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    struct reason reason = {""};
+    tokenizer_close(variant);
+    variant = NULL;
+    enum status status = tokenizer_open_bytes(bytes, strlen(bytes), &variant, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
+    free(bytes); /* style allows free: jansson allocated it */
+}
+
+static void expect_variant(struct tokenizer *tokenizer, json_t *line)
+{
+    (void)tokenizer;
+    if (json_object_get(line, "base")) {
+        open_variant(line);
+        return;
+    }
+    const json_t *ids = json_object_get(line, "ids");
+    expect_encoding(variant, line, "ids", 0);
+    expect_text(variant, ids, 0, json_array_size(ids), 0, json_object_get(line, "decoded"));
+}
+
+START_TEST(reads_other_forms_of_tokenizers_as_the_reference)
+{
+    ck_assert_uint_eq(each_row(".", "variants.jsonl", NULL, expect_variant), 72);
+    tokenizer_close(variant);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("tokenizers against the reference");
     const TTest *const tests[] = {
         encodes_every_string_as_the_reference, splits_every_string_as_the_reference,
         decodes_every_string_as_the_reference, decodes_every_prefix_as_the_reference,
-        matches_added_tokens_as_the_reference};
+        matches_added_tokens_as_the_reference, reads_other_forms_of_tokenizers_as_the_reference};
     suite_add(suite, "golden", tests, COUNT_OF(tests));
     return suite;
 }

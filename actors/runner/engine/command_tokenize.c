@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tokenize and detokenize: one JSON value a line in, one a line out, in the same order. */
+/*
+ * tokenize and detokenize: one JSON value a line in, one a line out, in the same order.
+ *
+ * detokenize --pieces writes what a stream gives out after each id, and at the end, as a list.
+ */
 #include "actors/runner/engine/commands.h"
+#include "actors/runner/engine/text_stream.h"
 #include "actors/runner/engine/tokenizer.h"
 #include "protocol/memory.h"
 
@@ -103,6 +108,65 @@ static enum status detokenize_line(const struct tokenizer *tokenizer, const json
     return status;
 }
 
+/* Appends what `stream` has ready. */
+static enum status piece_append(struct text_stream *stream, json_t *pieces)
+{
+    size_t length = 0;
+    const char *text = text_stream_text(stream, &length);
+    json_t *piece = json_stringn(text, length);
+    text_stream_take(stream);
+    return piece && json_array_append_new(pieces, piece) == 0 ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static enum status pieces_stream(const struct tokenizer *tokenizer, const struct token_list *list,
+                                 unsigned skips_special, struct text_stream *stream,
+                                 json_t *pieces)
+{
+    enum status status = STATUS_OK;
+    bool is_begun = false;
+    for (size_t at = 0; at < list->count && status == STATUS_OK; at++) {
+        struct token_piece piece = {NULL, 0, 0};
+        if (!tokenizer_piece(tokenizer, list->ids[at], &piece) ||
+            (skips_special && (piece.flags & TOKEN_SPECIAL)))
+            piece.size = 0;
+        if (piece.size > 0 && !is_begun && piece.bytes[0] == ' ' &&
+            tokenizer_drops_first_space(tokenizer)) {
+            piece.bytes++;
+            piece.size--;
+        }
+        is_begun = is_begun || piece.size > 0;
+        status = text_stream_push(stream, piece.bytes, piece.size);
+        if (status == STATUS_OK)
+            status = piece_append(stream, pieces);
+    }
+    if (status == STATUS_OK)
+        status = text_stream_finish(stream);
+    return status == STATUS_OK ? piece_append(stream, pieces) : status;
+}
+
+static enum status stream_line(const struct tokenizer *tokenizer, const json_t *value,
+                               unsigned skips_special, struct reason *reason)
+{
+    struct token_list list = {NULL, 0, 0};
+    struct text_stream *stream = NULL;
+    json_t *pieces = json_array();
+    enum status status = ids_read(value, &list, reason);
+    if (status == STATUS_OK)
+        status = text_stream_open(NULL, 0, &stream, reason);
+    if (status == STATUS_OK) {
+        text_stream_keep_nul(stream);
+        status = pieces_stream(tokenizer, &list, skips_special, stream, pieces);
+        if (status == STATUS_OK && json_dumpf(pieces, stdout, 0) == 0)
+            (void)putchar('\n');
+        else
+            status = refuse(reason, STATUS_NO_MEMORY, "no memory to print %zu pieces", list.count);
+    }
+    text_stream_close(stream);
+    json_decref(pieces);
+    token_list_free(&list);
+    return status;
+}
+
 /* Calls `take` for each line of standard input. */
 static int run_lines(const char *command, const struct tokenizer *tokenizer, unsigned options,
                      enum status (*take)(const struct tokenizer *tokenizer, const json_t *value,
@@ -168,9 +232,12 @@ int engine_command_detokenize(int argc, char **argv)
 {
     const char *model = NULL;
     unsigned skips_special = 0;
+    bool in_pieces = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--skip-special") == 0)
             skips_special = 1;
+        else if (strcmp(argv[i], "--pieces") == 0)
+            in_pieces = true;
         else if (strcmp(argv[i], "--model") == 0 && i + 1 < argc)
             model = argv[++i];
         else
@@ -183,7 +250,8 @@ int engine_command_detokenize(int argc, char **argv)
     enum status status = tokenizer_open(model, &tokenizer, &reason);
     if (status != STATUS_OK)
         return engine_command_failed(status, &reason);
-    int code = run_lines("detokenize", tokenizer, skips_special, detokenize_line);
+    int code = run_lines("detokenize", tokenizer, skips_special,
+                         in_pieces ? stream_line : detokenize_line);
     tokenizer_close(tokenizer);
     return code;
 }

@@ -22,7 +22,7 @@
     X(bench, "--model DIR [--prompt N,..] [--context N,..] [--batch N,..] ...: speed")             \
     X(shape, "--like NAME --out DIR [--layers N]: random weights of a real model's shape")         \
     X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \
-    X(detokenize, "--model DIR [--skip-special]: lists of ids to JSON strings")
+    X(detokenize, "--model DIR [--skip-special] [--pieces]: lists of ids to JSON strings")
 
 #define ENGINE_COMMAND_PROTOTYPE(name, help) int engine_command_##name(int argc, char **argv);
 ENGINE_COMMAND_LIST(ENGINE_COMMAND_PROTOTYPE)

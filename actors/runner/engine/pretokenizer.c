@@ -3,6 +3,7 @@
 
 #include "actors/runner/engine/unicode_text.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -14,6 +15,9 @@ enum {
     PATTERN_STEPS_MAX = 20 * 1000 * 1000,
     PATTERN_DEPTH_MAX = 1000 * 1000,
     PATTERN_HEAP_KIB_MAX = 64 * 1024,
+    /* All matches of one text together: a pattern may need few steps at each place and yet look far
+     * ahead from all of them. */
+    PATTERN_TIME_MS_MAX = 10 * 1000,
 };
 
 struct step {
@@ -104,6 +108,13 @@ static enum status end_add(struct piece_ends *pieces, size_t end)
     return STATUS_OK;
 }
 
+/* PCRE2 at work on one text. */
+struct matching {
+    const struct step *step;
+    pcre2_match_data *match;
+    uint64_t end_ms;
+};
+
 /* `text` is one piece, which begins `base` bytes into the whole text. */
 static enum status piece_scan(const struct step *step, const char *text, size_t length,
                               size_t base, struct piece_ends *pieces)
@@ -129,26 +140,38 @@ static enum status piece_scan(const struct step *step, const char *text, size_t 
     return status;
 }
 
-static enum status piece_match(const struct step *step, pcre2_match_data *match, const char *text,
-                               size_t length, size_t base, struct piece_ends *pieces,
-                               struct reason *reason)
+static enum status refuse_slow(size_t place, struct reason *reason)
+{
+    return refuse(reason, STATUS_TOO_LARGE, "the pre-tokeniser pattern went over its limits at "
+                  "byte %zu of the text; send less text", place);
+}
+
+/* Each place is tried by itself, so that the limits hold for it and not for all that follow. */
+static enum status piece_match(const struct matching *matching, const char *text, size_t length,
+                               size_t base, struct piece_ends *pieces, struct reason *reason)
 {
     size_t gap = 0;
     enum status status = STATUS_OK;
     for (size_t at = 0; at < length && status == STATUS_OK;) {
-        int code = pcre2_match(step->code, (PCRE2_SPTR)text, length, at,
-                               PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match, step->limits);
-        if (code == PCRE2_ERROR_NOMATCH)
-            break;
+        int code = pcre2_match(matching->step->code, (PCRE2_SPTR)text, length, at,
+                               PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY | PCRE2_ANCHORED,
+                               matching->match, matching->step->limits);
+        if (clock_now_ms() > matching->end_ms)
+            return refuse_slow(base + at, reason);
+        if (code == PCRE2_ERROR_NOMATCH) {
+            size_t size;
+            utf8_decode(text + at, &size);
+            at += size;
+            continue;
+        }
         if (code < 0)
-            return refuse(reason, STATUS_TOO_LARGE, "the pre-tokeniser pattern went over its "
-                          "limits (code %d) at byte %zu; send less text", code, base + at);
-        const PCRE2_SIZE *bounds = pcre2_get_ovector_pointer(match);
-        if (bounds[0] > gap)
-            status = end_add(pieces, base + bounds[0]);
+            return refuse_slow(base + at, reason);
+        const size_t end = pcre2_get_ovector_pointer(matching->match)[1];
+        if (at > gap)
+            status = end_add(pieces, base + at);
         if (status == STATUS_OK)
-            status = end_add(pieces, base + bounds[1]);
-        at = gap = bounds[1];
+            status = end_add(pieces, base + end);
+        at = gap = end;
     }
     if (status == STATUS_OK && gap < length)
         status = end_add(pieces, base + length);
@@ -159,11 +182,12 @@ static enum status step_split(const struct step *step, const char *text,
                               const struct piece_ends *before, struct piece_ends *after,
                               struct reason *reason)
 {
-    pcre2_match_data *match = NULL;
+    struct matching matching = {.step = step};
     if (!step->scanner) {
-        match = pcre2_match_data_create_from_pattern(step->code, NULL);
-        if (!match)
+        matching.match = pcre2_match_data_create_from_pattern(step->code, NULL);
+        if (!matching.match)
             return STATUS_NO_MEMORY;
+        matching.end_ms = clock_now_ms() + PATTERN_TIME_MS_MAX;
     }
     enum status status = STATUS_OK;
     size_t start = 0;
@@ -172,10 +196,10 @@ static enum status step_split(const struct step *step, const char *text,
         size_t length = before->ends[at] - start;
         status = step->scanner
                      ? piece_scan(step, text + start, length, start, after)
-                     : piece_match(step, match, text + start, length, start, after, reason);
+                     : piece_match(&matching, text + start, length, start, after, reason);
         start = before->ends[at];
     }
-    pcre2_match_data_free(match);
+    pcre2_match_data_free(matching.match);
     return status;
 }
 

@@ -25,6 +25,11 @@ enum { PRETOKENIZER_STEPS_MAX = 8 };
 
 /* GPT-2's own pattern: what a ByteLevel pre-tokeniser with use_regex means. */
 extern const char pretokenizer_pattern_gpt2[];
+/* Digits one by one, or in runs: what a Digits pre-tokeniser means. */
+extern const char pretokenizer_pattern_digit[];
+extern const char pretokenizer_pattern_digits[];
+/* Before each space: what a Metaspace pre-tokeniser that splits means. */
+extern const char pretokenizer_pattern_spaced[];
 /* Qwen2, Qwen2.5 and Qwen3: for directories that have no tokenizer.json. */
 extern const char pretokenizer_pattern_qwen2[];
 
@@ -56,6 +61,8 @@ void piece_ends_free(struct piece_ends *pieces);
  * `at`, or `at` when none does. */
 typedef size_t pattern_scanner(const char *text, size_t length, size_t at);
 pattern_scanner *pattern_scanner_find(const char *pattern);
+/* Of those with a scanner: nothing ever lies between two matches. */
+int pattern_covers_all(const char *pattern);
 
 /* Refuses, by name, syntax that PCRE2 and Oniguruma read differently. */
 MUST_CHECK enum status pattern_check(const char *pattern, struct reason *reason);

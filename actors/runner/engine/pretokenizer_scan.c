@@ -15,6 +15,9 @@
 
 const char pretokenizer_pattern_gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char pretokenizer_pattern_digit[] = "\\p{N}";
+const char pretokenizer_pattern_digits[] = "\\p{N}+";
+const char pretokenizer_pattern_spaced[] = " [^ ]*|[^ ]+";
 const char pretokenizer_pattern_qwen2[] =
     CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" SPACES;
 static const char pattern_qwen35[] =
@@ -275,6 +278,25 @@ static size_t scan_numbers(const char *text, size_t length, size_t at)
     return run_in(&(struct scan){text, length}, at, CLASS_N, 3);
 }
 
+static size_t scan_digit(const char *text, size_t length, size_t at)
+{
+    return run_in(&(struct scan){text, length}, at, CLASS_N, 1);
+}
+
+static size_t scan_digits(const char *text, size_t length, size_t at)
+{
+    return run_in(&(struct scan){text, length}, at, CLASS_N, SIZE_MAX);
+}
+
+/* A space and what follows it up to the next one. */
+static size_t scan_spaced(const char *text, size_t length, size_t at)
+{
+    size_t end = at + 1;
+    while (end < length && text[end] != ' ')
+        end++;
+    return end;
+}
+
 static size_t scan_cjk(const char *text, size_t length, size_t at)
 {
     while (at < length) {
@@ -311,6 +333,13 @@ static size_t scan_deepseek3(const char *text, size_t length, size_t at)
     return end > start ? line_ends(&scan, end) : spaces_lines(&scan, at);
 }
 
+int pattern_covers_all(const char *pattern)
+{
+    pattern_scanner *scanner = pattern_scanner_find(pattern);
+    return scanner == scan_qwen2 || scanner == scan_qwen35 || scanner == scan_llama3 ||
+           scanner == scan_o200k || scanner == scan_gpt2;
+}
+
 pattern_scanner *pattern_scanner_find(const char *pattern)
 {
     static const struct {
@@ -321,6 +350,8 @@ pattern_scanner *pattern_scanner_find(const char *pattern)
         {pattern_llama3, scan_llama3},            {pattern_o200k, scan_o200k},
         {pattern_numbers, scan_numbers},          {pattern_cjk, scan_cjk},
         {pattern_deepseek3, scan_deepseek3},      {pretokenizer_pattern_gpt2, scan_gpt2},
+        {pretokenizer_pattern_digit, scan_digit}, {pretokenizer_pattern_digits, scan_digits},
+        {pretokenizer_pattern_spaced, scan_spaced},
     };
     for (size_t row = 0; row < COUNT_OF(rows); row++) {
         if (strcmp(rows[row].pattern, pattern) == 0)

@@ -7,6 +7,8 @@
 #include "protocol/memory.h"
 #include "protocol/utf8.h"
 
+#include <string.h>
+
 /* One call of tokenizer_encode. */
 struct encoding {
     const struct tokenizer *tokenizer;
@@ -15,6 +17,7 @@ struct encoding {
     struct bpe_work work;
     struct piece_ends pieces;
     int allow_special;
+    const char *first; /* the text that follows begins the whole one if it begins here */
 };
 
 static enum status open_empty(struct tokenizer **tokenizer_out, struct reason *reason)
@@ -83,8 +86,8 @@ void tokenizer_close(struct tokenizer *tokenizer)
     memory_free(tokenizer);
 }
 
-/* Text without added tokens, normalised. */
-static enum status encode_plain(struct encoding *encoding, const char *text, size_t length)
+/* Text without added tokens, normalised, with whatever space goes before it. */
+static enum status encode_pieces(struct encoding *encoding, const char *text, size_t length)
 {
     const struct tokenizer *tokenizer = encoding->tokenizer;
     enum status status = pretokenizer_split(tokenizer->splitter, text, length, &encoding->pieces,
@@ -101,6 +104,31 @@ static enum status encode_plain(struct encoding *encoding, const char *text, siz
                                encoding->list);
         start = end;
     }
+    return status;
+}
+
+/* A new text with a space before it; NULL when there is no memory. */
+static char *text_spaced(const char *text, size_t length)
+{
+    char *spaced = memory_zeroed(length + 2, 1);
+    if (!spaced)
+        return NULL;
+    spaced[0] = ' ';
+    memcpy(spaced + 1, text, length);
+    return spaced;
+}
+
+static enum status encode_plain(struct encoding *encoding, const char *text, size_t length)
+{
+    const enum space_before where = encoding->tokenizer->space_before;
+    if ((where != SPACE_BEFORE_PIECE && where != SPACE_BEFORE_FIRST) || text[0] == ' ' ||
+        (where == SPACE_BEFORE_FIRST && text != encoding->first))
+        return encode_pieces(encoding, text, length);
+    char *spaced = text_spaced(text, length);
+    if (!spaced)
+        return STATUS_NO_MEMORY;
+    enum status status = encode_pieces(encoding, spaced, length + 1);
+    memory_free(spaced);
     return status;
 }
 
@@ -131,9 +159,12 @@ static enum status encode_raw(struct encoding *encoding, const char *text, size_
     char *normalised = NULL;
     enum status status =
         tokenizer_normalise(encoding->tokenizer, text, length, &normalised, &length);
+    if (encoding->first == text && normalised)
+        encoding->first = normalised;
     if (status == STATUS_OK)
         status = encode_around(encoding, encoding->tokenizer->normalised,
                                normalised ? normalised : text, length, encode_plain);
+    encoding->first = NULL;
     memory_free(normalised);
     return status;
 }
@@ -161,6 +192,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
         .list = list,
         .reason = reason,
         .allow_special = !(options & TOKENIZER_SPECIAL_AS_TEXT),
+        .first = text,
     };
     enum status status = STATUS_OK;
     if (options & TOKENIZER_POST_PROCESS)
@@ -266,6 +298,10 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *
     if (status == STATUS_OK) {
         size_t length;
         const char *text = text_stream_text(stream, &length);
+        if (tokenizer->drops_first_space && length > 0 && text[0] == ' ') {
+            text++;
+            length--;
+        }
         char *copy = memory_text(text, length);
         if (copy) {
             *text_out = copy;
@@ -291,8 +327,14 @@ enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *t
             return status;
     }
     if (tokenizer->has_characters) {
-        if (!normalised)
+        if (tokenizer->space_before == SPACE_BEFORE_TEXT && length > 0) {
+            char *spaced = text_spaced(normalised ? normalised : text, length);
+            memory_free(normalised);
+            normalised = spaced;
+            length++;
+        } else if (!normalised) {
             normalised = memory_text(text, length);
+        }
         if (!normalised)
             return STATUS_NO_MEMORY;
         length = text_spaces(normalised, length);
@@ -300,6 +342,11 @@ enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *t
     *text_out = normalised;
     *length_out = length;
     return STATUS_OK;
+}
+
+int tokenizer_drops_first_space(const struct tokenizer *tokenizer)
+{
+    return tokenizer->drops_first_space;
 }
 
 const struct pretokenizer *tokenizer_splitter(const struct tokenizer *tokenizer)

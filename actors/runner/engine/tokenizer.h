@@ -2,8 +2,8 @@
 /*
  * tokenizer: text to token ids and ids to bytes, as the model's own files say.
  *
- * Reads BPE from tokenizer.json, over bytes or (Gemma) over characters with bytes to fall back to
- * and spaces replaced by U+2581, or over bytes from vocab.json + merges.txt +
+ * Reads BPE from tokenizer.json, over bytes or (Gemma, Llama 2) over characters with bytes to fall
+ * back to and spaces replaced by U+2581, or over bytes from vocab.json + merges.txt +
  * tokenizer_config.json.  Whatever those files ask for that is not done here is refused by name:
  * a tokenizer that is almost right would answer almost sensibly.
  *
@@ -67,8 +67,9 @@ size_t tokenizer_size(const struct tokenizer *tokenizer);
 int tokenizer_find(const struct tokenizer *tokenizer, const char *text, size_t size,
                    uint32_t *id_out);
 
-/* Ids that end a text: the union of generation_config.json, config.json (and its text_config) and
- * tokenizer_config.json, ascending; ids the tokenizer does not define are left out. */
+/* Ids that end a text: the union of generation_config.json, config.json (and its text_config),
+ * tokenizer_config.json, special_tokens_map.json and of what is known to end a turn in the chat
+ * template, ascending; ids the tokenizer does not define are left out. */
 size_t tokenizer_end_ids(const struct tokenizer *tokenizer, const uint32_t **ids_out);
 int tokenizer_is_end(const struct tokenizer *tokenizer, uint32_t id);
 
@@ -77,6 +78,9 @@ int tokenizer_is_end(const struct tokenizer *tokenizer, uint32_t id);
 MUST_CHECK enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids,
                                         size_t count, int skip_special, char **text_out,
                                         size_t *length_out, struct reason *reason);
+
+/* A text that begins with a space loses it when it is decoded: encoding put it there. */
+int tokenizer_drops_first_space(const struct tokenizer *tokenizer);
 
 /* For tests: the text after normalising (NULL when it is unchanged), and the splitter. */
 MUST_CHECK enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *text,

@@ -66,6 +66,12 @@ static enum status take_normaliser(struct tokenizer *tokenizer, const json_t *pa
         tokenizer->replaces_spaces = 1;
         return STATUS_OK;
     }
+    const char *prefix = json_string_value(json_object_get(part, "prepend"));
+    if (tokenizer->has_characters && strcmp(type_of(part), "Prepend") == 0 && prefix &&
+        strcmp(prefix, SPACE_MARK) == 0) {
+        tokenizer->space_before = SPACE_BEFORE_TEXT;
+        return STATUS_OK;
+    }
     if (strcmp(type_of(part), "NFC") != 0)
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: normaliser %.60s is not supported, only NFC is",
@@ -78,25 +84,58 @@ static enum status take_split(struct tokenizer *tokenizer, const json_t *part,
                               struct reason *reason)
 {
     const char *behavior = json_string_value(json_object_get(part, "behavior"));
-    if (!behavior || strcmp(behavior, "Isolated") != 0 ||
-        json_is_true(json_object_get(part, "invert")))
-        return refuse(reason, STATUS_UNSUPPORTED,
-                      "tokenizer.json: a Split with behaviour %.60s%s is not supported, only "
-                      "Isolated is", behavior ? behavior : "(none)",
-                      json_is_true(json_object_get(part, "invert")) ? " inverted" : "");
+    const int is_inverted = json_is_true(json_object_get(part, "invert"));
     const json_t *regex = json_object_get(json_object_get(part, "pattern"), "Regex");
     const char *pattern = json_string_value(regex);
     if (!pattern || strlen(pattern) != json_string_length(regex))
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: a Split has no pattern \"Regex\"; other patterns are not "
                       "supported");
+    /* To remove what is no match is the same as to isolate matches that leave nothing between. */
+    const int removes_nothing = behavior && strcmp(behavior, "Removed") == 0 && is_inverted &&
+                                pattern_covers_all(pattern);
+    if (!removes_nothing && (!behavior || strcmp(behavior, "Isolated") != 0 || is_inverted))
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: a Split with behaviour %.60s%s is not supported, only "
+                      "Isolated is", behavior ? behavior : "(none)",
+                      is_inverted ? " inverted" : "");
     return pretokenizer_add(tokenizer->splitter, pattern, 0, reason);
+}
+
+/* Replaces spaces itself, and says where one is put. */
+static enum status take_metaspace(struct tokenizer *tokenizer, const json_t *part,
+                                  struct reason *reason)
+{
+    const char *mark = json_string_value(json_object_get(part, "replacement"));
+    const json_t *scheme = json_object_get(part, "prepend_scheme");
+    const json_t *prefix = json_object_get(part, "add_prefix_space");
+    const json_t *split = json_object_get(part, "split");
+    const char *where = json_is_string(scheme)    ? json_string_value(scheme)
+                        : json_is_false(prefix) ? "never"
+                                                : "always";
+    if (!mark || strcmp(mark, SPACE_MARK) != 0 || tokenizer->space_before != SPACE_BEFORE_NONE)
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: this Metaspace is not supported, only one of U+2581 is");
+    if (strcmp(where, "always") == 0)
+        tokenizer->space_before = SPACE_BEFORE_PIECE;
+    else if (strcmp(where, "first") == 0)
+        tokenizer->space_before = SPACE_BEFORE_FIRST;
+    else if (strcmp(where, "never") != 0)
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: Metaspace with prepend_scheme %.60s is not supported",
+                      where);
+    tokenizer->replaces_spaces = 1;
+    if (json_is_false(split))
+        return STATUS_OK;
+    return pretokenizer_add(tokenizer->splitter, pretokenizer_pattern_spaced, 0, reason);
 }
 
 static enum status take_pretokeniser(struct tokenizer *tokenizer, const json_t *part,
                                      struct reason *reason)
 {
     if (tokenizer->has_characters) {
+        if (strcmp(type_of(part), "Metaspace") == 0)
+            return take_metaspace(tokenizer, part, reason);
         /* A cut at spaces finds none: they were replaced. */
         const char *pattern =
             json_string_value(json_object_get(json_object_get(part, "pattern"), "String"));
@@ -104,14 +143,20 @@ static enum status take_pretokeniser(struct tokenizer *tokenizer, const json_t *
             return STATUS_OK;
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: pre-tokeniser %.60s is not supported without ByteLevel, "
-                      "only Split at spaces is", type_of(part));
+                      "only Metaspace and Split at spaces are", type_of(part));
     }
+    if (strcmp(type_of(part), "Digits") == 0)
+        return pretokenizer_add(tokenizer->splitter,
+                                json_is_true(json_object_get(part, "individual_digits"))
+                                    ? pretokenizer_pattern_digit
+                                    : pretokenizer_pattern_digits,
+                                0, reason);
     if (strcmp(type_of(part), "Split") == 0)
         return take_split(tokenizer, part, reason);
     if (strcmp(type_of(part), "ByteLevel") != 0)
         return refuse(reason, STATUS_UNSUPPORTED,
-                      "tokenizer.json: pre-tokeniser %.60s is not supported, only Split and "
-                      "ByteLevel are", type_of(part));
+                      "tokenizer.json: pre-tokeniser %.60s is not supported, only Split, "
+                      "Digits and ByteLevel are", type_of(part));
     if (json_is_true(json_object_get(part, "add_prefix_space")))
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: ByteLevel with add_prefix_space is not supported");
@@ -134,6 +179,15 @@ static int has_byte_level(const json_t *part)
     return 0;
 }
 
+/* {"type": "Strip", "content": " ", "start": 1, "stop": 0} */
+static int is_first_space_dropped(const json_t *part)
+{
+    const char *content = json_string_value(json_object_get(part, "content"));
+    return strcmp(type_of(part), "Strip") == 0 && content && strcmp(content, " ") == 0 &&
+           json_integer_value(json_object_get(part, "start")) == 1 &&
+           json_integer_value(json_object_get(part, "stop")) == 0;
+}
+
 static enum status take_decoder(struct tokenizer *tokenizer, const json_t *part,
                                 struct reason *reason)
 {
@@ -141,11 +195,19 @@ static enum status take_decoder(struct tokenizer *tokenizer, const json_t *part,
     int is_known = tokenizer->has_characters ? strcmp(type, "ByteFallback") == 0 ||
                                                    is_replacement(part, SPACE_MARK, " ")
                                              : strcmp(type, "ByteLevel") == 0;
-    if (is_known || strcmp(type, "Fuse") == 0)
+    if (is_known)
         return STATUS_OK;
+    if (strcmp(type, "Fuse") == 0) {
+        tokenizer->fuses = 1;
+        return STATUS_OK;
+    }
+    if (tokenizer->has_characters && tokenizer->fuses && is_first_space_dropped(part)) {
+        tokenizer->drops_first_space = 1;
+        return STATUS_OK;
+    }
     return refuse(reason, STATUS_UNSUPPORTED,
                   "tokenizer.json: decoder %.60s is not supported, only %s", type,
-                  tokenizer->has_characters ? "ByteFallback and a Replace of U+2581 by spaces are"
+                  tokenizer->has_characters ? "ByteFallback, Fuse, Strip of a space and Replace of U+2581 are"
                                             : "ByteLevel is");
 }
 
@@ -250,12 +312,12 @@ static enum status take_root(struct tokenizer *tokenizer, const json_t *root,
                       "only byte-level BPE is, and BPE with byte_fallback", type_of(splitter));
     enum status status = take_parts(tokenizer, json_object_get(root, "normalizer"),
                                     "normalizers", take_normaliser, reason);
-    if (status == STATUS_OK && tokenizer->has_characters && !tokenizer->replaces_spaces)
-        return refuse(reason, STATUS_UNSUPPORTED,
-                      "tokenizer.json: byte_fallback without a normaliser that replaces spaces by "
-                      "U+2581 is not supported");
     if (status == STATUS_OK)
         status = take_parts(tokenizer, splitter, "pretokenizers", take_pretokeniser, reason);
+    if (status == STATUS_OK && tokenizer->has_characters && !tokenizer->replaces_spaces)
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "tokenizer.json: byte_fallback without a Metaspace, or a normaliser that "
+                      "replaces spaces by U+2581, is not supported");
     if (status == STATUS_OK)
         status = take_parts(tokenizer, json_object_get(root, "decoder"), "decoders",
                             take_decoder, reason);

@@ -130,6 +130,60 @@ static enum status take_end_value(struct tokenizer *tokenizer, const json_t *val
     return STATUS_OK;
 }
 
+/* "eos_token" of a file: a text, or an object with it. */
+static void take_end_token(struct tokenizer *tokenizer, const json_t *config)
+{
+    const json_t *token = json_object_get(config, "eos_token");
+    uint32_t id;
+    if (json_is_object(token))
+        token = json_object_get(token, "content");
+    if (json_is_string(token) && tokenizer_find(tokenizer, json_string_value(token),
+                                                json_string_length(token), &id))
+        end_add(tokenizer, (json_int_t)id);
+}
+
+/* Tokens that end a turn wherever a template writes them; many directories name only the end of a
+ * document, and their models would answer in the user's name next. */
+static void take_turn_ends(struct tokenizer *tokenizer, const char *text)
+{
+    static const char *const ends[] = {"<|im_end|>", "<|eot_id|>", "<end_of_turn>",
+                                       "<|return|>", "<|call|>"};
+    for (size_t at = 0; at < COUNT_OF(ends); at++) {
+        struct token_piece piece;
+        uint32_t id;
+        if (strstr(text, ends[at]) &&
+            tokenizer_find(tokenizer, ends[at], strlen(ends[at]), &id) &&
+            tokenizer_piece(tokenizer, id, &piece) && (piece.flags & TOKEN_SPECIAL))
+            end_add(tokenizer, (json_int_t)id);
+    }
+}
+
+static enum status take_template_ends(struct tokenizer *tokenizer, const char *directory,
+                                      const json_t *config, struct reason *reason)
+{
+    char *text = NULL;
+    size_t size = 0;
+    struct reason why = {""};
+    enum status status = tokenizer_file_read(directory, "chat_template.jinja", SMALL_FILE_MAX,
+                                             &text, &size, &why);
+    if (status == STATUS_OK) {
+        take_turn_ends(tokenizer, text);
+        memory_free(text);
+        return STATUS_OK;
+    }
+    if (status != STATUS_NOT_FOUND)
+        return refuse(reason, status, "%s", why.text);
+    const json_t *source = json_object_get(config, "chat_template");
+    if (json_is_string(source))
+        take_turn_ends(tokenizer, json_string_value(source));
+    for (size_t at = 0; at < json_array_size(source); at++) {
+        const char *one =
+            json_string_value(json_object_get(json_array_get(source, at), "template"));
+        take_turn_ends(tokenizer, one ? one : "");
+    }
+    return STATUS_OK;
+}
+
 enum status tokenizer_take_ends(struct tokenizer *tokenizer, const char *directory,
                                 const json_t *config, struct reason *reason)
 {
@@ -150,12 +204,13 @@ enum status tokenizer_take_ends(struct tokenizer *tokenizer, const char *directo
         if (status != STATUS_OK)
             return status;
     }
-    const json_t *token = json_object_get(config, "eos_token");
-    if (json_is_object(token))
-        token = json_object_get(token, "content");
-    uint32_t id;
-    if (json_is_string(token) && tokenizer_find(tokenizer, json_string_value(token),
-                                                json_string_length(token), &id))
-        end_add(tokenizer, (json_int_t)id);
-    return STATUS_OK;
+    json_t *special = NULL;
+    enum status status = json_file_read_optional(directory, "special_tokens_map.json",
+                                                 SMALL_FILE_MAX, &special, reason);
+    if (status != STATUS_OK)
+        return status;
+    take_end_token(tokenizer, special);
+    json_decref(special);
+    take_end_token(tokenizer, config);
+    return take_template_ends(tokenizer, directory, config, reason);
 }

@@ -18,6 +18,14 @@ struct token_affix {
     size_t count;
 };
 
+/* Where a text gets a space before it that it does not have. */
+enum space_before {
+    SPACE_BEFORE_NONE,
+    SPACE_BEFORE_TEXT,  /* normalising: before each text between added tokens */
+    SPACE_BEFORE_PIECE, /* Metaspace: the same, unless a space is there */
+    SPACE_BEFORE_FIRST, /* Metaspace: only where the whole text begins */
+};
+
 struct tokenizer {
     struct token_table *table;
     struct bpe *bpe;
@@ -30,6 +38,9 @@ struct tokenizer {
      * space: in text it is read as one, in tokens it is kept as one. */
     int has_characters;
     int replaces_spaces; /* the files say so */
+    enum space_before space_before;
+    int fuses;             /* what its decoder does next concerns all of the text */
+    int drops_first_space; /* decoding takes it away again */
     int ignores_merges; /* a piece that is a token is not merged */
     char has_byte[256]; /* with characters: the byte has a token of its own */
     struct token_affix prefix;

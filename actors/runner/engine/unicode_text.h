@@ -46,8 +46,8 @@ uint32_t utf8_decode(const char *text, size_t *size_out);
 /* Writes 1 to 4 bytes for a code point that is no surrogate; returns how many. */
 size_t utf8_encode(uint32_t code, char bytes_out[4]);
 
-/* NFC of valid UTF-8, by the present standard.  The reference library orders marks by Unicode 9:
- * two marks in the wrong order, one of them newer than 2016, come out otherwise there.
+/* NFC of valid UTF-8 as the reference library makes it, which orders and composes by Unicode 9:
+ * characters that came later stay where and as they are.
  * On OK `*normalised_out` is a new text, or NULL when the text is plain ASCII and so unchanged. */
 MUST_CHECK enum status text_nfc(const char *text, size_t length, char **normalised_out,
                                 size_t *length_out);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/template/chat_template.h"
 
+#include "protocol/memory.h"
+
 #include <string.h>
 
 static enum status no_memory(struct reason *reason)
@@ -8,9 +10,9 @@ static enum status no_memory(struct reason *reason)
     return refuse(reason, STATUS_NO_MEMORY, "no memory to prepare the messages");
 }
 
-static const json_t *reasoning_of(const json_t *message, const char *first_choice)
+static const json_t *reasoning_of(const json_t *message)
 {
-    const char *const names[] = {first_choice, "reasoning_content", "thinking", "reasoning"};
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
     for (size_t index = 0; index < COUNT_OF(names); index++) {
         const json_t *found = json_object_get(message, names[index]);
         if (found && !json_is_null(found))
@@ -25,20 +27,31 @@ static json_t *shared(const json_t *value)
     return json_incref((json_t *)(uintptr_t)value);
 }
 
+/* A new string: `text`, then `size` bytes. */
+static json_t *text_joined(const json_t *text, const char *bytes, size_t size)
+{
+    size_t length = json_string_length(text);
+    char *joined = memory_zeroed(length + size + 1, 1);
+    if (!joined)
+        return NULL;
+    memcpy(joined, json_string_value(text), length);
+    memcpy(joined + length, bytes, size);
+    json_t *string = json_stringn_nocheck(joined, length + size);
+    memory_free(joined);
+    return string;
+}
+
 static json_t *message_aliased(const json_t *message)
 {
-    const json_t *thinking = reasoning_of(message, "thinking");
-    if (!thinking)
+    const json_t *reasoning = reasoning_of(message);
+    if (!reasoning)
         return shared(message);
     json_t *aliased = json_object();
-    bool done = aliased && json_object_set_new(aliased, "thinking", shared(thinking)) == 0;
+    bool done = aliased && json_object_set_new(aliased, "thinking", shared(reasoning)) == 0;
     for (void *at = json_object_iter((json_t *)(uintptr_t)message); done && at;
-         at = json_object_iter_next((json_t *)(uintptr_t)message, at)) {
-        const char *key = json_object_iter_key(at);
-        if (strcmp(key, "thinking") != 0)
-            done = json_object_set_new(aliased, key, shared(json_object_iter_value(at))) == 0;
-    }
-    const json_t *reasoning = reasoning_of(message, "reasoning_content");
+         at = json_object_iter_next((json_t *)(uintptr_t)message, at))
+        done = json_object_set_new(aliased, json_object_iter_key(at),
+                                   shared(json_object_iter_value(at))) == 0;
     done = done && json_object_set_new(aliased, "reasoning_content", shared(reasoning)) == 0;
     if (done)
         return aliased;
@@ -73,6 +86,45 @@ enum status chat_messages_alias_reasoning(const json_t *messages, json_t **alias
     return each_message(messages, message_aliased, aliased_out, reason);
 }
 
+/* What holds the text of a message, and under which key: itself, or its last part with text. */
+static json_t *text_holder(json_t *message, const char **key_out)
+{
+    json_t *content = json_object_get(message, "content");
+    *key_out = "content";
+    if (!json_is_array(content))
+        return message;
+    *key_out = "text";
+    for (size_t index = json_array_size(content); index > 0; index--) {
+        json_t *part = json_array_get(content, index - 1);
+        if (json_object_get(part, "text"))
+            return part;
+    }
+    return NULL;
+}
+
+enum status chat_messages_mark_final(json_t *messages, const char *mark,
+                                     const json_t **text_out, struct reason *reason)
+{
+    size_t count = json_array_size(messages);
+    json_t *last = json_deep_copy(json_array_get(messages, count - 1));
+    const char *key = NULL;
+    json_t *holder = last ? text_holder(last, &key) : NULL;
+    const json_t *text = holder ? json_object_get(holder, key) : NULL;
+    if (!json_is_string(text)) {
+        json_decref(last);
+        return refuse(reason, STATUS_INVALID,
+                      "continue_final_message needs a last message with text");
+    }
+    json_t *marked = text_joined(text, mark, strlen(mark));
+    *text_out = shared(text);
+    bool done = marked && json_object_set_new(holder, key, marked) == 0;
+    done = json_array_set_new(messages, count - 1, last) == 0 && done;
+    if (done)
+        return STATUS_OK;
+    json_decref((json_t *)(uintptr_t)text);
+    return no_memory(reason);
+}
+
 static bool is_text_part(const json_t *part)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
@@ -90,8 +142,7 @@ static json_t *parts_joined(const json_t *parts)
             json_decref(joined);
             return shared(parts);
         }
-        json_t *longer = json_sprintf("%s%s", json_string_value(joined),
-                                      json_string_value(text));
+        json_t *longer = text_joined(joined, json_string_value(text), json_string_length(text));
         json_decref(joined);
         joined = longer;
     }

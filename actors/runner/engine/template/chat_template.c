@@ -226,41 +226,26 @@ static bool context_fill(struct rendering *rendering, const struct chat_template
            context_put_all(rendering, options->arguments);
 }
 
-/* The text of the last message: its content, or the last text part of it. */
-static bool final_text(const json_t *messages, struct text *text_out)
-{
-    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
-    const json_t *content = json_object_get(last, "content");
-    for (size_t index = json_array_size(content); index > 0; index--) {
-        const json_t *text = json_object_get(json_array_get(content, index - 1), "text");
-        if (text) {
-            content = text;
-            break;
-        }
-    }
-    if (!json_is_string(content))
-        return false;
-    *text_out = (struct text){json_string_value(content), json_string_length(content)};
-    return true;
-}
+/* Stands behind the last message's text while that is to be continued, and shows where it came out.
+ * A template may take its space away, as it would the message's own. */
+#define FINAL_MARK "CONTINUE_FINAL_MESSAGE_TAG "
 
 /* Cuts the text where the last message ends, so that the model writes on. */
-static bool cut_after_final(struct rendering *rendering, const json_t *messages,
-                            struct text *text)
+static bool cut_at_mark(struct rendering *rendering, const json_t *final, struct text *text)
 {
-    struct text final;
-    if (!final_text(messages, &final))
-        return rendering_fail(rendering, STATUS_INVALID,
-                              "continue_final_message needs a last message with text");
-    struct text core = text_stripped(final, (struct text){0}, true, true);
-    struct text whole = text_stripped(final, (struct text){0}, true, false);
+    const struct text whole = {FINAL_MARK, sizeof(FINAL_MARK) - 1};
+    const struct text core = {FINAL_MARK, sizeof(FINAL_MARK) - 2};
+    struct text message = {json_string_value(final), json_string_length(final)};
+    message = text_stripped(message, (struct text){0}, true, true);
     size_t at = text_find_last(*text, core);
-    if (at == SIZE_MAX)
+    if (at == SIZE_MAX || text_find(*text, message, 0) == SIZE_MAX)
         return rendering_fail(rendering, STATUS_INVALID,
                               "continue_final_message is set but the last message does not appear "
                               "in the text the chat template makes");
     bool keeps_spaces = text_starts(text_part(*text, at, text->size), whole);
-    text->size = at + (keeps_spaces ? whole.size : core.size);
+    text->size = at;
+    if (!keeps_spaces)
+        *text = text_stripped(*text, (struct text){0}, false, true);
     return true;
 }
 
@@ -278,6 +263,7 @@ static enum status text_copy(struct text text, char **text_out, size_t *size_out
 static enum status render_within(struct rendering *rendering,
                                  const struct chat_template *chat_template,
                                  const json_t *messages,
+                                 const json_t *final,
                                  const struct chat_prompt_options *options, char **text_out,
                                  size_t *size_out)
 {
@@ -293,7 +279,7 @@ static enum status render_within(struct rendering *rendering,
     if (!rendering->scope || execute(rendering, &variant->body) == FLOW_FAIL)
         return rendering->status;
     struct text text = output_text(&output);
-    if (options->continue_final_message && !cut_after_final(rendering, messages, &text))
+    if (final && !cut_at_mark(rendering, final, &text))
         return rendering->status;
     return text_copy(text, text_out, size_out, rendering->reason);
 }
@@ -306,9 +292,14 @@ enum status chat_template_render(const struct chat_template *chat_template,
     struct arena arena;
     struct reason unread = {""};
     json_t *aliased = NULL;
+    const json_t *final = NULL;
     enum status status = chat_messages_alias_reasoning(messages, &aliased, reason);
-    if (status != STATUS_OK)
+    if (status == STATUS_OK && options->continue_final_message)
+        status = chat_messages_mark_final(aliased, FINAL_MARK, &final, reason);
+    if (status != STATUS_OK) {
+        json_decref(aliased);
         return status;
+    }
     arena_init(&arena, options->memory_size_max ? options->memory_size_max : MEMORY_SIZE_MAX);
     struct rendering rendering = {
         .arena = &arena,
@@ -318,8 +309,10 @@ enum status chat_template_render(const struct chat_template *chat_template,
         .now = options->now,
         .reason = reason ? reason : &unread,
     };
-    status = render_within(&rendering, chat_template, aliased, options, text_out, size_out);
+    status =
+        render_within(&rendering, chat_template, aliased, final, options, text_out, size_out);
     arena_fini(&arena);
+    json_decref((json_t *)(uintptr_t)final);
     json_decref(aliased);
     return status;
 }

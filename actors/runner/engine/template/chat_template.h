@@ -72,5 +72,9 @@ MUST_CHECK enum status chat_messages_prepare(const json_t *messages, json_t **pr
 MUST_CHECK enum status chat_messages_alias_reasoning(const json_t *messages,
                                                      json_t **aliased_out,
                                                      struct reason *reason);
+/* Puts `mark` behind the text of the last message of a list that the caller owns.  The caller gives
+ * `text_out`, that text without it, back with json_decref. */
+MUST_CHECK enum status chat_messages_mark_final(json_t *messages, const char *mark,
+                                                const json_t **text_out, struct reason *reason);
 
 #endif

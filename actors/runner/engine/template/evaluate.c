@@ -230,6 +230,18 @@ static bool bound_evaluate(struct rendering *rendering, const struct node *node,
     return !node || evaluate(rendering, node, value_out);
 }
 
+static bool is_literal(const struct node *node)
+{
+    return !node || node->kind == NODE_CONSTANT;
+}
+
+/* Jinja evaluates it while it compiles: what cannot be sliced is then undefined, not an error. */
+static bool is_folded_slice(const struct node *node)
+{
+    return is_literal(node->left) && is_literal(node->right->left) &&
+           is_literal(node->right->right) && is_literal(node->right->third);
+}
+
 static bool subscript_evaluate(struct rendering *rendering, const struct node *node,
                                struct value *value_out)
 {
@@ -239,6 +251,12 @@ static bool subscript_evaluate(struct rendering *rendering, const struct node *n
     if (node->right->kind != NODE_SLICE)
         return evaluate(rendering, node->right, &key) &&
                value_subscript(rendering, value, key, value_out);
+    if (is_folded_slice(node) && value.kind != VALUE_STRING) {
+        struct undefined undefined = {.name = {"slice", 5},
+                                      .object_type = value_type_name(value),
+                                      .is_element = true};
+        return value_undefined(rendering, undefined, value_out);
+    }
     return bound_evaluate(rendering, node->right->left, &bounds[0]) &&
            bound_evaluate(rendering, node->right->right, &bounds[1]) &&
            bound_evaluate(rendering, node->right->third, &bounds[2]) &&

@@ -350,13 +350,10 @@ bool slice_evaluate(struct rendering *rendering, struct value value,
     size_t length;
     if (value.kind == VALUE_UNDEFINED)
         return value_refuse_undefined(rendering, value);
-    if (value.kind != VALUE_STRING && !value_is_sequence(value)) {
-        /* Python raises a TypeError, which jinja turns into an undefined value. */
-        struct undefined undefined = {.name = {"slice", 5},
-                                      .object_type = value_type_name(value),
-                                      .is_element = true};
-        return value_undefined(rendering, undefined, value_out);
-    }
+    if (value.kind != VALUE_STRING && !value_is_sequence(value))
+        return rendering_fail(rendering, STATUS_INVALID,
+                              "a part of '%s' cannot be taken (chat template, line %u)",
+                              value_type_name(value), rendering->line);
     if (!value_length(rendering, value, &length) ||
         !slice_resolve(rendering, bounds, length, &slice))
         return false;

@@ -186,7 +186,10 @@ START_TEST(end_ids_are_the_union_of_all_files)
     } files[] = {
         {"generation_config.json", "{\"eos_token_id\": [2035, 2030, 999999, -4]}"},
         {"config.json", "{\"eos_token_id\": 2036, \"text_config\": {\"eos_token_id\": 2029}}"},
-        {"tokenizer_config.json", "{\"eos_token\": {\"content\": \"<|im_end|>\"}}"},
+        {"tokenizer_config.json",
+         "{\"eos_token\": {\"content\": \"<|vision_end|>\"},"
+         " \"chat_template\": \"{{ '<|im_end|>' }}{{ '<|eot_id|>' }}\"}"},
+        {"special_tokens_map.json", "{\"eos_token\": \"<|vision_pad|>\"}"},
     };
     for (size_t at = 0; at < COUNT_OF(files); at++) {
         char path[256];
@@ -196,7 +199,7 @@ START_TEST(end_ids_are_the_union_of_all_files)
     struct tokenizer *tokenizer = NULL;
     struct reason reason = {""};
     ck_assert_int_eq(tokenizer_open(scratch.path, &tokenizer, &reason), STATUS_OK);
-    static const uint32_t wanted[] = {2029, 2030, 2031, 2035, 2036};
+    static const uint32_t wanted[] = {2029, 2030, 2031, 2035, 2036, 2037, 2038};
     const uint32_t *ids;
     ck_assert_uint_eq(tokenizer_end_ids(tokenizer, &ids), COUNT_OF(wanted));
     ck_assert(memcmp(ids, wanted, sizeof(wanted)) == 0);
