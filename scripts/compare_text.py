@@ -79,9 +79,9 @@ def random_string(chosen, specials=()):
 
 
 TEXTS = ["", "Hello", "  padded \n", "a\n\nb", "é日本😀", "<b>'q' \"d\" & \\ </b>",
-         "<think>\nx\n</think>\n\nanswer", "<think>a</think>b<think>c</think>", "</think>", "{{ x }}",
-         "\u00a0nb\u3000", "42", "<tool_response>\nr\n</tool_response>", "<tool_call>", "/no_think",
-         "<|im_end|>", "\n"]
+         "<think>\nx\n</think>\n\nanswer", "<think>a</think>b<think>c</think>", "</think>",
+         "{{ x }}", "\u00a0nb\u3000", "42", "<tool_response>\nr\n</tool_response>", "<tool_call>",
+         "/no_think", "<|im_end|>", "\n"]
 VALUES = [None, True, False, 0, -7, 3, 2.5, 1e20, 1e-7, 1.0, -0.0, 123456789012, 0.1, 1e16, "s", "",
           "é😀", "a'b", 'a"b', "back\\s", "<&>", "\u2028", "\x7f\x01"]
 KEYS = ["a", "b", "x", "city", "é k", "x'y", "type", "items", "keys", "1"]

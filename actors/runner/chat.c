@@ -97,6 +97,8 @@ static enum status render(const struct chat_model *model, const struct generate 
     if (status == STATUS_OK)
         status = chat_template_render(model->chat_template, prepared, &options, text_out, size_out,
                                       reason);
+    if (status == STATUS_REFUSED) /* a conversation its model was not made for, in its own words */
+        status = STATUS_INVALID;
     json_decref(messages);
     json_decref(prepared);
     json_decref(tools);

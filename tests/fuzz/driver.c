@@ -3,12 +3,13 @@
  * A fuzz driver for any compiler: replays the corpus in the directory it is given, then runs
  * mutations of it for FUZZ_SECONDS (default 2) from a printed seed.
  *
- * An input that ends the process is written to FUZZ_CRASH_FILE, if that is set, before it dies; the
- * same TROUPE_SEED finds it again.
+ * An input that ends the process, or takes longer than FUZZ_INPUT_SECONDS (default 30), is written
+ * to FUZZ_CRASH_FILE, if that is set, before it dies; the same TROUPE_SEED finds it again.
  */
 #include "protocol/assert.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/support/scratch.h"
 #include "tests/support/seeded.h"
 
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -34,6 +36,7 @@ static struct entry entries[ENTRY_COUNT_MAX];
 static size_t entry_count;
 static uint8_t input[INPUT_SIZE_MAX];
 static size_t input_size;
+static unsigned input_seconds_max = 30;
 
 static void on_crash(int number)
 {
@@ -45,7 +48,7 @@ static void on_crash(int number)
         (void)close(fd);
     }
     (void)signal(number, SIG_DFL);
-    (void)raise(number);
+    (void)raise(number == SIGALRM ? SIGABRT : number);
 }
 
 static void read_corpus(const char *path)
@@ -75,7 +78,9 @@ static void run(void)
     /* A block of exactly its size, so that a sanitizer sees any byte read beyond. */
     uint8_t *exact = memory_copied(input, input_size);
     ASSERT(exact != NULL);
+    (void)alarm(input_seconds_max);
     (void)LLVMFuzzerTestOneInput(exact, input_size);
+    (void)alarm(0);
     memory_free(exact);
 }
 
@@ -133,9 +138,40 @@ static void mutate(struct seeded *seeded)
     }
 }
 
+/* Half of the inputs are changed as what they are, if they are JSON, a quarter token by token. */
+static void change(struct seeded *seeded)
+{
+    const struct entry *other = &entries[seeded_below(seeded, entry_count)];
+    struct mutant mutant = {input, input_size, INPUT_SIZE_MAX};
+    const uint64_t way = seeded_below(seeded, 4);
+    if (way < 2 && mutate_values(&mutant, other->bytes, other->size, seeded)) {
+        input_size = mutant.size;
+        return;
+    }
+    for (uint64_t left = 1 + seeded_below(seeded, 8); left > 0; left--) {
+        if (way == 3) {
+            mutate(seeded);
+            continue;
+        }
+        mutant.size = input_size;
+        mutate_tokens(&mutant, other->bytes, other->size, seeded);
+        input_size = mutant.size;
+    }
+}
+
+static long peak_mb(void)
+{
+    struct rusage used;
+    return getrusage(RUSAGE_SELF, &used) == 0 ? used.ru_maxrss / 1024 : 0;
+}
+
 int main(int count, char **arguments)
 {
+    const char *limit = getenv("FUZZ_INPUT_SECONDS");
+    if (limit)
+        input_seconds_max = (unsigned)strtoul(limit, NULL, 10);
     (void)signal(SIGABRT, on_crash);
+    (void)signal(SIGALRM, on_crash);
     for (int i = 1; i < count; i++)
         read_corpus(arguments[i]);
     for (size_t i = 0; i < entry_count; i++) {
@@ -151,13 +187,13 @@ int main(int count, char **arguments)
         const struct entry *entry = &entries[seeded_below(&seeded, entry_count)];
         input_size = entry->size;
         memcpy(input, entry->bytes, input_size);
-        for (uint64_t left = 1 + seeded_below(&seeded, 8); left > 0; left--)
-            mutate(&seeded);
+        change(&seeded);
         run();
         rounds++;
     }
-    printf("# %zu inputs replayed, %" PRIu64 " mutations\n1..1\nok 1 - nothing broke\n",
-           entry_count, rounds);
+    printf("# %zu inputs replayed, %" PRIu64 " mutations, peak %ld MB\n1..1\n"
+           "ok 1 - nothing broke\n",
+           entry_count, rounds, peak_mb());
     for (size_t i = 0; i < entry_count; i++)
         memory_free(entries[i].bytes);
     return EXIT_SUCCESS;

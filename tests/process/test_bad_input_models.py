@@ -176,6 +176,27 @@ def test_no_chat_template(node, tmp_path):
     node.does("remove", "plain")
 
 
+@pytest.mark.parametrize("text, wanted, says", [
+    ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", 413,
+     "steps"),
+    ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", 413, "deeply"),
+    ("{{ 'x' * 99999999 }}", 413, "too many steps"),
+    ("{{ raise_exception('Only users may speak.') }}", 400, "Only users may speak."),
+    ("{{ messages[0].content.nothing.at_all }}", 400, "nothing"),
+])
+def test_templates_that_give_no_prompt(node, tmp_path, text, wanted, says):
+    """One sentence to the client, and the instance goes on."""
+    model = copied(str(tmp_path / "model"), ["chat_template.jinja"])
+    write(model, "chat_template.jinja", text)
+    node.does("add", model, "--name", "endless")
+    node.does("place", "endless", "--wait")
+    for _ in range(2):
+        status, answer = node.chat("endless")
+        assert status == wanted and says in answer["error"]["message"], answer
+    node.does("delete", "endless")
+    node.does("remove", "endless")
+
+
 def failures(node):
     code, out, err = run(INSPECTOR, "list", "--kind", "generation_failed", "--json", "--log",
                          os.path.join(node.home, "log"))

@@ -17,7 +17,7 @@ enum {
     PATTERN_HEAP_KIB_MAX = 64 * 1024,
     /* All matches of one text together: a pattern may need few steps at each place and yet look far
      * ahead from all of them. */
-    PATTERN_TIME_MS_MAX = 10 * 1000,
+    PATTERN_TIME_MS_MAX = 5 * 1000,
 };
 
 struct step {

@@ -205,10 +205,11 @@ static enum status take_decoder(struct tokenizer *tokenizer, const json_t *part,
         tokenizer->drops_first_space = 1;
         return STATUS_OK;
     }
+    const char *known = tokenizer->has_characters
+                            ? "ByteFallback, Fuse, Strip of a space and Replace of U+2581 are"
+                            : "ByteLevel is";
     return refuse(reason, STATUS_UNSUPPORTED,
-                  "tokenizer.json: decoder %.60s is not supported, only %s", type,
-                  tokenizer->has_characters ? "ByteFallback, Fuse, Strip of a space and Replace of U+2581 are"
-                                            : "ByteLevel is");
+                  "tokenizer.json: decoder %.60s is not supported, only %s", type, known);
 }
 
 /* A merge is "left right" or ["left", "right"]. */
