@@ -379,6 +379,10 @@ static bool apply_generation_started(struct state *state, const struct message *
     instance->generation = body->generation;
     instance->sharding = body->sharding;
     instance->context = body->context;
+    instance->positions = body->positions;
+    instance->requests = body->requests;
+    instance->reserve = body->reserve;
+    instance->kv_format = body->kv_format;
     instance->status = INSTANCE_STARTING;
     instance->retry_at_ms = 0;
     while (instance->ranks.count > 0)

@@ -70,6 +70,9 @@
     F(S, u32, sharding, SHARDING_END, "")                                                          \
     F(S, u32, mode, MODE_END, "")                                                                  \
     F(S, u32, context, 0, "positions that fit")                                                    \
+    F(S, u32, positions, 0, "of the KV cache")                                                     \
+    F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once")                                           \
+    F(S, u32, kv_format, KV_FORMAT_END, "")                                                        \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "with bytes per node")                                \
     F(S, boolean, is_possible, 0, "")                                                              \
     F(S, f64, tokens_per_s, 0, "predicted")                                                        \

@@ -7,6 +7,7 @@
 #ifndef TROUPE_PROTOCOL_SCHEMA_STATE_H
 #define TROUPE_PROTOCOL_SCHEMA_STATE_H
 
+#include "protocol/kv_format.h"
 #include "protocol/sharding.h"
 
 #define EPOCH_FIELDS(F, L, R, S)                                                                   \
@@ -24,6 +25,19 @@
     F(S, hash, digest, 32, "BLAKE2b-256 of the content")                                           \
     F(S, boolean, is_weight, 0, "weights travel by MPI, the rest is kept on every disk")
 
+#define LAYER_RUN_FIELDS(F, L, R, S)                                                               \
+    F(S, u32, layers, LAYER_COUNT_MAX, "so many in a row are alike")                               \
+    F(S, u32, units, 0, "pieces a tensor cut may share the mixer and its cache in")                \
+    F(S, u32, heads, 0, "of the cache, in a unit")                                                 \
+    F(S, u32, key_dim, 0, "elements of a key, or of a latent row")                                 \
+    F(S, u32, value_dim, 0, "elements of a value; 0: the front of the key")                        \
+    F(S, u32, window, 0, "positions kept for each request; 0: all, in pages")                      \
+    F(S, u32, state_floats, 0, "kept for each request instead of positions, in a unit")            \
+    F(S, boolean, is_shared, 0, "each rank of a tensor cut keeps the whole cache")                 \
+    F(S, u64, mixer_bytes, 0, "weights of a layer cut by units")                                   \
+    F(S, u64, ffn_bytes, 0, "weights of a layer cut by FFN columns")                               \
+    F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")
+
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
 #define MODEL_SHAPE_FIELDS(F, L, R, S)                                                             \
     F(S, text, model_type, NAME_SIZE_MAX, "as in config.json")                                     \
@@ -31,7 +45,6 @@
     F(S, u32, hidden, 0, "width of the residual stream")                                           \
     F(S, u32, heads, 0, "query heads")                                                             \
     F(S, u32, kv_heads, 0, "key and value heads, the unit of a tensor cut")                        \
-    F(S, u32, head_dim, 0, "width of one head")                                                    \
     F(S, u32, intermediate, 0, "FFN columns")                                                      \
     F(S, u32, ffn_unit, 0, "FFN columns are cut at multiples of this")                             \
     F(S, u32, vocab, 0, "rows of the embedding")                                                   \
@@ -39,10 +52,9 @@
     F(S, u32, context, 0, "positions the model was made for")                                      \
     F(S, u64, embedding_bytes, 0, "all rows")                                                      \
     F(S, u64, head_bytes, 0, "all rows; 0 when tied")                                              \
-    F(S, u64, attention_bytes, 0, "of the largest layer")                                          \
-    F(S, u64, ffn_bytes, 0, "of the largest layer")                                                \
     F(S, u64, norm_bytes, 0, "replicated on every rank")                                           \
-    F(S, u64, weight_bytes, 0, "all tensors")
+    F(S, u64, weight_bytes, 0, "all tensors")                                                      \
+    L(S, layer_run, runs, LAYER_COUNT_MAX, "the layers, first to last")
 
 #define NODE_RECORD_FIELDS(F, L, R, S)                                                             \
     F(S, node_id, node_id, 16, "from its public keys")                                             \
@@ -111,7 +123,7 @@
     F(S, u32, threads, 1024, "cores this rank may use")                                            \
     F(S, boolean, has_weights, 0, "its node holds the weight files")                               \
     F(S, u64, weight_bytes, 0, "packed weights it keeps")                                          \
-    F(S, u64, cache_bytes, 0, "KV cache for the context promised")                                 \
+    F(S, u64, cache_bytes, 0, "KV cache when all of it is used")                                   \
     F(S, u64, scratch_bytes, 0, "activations and the load window")                                 \
     F(S, u32, status, RANK_STATUS_END, "life of its runner in this generation")                    \
     F(S, text, runner_address, ADDRESS_SIZE_MAX, "where its siblings connect")                     \
@@ -127,6 +139,10 @@
     F(S, u32, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor")                             \
     F(S, u32, mode, MODE_END, "1 exact, 2 fast")                                                   \
     F(S, u32, context, 0, "positions promised to a request")                                       \
+    F(S, u32, positions, 0, "KV cache: for all requests together, at least the context")           \
+    F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once, each with its windows and states")         \
+    F(S, u32, reserve, 0, "tokens of an answer a request has room for when it begins")             \
+    F(S, u32, kv_format, KV_FORMAT_END, "1 f32, 2 f16, 3 int8")                                    \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who sends which weight file")                \
     F(S, text, why, SENTENCE_SIZE_MAX, "why this placement was chosen")                            \
@@ -177,6 +193,7 @@
     X(epoch, EPOCH)                                                                                \
     X(generation, GENERATION)                                                                      \
     X(file_entry, FILE_ENTRY)                                                                      \
+    X(layer_run, LAYER_RUN)                                                                        \
     X(model_shape, MODEL_SHAPE)                                                                    \
     X(node_record, NODE_RECORD)                                                                    \
     X(token_record, TOKEN_RECORD)                                                                  \
@@ -227,7 +244,9 @@ enum instance_status {
     F(S, bytes, node_ids, 1024, "ids of the nodes to use, 16 bytes each; empty: any")              \
     F(S, u32s, shares, RANK_COUNT_MAX, "manual shares per rank; empty: by memory")                 \
     F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
-    F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")
+    F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
+    F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
+    F(S, u32, kv_format, KV_FORMAT_END, "2 f16, 3 int8; 0: the leader's setting")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
@@ -318,6 +337,10 @@ enum instance_status {
     R(S, generation, generation, "")                                                               \
     F(S, u32, sharding, SHARDING_END, "")                                                          \
     F(S, u32, context, 0, "")                                                                      \
+    F(S, u32, positions, 0, "")                                                                    \
+    F(S, u32, requests, REQUESTS_RUNNING_MAX, "")                                                  \
+    F(S, u32, reserve, 0, "")                                                                      \
+    F(S, u32, kv_format, KV_FORMAT_END, "")                                                        \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "")                                                   \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "")                                           \
     F(S, text, why, SENTENCE_SIZE_MAX, "")

@@ -31,11 +31,15 @@
     K(CONTEXT, context, NUMBER, "0", 0, 1u << 24,                                                  \
       "tokens of context promised to each instance; 0: the least of the model's, 32768 and what "  \
       "fits")                                                                                      \
+    K(KV_CACHE, kv_cache, TEXT, "f16", 3, 4,                                                       \
+      "numbers of the KV cache in fast mode: f16, or int8 in little more than half the memory, "   \
+      "each off by at most 1/254 of the largest of its head")                                      \
     K(RESERVE_TOKENS, reserve_tokens, NUMBER, "4096", 0, 1u << 24,                                 \
       "tokens of its answer a request has room for when it begins; beyond, it takes room as it "   \
       "goes, and may wait and be computed again")                                                  \
     K(REQUESTS_RUNNING, requests_running, NUMBER, "16", 1, 64,                                     \
-      "requests an instance computes at once, in one batch")                                       \
+      "requests an instance computes at once, in one batch; its KV cache has room for a context, " \
+      "and for reserve_tokens of each as far as half of the free memory allows")                   \
     K(REQUESTS_WAITING, requests_waiting, NUMBER, "240", 0, 960,                                   \
       "requests that wait beside those; more are refused with 429 and Retry-After")                \
     K(PREFILL_ROWS, prefill_rows, NUMBER, "128", 1, 448,                                           \

@@ -14,6 +14,48 @@
 
 #define FILES_MAX 8192u
 
+static void add_cost(struct model_card_layer *cost, const struct model_module *module,
+                     uint64_t bytes)
+{
+    switch (module->cut) {
+    case MODULE_CUT_MIXER_ROWS:
+    case MODULE_CUT_MIXER_COLUMNS:
+        cost->mixer_bytes += bytes;
+        break;
+    case MODULE_CUT_FFN_ROWS:
+    case MODULE_CUT_FFN_COLUMNS:
+        cost->ffn_bytes += bytes;
+        break;
+    case MODULE_CUT_NONE:
+    case MODULE_CUT_VOCAB_ROWS:
+        cost->whole_bytes += bytes;
+        break;
+    }
+}
+
+/* What the engine's blocks keep of a sequence in this layer; they bind their parts alike. */
+static void fill_cache(const struct model_config *config, const struct layer_shape *shape,
+                       struct model_card_layer *cost)
+{
+    switch (shape->mixer) {
+    case MIXER_ATTENTION:
+        cost->cache = (struct kv_layer){.heads = shape->kv_heads / cost->units,
+                                        .key_dim = shape->head_dim,
+                                        .value_dim = shape->head_dim,
+                                        .window = shape->window};
+        break;
+    case MIXER_LATENT:
+        cost->is_shared = true;
+        cost->cache = (struct kv_layer){.heads = 1,
+                                        .key_dim = config->latent.rank + config->latent.rope_dim};
+        break;
+    case MIXER_DELTA:
+        cost->cache.state_floats = (uint32_t)(config->delta.key_heads / cost->units *
+                                              model_delta_floats(&config->delta));
+        break;
+    }
+}
+
 static void add_module(struct model_card *card, const struct model_module *module)
 {
     uint64_t bytes = model_module_bytes(module);
@@ -24,7 +66,11 @@ static void add_module(struct model_card *card, const struct model_module *modul
         card->head_bytes += bytes;
     else if (module->layer == MODULE_NO_LAYER)
         card->other_bytes += bytes;
-    else if (module->role >= MODULE_FFN_NORM)
+    else
+        add_cost(&card->costs[module->layer], module, bytes);
+    if (module->layer == MODULE_NO_LAYER)
+        return;
+    if (module->role >= MODULE_FFN_NORM)
         card->ffn_bytes[module->layer] += bytes;
     else
         card->attention_bytes[module->layer] += bytes;
@@ -79,8 +125,13 @@ static enum status describe(const struct model_config *config, const struct mode
     card->quantisation = first_matrix(layout)->quantisation;
     card->attention_bytes = memory_zeroed(config->layers, sizeof *card->attention_bytes);
     card->ffn_bytes = memory_zeroed(config->layers, sizeof *card->ffn_bytes);
-    if (!card->attention_bytes || !card->ffn_bytes)
+    card->costs = memory_zeroed(config->layers, sizeof *card->costs);
+    if (!card->attention_bytes || !card->ffn_bytes || !card->costs)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", config->layers);
+    for (uint32_t i = 0; i < config->layers; i++) {
+        card->costs[i].units = model_layout_units(layout, i);
+        fill_cache(config, &config->shapes[i], &card->costs[i]);
+    }
     for (size_t i = 0; i < layout->module_count; i++) {
         const struct model_module *module = &layout->modules[i];
         add_module(card, module);
@@ -198,6 +249,7 @@ void model_card_free(struct model_card *card)
     memory_free(card->files);
     memory_free(card->attention_bytes);
     memory_free(card->ffn_bytes);
+    memory_free(card->costs);
     memory_free(card);
 }
 

@@ -11,12 +11,23 @@
 #ifndef TROUPE_RUNTIME_MODEL_CARD_H
 #define TROUPE_RUNTIME_MODEL_CARD_H
 
+#include "runtime/kv_shape.h"
 #include "runtime/model_config.h"
 
 struct model_card_file {
     char *name;
     uint64_t size;
     bool is_weight;
+};
+
+/* What a placement counts of one layer. */
+struct model_card_layer {
+    uint32_t units;        /* pieces a tensor cut may share the mixer and its cache in */
+    struct kv_layer cache; /* of a piece, or all of it where it is shared */
+    bool is_shared;        /* each rank keeps the whole cache: latent rows */
+    uint64_t mixer_bytes;  /* weights cut by units */
+    uint64_t ffn_bytes;    /* weights cut by FFN columns */
+    uint64_t whole_bytes;  /* weights every rank of a tensor cut keeps */
 };
 
 struct model_card {
@@ -40,6 +51,7 @@ struct model_card {
     uint64_t *attention_bytes; /* per layer, norms included */
     uint64_t *ffn_bytes;       /* per layer */
 
+    struct model_card_layer *costs; /* per layer */
     uint64_t cache_elements; /* of one position in all layers that keep every position */
 
     uint32_t mixer_units;  /* kv heads with their query heads, or what else a mixer is cut by */

@@ -128,6 +128,20 @@ struct model_delta {
     uint32_t taps; /* of the convolution */
 };
 
+/* What a key head keeps of a sequence: the last inputs of its channels, then a matrix [key][value]
+ * for each value head. */
+static inline uint64_t model_delta_channels(const struct model_delta *delta)
+{
+    return 2 * (uint64_t)delta->key_dim +
+           (uint64_t)(delta->value_heads / delta->key_heads) * delta->value_dim;
+}
+
+static inline uint64_t model_delta_floats(const struct model_delta *delta)
+{
+    return (uint64_t)(delta->taps - 1) * model_delta_channels(delta) +
+           (uint64_t)(delta->value_heads / delta->key_heads) * delta->key_dim * delta->value_dim;
+}
+
 struct model_family;
 
 struct model_config {

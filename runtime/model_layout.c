@@ -3,6 +3,7 @@
 
 #include "protocol/memory.h"
 #include "runtime/model_layout_internal.h"
+#include "runtime/partition.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,10 +134,12 @@ static enum status find_ffn_units(const struct model_config *config, struct mode
     return STATUS_OK;
 }
 
-/* Where a share's edge at `at` of `total` falls among `units`: the nearest. */
-static uint64_t edge(uint32_t at, uint32_t total, uint32_t units)
+uint32_t model_layout_units(const struct model_layout *layout, uint32_t layer)
 {
-    return (2 * (uint64_t)at * units + total) / (2 * (uint64_t)total);
+    for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++)
+        if (is_mixer_cut(&layout->modules[i]))
+            return layout->modules[i].units;
+    return 1;
 }
 
 struct module_range model_module_range(const struct model_layout *layout,
@@ -154,12 +157,14 @@ struct module_range model_module_range(const struct model_layout *layout,
         end = shares->vocab_end;
     } else if (is_mixer_cut(module)) {
         uint64_t unit = extent / module->units;
-        first = edge(shares->mixer_first, layout->mixer_units, module->units) * unit;
-        end = edge(shares->mixer_end, layout->mixer_units, module->units) * unit;
+        const uint32_t all = layout->mixer_units;
+        first = partition_edge(shares->mixer_first, all, module->units) * unit;
+        end = partition_edge(shares->mixer_end, all, module->units) * unit;
     } else {
         uint64_t unit = extent / module->units;
-        first = edge(shares->ffn_first, layout->ffn_columns, module->units) * unit;
-        end = edge(shares->ffn_end, layout->ffn_columns, module->units) * unit;
+        const uint32_t all = layout->ffn_columns;
+        first = partition_edge(shares->ffn_first, all, module->units) * unit;
+        end = partition_edge(shares->ffn_end, all, module->units) * unit;
     }
     bool is_column = module->cut == MODULE_CUT_MIXER_COLUMNS ||
                      module->cut == MODULE_CUT_FFN_COLUMNS ||

@@ -130,6 +130,8 @@ struct module_shares {
 struct module_range model_module_range(const struct model_layout *layout,
                                        const struct model_module *module,
                                        const struct module_shares *shares);
+/* Pieces into which a tensor cut may share the mixer of a layer. */
+uint32_t model_layout_units(const struct model_layout *layout, uint32_t layer);
 /* Bytes of weight, scales and biases. */
 uint64_t model_module_bytes(const struct model_module *module);
 

@@ -77,6 +77,9 @@ struct model_import {
     void *who;
 };
 
+/* What the state keeps of a card. */
+MUST_CHECK enum status model_record_fill(const struct model_card *card, struct model_record *record,
+                                         struct reason *reason);
 /* Copies a model into the store, verified; an older copy is replaced in one stroke. */
 MUST_CHECK enum status model_store_import(struct model_store *store,
                                           const struct model_import *import,

@@ -186,15 +186,36 @@ static enum status copy_file(struct copying *copying, uint32_t at)
     return status;
 }
 
-static uint64_t largest(const uint64_t *values, uint32_t count)
+static bool run_holds(const struct layer_run *run, const struct layer_run *next)
 {
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < count; i++)
-        most = values[i] > most ? values[i] : most;
-    return most;
+    struct layer_run one = *run;
+    one.layers = next->layers;
+    return record_equal(&layer_run_type, &one, next);
 }
 
-static enum status fill_shape(const struct model_card *card, struct model_record *record,
+static bool add_layer(struct model_shape *shape, const struct model_card_layer *cost)
+{
+    const struct layer_run next = {.layers = 1,
+                                   .units = cost->units,
+                                   .heads = cost->cache.heads,
+                                   .key_dim = cost->cache.key_dim,
+                                   .value_dim = cost->cache.value_dim,
+                                   .window = cost->cache.window,
+                                   .state_floats = cost->cache.state_floats,
+                                   .is_shared = cost->is_shared,
+                                   .mixer_bytes = cost->mixer_bytes,
+                                   .ffn_bytes = cost->ffn_bytes,
+                                   .whole_bytes = cost->whole_bytes};
+    struct layer_run *last =
+        shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
+    if (!last || !run_holds(last, &next))
+        return record_list_push(&layer_run_type, RECORD_LIST(shape->runs), &next,
+                                LAYER_COUNT_MAX) != NULL;
+    last->layers++;
+    return true;
+}
+
+enum status model_record_fill(const struct model_card *card, struct model_record *record,
                               struct reason *reason)
 {
     struct model_shape *shape = &record->shape;
@@ -204,10 +225,8 @@ static enum status fill_shape(const struct model_card *card, struct model_record
     shape->layers = card->layers;
     shape->hidden = card->hidden;
     shape->heads = card->heads;
-    /* What the placement shares and multiplies by, whatever the family calls it. */
-    const uint64_t rows = (uint64_t)2 * card->layers * card->mixer_units;
+    /* What the placement shares, whatever the family calls it. */
     shape->kv_heads = card->mixer_units;
-    shape->head_dim = (uint32_t)((card->cache_elements + rows - 1) / rows);
     shape->intermediate = card->ffn_columns;
     shape->ffn_unit = card->ffn_unit;
     shape->vocab = card->vocab;
@@ -215,10 +234,11 @@ static enum status fill_shape(const struct model_card *card, struct model_record
     shape->context = card->context;
     shape->embedding_bytes = card->embedding_bytes;
     shape->head_bytes = card->head_bytes;
-    shape->attention_bytes = largest(card->attention_bytes, card->layers);
-    shape->ffn_bytes = largest(card->ffn_bytes, card->layers);
     shape->norm_bytes = card->other_bytes;
     shape->weight_bytes = card->weight_bytes;
+    for (uint32_t i = 0; i < card->layers; i++)
+        if (!add_layer(shape, &card->costs[i]))
+            return no_memory(reason);
     return text_set(&shape->model_type, card->model_type) ? STATUS_OK : no_memory(reason);
 }
 
@@ -230,7 +250,7 @@ static enum status judge_copy(struct copying *copying)
     (void)snprintf(path, sizeof(path), "%s/%s", copying->store->path, copying->partial);
     enum status status = model_card_read(path, MODEL_CARD_WITH_TOKENIZER, &card, copying->reason);
     if (status == STATUS_OK)
-        status = fill_shape(card, &copying->manifest.record, copying->reason);
+        status = model_record_fill(card, &copying->manifest.record, copying->reason);
     model_card_free(card);
     copying->manifest.record.revision = model_revision(&copying->manifest.record);
     return status;

@@ -24,6 +24,11 @@ static uint64_t scale_shares(const uint64_t *shares, uint32_t count, uint64_t *s
     return sum;
 }
 
+uint64_t partition_edge(uint32_t at, uint32_t total, uint32_t units)
+{
+    return (2 * (uint64_t)at * units + total) / (2 * (uint64_t)total);
+}
+
 bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uint32_t *units_out)
 {
     uint64_t scaled[PARTITION_RANKS_MAX];

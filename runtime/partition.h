@@ -47,6 +47,9 @@ struct partition {
     bool has_head;
 };
 
+/* Where a share's edge at `at` of `total` falls among `units`, the nearest: how a layer of other
+ * units than the table counts in is cut. */
+uint64_t partition_edge(uint32_t at, uint32_t total, uint32_t units);
 /* Shares `total` units by `shares[count]` (any scale, each above 0): largest remainder, ties to the
  * lower rank, at least one unit each.  False when there are fewer units than ranks. */
 bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uint32_t *units_out);

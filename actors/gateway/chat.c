@@ -62,18 +62,21 @@ static void send_generate(struct gateway *gateway, struct chat *chat, uint32_t s
     gateway_send(gateway, GATEWAY_LINK_RUNNER + slot, MESSAGE_LINK, LINK_GENERATE, &generate);
 }
 
-static void try_start(struct gateway *gateway, struct chat *chat)
+_Static_assert(GATEWAY_RUNNER_COUNT_MAX <= 64, "chats keep a bit for each");
+
+static bool try_start(struct gateway *gateway, struct chat *chat)
 {
-    int slot = runners_pick(gateway, chat->request.model);
+    int slot = runners_pick(gateway, chat->request.model, chat->full);
     if (slot >= 0)
         send_generate(gateway, chat, (uint32_t)slot);
+    return slot >= 0;
 }
 
 void chats_start_waiting(struct gateway *gateway)
 {
     for (size_t i = 0; i < GATEWAY_CHAT_COUNT_MAX; i++)
         if (gateway->chats[i] && gateway->chats[i]->phase == CHAT_WAITING)
-            try_start(gateway, gateway->chats[i]);
+            (void)try_start(gateway, gateway->chats[i]);
 }
 
 static void cancel(struct gateway *gateway, const struct chat *chat)
@@ -90,6 +93,7 @@ static void lose(struct gateway *gateway, struct chat *chat, const char *sentenc
 {
     bool was_running = chat->phase == CHAT_RUNNING;
     chat->phase = CHAT_WAITING;
+    chat->full = 0;
     if (chat->lost_ms == 0)
         chat->lost_ms = gateway->input->now_ms;
     (void)snprintf(chat->sentence, sizeof(chat->sentence), "%s", sentence);
@@ -180,7 +184,7 @@ void chat_begin(struct gateway *gateway, const struct http_arrival *request)
     }
     chat->request = parsed;
     name_chat(gateway, chat);
-    try_start(gateway, chat);
+    (void)try_start(gateway, chat);
 }
 
 /* ---- what runners say ---- */
@@ -202,6 +206,7 @@ static void take_accepted(struct gateway *gateway, struct chat *chat,
                           struct generation_accepted *accepted)
 {
     chat->phase = CHAT_RUNNING;
+    chat->full = 0;
     if (!chat->is_accepted) {
         struct generate *generate = &chat->request.generate;
         uint32_t count = accepted->prompt_ids.count;
@@ -230,9 +235,13 @@ static void take_refused(struct gateway *gateway, struct chat *chat,
     case STATUS_UNREACHABLE:
         lose(gateway, chat, text_or_empty(refused->reason));
         return;
-    case STATUS_BUSY: /* its turn came before: what was begun waits for a place again */
+    case STATUS_BUSY: /* another instance may have a place */
+        chat->full |= 1ull << chat->slot;
+        if (try_start(gateway, chat))
+            return;
         if (!chat->is_accepted)
             break;
+        /* Its turn came before: what was begun waits for a place again. */
         lose(gateway, chat, text_or_empty(refused->reason));
         return;
     default:
@@ -430,7 +439,7 @@ void chats_tick(struct gateway *gateway)
         if (chat->phase == CHAT_WAITING && give_up(gateway, chat))
             continue;
         if (chat->phase == CHAT_WAITING)
-            try_start(gateway, chat);
+            (void)try_start(gateway, chat);
         if (chat->phase != CHAT_WAITING && now_ms - chat->looked_ms >= GATEWAY_SILENT_MS) {
             chat->looked_ms = now_ms;
             lose(gateway, chat, "this gateway was silent for too long");

@@ -106,6 +106,7 @@ struct chat {
     uint32_t slot;      /* of the runner link, unless waiting */
     uint32_t attempt;   /* of the last generate sent; the first is 1 */
     uint32_t fruitless; /* runners lost since the last token */
+    uint64_t full;      /* a bit for each runner link whose queue had no place for it */
     uint32_t *tokens;   /* every id received */
     uint32_t token_count;
     uint32_t token_capacity;
@@ -239,8 +240,9 @@ void runners_sync(struct gateway *gateway);
 void runners_up(struct gateway *gateway, uint32_t slot);
 void runners_down(struct gateway *gateway, uint32_t slot, const char *sentence);
 void runners_tick(struct gateway *gateway);
-/* The ready runner of this model with the fewest chats; -1 when there is none. */
-int runners_pick(const struct gateway *gateway, const char *model_id);
+/* The ready runner of this model with the fewest chats, but none of `full` (a bit for each link);
+ * -1 when there is none. */
+int runners_pick(const struct gateway *gateway, const char *model_id, uint64_t full);
 bool model_is_ready(const struct gateway *gateway, const char *model_id);
 
 /* ---- chat.c ---- */

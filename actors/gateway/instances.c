@@ -231,9 +231,11 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
         status = buffer_append_format(
             json,
             ",\"status\":\"%s\",\"sharding\":\"%s\",\"mode\":\"%s\",\"context\":%u,"
+            "\"positions\":%u,\"requests\":%u,\"reserve\":%u,\"kv_cache\":\"%s\","
             "\"generation\":\"%s\",\"failures\":%u",
             instance_status_name(instance->status), sharding_name(instance->sharding),
-            mode_name(instance->mode), instance->context,
+            mode_name(instance->mode), instance->context, instance->positions, instance->requests,
+            instance->reserve, kv_format_name(instance->kv_format),
             generation_print(&instance->generation, generation), instance->failures);
     if (status == STATUS_OK)
         status = print_text(json, ",\"why\":", instance->why);
@@ -313,9 +315,10 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
             status = buffer_append_format(
                 &json,
                 ",\"sharding\":\"%s\",\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
-                "\"tokens_per_s\":%.3f",
+                "\"positions\":%u,\"requests\":%u,\"kv_cache\":\"%s\",\"tokens_per_s\":%.3f",
                 sharding_name(candidate->sharding), mode_name(candidate->mode),
                 candidate->is_possible ? "true" : "false", candidate->context,
+                candidate->positions, candidate->requests, kv_format_name(candidate->kv_format),
                 candidate->tokens_per_s);
         if (status == STATUS_OK)
             status = print_text(&json, ",\"why\":", candidate->why);

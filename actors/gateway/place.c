@@ -34,6 +34,16 @@ static bool read_mode(const char *name, struct place_instance *place, struct htt
     return true;
 }
 
+static bool read_kv_cache(const char *name, struct place_instance *place,
+                          struct http_fault *fault_out)
+{
+    enum kv_format format = KV_FORMAT_NONE;
+    if (!kv_format_parse(name, &format))
+        return field_is_wrong(fault_out, "kv_cache", "f16 or int8");
+    place->kv_format = (uint32_t)format;
+    return true;
+}
+
 static bool add_node(const struct gateway *gateway, const char *name, struct place_instance *place,
                      struct http_fault *fault_out)
 {
@@ -99,7 +109,7 @@ static bool read_number(const json_t *value, const char *field, int64_t most, ui
 static bool read_place_field(const struct gateway *gateway, const char *name, const json_t *value,
                              struct place_instance *place, struct http_fault *fault_out)
 {
-    static const char *const texts[] = {"model_id", "sharding", "mode"};
+    static const char *const texts[] = {"model_id", "sharding", "mode", "kv_cache"};
     if (json_is_null(value))
         return true;
     for (size_t i = 0; i < COUNT_OF(texts); i++)
@@ -111,6 +121,10 @@ static bool read_place_field(const struct gateway *gateway, const char *name, co
         return read_sharding(json_string_value(value), place, fault_out);
     if (strcmp(name, "mode") == 0)
         return read_mode(json_string_value(value), place, fault_out);
+    if (strcmp(name, "kv_cache") == 0)
+        return read_kv_cache(json_string_value(value), place, fault_out);
+    if (strcmp(name, "requests") == 0)
+        return read_number(value, name, REQUESTS_RUNNING_MAX, &place->requests, fault_out);
     if (strcmp(name, "min_nodes") == 0)
         return read_number(value, name, NODE_COUNT_MAX, &place->nodes_min, fault_out);
     if (strcmp(name, "context") == 0)
@@ -181,6 +195,9 @@ static bool read_query(const struct http_arrival *request, struct place_instance
         return false;
     if (http_query_value(request->query, "mode", value, sizeof(value)) &&
         !read_mode(value, place, fault_out))
+        return false;
+    if (http_query_value(request->query, "kv_cache", value, sizeof(value)) &&
+        !read_kv_cache(value, place, fault_out))
         return false;
     if (http_query_value(request->query, "min_nodes", value, sizeof(value))) {
         char *end = NULL;

@@ -121,13 +121,14 @@ static bool serves(const struct instance_record *instance, const char *model_id)
            strcmp(text_or_empty(instance->model_id), model_id) == 0;
 }
 
-int runners_pick(const struct gateway *gateway, const char *model_id)
+int runners_pick(const struct gateway *gateway, const char *model_id, uint64_t full)
 {
     int best = -1;
     uint32_t fewest = UINT32_MAX;
     for (int i = 0; i < GATEWAY_RUNNER_COUNT_MAX; i++) {
         const struct runner_link *link = &gateway->runners[i];
-        if (!link->is_used || !link->is_up || !serves(instance_of(gateway, link), model_id))
+        if (full >> i & 1u || !link->is_used || !link->is_up ||
+            !serves(instance_of(gateway, link), model_id))
             continue;
         uint32_t count = chats_on(gateway, (uint32_t)i);
         if (count < fewest) {

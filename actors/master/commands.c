@@ -90,7 +90,8 @@ static enum status place_instance(struct command *command)
     const struct place_instance *body = command->message->body;
     struct placement_node nodes[NODE_COUNT_MAX];
     const struct placement_question question = {&master->state, body, nodes,
-                                                survey(master, NULL, nodes), NULL};
+                                                survey(master, NULL, nodes), NULL,
+                                                &master->settings->placement};
     if (master->state.instances.count >= INSTANCE_COUNT_MAX)
         return refuse(command->reason, STATUS_BUSY, "too many instances; delete one first");
     enum status status = event_begin(command, EVENT_INSTANCE_PLACED);
@@ -377,7 +378,8 @@ enum status command_candidates(struct master *master, const struct message *mess
     const struct ask_candidates *body = MESSAGE_BODY(message, ask_candidates);
     struct placement_node nodes[NODE_COUNT_MAX];
     const struct placement_question question = {&master->state, &body->request, nodes,
-                                                survey(master, NULL, nodes), NULL};
+                                                survey(master, NULL, nodes), NULL,
+                                                &master->settings->placement};
     if (!message_begin(master, answer_out, MESSAGE_ANSWER, ANSWER_CANDIDATES))
         return STATUS_NO_MEMORY;
     struct reason reason = {""};
@@ -397,7 +399,8 @@ enum status generation_place(struct master *master, const struct instance_record
     struct placement_node nodes[NODE_COUNT_MAX];
     const struct placement_question question = {&master->state, &instance->request, nodes,
                                                 survey(master, &instance->instance_id, nodes),
-                                                &instance->instance_id};
+                                                &instance->instance_id,
+                                                &master->settings->placement};
     struct instance_record placed = {.model_id = NULL};
     enum status status = placement_choose(&question, &placed, reason);
     if (status == STATUS_OK &&
@@ -410,6 +413,10 @@ enum status generation_place(struct master *master, const struct instance_record
                                                master->state.index + 1};
         body->sharding = placed.sharding;
         body->context = placed.context;
+        body->positions = placed.positions;
+        body->requests = placed.requests;
+        body->reserve = placed.reserve;
+        body->kv_format = placed.kv_format;
         memcpy(&body->ranks, &placed.ranks, sizeof(body->ranks));
         memcpy(&body->sources, &placed.sources, sizeof(body->sources));
         body->why = placed.why;

@@ -199,7 +199,7 @@ static enum status describe_self(struct master_main *main)
     return ok ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-static void read_settings(struct master_main *main)
+static enum status read_settings(struct master_main *main, struct reason *reason)
 {
     struct master_settings *settings = &main->settings;
     const struct config *config = &main->process.config;
@@ -211,20 +211,28 @@ static void read_settings(struct master_main *main)
     settings->beat_ms = config_number(config, CONFIG_KEY_BEAT_MS);
     settings->view_timeout_ms = config_number(config, CONFIG_KEY_VIEW_TIMEOUT_MS);
     settings->quorum = config_switch(config, CONFIG_KEY_QUORUM);
+    settings->placement = (struct placement_settings){
+        .context = (uint32_t)config_number(config, CONFIG_KEY_CONTEXT),
+        .requests = (uint32_t)config_number(config, CONFIG_KEY_REQUESTS_RUNNING),
+        .reserve = (uint32_t)config_number(config, CONFIG_KEY_RESERVE_TOKENS)};
+    if (!kv_format_parse(config_text(config, CONFIG_KEY_KV_CACHE), &settings->placement.kv_format))
+        return refuse(reason, STATUS_INVALID, "kv_cache is f16 or int8, not %.40s",
+                      config_text(config, CONFIG_KEY_KV_CACHE));
     settings->state = &main->state;
     const char *advertise = config_text(config, CONFIG_KEY_ADVERTISE);
     if (advertise[0])
         (void)snprintf(settings->advertise, sizeof(settings->advertise), "%s%.200s",
                        strncmp(advertise, "tcp://", 6) == 0 ? "" : "tcp://", advertise);
     choose_listen(main);
+    return STATUS_OK;
 }
 
 static enum status prepare(struct master_main *main, struct reason *reason)
 {
-    read_settings(main);
-    enum status status =
-        networks_parse(config_text(&main->process.config, CONFIG_KEY_TRUSTED_NETWORKS),
-                       &main->settings.trusted, reason);
+    enum status status = read_settings(main, reason);
+    if (status == STATUS_OK)
+        status = networks_parse(config_text(&main->process.config, CONFIG_KEY_TRUSTED_NETWORKS),
+                                &main->settings.trusted, reason);
     if (status == STATUS_OK)
         status = read_token(main, reason);
     if (status == STATUS_OK)

@@ -19,6 +19,7 @@
 #ifndef TROUPE_ACTORS_MASTER_MASTER_H
 #define TROUPE_ACTORS_MASTER_MASTER_H
 
+#include "actors/master/placement.h"
 #include "protocol/state.h"
 #include "runtime/actor.h"
 #include "runtime/event_log.h"
@@ -101,6 +102,7 @@ struct master_settings {
     uint64_t snapshot_every; /* events between snapshots; 0: 4096 */
     bool quorum;
     struct networks trusted; /* where MPI may travel */
+    struct placement_settings placement;
     const struct join_token *join; /* NULL: found a cluster when there is none */
     struct signature join_signature;
     struct state *state;           /* as recovered; moved into the actor */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement.h"
 
+#include "actors/master/placement_bytes.h"
 #include "protocol/memory.h"
-#include "runtime/partition.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,61 +22,63 @@ struct attempt {
     bool is_equal; /* a tensor cut in equal shares */
 };
 
-static uint64_t cache_bytes_per_position(const struct model_shape *shape, uint32_t mode)
-{
-    const uint64_t element = mode == MODE_EXACT ? 4 : 2;
-    return 2 * element * shape->kv_heads * shape->head_dim * shape->layers;
-}
-
 static uint32_t mode_of(const struct place_instance *request)
 {
     return request->mode == MODE_EXACT ? MODE_EXACT : MODE_FAST;
 }
 
-/* Weights of one rank in packed bytes. */
-static uint64_t weight_bytes(const struct model_shape *shape, const struct partition *cut)
+static const struct placement_settings standard = {.requests = 16, .reserve = 4096};
+
+static const struct placement_settings *settings_of(const struct attempt *attempt)
 {
-    const uint64_t head = shape->tied ? 0 : shape->head_bytes;
-    uint64_t layers = cut->layer_end - cut->layer_first;
-    if (cut->sharding != SHARDING_TENSOR)
-        return layers * (shape->attention_bytes + shape->ffn_bytes) + shape->norm_bytes +
-               (cut->has_embedding ? shape->embedding_bytes : 0) + (cut->has_head ? head : 0);
-    const uint64_t kv = cut->kv_end - cut->kv_first;
-    const uint64_t ffn = cut->ffn_end - cut->ffn_first;
-    const uint64_t vocab = cut->vocab_end - cut->vocab_first;
-    return layers * (shape->attention_bytes * kv / shape->kv_heads +
-                     shape->ffn_bytes * ffn / shape->intermediate) +
-           (shape->embedding_bytes + head) / shape->vocab * vocab + shape->norm_bytes;
+    return attempt->question->settings ? attempt->question->settings : &standard;
 }
 
-static uint64_t cache_bytes(const struct model_shape *shape, const struct partition *cut,
-                            uint32_t mode, uint64_t context)
+static uint32_t requests_wanted(const struct attempt *attempt)
 {
-    uint64_t all = cache_bytes_per_position(shape, mode) * context;
-    if (cut->sharding == SHARDING_TENSOR)
-        return all * (cut->kv_end - cut->kv_first) / shape->kv_heads;
-    return all * (cut->layer_end - cut->layer_first) / shape->layers;
+    const uint32_t asked = attempt->question->request->requests;
+    const uint32_t usual = settings_of(attempt)->requests;
+    const uint32_t requests = asked ? asked : usual ? usual : standard.requests;
+    return requests < REQUESTS_RUNNING_MAX ? requests : REQUESTS_RUNNING_MAX;
 }
 
-/* Ranks of one machine share its memory: the sum of those before `rank` is not free any more. */
-static uint64_t free_for(const struct attempt *attempt, const struct candidate *candidate,
-                         uint32_t rank)
+static enum kv_format format_wanted(const struct attempt *attempt)
 {
-    const struct placement_node *node = attempt->chosen[rank];
-    uint64_t free_bytes = node->memory_free;
-    for (uint32_t i = 0; i < rank; i++) {
-        if (!ID_EQUAL(attempt->chosen[i]->node->machine_id, node->node->machine_id))
-            continue;
+    const uint32_t asked = attempt->question->request->kv_format;
+    const enum kv_format usual = settings_of(attempt)->kv_format;
+    if (mode_of(attempt->question->request) == MODE_EXACT)
+        return KV_F32;
+    return asked ? (enum kv_format)asked : usual ? usual : KV_F16;
+}
+
+/* Ranks of one machine share its memory: the sum of those up to `rank`. */
+static uint64_t taken_up_to(const struct attempt *attempt, const struct candidate *candidate,
+                            uint32_t rank)
+{
+    uint64_t taken = 0;
+    for (uint32_t i = 0; i <= rank; i++) {
         const struct rank_record *other = &candidate->ranks.items[i];
-        uint64_t taken = other->weight_bytes + other->cache_bytes + other->scratch_bytes;
-        free_bytes = free_bytes > taken ? free_bytes - taken : 0;
+        const uint64_t bytes = other->weight_bytes + other->scratch_bytes;
+        if (!ID_EQUAL(attempt->chosen[i]->node->machine_id,
+                      attempt->chosen[rank]->node->machine_id))
+            continue;
+        if (bytes > UINT64_MAX - taken || other->cache_bytes > UINT64_MAX - taken - bytes)
+            return UINT64_MAX;
+        taken += bytes + other->cache_bytes;
     }
-    return free_bytes;
+    return taken;
+}
+
+/* 0: what fits. */
+static uint32_t context_asked(const struct attempt *attempt)
+{
+    const uint32_t asked = attempt->question->request->context;
+    return asked ? asked : settings_of(attempt)->context;
 }
 
 static uint32_t context_wanted(const struct attempt *attempt)
 {
-    const uint32_t asked = attempt->question->request->context;
+    const uint32_t asked = context_asked(attempt);
     uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
     return context < attempt->model->shape.context || attempt->model->shape.context == 0
                ? context
@@ -106,35 +108,104 @@ static enum status say(struct candidate *candidate, const char *text)
     return text_set(&candidate->why, text) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-/* The context that fits is the largest, halving from the one wanted, with which every rank fits. */
-static void fit_context(const struct attempt *attempt, const struct partition *cuts,
-                        struct candidate *candidate, uint32_t *short_rank_out,
-                        uint64_t *short_bytes_out)
+struct fitting {
+    const struct attempt *attempt;
+    const struct partition *cuts;
+    struct candidate *candidate;
+    uint64_t limits[RANK_COUNT_MAX]; /* what ranks up to this may take of its machine */
+    uint32_t short_rank;             /* the first that does not fit */
+    uint64_t short_bytes;
+};
+
+/* Fills the bytes of all ranks; whether they are within the limits. */
+static bool fits(struct fitting *fitting, uint64_t positions, uint32_t requests)
 {
-    const struct model_shape *shape = &attempt->model->shape;
-    const bool is_fixed = attempt->question->request->context != 0;
-    uint32_t context = context_wanted(attempt);
-    for (;;) {
-        candidate->is_possible = true;
-        for (uint32_t i = 0; i < attempt->count; i++) {
-            struct rank_record *rank = &candidate->ranks.items[i];
-            rank->weight_bytes = weight_bytes(shape, &cuts[i]);
-            rank->cache_bytes = cache_bytes(shape, &cuts[i], candidate->mode, context);
-            rank->scratch_bytes = PLACEMENT_SCRATCH_BYTES;
-            uint64_t needed = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
-            uint64_t have = free_for(attempt, candidate, i);
-            if (needed <= have)
-                continue;
-            candidate->is_possible = false;
-            *short_rank_out = i;
-            *short_bytes_out = needed - have;
-            break;
-        }
-        candidate->context = context;
-        if (candidate->is_possible || is_fixed || context / 2 < PLACEMENT_CONTEXT_LEAST)
-            return;
-        context /= 2;
+    const struct model_shape *shape = &fitting->attempt->model->shape;
+    struct candidate *candidate = fitting->candidate;
+    const struct placement_cache cache = {positions, requests,
+                                          (enum kv_format)candidate->kv_format};
+    candidate->positions = (uint32_t)positions;
+    candidate->requests = requests;
+    for (uint32_t i = 0; i < fitting->attempt->count; i++) {
+        struct rank_record *rank = &candidate->ranks.items[i];
+        rank->weight_bytes = placement_weight_bytes(shape, &fitting->cuts[i]);
+        rank->cache_bytes = placement_cache_bytes(shape, &fitting->cuts[i], &cache);
+        rank->scratch_bytes = PLACEMENT_SCRATCH_BYTES;
     }
+    for (uint32_t i = 0; i < fitting->attempt->count; i++) {
+        const uint64_t taken = taken_up_to(fitting->attempt, candidate, i);
+        if (taken <= fitting->limits[i])
+            continue;
+        fitting->short_rank = i;
+        fitting->short_bytes = taken - fitting->limits[i];
+        return false;
+    }
+    return true;
+}
+
+/* What the requests keep of their own is more than what they share. */
+static bool are_requests_costly(const struct fitting *fitting, uint64_t positions,
+                                uint32_t requests)
+{
+    struct kv_sizes sizes;
+    uint64_t shared = 0;
+    uint64_t own = 0;
+    for (uint32_t i = 0; i < fitting->attempt->count; i++) {
+        placement_cache_sizes(&fitting->attempt->model->shape, &fitting->cuts[i],
+                              (enum kv_format)fitting->candidate->kv_format, &sizes);
+        shared += sizes.page_bytes * kv_page_count(positions);
+        own += kv_own_bytes(&sizes, kv_page_count(positions), KV_STEP_ROWS) * requests;
+    }
+    return own > shared;
+}
+
+/* The context that fits is the largest, halving from the one wanted, with which every rank fits;
+ * fewer requests at once where these cost more. */
+static bool fit_context(struct fitting *fitting)
+{
+    const struct attempt *attempt = fitting->attempt;
+    const bool is_fixed = context_asked(attempt) != 0;
+    uint32_t requests = requests_wanted(attempt);
+    uint32_t context = context_wanted(attempt);
+    for (uint32_t i = 0; i < attempt->count; i++)
+        fitting->limits[i] = attempt->chosen[i]->memory_free;
+    while (!fits(fitting, context, requests)) {
+        const bool may_shrink = !is_fixed && context / 2 >= PLACEMENT_CONTEXT_LEAST;
+        if (requests > 1 && (!may_shrink || are_requests_costly(fitting, context, requests)))
+            requests /= 2;
+        else if (may_shrink)
+            context /= 2;
+        else
+            break;
+    }
+    fitting->candidate->context = context;
+    return fits(fitting, context, requests);
+}
+
+/* Room for the reserve of every request, from half of what is free beside the context: the rest is
+ * for what else this machine has to do. */
+static void grow_pool(struct fitting *fitting)
+{
+    const struct attempt *attempt = fitting->attempt;
+    const uint32_t requests = fitting->candidate->requests;
+    const uint64_t context = fitting->candidate->context;
+    const uint64_t reserve = settings_of(attempt)->reserve;
+    const uint64_t most = requests * (reserve < context ? reserve : context);
+    uint64_t low = kv_page_count(context);
+    uint64_t high = kv_page_count(most < UINT32_MAX / 2 ? most : UINT32_MAX / 2);
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        const uint64_t taken = taken_up_to(attempt, fitting->candidate, i);
+        fitting->limits[i] = taken + (fitting->limits[i] - taken) / 2;
+    }
+    while (low < high) {
+        const uint64_t middle = low + (high - low + 1) / 2;
+        if (fits(fitting, middle * KV_PAGE_POSITIONS, requests))
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    const uint64_t positions = low * KV_PAGE_POSITIONS;
+    (void)fits(fitting, positions > context ? positions : context, requests);
 }
 
 static double tokens_per_s(const struct attempt *attempt, const struct candidate *candidate)
@@ -230,6 +301,7 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
         return listed->candidates.count >= 64 ? STATUS_OK : STATUS_NO_MEMORY;
     candidate->sharding = attempt->sharding;
     candidate->mode = mode_of(request);
+    candidate->kv_format = format_wanted(attempt);
     uint64_t shares[RANK_COUNT_MAX];
     for (uint32_t i = 0; i < attempt->count; i++) {
         shares[i] = attempt->is_equal ? 1 : (attempt->chosen[i]->memory_free >> 20) + 1;
@@ -256,11 +328,12 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
             text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
         return say(candidate, text);
     }
-    uint32_t short_rank = 0;
-    uint64_t short_bytes = 0;
-    fit_context(attempt, cuts, candidate, &short_rank, &short_bytes);
+    struct fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate};
+    candidate->is_possible = fit_context(&fitting);
+    if (candidate->is_possible)
+        grow_pool(&fitting);
     candidate->tokens_per_s = candidate->is_possible ? tokens_per_s(attempt, candidate) : 0;
-    return describe(attempt, candidate, short_rank, short_bytes);
+    return describe(attempt, candidate, fitting.short_rank, fitting.short_bytes);
 }
 
 /* ---- which nodes ---- */
@@ -310,6 +383,16 @@ static uint32_t usable_nodes(struct attempt *attempt,
 static bool wants(const struct place_instance *request, enum sharding sharding)
 {
     return request->any_sharding || request->sharding == (uint32_t)sharding;
+}
+
+static enum status check_format(const struct place_instance *request, struct reason *reason)
+{
+    if (request->kv_format == KV_F32 || request->kv_format >= KV_FORMAT_END ||
+        (mode_of(request) == MODE_EXACT && request->kv_format != KV_FORMAT_NONE))
+        return refuse(reason, STATUS_INVALID,
+                      "the KV cache is f16 or int8 in fast mode and f32 in exact mode; leave its "
+                      "format out or ask for fast mode");
+    return STATUS_OK;
 }
 
 /* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
@@ -408,7 +491,13 @@ enum status placement_candidates(const struct placement_question *question,
     if (!attempt.model)
         return refuse(reason, STATUS_NOT_FOUND,
                       "no model %.100s here; add one with troupe add DIRECTORY", model_id);
-    enum status status = check_shares(&attempt, reason);
+    if (!placement_shape_is_whole(&attempt.model->shape))
+        return refuse(reason, STATUS_MALFORMED,
+                      "what is known of %.100s lacks its layers; remove the model and add it again",
+                      model_id);
+    enum status status = check_format(question->request, reason);
+    if (status == STATUS_OK)
+        status = check_shares(&attempt, reason);
     if (status != STATUS_OK)
         return status;
     struct candidates_listed listed = {.model_id = NULL};
@@ -481,6 +570,10 @@ enum status placement_choose(const struct placement_question *question,
     instance_out->sharding = best->sharding;
     instance_out->mode = best->mode;
     instance_out->context = best->context;
+    instance_out->positions = best->positions;
+    instance_out->requests = best->requests;
+    instance_out->reserve = settings_of(&(struct attempt){.question = question})->reserve;
+    instance_out->kv_format = best->kv_format;
     instance_out->revision = model->revision;
     for (uint32_t i = 0; status == STATUS_OK && i < best->ranks.count; i++)
         if (!record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks),

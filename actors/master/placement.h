@@ -3,9 +3,12 @@
  * placement: where a model may run, from the state and what the nodes told of their load.
  *
  * Pure.  Each candidate is one of: one node; a pipeline; a tensor cut, over any number of nodes,
- * equal or by memory.  Its cost is bytes per node (weights, KV cache of the context promised,
- * scratch) against free memory; its worth is predicted tokens per second.  Refused ones carry the
- * reason.
+ * equal or by memory.  Its cost is bytes per node (weights, KV cache, scratch) against free memory;
+ * its worth is predicted tokens per second.  Refused ones carry the reason.
+ *
+ * The KV cache has room for the context promised, which every request shares, and for the windows
+ * and states of as many requests as run at once.  Beyond, it grows to the reserve of each of them
+ * as far as half of what is free then allows.
  *
  * Memory   candidates are records; the caller frees the list with record_fini.
  * Fails    STATUS_NOT_FOUND: no such model; STATUS_NO_MEMORY.
@@ -23,12 +26,21 @@ struct placement_node {
     bool is_exposed;      /* its fabric address is in no network the operator trusts */
 };
 
+/* The leader's, for what a request leaves open. */
+struct placement_settings {
+    uint32_t context;         /* 0: what fits */
+    uint32_t requests;        /* at once; 0: 16 */
+    uint32_t reserve;         /* tokens of an answer a request has room for when it begins */
+    enum kv_format kv_format; /* of fast mode; none: f16 */
+};
+
 struct placement_question {
     const struct state *state;
     const struct place_instance *request;
     const struct placement_node *nodes;
     uint32_t node_count;
     const struct instance_id *replaced; /* its reservations do not count; NULL: none */
+    const struct placement_settings *settings; /* NULL: the standard ones */
 };
 
 /* Bytes a rank needs beside weights and cache: activations, the load window, the process. */

@@ -95,6 +95,8 @@ static enum status load(struct engine_thread *thread, const char *directory, str
         thread->serving.say = say;
         thread->serving.target = thread;
         thread->serving.settings = thread->options.serving;
+        thread->serving.settings.reserve_tokens = thread->world.instance.reserve;
+        thread->serving.settings.chats_max = engine_sequences(thread->world.engine);
         status = serving_open(&thread->serving, &thread->world, directory, reason);
         thread->is_served = status == STATUS_OK;
     }

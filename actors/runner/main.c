@@ -40,9 +40,7 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
     struct runner_main *main = self;
     const struct engine_thread_options options = {
         .store = main->process.paths.models,
-        .serving = {.reserve_tokens = setting(main, CONFIG_KEY_RESERVE_TOKENS),
-                    .chats_max = setting(main, CONFIG_KEY_REQUESTS_RUNNING),
-                    .prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
+        .serving = {.prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
         .post = post,
         .target = loop};
     main->loop = loop;
@@ -114,8 +112,7 @@ int main(int argc, char **argv)
                                              .instance_id = process->instance_id,
                                              .generation = process->generation,
                                              .rank = process->rank,
-                                             .requests_max =
-                                                 setting(&self, CONFIG_KEY_REQUESTS_RUNNING) +
+                                             .requests_waiting =
                                                  setting(&self, CONFIG_KEY_REQUESTS_WAITING)};
     (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0",
                    fabric && fabric[0] ? fabric : "127.0.0.1");

@@ -79,6 +79,19 @@ static void mark_layer(void *observer, uint32_t layer, const float *hidden, size
     world->marks++;
 }
 
+/* The placement counts by the code that lays the cache out: more would be our bug on one of the two
+ * nodes, and other instances' memory. */
+static enum status check_granted(const struct rank_world *world, struct reason *reason)
+{
+    const uint64_t granted = world->instance.ranks.items[world->rank].cache_bytes;
+    const uint64_t taken = engine_cache_bytes(world->engine);
+    if (granted == 0 || taken <= granted)
+        return STATUS_OK;
+    return refuse(reason, STATUS_NO_CAPACITY,
+                  "the KV cache takes %" PRIu64 " bytes where the placement grants %" PRIu64
+                  "; remove the model and add it again", taken, granted);
+}
+
 enum status rank_world_load(struct rank_world *world, const char *directory,
                             void (*progressed)(void *context, uint64_t have, uint64_t total),
                             void *context, struct reason *reason)
@@ -91,16 +104,21 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         return status;
     world->model = (struct engine_model){world->config, world->load.table, world->load.layout,
                                          world->load.files};
+    const uint32_t requests = world->instance.requests;
     const struct engine_options options = {
         .mode = world->instance.mode == MODE_EXACT ? ENGINE_EXACT : ENGINE_FAST,
         .threads = world->instance.ranks.items[world->rank].threads,
         .context = world->instance.context,
-        .sequences = RANK_SEQUENCES_MAX,
+        .positions = world->instance.positions,
+        .sequences = requests < RANK_SEQUENCES_MAX ? requests : RANK_SEQUENCES_MAX,
+        .kv_format = (enum kv_format)world->instance.kv_format,
         .observe = mark_layer,
         .observer = world,
         .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
     status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
                          &options, &world->engine, reason);
+    if (status == STATUS_OK)
+        status = check_granted(world, reason);
     if (status != STATUS_OK)
         return status;
     world->hidden =

@@ -23,8 +23,7 @@
 
 #define STEP_ROWS_MAX 512u
 #define STEP_CHANGES_MAX 1024u
-/* At a time; the same on every rank, whatever its node's settings. */
-#define RANK_SEQUENCES_MAX 64u
+#define RANK_SEQUENCES_MAX REQUESTS_RUNNING_MAX /* at a time */
 
 struct rank_world {
     struct instance_record instance;

@@ -83,7 +83,7 @@ struct runner_settings {
     struct generation generation;
     uint32_t rank;
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0" */
-    uint32_t requests_max; /* that run or wait, to RUNNER_REQUESTS_MAX; beyond they are refused */
+    uint32_t requests_waiting; /* beside those the instance runs; beyond they are refused */
 };
 
 /* Who waits for an answer. */

@@ -31,6 +31,9 @@ static struct runner_request *request_find(struct runner *runner, const struct r
 /* NULL: the limit is reached. */
 static struct runner_request *free_place(struct runner *runner)
 {
+    const struct instance_record *instance = runner_instance(runner);
+    const uint32_t most =
+        runner->settings->requests_waiting + (instance ? instance->requests : 0);
     struct runner_request *place = NULL;
     uint32_t used = 0;
     for (size_t i = 0; i < COUNT_OF(runner->requests); i++) {
@@ -39,7 +42,7 @@ static struct runner_request *free_place(struct runner *runner)
         else if (!place)
             place = &runner->requests[i];
     }
-    return used < runner->settings->requests_max ? place : NULL;
+    return used < most ? place : NULL;
 }
 
 static void cancel(struct runner *runner, struct runner_request *request)
@@ -78,8 +81,8 @@ static enum status submit(struct runner *runner, const struct message *message)
     struct runner_request *place = known ? known : free_place(runner);
     if (!place) {
         refuse_request(runner, body, STATUS_BUSY,
-                       "as many requests as this instance takes run or wait (settings "
-                       "requests_running and requests_waiting of its node); try again soon");
+                       "as many requests as this instance takes run or wait (its requests, and "
+                       "requests_waiting of its node); try again soon");
         return STATUS_OK;
     }
     struct message *copy = memory_zeroed(1, sizeof(*copy));

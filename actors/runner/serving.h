@@ -25,11 +25,10 @@
 #define SERVING_CHATS_MAX RANK_SEQUENCES_MAX
 #define SERVING_PREFILL_ROWS_MAX (STEP_ROWS_MAX - SERVING_CHATS_MAX)
 
-/* The settings of the node of rank 0; each at least 1. */
 struct serving_settings {
-    uint32_t reserve_tokens; /* of an answer, kept from its beginning */
-    uint32_t chats_max;      /* running at once, to SERVING_CHATS_MAX */
-    uint32_t prefill_rows;   /* of prompts in a step, to SERVING_PREFILL_ROWS_MAX */
+    uint32_t reserve_tokens; /* of an answer, kept from its beginning; the instance's */
+    uint32_t chats_max;      /* running at once, to SERVING_CHATS_MAX; the instance's */
+    uint32_t prefill_rows;   /* of prompts in a step, to SERVING_PREFILL_ROWS_MAX; the node's */
 };
 
 struct serving {

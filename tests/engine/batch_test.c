@@ -22,13 +22,15 @@ struct cut {
     enum sharding sharding;
     uint32_t ranks;
     enum engine_mode mode;
+    enum kv_format format;
 };
 
 static const struct cut cuts[] = {
-    {SHARDING_NONE, 1, ENGINE_EXACT},
-    {SHARDING_PIPELINE, 2, ENGINE_EXACT},
-    {SHARDING_TENSOR, 2, ENGINE_EXACT},
-    {SHARDING_NONE, 1, ENGINE_FAST},
+    {SHARDING_NONE, 1, ENGINE_EXACT, KV_F32},
+    {SHARDING_PIPELINE, 2, ENGINE_EXACT, KV_F32},
+    {SHARDING_TENSOR, 2, ENGINE_EXACT, KV_F32},
+    {SHARDING_NONE, 1, ENGINE_FAST, KV_F16},
+    {SHARDING_TENSOR, 2, ENGINE_FAST, KV_INT8},
 };
 
 /* Pages of heads; windows; recurrent states and experts; latent attention. */
@@ -63,7 +65,8 @@ static void open_world(struct bench *bench, const struct engine_model *model,
     const struct engine_options options = {.mode = cut->mode,
                                            .threads = threads,
                                            .context = (OTHERS + 1) * 1024,
-                                           .sequences = OTHERS + 4};
+                                           .sequences = OTHERS + 4,
+                                           .kv_format = cut->format};
     enum status status = local_world_open(model, cut->sharding, NULL, cut->ranks, &options,
                                           &bench->world, &reason);
     ck_assert_msg(status == STATUS_OK, "%s", reason.text);

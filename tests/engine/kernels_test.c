@@ -407,7 +407,21 @@ START_TEST(golden_floats_of_4_and_8_bits_unpack_to_their_values)
 }
 END_TEST
 
-/* rmsnorm, swiglu, rope and f16 agree with the portable ones within a few last places. */
+/* The bits of the portable one, and no element off by more than a 254th of the largest. */
+static void check_int8(const float *x, size_t count)
+{
+    int8_t bytes[2][300];
+    float largest = 0.0f;
+    float scale = kernel_set_portable()->to_bytes(x, count, bytes[0]);
+    ck_assert_float_eq(tested->to_bytes(x, count, bytes[1]), scale);
+    ck_assert_mem_eq(bytes[0], bytes[1], count);
+    for (size_t i = 0; i < count; i++)
+        largest = fmaxf(largest, fabsf(x[i]));
+    for (size_t i = 0; i < count; i++)
+        ck_assert(fabsf((float)bytes[0][i] * scale - x[i]) <= largest / 253.9f);
+}
+
+/* rmsnorm, swiglu, rope, f16 and int8 agree with the portable ones within a few last places. */
 START_TEST(the_other_kernels_agree_with_the_portable_ones)
 {
     const struct kernel_set *p = kernel_set_portable();
@@ -440,11 +454,25 @@ START_TEST(the_other_kernels_agree_with_the_portable_ones)
         p->to_half(x, n, halves[0]);
         tested->to_half(x, n, halves[1]);
         ck_assert_mem_eq(halves[0], halves[1], n * sizeof(uint16_t));
+        check_int8(x, n);
     }
 }
 END_TEST
 
 enum { PAGE = 16, PAGES = 5, HEADS = 5, WIDTH_MAX = 96 };
+
+/* Of an int8 page: behind its numbers. */
+#define SCALES ((size_t)2 * PAGE * WIDTH_MAX)
+
+static void fill_page(uint8_t *page, enum kv_format format, struct seeded *seeded)
+{
+    for (size_t i = 0; i < SCALES && format != KV_INT8; i++)
+        put_number(format == KV_F16 ? TENSOR_F16 : TENSOR_F32, page, i, seeded_float(seeded));
+    for (size_t i = 0; i < SCALES && format == KV_INT8; i++)
+        page[i] = (uint8_t)(int8_t)((int)seeded_below(seeded, 255) - 127);
+    for (size_t i = 0; i < (size_t)2 * PAGE && format == KV_INT8; i++)
+        put_number(TENSOR_F32, page + SCALES, i, (1.0f + seeded_float(seeded)) / 254.0f);
+}
 
 /* Heads of unlike lengths and windows over one cache. */
 static void check_attention(const struct attention *shape, const float *queries,
@@ -480,23 +508,26 @@ START_TEST(attention_agrees_with_the_portable_one_and_alone_with_together)
 {
     static _Alignas(64) uint8_t memory[PAGES][2 * PAGE * WIDTH_MAX * 4];
     static float queries[HEADS * WIDTH_MAX];
+    const enum kv_format formats[] = {KV_F32, KV_F16, KV_INT8};
+    const size_t sizes[KV_FORMAT_END] = {[KV_F32] = 4, [KV_F16] = 2, [KV_INT8] = 1};
     const uint32_t widths[][2] = {{80, 0}, {64, 0}, {96, 64}, {20, 0}, {48, 96}};
     struct seeded seeded = seeded_open(4);
     uint8_t *pages[PAGES];
     for (size_t round = 0; round < 60; round++) {
-        bool is_half = round % 2;
-        const uint32_t *width = widths[round / 2 % COUNT_OF(widths)];
+        enum kv_format format = formats[round % COUNT_OF(formats)];
+        const uint32_t *width = widths[round / COUNT_OF(formats) % COUNT_OF(widths)];
         for (size_t i = 0; i < COUNT_OF(queries); i++)
             queries[i] = seeded_float(&seeded) * 4.0f;
         for (size_t p = 0; p < PAGES; p++) {
             pages[p] = memory[PAGES - 1 - p];
-            for (size_t i = 0; i < (size_t)2 * PAGE * WIDTH_MAX; i++)
-                put_number(is_half ? TENSOR_F16 : TENSOR_F32, pages[p], i, seeded_float(&seeded));
+            fill_page(pages[p], format, &seeded);
         }
         struct attention shape = {.pages = pages,
-                                  .value_offset = (size_t)PAGE * WIDTH_MAX * (is_half ? 2 : 4),
+                                  .value_offset = (size_t)PAGE * WIDTH_MAX * sizes[format],
+                                  .key_scale_offset = SCALES,
+                                  .value_scale_offset = SCALES + PAGE * sizeof(float),
                                   .page_positions = PAGE, .head_dim = width[0],
-                                  .value_dim = width[1], .is_half = is_half, .scale = 0.111f,
+                                  .value_dim = width[1], .format = format, .scale = 0.111f,
                                   .value_stride = round % 3 ? 0 : WIDTH_MAX};
         check_attention(&shape, queries, &seeded);
     }

@@ -19,8 +19,8 @@ const char *const oracle_models[] = {
 };
 const size_t oracle_model_count = COUNT_OF(oracle_models);
 
-/* The directory of a model: of the repository, or DIR/models/FAMILY/VARIANT with TROUPE_ORACLES. */
-static const char *model_path(const char *name, char *path_out)
+/* Of the repository, or DIR/models/FAMILY/VARIANT with TROUPE_ORACLES. */
+const char *oracle_model_path(const char *name, char *path_out)
 {
     char relative[256];
     const char *outside = getenv("TROUPE_ORACLES");
@@ -50,7 +50,7 @@ void oracle_model_open(const char *name, struct engine_model *model_out)
 {
     char path[512];
     struct reason reason = {""};
-    enum status status = engine_model_open(model_path(name, path), model_out, &reason);
+    enum status status = engine_model_open(oracle_model_path(name, path), model_out, &reason);
     ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
 }
 

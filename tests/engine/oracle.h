@@ -20,6 +20,8 @@ struct oracle {
     struct tensor_table *table;
 };
 
+/* Its directory, into a buffer of 512 bytes. */
+const char *oracle_model_path(const char *name, char *path_out);
 void oracle_model_open(const char *name, struct engine_model *model_out);
 void oracle_open(const char *name, struct oracle *oracle_out);
 void oracle_close(struct oracle *oracle);

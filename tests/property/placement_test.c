@@ -20,6 +20,31 @@ struct scene {
     struct place_instance request;
 };
 
+/* Layers of every kind, in runs. */
+static void fill_runs(struct model_shape *shape, struct seeded *seeded)
+{
+    for (uint32_t left = shape->layers; left > 0;) {
+        struct layer_run run = {.layers = 1 + (uint32_t)seeded_below(seeded, left),
+                                .units = 1 + (uint32_t)seeded_below(seeded, shape->kv_heads),
+                                .mixer_bytes = seeded_below(seeded, 8u << 20),
+                                .ffn_bytes = seeded_below(seeded, 16u << 20),
+                                .whole_bytes = 4096};
+        const uint64_t kind = seeded_below(seeded, 4);
+        if (kind == 0) {
+            run.state_floats = 64 * 65;
+        } else {
+            run.heads = 1;
+            run.key_dim = 64;
+            run.value_dim = kind == 1 ? 0 : 64;
+            run.is_shared = kind == 1;
+            run.window = kind == 2 ? 128 : 0;
+        }
+        left -= run.layers;
+        ck_assert_ptr_nonnull(record_list_push(&layer_run_type, RECORD_LIST(shape->runs), &run,
+                                               LAYER_COUNT_MAX));
+    }
+}
+
 static void scene_init(struct scene *scene, struct seeded *seeded)
 {
     memset(scene, 0, sizeof(*scene));
@@ -37,14 +62,12 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
     ck_assert(text_set(&model->model_id, "m") && text_set(&scene->request.model_id, "m"));
     model->shape = (struct model_shape){.layers = 1 + (uint32_t)seeded_below(seeded, 40),
                                         .kv_heads = 1 + (uint32_t)seeded_below(seeded, 8),
-                                        .head_dim = 64,
                                         .ffn_unit = 64,
                                         .vocab = 1000 + (uint32_t)seeded_below(seeded, 1000),
                                         .context = 40960,
                                         .embedding_bytes = 50u << 20,
-                                        .attention_bytes = seeded_below(seeded, 8u << 20),
-                                        .ffn_bytes = seeded_below(seeded, 16u << 20),
                                         .norm_bytes = 4096};
+    fill_runs(&model->shape, seeded);
     model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64));
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
@@ -68,6 +91,10 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
     scene->request.any_sharding = true;
     scene->request.nodes_min = (uint32_t)seeded_below(seeded, 3);
     scene->request.context = seeded_below(seeded, 2) ? 2048 : 0;
+    scene->request.requests = (uint32_t)seeded_below(seeded, 3);
+    scene->request.mode = seeded_below(seeded, 2) ? MODE_FAST : MODE_EXACT;
+    if (scene->request.mode == MODE_FAST)
+        scene->request.kv_format = seeded_below(seeded, 2) ? KV_INT8 : KV_FORMAT_NONE;
 }
 
 static void scene_fini(struct scene *scene)
@@ -151,7 +178,7 @@ START_TEST(any_nodes_are_used_within_their_means)
         struct reason reason = {""};
         scene_init(&scene, &seeded);
         struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                              scene.count, NULL};
+                                              scene.count, NULL, NULL};
         enum status status = placement_choose(&question, &a, &reason);
         if (status == STATUS_OK) {
             placed++;
@@ -159,6 +186,11 @@ START_TEST(any_nodes_are_used_within_their_means)
             check_units(&scene, &a);
             ck_assert_uint_ge(a.ranks.count, scene.request.nodes_min ? scene.request.nodes_min : 1);
             ck_assert_uint_ge(a.context, PLACEMENT_CONTEXT_LEAST);
+            ck_assert_uint_ge(a.positions, a.context);
+            ck_assert_uint_ge(a.requests, 1);
+            ck_assert_uint_eq(a.kv_format, scene.request.mode == MODE_EXACT ? KV_F32
+                                           : scene.request.kv_format       ? KV_INT8
+                                                                           : KV_F16);
             ck_assert_uint_eq(a.sources.count, 3);
             for (uint32_t i = 0; i < 3; i++)
                 ck_assert(a.ranks.items[a.sources.items[i].rank].has_weights);
@@ -192,9 +224,10 @@ START_TEST(a_model_without_units_is_refused)
         struct instance_record instance = {.model_id = NULL};
         struct reason reason = {""};
         scene_init(&scene, &seeded);
+        record_fini(&model_shape_type, &scene.state.models.items[0].shape);
         memset(&scene.state.models.items[0].shape, 0, sizeof(struct model_shape));
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL};
+                                                    scene.count, NULL, NULL};
         ck_assert_int_ne(placement_choose(&question, &instance, &reason), STATUS_OK);
         record_fini(&instance_record_type, &instance);
         scene_fini(&scene);

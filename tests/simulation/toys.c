@@ -199,17 +199,17 @@ static void fill_model(struct model_record *model, const char *name)
                                         .hidden = 64,
                                         .heads = 8,
                                         .kv_heads = 4,
-                                        .head_dim = 8,
                                         .intermediate = 256,
                                         .ffn_unit = 32,
                                         .vocab = 1024,
                                         .context = 4096,
                                         .embedding_bytes = 1 << 20,
                                         .head_bytes = 1 << 20,
-                                        .attention_bytes = 4 << 20,
-                                        .ffn_bytes = 8 << 20,
                                         .norm_bytes = 1024,
                                         .weight_bytes = 98 << 20};
+    const struct layer_run run = {.layers = 8, .units = 4, .heads = 1, .key_dim = 8, .value_dim = 8,
+                                  .mixer_bytes = 4 << 20, .ffn_bytes = 8 << 20};
+    ASSERT(record_list_push(&layer_run_type, RECORD_LIST(model->shape.runs), &run, 1) != NULL);
     const struct file_entry entry = {.name = NULL, .size = 98 << 20, .is_weight = true};
     struct file_entry *file =
         record_list_push(&file_entry_type, RECORD_LIST(model->files), &entry, 4);

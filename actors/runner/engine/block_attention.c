@@ -19,18 +19,40 @@ static size_t query_stride(const struct attention_part *part)
     return part->gating == GATE_ELEMENT ? 2 * (size_t)part->head_dim : part->head_dim;
 }
 
-static void cache_head(const struct head_work *w, size_t offset, const struct engine_row *row,
-                       const float *head)
+void block_remember(struct engine *engine, uint8_t *page, size_t offset, size_t scale_offset,
+                    uint32_t position, const float *values, size_t count)
+{
+    size_t slot = position % KV_PAGE_POSITIONS;
+    uint8_t *to = page + offset;
+    switch (engine->options.kv_format) {
+    case KV_INT8:
+        ((float *)(void *)(page + scale_offset))[slot] =
+            engine->kernels->to_bytes(values, count, (int8_t *)to + slot * count);
+        break;
+    case KV_F16:
+        engine->kernels->to_half(values, count, (uint16_t *)(void *)to + slot * count);
+        break;
+    case KV_F32:
+    case KV_FORMAT_NONE:
+    case KV_FORMAT_END:
+        memcpy((float *)(void *)to + slot * count, values, count * sizeof(float));
+        break;
+    }
+}
+
+static void cache_head(const struct head_work *w, size_t row, uint32_t head, const float *key)
 {
     struct engine *engine = w->engine;
+    const struct kv_cache *cache = engine->cache;
     size_t head_dim = w->part->head_dim;
-    uint8_t *page = kv_sequence_pages(engine->cache, row->sequence,
-                                      w->index)[row->position / KV_PAGE_POSITIONS];
-    size_t at = (size_t)(row->position % KV_PAGE_POSITIONS) * head_dim;
-    if (engine->options.mode == ENGINE_FAST)
-        engine->kernels->to_half(head, head_dim, (uint16_t *)(void *)(page + offset) + at);
-    else
-        memcpy((float *)(void *)(page + offset) + at, head, head_dim * sizeof(float));
+    uint32_t position = w->rows[row].position;
+    uint8_t *page =
+        kv_sequence_pages(cache, w->rows[row].sequence, w->index)[position / KV_PAGE_POSITIONS];
+    block_remember(engine, page, kv_key_offset(cache, w->index, head),
+                   kv_key_scale_offset(cache, w->index, head), position, key, head_dim);
+    block_remember(engine, page, kv_value_offset(cache, w->index, head),
+                   kv_value_scale_offset(cache, w->index, head), position,
+                   engine->values + (row * w->part->kv_heads + head) * head_dim, head_dim);
 }
 
 /* Norms and rotates the heads, writes keys and values to the cache.  An item is a query head or a
@@ -56,11 +78,8 @@ static void rotate_heads(void *work, size_t first, size_t end, float *scratch)
             engine->kernels->rms_norm(values, norm, (float)engine->config->norm_epsilon, head_dim,
                                       values);
         rope_rotate(engine, part->rope, row, values);
-        if (is_query)
-            continue;
-        cache_head(w, kv_key_offset(engine->cache, w->index, head), &w->rows[row], values);
-        cache_head(w, kv_value_offset(engine->cache, w->index, head), &w->rows[row],
-                   engine->values + (row * part->kv_heads + head) * head_dim);
+        if (!is_query)
+            cache_head(w, row, head, values);
     }
 }
 
@@ -102,7 +121,9 @@ static struct attention attention_of(const struct head_work *w, size_t row, uint
         .first = part->window && length > part->window ? length - part->window : 0,
         .length = length,
         .head_dim = part->head_dim,
-        .is_half = engine->options.mode == ENGINE_FAST,
+        .key_scale_offset = kv_key_scale_offset(engine->cache, w->index, head / part->per_kv),
+        .value_scale_offset = kv_value_scale_offset(engine->cache, w->index, head / part->per_kv),
+        .format = engine->options.kv_format,
         .scale = part->scale,
         .has_sink = part->sinks != NULL,
         .sink = part->sinks ? part->sinks[head] : 0.0f,

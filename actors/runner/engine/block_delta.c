@@ -17,19 +17,6 @@ struct delta_work {
     size_t count;
 };
 
-/* What a key head keeps of a sequence: the last inputs of its channels [taps - 1][channels], then a
- * matrix [key][value] for each value head. */
-static size_t channels_of(const struct model_delta *shape, uint32_t per_key)
-{
-    return 2 * (size_t)shape->key_dim + (size_t)per_key * shape->value_dim;
-}
-
-static size_t state_floats(const struct model_delta *shape, uint32_t per_key)
-{
-    return (shape->taps - 1) * channels_of(shape, per_key) +
-           (size_t)per_key * shape->key_dim * shape->value_dim;
-}
-
 static float sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));
@@ -164,7 +151,7 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
     const struct model_delta *shape = &engine->config->delta;
     size_t keys = shape->key_dim;
     size_t values = (size_t)part->per_key * shape->value_dim;
-    size_t channels = channels_of(shape, part->per_key);
+    size_t channels = (size_t)model_delta_channels(shape);
     size_t taps = shape->taps;
     for (size_t head = first; head < end; head++) {
         for (size_t row = 0; row < w->count; row++) {
@@ -173,7 +160,7 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
             const float *key = engine->keys + at * keys;
             const float *value = engine->values + at * values;
             float *history = kv_state(engine->cache, w->rows[row].sequence, w->index) +
-                             head * state_floats(shape, part->per_key);
+                             head * (size_t)model_delta_floats(shape);
             convolve(query, part->query_taps + head * keys * taps, history, channels, taps, keys,
                      scratch);
             convolve(key, part->key_taps + head * keys * taps, history + keys, channels, taps,
@@ -225,8 +212,8 @@ void engine_settle_delta(struct engine *engine, uint32_t layer, struct delta_par
     engine_widen(&engine->widths.gates, (size_t)part->gate.matrix.rows);
     engine_widen(&engine->widths.mixed, (size_t)part->value.matrix.rows);
     engine_widen(&engine->widths.ffn, 2 * heads);
-    engine_widen(&engine->widths.scratch, channels_of(shape, part->per_key));
+    engine_widen(&engine->widths.scratch, (size_t)model_delta_channels(shape));
     const struct kv_layer kv = {
-        .state_floats = (uint32_t)(part->key_heads * state_floats(shape, part->per_key))};
+        .state_floats = (uint32_t)(part->key_heads * model_delta_floats(shape))};
     engine_bind_cache(engine, layer, &kv);
 }

@@ -98,15 +98,11 @@ static void store_rows(void *work, size_t first, size_t end, float *scratch)
         float *key = engine->keys + row * width;
         uint32_t position = w->rows[row].position;
         uint8_t *page = kv_sequence_pages(engine->cache, w->rows[row].sequence,
-                                          w->index)[position / KV_PAGE_POSITIONS] +
-                        kv_key_offset(engine->cache, w->index, 0);
-        size_t at = position % KV_PAGE_POSITIONS * width;
+                                          w->index)[position / KV_PAGE_POSITIONS];
         engine->kernels->rms_norm(key, w->part->latent_norm, w->part->norm_epsilon, rank, key);
         rope_rotate(engine, w->part->rope, row, key + rank);
-        if (engine->options.mode == ENGINE_FAST)
-            engine->kernels->to_half(key, width, (uint16_t *)(void *)page + at);
-        else
-            memcpy((float *)(void *)page + at, key, width * sizeof *key);
+        block_remember(engine, page, kv_key_offset(engine->cache, w->index, 0),
+                       kv_key_scale_offset(engine->cache, w->index, 0), position, key, width);
     }
 }
 
@@ -213,7 +209,9 @@ static struct attention attention_of(const struct latent_work *w, size_t row, co
         .head_dim = (uint32_t)key_width(shape),
         .value_dim = shape->rank,
         .value_stride = (uint32_t)key_width(shape),
-        .is_half = engine->options.mode == ENGINE_FAST,
+        .key_scale_offset = kv_key_scale_offset(engine->cache, w->index, 0),
+        .value_scale_offset = kv_value_scale_offset(engine->cache, w->index, 0),
+        .format = engine->options.kv_format,
         .scale = w->part->scale,
     };
 }

@@ -113,6 +113,9 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
         eval->ranks = (uint32_t)count;
         return NULL;
     }
+    if (strcmp(name, "--kv-cache") == 0)
+        return kv_format_parse(value, &eval->options.kv_format) ? NULL
+                                                                : "--kv-cache is f16 or int8";
     if (strcmp(name, "--kernels") == 0) {
         eval->options.kernels = kernel_set_find(value);
         return eval->options.kernels ? NULL : "this CPU has no such kernels; try portable";

@@ -248,6 +248,11 @@ void engine_profile(struct engine *engine, struct profile *profile)
     pool_profile(engine->pool, profile);
 }
 
+uint32_t engine_sequences(const struct engine *engine)
+{
+    return engine->options.sequences;
+}
+
 const char *engine_kernels_name(const struct engine *engine)
 {
     return engine->kernels->name;
@@ -261,4 +266,9 @@ uint32_t engine_threads(const struct engine *engine)
 uint64_t engine_memory_bytes(const struct engine *engine)
 {
     return engine->buffer_bytes + kv_cache_bytes(engine->cache);
+}
+
+uint64_t engine_cache_bytes(const struct engine *engine)
+{
+    return kv_cache_bytes(engine->cache);
 }

@@ -15,14 +15,16 @@
  * Owner    the engine thread of a runner; a command; a test.
  * Memory   everything is taken at open, but the pages of the KV cache as positions come.
  * Threads  one caller at a time; `threads` - 1 of its own.
- * Fails    INVALID (token id, sequence or position out of range), NO_CAPACITY (no page left: no
- *          row was computed), IO when a sibling rank is lost: then only closing helps.
+ * Fails    INVALID (token id, sequence or position out of range, a cache the mode does not have),
+ *          NO_CAPACITY (no page left: no row was computed), IO when a sibling rank is lost: then
+ *          only closing helps.
  */
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_H
 #define TROUPE_ACTORS_RUNNER_ENGINE_ENGINE_H
 
 #include "actors/runner/collective.h"
 #include "actors/runner/engine/weights.h"
+#include "protocol/kv_format.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +32,7 @@
 
 enum engine_mode {
     ENGINE_EXACT = 0, /* fp32 activations, fp32 KV cache */
-    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 KV cache */
+    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 or int8 KV cache */
 };
 
 struct kernel_set;
@@ -40,8 +42,10 @@ struct route_choice;
 struct engine_options {
     enum engine_mode mode;
     uint32_t threads;         /* 0: one for each core this process may use */
-    uint64_t context;         /* positions of all sequences together; 0: the model's, to 32768 */
+    uint64_t context;         /* positions of a sequence; 0: the model's, to 32768 */
+    uint64_t positions;       /* of all sequences together; 0: one context */
     uint32_t sequences;       /* at a time; 0: 16 */
+    enum kv_format kv_format; /* fast mode: f16 (also 0) or int8; exact mode has f32 only */
     const struct kernel_set *kernels; /* NULL: the best of this CPU */
     struct collective *collective;    /* tensor cut only; borrowed */
     /* Called after each layer with the residual stream [count][hidden]; for tests. */
@@ -120,9 +124,12 @@ uint64_t engine_positions_free(const struct engine *engine);
 uint64_t engine_context(const struct engine *engine);
 /* From now on the time is charged to this; NULL: to none. */
 void engine_profile(struct engine *engine, struct profile *profile);
+uint32_t engine_sequences(const struct engine *engine);
 const char *engine_kernels_name(const struct engine *engine);
 uint32_t engine_threads(const struct engine *engine);
 /* Bytes an engine takes beside its shard: buffers, and the KV cache when all pages are used. */
 uint64_t engine_memory_bytes(const struct engine *engine);
+/* Of these the KV cache. */
+uint64_t engine_cache_bytes(const struct engine *engine);
 
 #endif

@@ -204,8 +204,10 @@ static uint32_t cores(void)
     return count > THREADS_DEFAULT_MAX ? THREADS_DEFAULT_MAX : (uint32_t)count;
 }
 
-static void settle_options(struct engine *engine, const struct engine_options *options)
+static enum status settle_options(struct engine *engine, const struct engine_options *options,
+                                  struct reason *reason)
 {
+    bool is_exact = options->mode == ENGINE_EXACT;
     uint32_t longest = engine->config->context < CONTEXT_DEFAULT ? engine->config->context
                                                                  : CONTEXT_DEFAULT;
     engine->options = *options;
@@ -215,7 +217,16 @@ static void settle_options(struct engine *engine, const struct engine_options *o
         engine->options.context = longest;
     if (engine->options.sequences == 0)
         engine->options.sequences = SEQUENCES_DEFAULT;
+    if (engine->options.positions == 0)
+        engine->options.positions = engine->options.context;
+    if (options->kv_format == KV_FORMAT_NONE)
+        engine->options.kv_format = is_exact ? KV_F32 : KV_F16;
     engine->kernels = options->kernels ? options->kernels : kernel_set_best();
+    if (is_exact != (engine->options.kv_format == KV_F32))
+        return refuse(reason, STATUS_INVALID, "%s mode has no KV cache of %s; exact mode keeps "
+                      "f32, fast mode f16 or int8", is_exact ? "exact" : "fast",
+                      kv_format_name(engine->options.kv_format));
+    return STATUS_OK;
 }
 
 static enum status bind_all(struct engine *engine, struct reason *reason)
@@ -241,8 +252,8 @@ static enum status open_parts(struct engine *engine, struct reason *reason)
     if (!open_buffers(engine))
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the buffers of the engine");
     const struct kv_shape shape = {engine->kv_layers, engine->layer_count, ENGINE_ROWS,
-                                   engine->options.mode == ENGINE_FAST};
-    status = kv_cache_open(&shape, engine->options.context, engine->options.sequences,
+                                   engine->options.kv_format};
+    status = kv_cache_open(&shape, engine->options.positions, engine->options.sequences,
                            &engine->cache, reason);
     if (status != STATUS_OK)
         return status;
@@ -277,8 +288,9 @@ enum status engine_open(const struct engine_model *model, const struct partition
     engine->partition = *partition;
     engine->family = family_find(model->config->model_type);
     ASSERT(engine->family != NULL);
-    settle_options(engine, options);
-    status = open_parts(engine, reason);
+    status = settle_options(engine, options, reason);
+    if (status == STATUS_OK)
+        status = open_parts(engine, reason);
     if (status != STATUS_OK) {
         engine_close(engine);
         return status;

@@ -13,7 +13,7 @@
 #include "actors/runner/engine/route.h"
 
 /* Rows computed at once; a batch of more is done in pieces, the same on every rank. */
-#define ENGINE_ROWS 256u
+#define ENGINE_ROWS KV_STEP_ROWS
 /* Rows of logits computed at once. */
 #define ENGINE_LOGIT_ROWS 16u
 /* Pairs of token and expert computed at once. */
@@ -291,6 +291,10 @@ void block_ffn(struct engine *engine, const struct ffn_part *part, const float *
 /* part = the chosen and the shared experts of norm(hidden), this rank's share. */
 void block_experts(struct engine *engine, const struct experts_part *part, const float *norm,
                    uint32_t index, size_t count);
+/* Writes a key, a value or a latent row of `count` to where they lie in a page of the cache, the
+ * offsets of the page's first and of their scales. */
+void block_remember(struct engine *engine, uint8_t *page, size_t offset, size_t scale_offset,
+                    uint32_t position, const float *values, size_t count);
 /* gate[i] = act(gate[i]) * up[i] */
 void block_activate(const struct engine *engine, enum activation activation, float limit,
                     float *gate, const float *up, size_t count);

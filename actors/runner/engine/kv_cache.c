@@ -19,60 +19,32 @@ struct kv_cache {
     struct kv_layer *layers;
     size_t *offsets; /* [layer]: of its first key in a page, or of its state among a sequence's */
     uint32_t layer_count;
-    bool is_half;
+    uint32_t rows;
+    enum kv_format format;
+    struct kv_sizes sizes;
     uint8_t *memory;
-    uint64_t page_bytes;
     uint32_t page_count;
     uint8_t **free_pages;
     uint32_t free_count;
     uint8_t *own_memory; /* [sequence][ring pages, states] */
     uint64_t own_bytes;
-    uint64_t ring_page_bytes;
     uint32_t ring_pages; /* 0: no layer has a window */
-    uint32_t window;     /* the longest */
-    uint64_t state_bytes;
     struct sequence *sequences;
     uint32_t sequence_count;
 };
 
-static size_t element_size(const struct kv_cache *cache)
-{
-    return cache->is_half ? 2 : 4;
-}
-
-/* Keys of one head in a page. */
-static size_t key_block(const struct kv_cache *cache, uint32_t layer)
-{
-    return (size_t)KV_PAGE_POSITIONS * cache->layers[layer].key_dim * element_size(cache);
-}
-
-static size_t head_block(const struct kv_cache *cache, uint32_t layer)
-{
-    const struct kv_layer *l = &cache->layers[layer];
-    return (size_t)KV_PAGE_POSITIONS * ((size_t)l->key_dim + l->value_dim) * element_size(cache);
-}
-
 /* Where everything lies in pages, rings and states. */
-static void lay_out(struct kv_cache *cache, uint32_t rows)
+static void lay_out(struct kv_cache *cache)
 {
     for (uint32_t i = 0; i < cache->layer_count; i++) {
         const struct kv_layer *layer = &cache->layers[i];
-        uint64_t *end = layer->state_floats ? &cache->state_bytes
-                        : layer->window     ? &cache->ring_page_bytes
-                                            : &cache->page_bytes;
-        cache->offsets[i] = (size_t)*end;
-        *end += layer->state_floats ? (uint64_t)layer->state_floats * sizeof(float)
-                                    : (uint64_t)layer->heads * head_block(cache, i);
-        if (layer->window > cache->window)
-            cache->window = layer->window;
+        cache->offsets[i] = (size_t)(layer->state_floats ? cache->sizes.state_bytes
+                                     : layer->window     ? cache->sizes.ring_page_bytes
+                                                         : cache->sizes.page_bytes);
+        kv_sizes_add(&cache->sizes, layer, 1, cache->format);
     }
-    if (cache->page_bytes == 0)
-        cache->page_bytes = 64; /* positions are counted by pages all the same */
-    if (cache->window == 0)
-        return;
-    uint64_t positions = (uint64_t)cache->window + rows;
-    uint64_t pages = positions / KV_PAGE_POSITIONS + 1;
-    cache->ring_pages = pages < cache->page_count ? (uint32_t)pages : cache->page_count;
+    cache->ring_pages = (uint32_t)kv_ring_pages(&cache->sizes, cache->page_count, cache->rows);
+    cache->own_bytes = kv_own_bytes(&cache->sizes, cache->page_count, cache->rows);
 }
 
 static void *reserve(uint64_t bytes)
@@ -84,24 +56,24 @@ static void *reserve(uint64_t bytes)
 
 static enum status allocate(struct kv_cache *cache, struct reason *reason)
 {
-    cache->own_bytes = cache->ring_pages * cache->ring_page_bytes + cache->state_bytes;
-    if (cache->page_count > (uint64_t)INT64_MAX / cache->page_bytes ||
-        (cache->own_bytes && cache->sequence_count > (uint64_t)INT64_MAX / cache->own_bytes))
+    const uint64_t bytes = cache->sizes.page_bytes * cache->page_count;
+    if (kv_cache_bytes(cache) > INT64_MAX)
         return refuse(reason, STATUS_INVALID, "a KV cache of %u pages for %u sequences cannot be",
                       cache->page_count, cache->sequence_count);
-    uint64_t bytes = cache->page_bytes * cache->page_count;
     cache->free_pages = memory_zeroed(cache->page_count, sizeof *cache->free_pages);
     cache->sequences = memory_zeroed(cache->sequence_count, sizeof *cache->sequences);
     if (!cache->free_pages || !cache->sequences)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the tables of the KV cache");
-    cache->memory = reserve(bytes);
+    if (bytes)
+        cache->memory = reserve(bytes);
     if (cache->own_bytes)
         cache->own_memory = reserve(cache->own_bytes * cache->sequence_count);
-    if (!cache->memory || (cache->own_bytes && !cache->own_memory))
+    if ((bytes && !cache->memory) || (cache->own_bytes && !cache->own_memory))
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a KV cache of %llu bytes; promise "
                       "a shorter context", (unsigned long long)kv_cache_bytes(cache));
     for (uint32_t i = 0; i < cache->page_count; i++)
-        cache->free_pages[cache->page_count - 1 - i] = cache->memory + i * cache->page_bytes;
+        cache->free_pages[cache->page_count - 1 - i] =
+            bytes ? cache->memory + i * cache->sizes.page_bytes : NULL;
     cache->free_count = cache->page_count;
     return STATUS_OK;
 }
@@ -109,7 +81,7 @@ static enum status allocate(struct kv_cache *cache, struct reason *reason)
 enum status kv_cache_open(const struct kv_shape *shape, uint64_t positions, uint32_t sequences,
                           struct kv_cache **cache_out, struct reason *reason)
 {
-    uint64_t pages = positions / KV_PAGE_POSITIONS + (positions % KV_PAGE_POSITIONS != 0);
+    const uint64_t pages = kv_page_count(positions);
     if (pages == 0 || pages > UINT32_MAX || sequences == 0 || sequences > KV_SEQUENCES_MAX)
         return refuse(reason, STATUS_INVALID, "a KV cache of %llu positions for %u sequences "
                       "cannot be", (unsigned long long)positions, sequences);
@@ -119,7 +91,8 @@ enum status kv_cache_open(const struct kv_shape *shape, uint64_t positions, uint
     cache->layers = memory_zeroed(shape->layer_count, sizeof *cache->layers);
     cache->offsets = memory_zeroed(shape->layer_count, sizeof *cache->offsets);
     cache->layer_count = shape->layer_count;
-    cache->is_half = shape->is_half;
+    cache->format = shape->format;
+    cache->rows = shape->rows;
     cache->page_count = (uint32_t)pages;
     cache->sequence_count = sequences;
     enum status status = STATUS_OK;
@@ -127,7 +100,7 @@ enum status kv_cache_open(const struct kv_shape *shape, uint64_t positions, uint
         status = refuse(reason, STATUS_NO_MEMORY, "no memory for a KV cache");
     } else {
         memcpy(cache->layers, shape->layers, shape->layer_count * sizeof *cache->layers);
-        lay_out(cache, shape->rows);
+        lay_out(cache);
         status = allocate(cache, reason);
     }
     if (status != STATUS_OK) {
@@ -147,7 +120,7 @@ void kv_cache_close(struct kv_cache *cache)
         memory_free(cache->sequences[i].ring);
     }
     if (cache->memory)
-        munmap(cache->memory, (size_t)(cache->page_bytes * cache->page_count));
+        munmap(cache->memory, (size_t)(cache->sizes.page_bytes * cache->page_count));
     if (cache->own_memory)
         munmap(cache->own_memory, (size_t)(cache->own_bytes * cache->sequence_count));
     memory_free(cache->sequences);
@@ -159,7 +132,8 @@ void kv_cache_close(struct kv_cache *cache)
 
 uint64_t kv_cache_bytes(const struct kv_cache *cache)
 {
-    return cache->page_bytes * cache->page_count + cache->own_bytes * cache->sequence_count;
+    return kv_total_bytes(&cache->sizes, (uint64_t)cache->page_count * KV_PAGE_POSITIONS,
+                          cache->sequence_count, cache->rows);
 }
 
 static struct sequence *find(const struct kv_cache *cache, uint32_t sequence)
@@ -178,11 +152,15 @@ static uint8_t *own_memory(const struct kv_cache *cache, uint32_t sequence)
     return cache->own_memory + sequence * cache->own_bytes;
 }
 
+static uint8_t *states(const struct kv_cache *cache, uint32_t sequence)
+{
+    return own_memory(cache, sequence) + cache->ring_pages * cache->sizes.ring_page_bytes;
+}
+
 static void forget_states(const struct kv_cache *cache, uint32_t sequence)
 {
-    if (cache->state_bytes)
-        memset(own_memory(cache, sequence) + cache->ring_pages * cache->ring_page_bytes, 0,
-               (size_t)cache->state_bytes);
+    if (cache->sizes.state_bytes)
+        memset(states(cache, sequence), 0, (size_t)cache->sizes.state_bytes);
 }
 
 static bool make_tables(const struct kv_cache *cache, uint32_t index)
@@ -194,7 +172,7 @@ static bool make_tables(const struct kv_cache *cache, uint32_t index)
         sequence->ring = memory_zeroed(cache->page_count, sizeof *sequence->ring);
         for (uint32_t i = 0; sequence->ring && i < cache->page_count; i++)
             sequence->ring[i] = own_memory(cache, index) +
-                                i % cache->ring_pages * cache->ring_page_bytes;
+                                i % cache->ring_pages * cache->sizes.ring_page_bytes;
     }
     return sequence->pages && (sequence->ring || !cache->ring_pages);
 }
@@ -233,7 +211,7 @@ enum status kv_sequence_reserve(struct kv_cache *cache, uint32_t sequence, uint3
                                 struct reason *reason)
 {
     struct sequence *s = find(cache, sequence);
-    uint32_t pages = length / KV_PAGE_POSITIONS + (length % KV_PAGE_POSITIONS != 0);
+    const uint32_t pages = (uint32_t)kv_page_count(length);
     if (pages > s->page_count && pages - s->page_count > cache->free_count)
         return refuse(reason, STATUS_NO_CAPACITY, "the KV cache has %u free pages of %u positions, "
                       "%u are needed", cache->free_count, KV_PAGE_POSITIONS,
@@ -255,11 +233,11 @@ void kv_sequence_extend(struct kv_cache *cache, uint32_t sequence, uint32_t leng
 /* Whether what follows position `length` can be computed again from what is remembered. */
 static bool can_go_back(const struct kv_cache *cache, const struct sequence *s, uint32_t length)
 {
-    if (cache->state_bytes)
+    if (cache->sizes.state_bytes)
         return false;
     uint64_t kept = (uint64_t)cache->ring_pages * KV_PAGE_POSITIONS;
-    return cache->window == 0 ||
-           (uint64_t)length + kept + 1 >= (uint64_t)s->written + cache->window;
+    return cache->sizes.window == 0 ||
+           (uint64_t)length + kept + 1 >= (uint64_t)s->written + cache->sizes.window;
 }
 
 uint32_t kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_t length)
@@ -267,7 +245,7 @@ uint32_t kv_sequence_truncate(struct kv_cache *cache, uint32_t sequence, uint32_
     struct sequence *s = find(cache, sequence);
     if (length < s->length && !can_go_back(cache, s, length))
         length = 0;
-    uint32_t pages = length / KV_PAGE_POSITIONS + (length % KV_PAGE_POSITIONS != 0);
+    const uint32_t pages = (uint32_t)kv_page_count(length);
     while (s->page_count > pages)
         cache->free_pages[cache->free_count++] = s->pages[--s->page_count];
     if (s->length > length)
@@ -292,19 +270,33 @@ uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequenc
 
 size_t kv_key_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
 {
-    return cache->offsets[layer] + head * head_block(cache, layer);
+    return cache->offsets[layer] +
+           head * (size_t)kv_head_bytes(&cache->layers[layer], cache->format);
 }
 
 size_t kv_value_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
 {
-    size_t keys = kv_key_offset(cache, layer, head);
-    return cache->layers[layer].value_dim ? keys + key_block(cache, layer) : keys;
+    const struct kv_layer *l = &cache->layers[layer];
+    const size_t keys = kv_key_offset(cache, layer, head);
+    return l->value_dim ? keys + (size_t)kv_block_bytes(l->key_dim, cache->format) : keys;
+}
+
+size_t kv_key_scale_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
+{
+    return kv_key_offset(cache, layer, head) +
+           (size_t)KV_PAGE_POSITIONS * cache->layers[layer].key_dim;
+}
+
+size_t kv_value_scale_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head)
+{
+    if (cache->layers[layer].value_dim == 0)
+        return kv_key_scale_offset(cache, layer, head);
+    return kv_value_offset(cache, layer, head) +
+           (size_t)KV_PAGE_POSITIONS * cache->layers[layer].value_dim;
 }
 
 float *kv_state(const struct kv_cache *cache, uint32_t sequence, uint32_t layer)
 {
     ASSERT(cache->layers[layer].state_floats > 0);
-    uint8_t *state = own_memory(cache, sequence) + cache->ring_pages * cache->ring_page_bytes +
-                     cache->offsets[layer];
-    return (float *)(void *)state;
+    return (float *)(void *)(states(cache, sequence) + cache->offsets[layer]);
 }

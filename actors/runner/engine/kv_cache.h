@@ -8,8 +8,9 @@
  *                     laid out alike.
  *   state             so many floats for each sequence, zero at its start.
  *
- * Keys lie rotated.  Keys and values are f32 or f16, states f32.  A latent layer has one head
- * whose values are the front of its keys.
+ * Keys lie rotated.  Keys and values are f32, f16 or int8 (then each block of keys or values ends
+ * with its scales: [position] of f32), states f32.  A latent layer has one head whose values are
+ * the front of its keys.  runtime/kv_shape.h has the bytes of all of it.
  *
  * Owner    one engine.
  * Memory   address space for all pages and sequences; it costs memory once it was used.
@@ -20,28 +21,17 @@
 #define TROUPE_ACTORS_RUNNER_ENGINE_KV_CACHE_H
 
 #include "protocol/status.h"
+#include "runtime/kv_shape.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define KV_PAGE_POSITIONS 64u
-#define KV_SEQUENCES_MAX 1024u
-
-/* All zero: the layer remembers nothing here. */
-struct kv_layer {
-    uint32_t heads;
-    uint32_t key_dim;
-    uint32_t value_dim; /* 0: the values are the front of the keys */
-    uint32_t window;    /* 0: all positions */
-    uint32_t state_floats;
-};
-
 struct kv_shape {
     const struct kv_layer *layers; /* copied */
     uint32_t layer_count;
     uint32_t rows; /* positions written at once, before any of them is read */
-    bool is_half;
+    enum kv_format format;
 };
 
 struct kv_cache;
@@ -52,7 +42,7 @@ MUST_CHECK enum status kv_cache_open(const struct kv_shape *shape, uint64_t posi
                                      struct reason *reason);
 /* Accepts NULL. */
 void kv_cache_close(struct kv_cache *cache);
-/* Bytes of all pages and of all sequences when everything is used. */
+/* Bytes of all pages, of all sequences and of their tables when everything is used. */
 uint64_t kv_cache_bytes(const struct kv_cache *cache);
 
 MUST_CHECK enum status kv_sequence_open(struct kv_cache *cache, uint32_t *sequence_out,
@@ -76,6 +66,9 @@ uint8_t *const *kv_sequence_pages(const struct kv_cache *cache, uint32_t sequenc
 /* Offsets in a page of the first key and value of a layer's head. */
 size_t kv_key_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
 size_t kv_value_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
+/* Offsets of the scales of that head's keys and values, in an int8 cache. */
+size_t kv_key_scale_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
+size_t kv_value_scale_offset(const struct kv_cache *cache, uint32_t layer, uint32_t head);
 /* The state of a layer. */
 float *kv_state(const struct kv_cache *cache, uint32_t sequence, uint32_t layer);
 

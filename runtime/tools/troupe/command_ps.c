@@ -14,9 +14,10 @@ static void add_words(struct document *document, const struct cli *cli,
     document_reopen(document);
     document_add(document,
                  ", \"status_name\": \"%s\", \"sharding_name\": \"%s\", \"mode_name\": \"%s\", "
+                 "\"kv_format_name\": \"%s\", "
                  "\"rank_names\": [",
                  instance_status_name(instance->status), sharding_name(instance->sharding),
-                 mode_name(instance->mode));
+                 mode_name(instance->mode), kv_format_name(instance->kv_format));
     for (uint32_t i = 0; i < instance->ranks.count; i++) {
         const struct rank_record *rank = &instance->ranks.items[i];
         document_add(document, "%s{\"node\": ", i > 0 ? ", " : "");

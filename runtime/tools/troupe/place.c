@@ -64,11 +64,16 @@ static int read_choice(struct cli *cli, struct place_instance *request)
 {
     const char *sharding = cli_option(cli, "sharding");
     const char *mode = cli_option(cli, "mode");
+    const char *format = cli_option(cli, "kv-cache");
+    enum kv_format kv_format = KV_FORMAT_NONE;
     enum sharding parsed = SHARDING_NONE;
     request->any_sharding = sharding == NULL;
     if (sharding && !sharding_parse(sharding, &parsed))
         return cli_usage_failed(cli, "--sharding is none, pipeline or tensor, not %.40s", sharding);
     request->sharding = parsed;
+    if (format && !kv_format_parse(format, &kv_format))
+        return cli_usage_failed(cli, "--kv-cache is f16 or int8, not %.40s", format);
+    request->kv_format = kv_format;
     if (mode && strcmp(mode, "exact") == 0)
         request->mode = MODE_EXACT;
     else if (!mode || strcmp(mode, "fast") == 0)
@@ -83,15 +88,18 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
     uint64_t nodes_min = 0;
     uint64_t context = 0;
     uint64_t threads = 0;
+    uint64_t requests = 0;
     const char *nodes = cli_option(cli, "nodes");
     const char *shares = cli_option(cli, "shares");
     if (!cli_number(cli, "min-nodes", NODE_COUNT_MAX, 0, &nodes_min) ||
         !cli_number(cli, "context", UINT32_MAX, 0, &context) ||
+        !cli_number(cli, "requests", REQUESTS_RUNNING_MAX, 0, &requests) ||
         !cli_number(cli, "threads", 1024, 0, &threads))
         return EXIT_CODE_USAGE;
     request->nodes_min = (uint32_t)nodes_min;
     request->context = (uint32_t)context;
     request->threads = (uint32_t)threads;
+    request->requests = (uint32_t)requests;
     int code = read_choice(cli, request);
     if (code == EXIT_CODE_OK && nodes)
         code = read_nodes(cli, nodes, request);
@@ -247,6 +255,8 @@ int place_wait(struct cli *cli, const struct instance_id *id)
 
 void place_print(const struct cli *cli, const struct instance_record *instance)
 {
+    (void)printf("  %u requests at once share a KV cache of %u tokens in %s\n", instance->requests,
+                 instance->positions, kv_format_name(instance->kv_format));
     for (uint32_t i = 0; i < instance->ranks.count; i++) {
         const struct rank_record *rank = &instance->ranks.items[i];
         char weights[16];

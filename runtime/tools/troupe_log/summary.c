@@ -18,6 +18,8 @@ static const char *number_name(const struct record_type *type, const struct fiel
         return actor_kind_name(number);
     if (strcmp(field->name, "mode") == 0)
         return mode_name(number);
+    if (strcmp(field->name, "kv_format") == 0)
+        return kv_format_name(number);
     if (strcmp(field->name, "status") != 0)
         return NULL;
     if (type == &runner_status_changed_type || type == &rank_record_type)

@@ -421,6 +421,56 @@ START_TEST(waits_with_what_was_begun_where_a_queue_is_full)
 }
 END_TEST
 
+/* A second instance of the model, ready too. */
+static void add_instance(void)
+{
+    struct instance_record second = {.model_id = NULL};
+    ck_assert_int_eq(record_copy(&instance_record_type, &truth.instances.items[0], &second),
+                     STATUS_OK);
+    struct instance_record *added =
+        record_list_push(&instance_record_type, RECORD_LIST(truth.instances), NULL, 8);
+    *added = second;
+    added->instance_id.bytes[0] = 10;
+    truth.index++;
+    publish();
+    step_kind(INPUT_LINK_UP, RUNNER + 1);
+}
+
+/* 429 only when every instance of the model is full; what was begun goes on wherever there is a
+ * place. */
+START_TEST(asks_another_instance_where_a_queue_is_full)
+{
+    char sentence[] = "as many requests as this instance takes run or wait";
+    struct generation_refused refused = {
+        .attempt = 1, .status = STATUS_BUSY, .reason = sentence};
+    open_ready();
+    add_instance();
+    for (uint64_t i = 1; i <= 2; i++) {
+        chat(i, ",\"stream\":true");
+        const uint32_t first = sent_link[sent_count - 1];
+        ck_assert(first == RUNNER || first == RUNNER + 1);
+        const uint32_t second = first == RUNNER ? RUNNER + 1 : RUNNER;
+        refused.request_id = asked()->request_id;
+        refused.attempt = 1;
+        say_link(first, LINK_GENERATION_REFUSED, &refused);
+        ck_assert(!clients[i].is_ended);
+        ck_assert_uint_eq(sent_link[sent_count - 1], second);
+        ck_assert_uint_eq(asked()->attempt, 2);
+        if (i == 2) {
+            refused.attempt = 2;
+            say_link(second, LINK_GENERATION_REFUSED, &refused);
+            ck_assert_int_eq(clients[i].http_status, 429);
+            break;
+        }
+        accept_chat(second);
+        token(second, 0, "A", 1);
+        finish(second, FINISH_STOP, "", 1);
+        ck_assert_str_eq(read_stream(i)->text, "A");
+    }
+    close_gateway();
+}
+END_TEST
+
 START_TEST(places_through_its_master)
 {
     open_ready();
@@ -570,6 +620,7 @@ Suite *suite_of_tests(void)
         cancels_when_the_client_leaves,
         says_why_a_model_cannot_answer,
         passes_a_refusal_on,
+        asks_another_instance_where_a_queue_is_full,
         waits_with_what_was_begun_where_a_queue_is_full,
         places_through_its_master,
         answers_commands_within_three_seconds,

@@ -114,8 +114,10 @@ START_TEST(an_imported_model_is_whole)
     ck_assert_uint_eq(record.files.count, COUNT_OF(model_files));
     ck_assert_uint_eq(record.holders.count, 0);
     ck_assert_str_eq(record.shape.model_type, "qwen3");
-    ck_assert_uint_gt(record.shape.attention_bytes, 0);
-    ck_assert_uint_gt(record.shape.weight_bytes, record.shape.ffn_bytes);
+    ck_assert_uint_eq(record.shape.runs.count, 1);
+    ck_assert_uint_eq(record.shape.runs.items[0].layers, record.shape.layers);
+    ck_assert_uint_gt(record.shape.runs.items[0].mixer_bytes, 0);
+    ck_assert_uint_gt(record.shape.weight_bytes, record.shape.runs.items[0].ffn_bytes);
     for (uint32_t i = 0; i < record.files.count; i++) {
         char path[512];
         size_t size = 0;

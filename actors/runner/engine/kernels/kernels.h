@@ -12,6 +12,7 @@
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_KERNELS_KERNELS_H
 #define TROUPE_ACTORS_RUNNER_ENGINE_KERNELS_KERNELS_H
 
+#include "protocol/kv_format.h"
 #include "runtime/model_config.h"
 #include "runtime/safetensors.h"
 
@@ -75,7 +76,9 @@ struct attention {
     uint32_t value_dim;     /* of values and of the result; 0: as head_dim */
     uint32_t value_stride;  /* from value to value, more where they are the front of keys; 0: as
                              * value_dim */
-    bool is_half;           /* keys and values are f16, not f32 */
+    enum kv_format format;  /* of keys and values */
+    size_t key_scale_offset; /* int8: bytes to the scales of the keys, one f32 a position */
+    size_t value_scale_offset;
     float scale;
     bool has_sink;          /* a score that takes weight and gives no value */
     float sink;
@@ -109,6 +112,9 @@ struct kernel_set {
                         float *const *outs);
     /* Writes count values as f16. */
     void (*to_half)(const float *x, size_t count, uint16_t *out);
+    /* Writes count values as whole numbers in [-127, 127] of the scale it returns, a 127th of the
+     * largest magnitude; the same bits in every set. */
+    float (*to_bytes)(const float *x, size_t count, int8_t *out);
     /* Multiplies and adds bytes in registers, `rounds` times; returns how many products that were:
      * what the arithmetic of this CPU allows. */
     uint64_t (*spin)(uint64_t rounds);

@@ -28,9 +28,11 @@ struct heads {
     uint32_t end[KERNEL_ATTEND_MAX];
 };
 
-ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, bool is_half)
+ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, enum kv_format format)
 {
-    if (!is_half) {
+    if (format == KV_INT8)
+        return (float)(int8_t)bytes[i];
+    if (format == KV_F32) {
         float value;
         memcpy(&value, bytes + 4 * i, sizeof value);
         return value;
@@ -40,15 +42,16 @@ ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, bool is_half)
     return unpack_half(half);
 }
 
-ALWAYS_INLINE lanes eight(const uint8_t *bytes, size_t i, bool is_half)
+ALWAYS_INLINE lanes eight(const uint8_t *bytes, size_t i, enum kv_format format)
 {
-    return is_half ? lanes_half(bytes + 2 * i)
-                   : lanes_load((const float *)(const void *)(bytes + 4 * i));
+    return format == KV_INT8  ? lanes_signed(bytes + i)
+           : format == KV_F16 ? lanes_half(bytes + 2 * i)
+                              : lanes_load((const float *)(const void *)(bytes + 4 * i));
 }
 
 /* Scores of KEYS keys from `key` on for `some` heads from `head` on. */
 ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, size_t position,
-                              size_t some, bool is_half)
+                              size_t some, enum kv_format format)
 {
     size_t head_dim = h->attentions->head_dim;
     lanes sums[2][KEYS];
@@ -61,7 +64,7 @@ ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, 
         for (size_t n = 0; n < some; n++)
             query[n] = lanes_load(h->attentions[head + n].query + i);
         for (size_t k = 0; k < KEYS; k++) {
-            lanes some_key = eight(key + k * h->key_stride, i, is_half);
+            lanes some_key = eight(key + k * h->key_stride, i, format);
             for (size_t n = 0; n < some; n++)
                 sums[n][k] = lanes_fma(query[n], some_key, sums[n][k]);
         }
@@ -72,10 +75,21 @@ ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, 
         lanes_sum_4(sums[n][0], sums[n][1], sums[n][2], sums[n][3], scores);
         for (size_t k = 0; k < KEYS; k++) {
             for (size_t rest = i; rest < head_dim; rest++)
-                scores[k] += a->query[rest] * element(key + k * h->key_stride, rest, is_half);
+                scores[k] += a->query[rest] * element(key + k * h->key_stride, rest, format);
             scores[k] *= a->scale;
         }
     }
+}
+
+/* Whole numbers become what they stand for: scores of keys, or weights of values, times the scales
+ * of their positions. */
+ALWAYS_INLINE void times_scales(struct heads *h, size_t head, const uint8_t *scales, uint32_t low,
+                                uint32_t high)
+{
+    float *scores = h->scores + head * KERNEL_PAGE_MAX;
+    for (uint32_t p = low / LANES * LANES; p < high; p += LANES)
+        lanes_store(scores + p, lanes_mul(lanes_load(scores + p),
+                                          lanes_load((const float *)(const void *)scales + p)));
 }
 
 /* Scores become weights, zeros where the head does not see; what was added before shrinks. */
@@ -108,7 +122,7 @@ static void soften(struct heads *h, size_t head, uint32_t positions)
 
 /* Adds weight times value of positions [begin, end) for `some` heads. */
 ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *values, uint32_t begin,
-                              uint32_t end, size_t some, bool is_half)
+                              uint32_t end, size_t some, enum kv_format format)
 {
     const float *weights = h->scores + head * KERNEL_PAGE_MAX;
     float *const *outs = h->outs + head;
@@ -123,7 +137,7 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
             for (size_t n = 0; n < some; n++)
                 weight[n] = lanes_all(weights[n * KERNEL_PAGE_MAX + p]);
             for (size_t k = 0; k < 4; k++) {
-                lanes value = eight(values + p * h->value_stride, i + k * LANES, is_half);
+                lanes value = eight(values + p * h->value_stride, i + k * LANES, format);
                 for (size_t n = 0; n < some; n++)
                     sums[n][k] = lanes_fma(weight[n], value, sums[n][k]);
             }
@@ -136,27 +150,28 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
         for (size_t n = 0; n < some; n++)
             for (uint32_t p = begin; p < end; p++)
                 outs[n][i] += weights[n * KERNEL_PAGE_MAX + p] *
-                              element(values + p * h->value_stride, i, is_half);
+                              element(values + p * h->value_stride, i, format);
     }
 }
 
 /* The values of a page, two heads together where both see them. */
-ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values, bool is_half)
+ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values,
+                            enum kv_format format)
 {
     const uint32_t *begin = h->begin + head;
     const uint32_t *end = h->end + head;
     uint32_t from = begin[0] > begin[1] ? begin[0] : begin[1];
     uint32_t to = end[0] < end[1] ? end[0] : end[1];
     if (from >= to) {
-        add_values(h, head, values, begin[0], end[0], 1, is_half);
-        add_values(h, head + 1, values, begin[1], end[1], 1, is_half);
+        add_values(h, head, values, begin[0], end[0], 1, format);
+        add_values(h, head + 1, values, begin[1], end[1], 1, format);
         return;
     }
     for (size_t n = 0; n < 2; n++)
-        add_values(h, head + n, values, begin[n], from, 1, is_half);
-    add_values(h, head, values, from, to, 2, is_half);
+        add_values(h, head + n, values, begin[n], from, 1, format);
+    add_values(h, head, values, from, to, 2, format);
     for (size_t n = 0; n < 2; n++)
-        add_values(h, head + n, values, to, end[n], 1, is_half);
+        add_values(h, head + n, values, to, end[n], 1, format);
 }
 
 /* Which positions of the page that starts at `start` each head sees; returns their bounds. */
@@ -181,11 +196,13 @@ static bool look(struct heads *h, uint32_t start, uint32_t *low_out, uint32_t *h
     return low < high;
 }
 
-ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, bool is_half)
+ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, enum kv_format format)
 {
     const struct attention *a = h->attentions;
     const uint8_t *keys = a->pages[page] + a->key_offset;
     const uint8_t *values = a->pages[page] + a->value_offset;
+    const uint8_t *key_scales = a->pages[page] + a->key_scale_offset;
+    const uint8_t *value_scales = a->pages[page] + a->value_scale_offset;
     uint32_t low = 0;
     uint32_t high = 0;
     if (!look(h, page * a->page_positions, &low, &high))
@@ -195,22 +212,27 @@ ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, bool is_half)
         size_t some = h->count - head < 2 ? 1 : 2;
         for (uint32_t p = low / KEYS * KEYS; p < high; p += KEYS) {
             if (some == 2)
-                score_keys(h, head, keys + p * h->key_stride, p, 2, is_half);
+                score_keys(h, head, keys + p * h->key_stride, p, 2, format);
             else
-                score_keys(h, head, keys + p * h->key_stride, p, 1, is_half);
+                score_keys(h, head, keys + p * h->key_stride, p, 1, format);
         }
         for (size_t n = head; n < head + some; n++) {
-            if (h->begin[n] < h->end[n])
-                soften(h, n, (high + LANES - 1) / LANES * LANES);
+            if (h->begin[n] == h->end[n])
+                continue;
+            if (format == KV_INT8)
+                times_scales(h, n, key_scales, low, high);
+            soften(h, n, (high + LANES - 1) / LANES * LANES);
+            if (format == KV_INT8)
+                times_scales(h, n, value_scales, h->begin[n], h->end[n]);
         }
         if (some == 2)
-            add_pair(h, head, values, is_half);
+            add_pair(h, head, values, format);
         else
-            add_values(h, head, values, h->begin[head], h->end[head], 1, is_half);
+            add_values(h, head, values, h->begin[head], h->end[head], 1, format);
     }
 }
 
-ALWAYS_INLINE void attend_pages(struct heads *h, bool is_half)
+ALWAYS_INLINE void attend_pages(struct heads *h, enum kv_format format)
 {
     uint32_t first = UINT32_MAX;
     uint32_t length = 0;
@@ -224,7 +246,7 @@ ALWAYS_INLINE void attend_pages(struct heads *h, bool is_half)
     }
     uint32_t size = h->attentions->page_positions;
     for (uint32_t page = first / size; page * size < length; page++)
-        attend_page(h, page, is_half);
+        attend_page(h, page, format);
     for (size_t i = 0; i < h->count; i++) {
         const struct attention *a = &h->attentions[i];
         float factor = 1.0f;
@@ -243,17 +265,19 @@ void KERNEL_NAME(attend_many)(const struct attention *attentions, size_t count, 
                               float *const *outs)
 {
     const struct attention *a = attentions;
-    size_t size = a->is_half ? 2 : 4;
+    size_t size = a->format == KV_INT8 ? 1 : a->format == KV_F16 ? 2 : 4;
     struct heads heads = {.attentions = a, .count = count, .scores = scores, .outs = outs};
     heads.value_dim = a->value_dim ? a->value_dim : a->head_dim;
     heads.key_stride = a->head_dim * size;
     heads.value_stride = (a->value_stride ? a->value_stride : heads.value_dim) * size;
     ASSERT(count <= KERNEL_ATTEND_MAX && a->page_positions <= KERNEL_PAGE_MAX &&
            a->page_positions % LANES == 0);
-    if (a->is_half)
-        attend_pages(&heads, true);
+    if (a->format == KV_INT8)
+        attend_pages(&heads, KV_INT8);
+    else if (a->format == KV_F16)
+        attend_pages(&heads, KV_F16);
     else
-        attend_pages(&heads, false);
+        attend_pages(&heads, KV_F32);
 }
 
 void KERNEL_NAME(attend)(const struct attention *attention, float *scores, float *out)

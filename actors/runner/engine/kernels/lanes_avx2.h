@@ -132,6 +132,13 @@ ALWAYS_INLINE lanes lanes_half(const uint8_t *bytes)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)bytes));
 }
 
+/* Eight signed bytes. */
+ALWAYS_INLINE lanes lanes_signed(const uint8_t *bytes)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes)));
+}
+
 ALWAYS_INLINE void lanes_store_half(uint16_t *out, lanes x)
 {
     _mm_storeu_si128((__m128i *)(void *)out, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));

@@ -140,6 +140,14 @@ ALWAYS_INLINE lanes lanes_half(const uint8_t *bytes)
     return lanes_of(vcvt_f32_f16(vget_low_f16(halves)), vcvt_f32_f16(vget_high_f16(halves)));
 }
 
+/* Eight signed bytes. */
+ALWAYS_INLINE lanes lanes_signed(const uint8_t *bytes)
+{
+    int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(vld1_u8(bytes)));
+    return lanes_of(vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))),
+                    vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide))));
+}
+
 ALWAYS_INLINE void lanes_store_half(uint16_t *out, lanes x)
 {
     vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32(x.val[0])));

@@ -45,6 +45,7 @@ const struct kernel_set *KERNEL_GETTER(KERNEL_SET)(void)
         .attend = KERNEL_NAME(attend),
         .attend_many = KERNEL_NAME(attend_many),
         .to_half = KERNEL_NAME(to_half),
+        .to_bytes = KERNEL_NAME(to_bytes),
         .spin = KERNEL_NAME(spin),
     };
     return runs_here() ? &set : NULL;

@@ -68,6 +68,28 @@ void KERNEL_NAME(to_half)(const float *x, size_t count, uint16_t *out)
 }
 
 /* As the portable one, bit for bit. */
+float KERNEL_NAME(to_bytes)(const float *x, size_t count, int8_t *out)
+{
+    lanes most = lanes_all(0.0f);
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        most = lanes_max(lanes_abs(lanes_load(x + i)), most);
+    float largest = lanes_largest(most);
+    for (; i < count; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    for (i = 0; i + 4 * LANES <= count; i += 4 * LANES) {
+        lanes whole[4];
+        for (size_t k = 0; k < 4; k++)
+            whole[k] = lanes_round(lanes_mul(lanes_load(x + i + k * LANES), lanes_all(inverse)));
+        (void)lanes_store_bytes(out + i, whole);
+    }
+    for (; i < count; i++)
+        out[i] = (int8_t)lrintf(x[i] * inverse);
+    return largest / 127.0f;
+}
+
+/* As the portable one, bit for bit. */
 static void quantise_block(const float *x, int8_t *bytes, float *scale_out, float *sum_out)
 {
     lanes values[4];

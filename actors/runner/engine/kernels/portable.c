@@ -223,7 +223,9 @@ static float cached(const struct attention *a, size_t offset, size_t stride, uin
 {
     const uint8_t *page = a->pages[p / a->page_positions] + offset;
     size_t index = (size_t)(p % a->page_positions) * stride + i;
-    if (a->is_half) {
+    if (a->format == KV_INT8)
+        return (float)(int8_t)page[index];
+    if (a->format == KV_F16) {
         uint16_t half;
         memcpy(&half, page + 2 * index, sizeof half);
         return unpack_half(half);
@@ -233,12 +235,22 @@ static float cached(const struct attention *a, size_t offset, size_t stride, uin
     return value;
 }
 
+/* What the whole numbers of position `p` are multiplied by; `offset` is that of their scales. */
+static float scale_of(const struct attention *a, size_t offset, uint32_t p)
+{
+    float scale = 1.0f;
+    if (a->format == KV_INT8)
+        memcpy(&scale, a->pages[p / a->page_positions] + offset +
+                           p % a->page_positions * sizeof scale, sizeof scale);
+    return scale;
+}
+
 static float score(const struct attention *a, uint32_t p)
 {
     float sum = 0.0f;
     for (size_t i = 0; i < a->head_dim; i++)
         sum += a->query[i] * cached(a, a->key_offset, a->head_dim, p, i);
-    return sum * a->scale;
+    return sum * scale_of(a, a->key_scale_offset, p) * a->scale;
 }
 
 /* Twice over the keys: for the largest score, then for the weights, so that nothing is kept. */
@@ -258,6 +270,7 @@ static void attend(const struct attention *a, float *scores, float *out)
     for (uint32_t p = a->first; p < a->length; p++) {
         float weight = expf(score(a, p) - largest);
         total += weight;
+        weight *= scale_of(a, a->value_scale_offset, p);
         for (size_t i = 0; i < value_dim; i++)
             out[i] += weight * cached(a, a->value_offset, stride, p, i);
     }
@@ -276,6 +289,17 @@ static void to_half(const float *x, size_t count, uint16_t *out)
 {
     for (size_t i = 0; i < count; i++)
         out[i] = kernel_to_half(x[i]);
+}
+
+static float to_bytes(const float *x, size_t count, int8_t *out)
+{
+    float largest = 0.0f;
+    for (size_t i = 0; i < count; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    for (size_t i = 0; i < count; i++)
+        out[i] = (int8_t)lrintf(x[i] * inverse);
+    return largest / 127.0f;
 }
 
 static uint64_t spin(uint64_t rounds)
@@ -305,6 +329,7 @@ const struct kernel_set *kernel_set_portable(void)
         .attend = attend,
         .attend_many = attend_many,
         .to_half = to_half,
+        .to_bytes = to_bytes,
         .spin = spin,
     };
     return &set;

@@ -46,7 +46,7 @@ static void open_runner(uint32_t rank, uint32_t ranks, enum sharding sharding)
     memset(&settings.instance_id, 7, sizeof(settings.instance_id));
     settings.generation = (struct generation){.epoch = 2, .counter = 5};
     settings.rank = rank;
-    settings.requests_max = 40;
+    settings.requests_waiting = 40;
     settings.session = (struct session_settings){.actor = ACTOR_RUNNER,
                                                  .incarnation = 9,
                                                  .key = key_of((int)rank),
@@ -507,7 +507,7 @@ START_TEST(refuses_more_requests_than_it_keeps)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
-    for (unsigned i = 0; i < settings.requests_max; i++) {
+    for (unsigned i = 0; i < settings.requests_waiting; i++) {
         struct message message;
         ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_GENERATE), STATUS_OK);
         struct generate *body = message.body;

@@ -14,6 +14,9 @@
 #define KINDS 9u
 #define CONTEXT 384u
 
+/* Where a chat was when it was cancelled. */
+enum moment { WAITING, READING, ANSWERING, PUT_BACK, MOMENTS };
+
 static char long_prompt[1600];
 
 static struct stage_ask ask_of(size_t kind)
@@ -34,9 +37,10 @@ static struct stage_ask ask_of(size_t kind)
 }
 
 /* What each kind says when nothing else runs. */
-static void answer_alone(struct stage *stage)
+static void answer_alone(struct stage *stage, const struct stage_options *like)
 {
-    const struct stage_options options = {.ranks = 1, .context = CONTEXT, .mode = MODE_EXACT};
+    const struct stage_options options = {
+        .ranks = 1, .context = CONTEXT, .mode = like->mode, .kv_format = like->kv_format};
     stage_open(stage, &options);
     for (size_t i = 0; i < KINDS; i++) {
         const struct stage_ask ask = ask_of(i);
@@ -54,7 +58,7 @@ struct storm {
     bool is_used[STAGE_CHATS_MAX];
     bool is_cancelled[STAGE_CHATS_MAX];
     unsigned finished;
-    unsigned cancelled;
+    unsigned cancelled[MOMENTS];
     unsigned put_back;
 };
 
@@ -106,15 +110,39 @@ static bool ask_one(struct storm *storm)
     return false;
 }
 
-static void cancel_one(struct storm *storm)
+static enum moment moment_of(const struct stage *stage, uint64_t number)
+{
+    for (const struct chat *chat = stage->serving.first; chat; chat = chat->next) {
+        if (chat->number != number)
+            continue;
+        if (!chat->has_sequence)
+            return chat->ids.count > chat->prompt_count ? PUT_BACK : WAITING;
+        return chat->computed < chat->prompt_count ? READING : ANSWERING;
+    }
+    return MOMENTS; /* it is over */
+}
+
+static void cancel(struct storm *storm, size_t i)
 {
     struct reason reason = {""};
-    const size_t i = seeded_below(&storm->seeded, STAGE_CHATS_MAX);
-    if (!storm->is_used[i] || storm->is_cancelled[i])
+    const enum moment moment = moment_of(storm->stage, i);
+    if (!storm->is_used[i] || storm->is_cancelled[i] || moment == MOMENTS)
         return;
     ck_assert_int_eq(serving_cancel(&storm->stage->serving, i, &reason), STATUS_OK);
     storm->is_cancelled[i] = true;
-    storm->cancelled++;
+    storm->cancelled[moment]++;
+}
+
+/* Any chat now and then, and soon one of each state. */
+static void cancel_some(struct storm *storm)
+{
+    if (seeded_below(&storm->seeded, 40) == 0)
+        cancel(storm, seeded_below(&storm->seeded, STAGE_CHATS_MAX));
+    for (size_t i = 0; i < STAGE_CHATS_MAX; i++) {
+        const enum moment moment = moment_of(storm->stage, i);
+        if (moment < MOMENTS && storm->cancelled[moment] == 0)
+            cancel(storm, i);
+    }
 }
 
 static unsigned count_put_back(const struct storm *storm)
@@ -125,13 +153,13 @@ static unsigned count_put_back(const struct storm *storm)
     return count;
 }
 
-/* All slots and pages are there again: so many chats run at once, and one fills the cache. */
-static void check_nothing_left(struct stage *stage)
+/* All slots and pages are there again: so many chats run at once, and one fills its context. */
+static void check_nothing_left(struct stage *stage, uint64_t positions)
 {
     const struct stage_ask brief = {.user = "Hello!", .tokens_max = 3, .ignore_eos = true};
     const struct stage_ask full = {.user = "Hello!", .ignore_eos = true};
     const struct engine *engine = stage->ranks[0].world.engine;
-    ck_assert_uint_eq(engine_positions_free(engine), CONTEXT);
+    ck_assert_uint_eq(engine_positions_free(engine), positions);
     for (size_t i = 0; i < stage->serving.settings.chats_max; i++)
         stage_ask(stage, i, &brief);
     stage_step(stage);
@@ -143,61 +171,65 @@ static void check_nothing_left(struct stage *stage)
     stage_ask(stage, 0, &full);
     stage_run(stage);
     ck_assert_uint_eq(stage->answers[0].prompt_tokens + stage->answers[0].answer_tokens, CONTEXT);
-    ck_assert_uint_eq(engine_positions_free(engine), CONTEXT);
+    ck_assert_uint_eq(engine_positions_free(engine), positions);
 }
 
-static void rage(enum sharding sharding, uint32_t ranks, unsigned requests)
+static void rage(const struct stage_options *where, unsigned requests)
 {
     static struct stage alone;
     static struct stage stage;
-    const struct stage_options options = {.sharding = sharding,
-                                          .ranks = ranks,
-                                          .context = CONTEXT,
-                                          .reserve = 16,
-                                          .chats = 6,
-                                          .prefill_rows = 40,
-                                          .mode = MODE_EXACT};
+    struct stage_options options = *where;
+    options.context = CONTEXT;
+    options.reserve = 16;
+    options.chats = 6;
+    options.prefill_rows = 40;
     struct storm storm = {.stage = &stage, .alone = &alone, .seeded = seeded_open(17)};
     for (unsigned i = 0; i < 12; i++)
         (void)snprintf(long_prompt + strlen(long_prompt), sizeof(long_prompt) - strlen(long_prompt),
                        "Number %u is good. ", i);
-    answer_alone(&alone);
+    answer_alone(&alone, &options);
     stage_open(&stage, &options);
     for (unsigned asked = 0; asked < requests || serving_has_work(&stage.serving);) {
         if (asked < requests && seeded_below(&storm.seeded, 3) == 0)
             asked += ask_one(&storm);
-        if (seeded_below(&storm.seeded, 40) == 0)
-            cancel_one(&storm);
+        cancel_some(&storm);
         stage_step(&stage);
         storm.put_back += count_put_back(&storm);
         clear_finished(&storm);
     }
     clear_finished(&storm);
     ck_assert_uint_gt(storm.finished, requests / 4);
-    ck_assert_uint_gt(storm.cancelled, requests / 20);
+    for (size_t i = 0; i < MOMENTS; i++)
+        ck_assert_msg(storm.cancelled[i] > 0, "none was cancelled in state %zu", i);
     ck_assert_uint_gt(storm.put_back, 0);
-    check_nothing_left(&stage);
+    check_nothing_left(&stage, options.positions ? options.positions : CONTEXT);
     stage_close(&stage);
-    for (uint32_t i = 1; i < ranks; i++)
+    for (uint32_t i = 1; i < options.ranks; i++)
         ck_assert_int_eq(stage.ranks[i].status, STATUS_OK);
     stage_close(&alone);
 }
 
 START_TEST(nothing_is_left_of_any_chat_on_one_rank)
 {
-    rage(SHARDING_NONE, 1, 90);
+    /* Of more than one context. */
+    rage(&(struct stage_options){.ranks = 1, .positions = CONTEXT + 64, .mode = MODE_EXACT}, 90);
 }
 END_TEST
 
+/* Also with an int8 cache. */
 START_TEST(nothing_is_left_of_any_chat_in_a_pipeline)
 {
-    rage(SHARDING_PIPELINE, 2, 40);
+    rage(&(struct stage_options){.sharding = SHARDING_PIPELINE,
+                                 .ranks = 2,
+                                 .mode = MODE_FAST,
+                                 .kv_format = KV_INT8},
+         60);
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_tensor_cut)
 {
-    rage(SHARDING_TENSOR, 2, 40);
+    rage(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 2, .mode = MODE_EXACT}, 60);
 }
 END_TEST
 

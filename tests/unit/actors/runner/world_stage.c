@@ -198,6 +198,9 @@ static void fill_instance(struct stage *stage, const struct stage_options *optio
     instance->sharding = options->sharding;
     instance->mode = options->mode;
     instance->context = options->context;
+    instance->positions = options->positions ? options->positions : options->context;
+    instance->requests = options->chats ? options->chats : 16;
+    instance->kv_format = options->kv_format;
     ck_assert_msg(engine_model_open(model_directory, &model, &reason) == STATUS_OK, "%s",
                   reason.text);
     const struct partition_units units = partition_units_of(model.config, model.layout);

@@ -67,6 +67,8 @@ struct stage_options {
     enum sharding sharding;
     uint32_t ranks;
     uint32_t context;
+    uint32_t positions; /* of all chats together; 0: one context */
+    enum kv_format kv_format;
     /* As the settings; 0: their defaults. */
     uint32_t reserve;
     uint32_t chats;

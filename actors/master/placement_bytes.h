@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * placement_bytes: what a rank of a cut takes, from the shape of its model.
+ *
+ * The engine lays its cache out by the same runtime/kv_shape.h: for any family and cut it takes
+ * what is counted here, no byte more.
+ *
+ * Pure.
+ */
+#ifndef TROUPE_ACTORS_MASTER_PLACEMENT_BYTES_H
+#define TROUPE_ACTORS_MASTER_PLACEMENT_BYTES_H
+
+#include "protocol/state.h"
+#include "runtime/kv_shape.h"
+#include "runtime/partition.h"
+
+struct placement_cache {
+    uint64_t positions; /* of all requests together */
+    uint32_t requests;  /* at once */
+    enum kv_format format;
+};
+
+/* The runs of the shape are all its layers; false: it cannot be counted. */
+bool placement_shape_is_whole(const struct model_shape *shape);
+/* Packed weights of one rank. */
+uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut);
+/* What a rank remembers of a position in pages, and of a request in its windows and states. */
+void placement_cache_sizes(const struct model_shape *shape, const struct partition *cut,
+                           enum kv_format format, struct kv_sizes *sizes_out);
+/* The whole KV cache of one rank, when all of it is used. */
+uint64_t placement_cache_bytes(const struct model_shape *shape, const struct partition *cut,
+                               const struct placement_cache *cache);
+
+#endif
