@@ -106,7 +106,7 @@ static void check_setting(const struct engine_model *model, const struct setting
 START_TEST(a_row_has_the_same_bits_in_any_batch)
 {
     const char *const names[] = {"qwen3-untied__affine4-g64", "qwen3-slim__f16",
-                                 "qwen3-untied__affine8-g64", "llama-slim__affine4-g64",
+                                 "qwen3-short__affine8-g64", "llama-slim__affine4-g64",
                                  "qwen2-slim__affine4-g64"};
     const struct setting settings[] = {
         {ENGINE_EXACT, kernel_set_best()},

@@ -52,11 +52,11 @@ START_TEST(every_tensor_cut_gives_them_too)
     check_world("qwen3-untied__affine4-g64", SHARDING_TENSOR, shares_uneven, 2, NULL, 1);
     check_world("qwen3-tied__affine4-g64", SHARDING_TENSOR, shares_3, 3, NULL, 1);
     check_world("qwen3-untied__affine3-g32", SHARDING_TENSOR, shares_2, 2, NULL, 1);
-    check_world("qwen3-untied__affine6-g32", SHARDING_TENSOR, shares_3, 3, NULL, 1);
-    check_world("qwen3-untied__affine8-g64", SHARDING_TENSOR, NULL, 6, NULL, 1);
+    check_world("qwen3-short__affine6-g32", SHARDING_TENSOR, shares_3, 3, NULL, 1);
+    check_world("qwen3-short__affine8-g64", SHARDING_TENSOR, NULL, 6, NULL, 1);
     check_world("qwen3-untied__affine5-g128", SHARDING_TENSOR, NULL, 3, NULL, 1);
     check_world("qwen3-slim__f16", SHARDING_TENSOR, shares_3, 3, NULL, 1);
-    check_world("qwen3-untied__mixed-false", SHARDING_TENSOR, shares_2, 2, NULL, 1);
+    check_world("qwen3-short__mixed-false", SHARDING_TENSOR, shares_2, 2, NULL, 1);
 }
 END_TEST
 
