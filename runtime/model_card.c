@@ -113,7 +113,7 @@ static enum status describe(const struct model_config *config, const struct mode
     card->intermediate = config->intermediate;
     card->vocab = config->vocab;
     card->context = config->context;
-    card->tied = config->tied;
+    card->tied = model_layout_is_tied(layout);
     card->cache_elements = cache_elements(config);
     card->mixer_units = layout->mixer_units;
     card->ffn_columns = layout->ffn_columns;

@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JSON_DEPTH_MAX 32
@@ -105,6 +106,13 @@ static bool is_setting(const char *key)
     return strcmp(key, "group_size") == 0 || strcmp(key, "bits") == 0 || strcmp(key, "mode") == 0;
 }
 
+static int compare_overrides(const void *left, const void *right)
+{
+    const struct quantisation_override *a = left;
+    const struct quantisation_override *b = right;
+    return strcmp(a->path, b->path);
+}
+
 static enum status read_overrides(json_t *object, struct model_config *config,
                                   struct reason *reason)
 {
@@ -131,22 +139,50 @@ static enum status read_overrides(json_t *object, struct model_config *config,
         if (status != STATUS_OK)
             return status;
     }
+    if (config->override_count > 0)
+        qsort(config->overrides, config->override_count, sizeof *config->overrides,
+              compare_overrides);
     return STATUS_OK;
 }
 
-static enum status read_quantisation(json_t *root, struct model_config *config,
+static json_t *find_object(const json_t *root, const char *name)
+{
+    json_t *object = json_object_get(root, name);
+    return json_is_null(object) ? NULL : object;
+}
+
+/* `quantization` as mlx-lm writes it; else what the publisher calls `quantization_config`, of which
+ * mxfp4 and mxfp8 are the same numbers in the same order. */
+static json_t *find_quantisation(const json_t *root)
+{
+    json_t *object = find_object(root, "quantization");
+    if (!object)
+        object = find_object(root, "quantization_config");
+    return object ? object : find_object(keys_text(root), "quantization_config");
+}
+
+static enum status read_quantisation(const json_t *root, struct model_config *config,
                                      struct reason *reason)
 {
-    json_t *object = json_object_get(root, "quantization");
-    if (!object || json_is_null(object)) {
-        object = json_object_get(root, "quantization_config");
-        const char *method = json_string_value(json_object_get(object, "quant_method"));
-        if (method)
+    json_t *object = find_quantisation(root);
+    const json_t *activations = json_object_get(root, "quantize_activations");
+    const char *method = json_string_value(json_object_get(object, "quant_method"));
+    if (activations && !json_is_false(activations) && !json_is_null(activations))
+        return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantize_activations is not "
+                      "supported; use a model without it");
+    if (!object)
+        return STATUS_OK;
+    if (method && !find_object(root, "quantization")) {
+        bool is_known = strcmp(method, "mxfp4") == 0 || strcmp(method, "mxfp8") == 0;
+        if (!is_known)
             return refuse(reason, STATUS_UNSUPPORTED, "config.json: quantisation method %.40s is "
                           "not supported; use a model in the MLX layout", method);
-    }
-    if (!object || json_is_null(object))
+        bool is_small = strcmp(method, "mxfp4") == 0;
+        config->is_quantised = true;
+        config->default_quantisation = is_small ? (struct quantisation){WEIGHT_MXFP4, 4, 32}
+                                                : (struct quantisation){WEIGHT_MXFP8, 8, 32};
         return STATUS_OK;
+    }
     if (!json_is_object(object))
         return refuse(reason, STATUS_MALFORMED, "config.json: quantization is not an object");
     config->is_quantised = true;
@@ -214,6 +250,10 @@ static enum status read_root(json_t *root, struct model_config *config, struct r
     if (!type)
         return refuse(reason, STATUS_MALFORMED, "config.json has no model_type");
     config->family = model_family_find(type);
+    if (!config->family && json_object_get(root, "auto_map"))
+        return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported, and the code "
+                      "that config.json names in auto_map is never run; these are: %s", type,
+                      model_types_text(types));
     if (!config->family)
         return refuse(reason, STATUS_UNSUPPORTED, "model type %.60s is not supported; these are: "
                       "%s", type, model_types_text(types));
@@ -275,9 +315,9 @@ void model_config_free(struct model_config *config)
 const struct quantisation_override *model_config_override(const struct model_config *config,
                                                           const char *path)
 {
-    for (size_t i = 0; i < config->override_count; i++) {
-        if (strcmp(config->overrides[i].path, path) == 0)
-            return &config->overrides[i];
-    }
-    return NULL;
+    const struct quantisation_override wanted = {.path = (char *)(uintptr_t)path};
+    return config->override_count == 0
+               ? NULL
+               : bsearch(&wanted, config->overrides, config->override_count,
+                         sizeof *config->overrides, compare_overrides);
 }

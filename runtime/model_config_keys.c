@@ -148,14 +148,15 @@ enum status keys_read_scaling(const json_t *scaling, const struct model_config *
     rope->factor = 1.0;
     if (!json_is_object(scaling))
         return STATUS_OK;
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
+    const char *type = json_string_value(json_object_get(scaling, "type"));
     if (!type)
-        type = json_string_value(json_object_get(scaling, "type"));
-    if (!type || strcmp(type, "default") == 0)
+        type = json_string_value(json_object_get(scaling, "rope_type"));
+    /* In text the positions of mrope are all the same. */
+    if (!type || strcmp(type, "default") == 0 || strcmp(type, "mrope") == 0)
         return STATUS_OK;
     if (strcmp(type, "llama3") == 0)
         return read_llama3(scaling, rope, reason);
-    if (strcmp(type, "yarn") == 0)
+    if (strcmp(type, "yarn") == 0 || strcmp(type, "deepseek_yarn") == 0)
         return read_yarn(scaling, rope, reason);
     if (strcmp(type, "linear") == 0) {
         rope->kind = ROPE_LINEAR;

@@ -31,10 +31,11 @@ static enum status settle_experts(const json_t *root, struct model_config *confi
                       "wider than %u", shared, experts->width, MODEL_WIDTH_MAX);
     experts->shared_width = shared * experts->width;
     experts->scoring = SCORING_SIGMOID;
+    experts->normalises = experts->normalises && experts->used > 1;
     /* A group is judged by its two best. */
-    if (experts->groups > 1 && (experts->count % experts->groups != 0 ||
-                                experts->count / experts->groups < 2 ||
-                                experts->groups_used > experts->groups))
+    if (experts->count > 0 && experts->groups > 1 &&
+        (experts->count % experts->groups != 0 || experts->count / experts->groups < 2 ||
+         experts->groups_used > experts->groups))
         return refuse(reason, STATUS_INVALID, "config.json: %u of %u groups of %u experts cannot "
                       "be", experts->groups_used, experts->groups, experts->count);
     status = check_text(root, "scoring_func", "sigmoid", config, reason);

@@ -87,6 +87,12 @@ uint64_t extent_expert_width(const struct model_config *config, const struct lay
     return config->experts.width;
 }
 
+/* Gate and up in one. */
+uint64_t extent_expert_pair(const struct model_config *config, const struct layer_shape *shape)
+{
+    return 2 * extent_expert_width(config, shape);
+}
+
 uint64_t extent_shared_width(const struct model_config *config, const struct layer_shape *shape)
 {
     (void)shape;

@@ -129,7 +129,8 @@ typedef uint64_t module_extent(const struct model_config *config,
 typedef bool module_condition(const struct model_config *config, const struct layer_shape *shape);
 
 module_extent extent_hidden, extent_vocab, extent_queries, extent_keys, extent_heads, extent_head,
-    extent_intermediate, extent_experts, extent_expert_width, extent_shared_width;
+    extent_intermediate, extent_experts, extent_expert_width, extent_expert_pair,
+    extent_shared_width;
 module_extent extent_latent_query_rank, extent_latent_queries, extent_latent_rank,
     extent_latent_keys, extent_latent_embed, extent_latent_plain, extent_latent_values,
     extent_latent_both;
@@ -146,6 +147,13 @@ enum module_kind {
     MODULE_TABLE = 4,  /* P.weight [rows][columns], never quantised; sides of 1 do not count */
 };
 
+/* How a module's tensors are called after its path P. */
+enum module_form {
+    FORM_USUAL = 0,  /* P.weight, P.scales, P.biases, P.bias */
+    FORM_PLAIN = 1,  /* P itself */
+    FORM_BLOCKS = 2, /* P_blocks, P_scales, P_bias: mxfp4 in bytes, a side of 16 for each group */
+};
+
 struct module_row {
     uint32_t role; /* enum module_role, or own ones from MODULE_OWN_MIXER, MODULE_OWN_FFN */
     enum module_kind kind;
@@ -158,9 +166,19 @@ struct module_row {
     module_extent *tensor_rows; /* and how many it has in all */
     module_condition *applies; /* NULL: always */
     module_condition *has_bias; /* NULL: never */
+    enum module_form form;
+    uint32_t lanes;            /* as in struct model_module; 0 is 1 */
+    uint32_t lane;
+    bool is_optional;          /* the files may leave it out */
     const char *unless;        /* the layer has no such module where it has this one */
-    const char *name;          /* in the MLX layout; after the layer's prefix */
+    const char *name;          /* in the MLX layout; after "model.layers.N." in a layer */
     const char *original;      /* in the original layout, NULL: the same */
+};
+
+/* What stands in place of "model." before names, and before the names that do not begin so. */
+struct model_wrapper {
+    const char *trunk;
+    const char *head;
 };
 
 /* Rows that most families share. */
@@ -242,19 +260,20 @@ struct module_row {
         .has_bias = has_ffn_bias, .name = "mlp.down_proj"                                          \
     }
 /* gate, up and down of every expert under a common path; the original keeps each by itself. */
-#define MODULE_EXPERT(module_role, module_cut_, rows_, columns_, bias, path, original_path)        \
+#define MODULE_EXPERT(module_role, module_cut_, rows_, columns_, bias, fused, path, original_path) \
     {                                                                                              \
         .role = module_role, .kind = MODULE_EXPERTS, .cut = module_cut_, .is_layer = true,         \
         .rows = rows_, .columns = columns_, .applies = has_experts, .has_bias = bias,              \
-        .name = path, .original = original_path                                                    \
+        .unless = fused, .name = path, .original = original_path                                   \
     }
-#define MODULE_SWITCH(path, original, bias)                                                        \
+/* `fused` is the module that has gate and up in one in other files, NULL where there are none. */
+#define MODULE_SWITCH(path, original, fused, bias)                                                 \
     MODULE_EXPERT(MODULE_EXPERT_GATE, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,     \
-                  bias, path ".gate_proj", original ".gate_proj"),                                 \
+                  bias, fused, path ".gate_proj", original ".gate_proj"),                          \
         MODULE_EXPERT(MODULE_EXPERT_UP, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,   \
-                      bias, path ".up_proj", original ".up_proj"),                                 \
+                      bias, fused, path ".up_proj", original ".up_proj"),                          \
         MODULE_EXPERT(MODULE_EXPERT_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden,                   \
-                      extent_expert_width, bias, path ".down_proj", original ".down_proj")
+                      extent_expert_width, bias, fused, path ".down_proj", original ".down_proj")
 
 /* gate, up and down of a shared expert. */
 #define MODULE_SHARED_ROW(module_role, module_cut_, rows_, columns_, path, original_path)          \
@@ -278,7 +297,7 @@ struct module_row {
         {.role = MODULE_ROUTER_BIAS, .kind = MODULE_BARE, .is_layer = true,                        \
          .columns = extent_experts, .applies = has_experts,                                        \
          .name = "mlp.gate.e_score_correction_bias"},                                              \
-        MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),                                    \
+        MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL, NULL),                              \
         MODULE_SHARED("mlp.shared_experts", "mlp.shared_experts")
 
 /* All tensors of those families. */
@@ -300,12 +319,13 @@ struct model_family {
                                      struct reason *reason);
     const struct module_row *rows;
     size_t row_count;
-    const char *prefix;          /* before the number of a layer: "model.layers." */
-    const char *original_prefix; /* NULL: the same */
+    /* NULL: "model." and nothing.  That whose embedding the files have counts, else the first. */
+    const struct model_wrapper *wrappers;
+    size_t wrapper_count;
     /* NULL: norms are stored as they are used.  Else whether these files store them less 1. */
     bool (*is_shifted)(const struct tensor_table *table);
-    const char *const *skips; /* starts of names that are not used, NULL after the last; may be
-                               * NULL */
+    const char *const *skips; /* starts of names that are not used, or with a '.' in front parts of
+                               * names; NULL after the last; may be NULL */
     bool skips_further_layers; /* numbers of layers beyond the last are not used either */
     /* For the table of families. */
     const char *cache;

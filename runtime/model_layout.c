@@ -36,6 +36,8 @@ static enum status add_row(struct layout_making *making, const struct module_row
         return STATUS_OK;
     if (row->unless && layout_has(making, row->unless, layer))
         return STATUS_OK;
+    if (row->is_optional && !layout_has(making, row->name, layer))
+        return STATUS_OK;
     /* The first expert checks the stack, so that the others are no more than the file holds. */
     uint32_t count = row->kind == MODULE_EXPERTS ? config->experts.count : 1;
     enum status status = STATUS_OK;
@@ -108,30 +110,49 @@ static void find_mixer_units(const struct model_config *config, struct model_lay
     }
 }
 
-static enum status find_ffn_units(const struct model_config *config, struct model_layout *layout,
-                                  struct reason *reason)
+/* Modules of one class and layer have one intermediate size, and are cut alike. */
+enum ffn_class { FFN_CLASS_DENSE, FFN_CLASS_EXPERTS, FFN_CLASS_SHARED, FFN_CLASS_OWN };
+#define FFN_CLASS_COUNT 4u
+
+static enum ffn_class ffn_class_of(const struct model_module *module)
+{
+    if (module->role >= MODULE_FFN_GATE && module->role <= MODULE_FFN_DOWN)
+        return FFN_CLASS_DENSE;
+    if (module->role >= MODULE_EXPERT_GATE && module->role <= MODULE_EXPERT_DOWN)
+        return FFN_CLASS_EXPERTS;
+    if (module->role >= MODULE_SHARED_GATE && module->role <= MODULE_SHARED_DOWN)
+        return FFN_CLASS_SHARED;
+    return FFN_CLASS_OWN;
+}
+
+/* Each class is cut at its own groups, so that one width need not be a multiple of the group of
+ * another. */
+static void find_ffn_units_of(const struct model_config *config, struct model_layout *layout,
+                              uint32_t layer)
+{
+    uint32_t units[FFN_CLASS_COUNT] = {1, 1, 1, 1};
+    for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
+        const struct model_module *module = &layout->modules[i];
+        uint32_t *unit = &units[ffn_class_of(module)];
+        if (module->cut == MODULE_CUT_FFN_COLUMNS && module->quantisation.group > *unit)
+            *unit = module->quantisation.group;
+    }
+    for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
+        struct model_module *module = &layout->modules[i];
+        if (is_ffn_cut(module))
+            module->units = (uint32_t)(cut_extent(module) / units[ffn_class_of(module)]);
+    }
+    uint32_t unit = units[config->experts.count ? FFN_CLASS_EXPERTS : FFN_CLASS_DENSE];
+    if (unit > layout->ffn_unit)
+        layout->ffn_unit = unit;
+}
+
+static void find_ffn_units(const struct model_config *config, struct model_layout *layout)
 {
     layout->ffn_unit = 1;
     layout->ffn_columns = config->experts.count ? config->experts.width : config->intermediate;
-    for (size_t i = 0; i < layout->module_count; i++) {
-        const struct model_module *module = &layout->modules[i];
-        if (module->cut == MODULE_CUT_FFN_COLUMNS && module->quantisation.group > layout->ffn_unit)
-            layout->ffn_unit = module->quantisation.group;
-    }
-    for (size_t i = 0; i < layout->module_count; i++) {
-        struct model_module *module = &layout->modules[i];
-        if (!is_ffn_cut(module))
-            continue;
-        if (cut_extent(module) % layout->ffn_unit != 0)
-            return refuse(reason, STATUS_MALFORMED, "%s has %llu intermediate columns, no multiple "
-                          "of the group of %u", module->path,
-                          (unsigned long long)cut_extent(module), layout->ffn_unit);
-        module->units = (uint32_t)(cut_extent(module) / layout->ffn_unit);
-    }
-    if (layout->ffn_columns % layout->ffn_unit != 0)
-        return refuse(reason, STATUS_MALFORMED, "%u intermediate columns are no multiple of the "
-                      "group of %u", layout->ffn_columns, layout->ffn_unit);
-    return STATUS_OK;
+    for (uint32_t layer = 0; layer < config->layers; layer++)
+        find_ffn_units_of(config, layout, layer);
 }
 
 uint32_t model_layout_units(const struct model_layout *layout, uint32_t layer)
@@ -187,25 +208,22 @@ static bool starts_with(const char *text, const char *start)
 }
 
 /* A layer beyond the last: prediction heads for later tokens lie there. */
-static bool is_further_layer(const struct model_config *config, const char *name)
+static bool is_further_layer(const struct layout_making *making, const char *name)
 {
-    const struct model_family *family = config->family;
-    const char *const prefixes[] = {family->prefix, family->original_prefix};
-    for (size_t i = 0; family->skips_further_layers && i < COUNT_OF(prefixes); i++) {
-        if (starts_with(name, prefixes[i]) &&
-            strtoul(name + strlen(prefixes[i]), NULL, 10) >= config->layers)
-            return true;
-    }
-    return false;
+    const char *trunk = making->wrapper.trunk;
+    return making->config->family->skips_further_layers && starts_with(name, trunk) &&
+           starts_with(name + strlen(trunk), "layers.") &&
+           strtoul(name + strlen(trunk) + strlen("layers."), NULL, 10) >= making->config->layers;
 }
 
-static bool is_skipped(const struct model_config *config, const char *name)
+static bool is_skipped(const struct layout_making *making, const char *name)
 {
+    const struct model_config *config = making->config;
     for (const char *const *skip = config->family->skips; skip && *skip; skip++) {
-        if (starts_with(name, *skip))
+        if (**skip == '.' ? strstr(name, *skip) != NULL : starts_with(name, *skip))
             return true;
     }
-    return strstr(name, ".rotary_emb.") != NULL || is_further_layer(config, name) ||
+    return strstr(name, ".rotary_emb.") != NULL || is_further_layer(making, name) ||
            (config->tied && strstr(name, "lm_head.") != NULL);
 }
 
@@ -213,7 +231,7 @@ static enum status check_extra(const struct layout_making *making)
 {
     for (size_t i = 0; i < making->table->tensor_count; i++) {
         const char *name = making->table->tensors[i].name;
-        if (!making->used[i] && !is_skipped(making->config, name))
+        if (!making->used[i] && !is_skipped(making, name))
             return refuse(making->reason, STATUS_MALFORMED, "tensor %.200s is no part of a %s "
                           "model with this config.json; the files and the configuration are of two "
                           "models", name, making->config->model_type);
@@ -245,7 +263,8 @@ static enum status fill(struct layout_making *making)
     if (status != STATUS_OK)
         return status;
     find_mixer_units(making->config, layout);
-    return find_ffn_units(making->config, layout, making->reason);
+    find_ffn_units(making->config, layout);
+    return STATUS_OK;
 }
 
 enum status model_layout_make(const struct model_config *config, const struct tensor_table *table,
@@ -263,6 +282,7 @@ enum status model_layout_make(const struct model_config *config, const struct te
         making.layout->layer_first =
             memory_zeroed((size_t)config->layers + 1, sizeof *making.layout->layer_first);
     }
+    making.wrapper = layout_wrapper(config->family, table);
     making.is_shifted = config->family->is_shifted && config->family->is_shifted(table);
     enum status status = making.layout && making.layout->layer_first && making.used
                              ? fill(&making)
@@ -299,6 +319,11 @@ const struct model_module *model_layout_find(const struct model_layout *layout, 
             return &layout->modules[i];
     }
     return NULL;
+}
+
+bool model_layout_is_tied(const struct model_layout *layout)
+{
+    return !model_layout_find(layout, MODULE_HEAD, MODULE_NO_LAYER);
 }
 
 uint64_t model_module_bytes(const struct model_module *module)

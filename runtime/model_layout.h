@@ -75,7 +75,8 @@ struct model_module {
     uint64_t rows;
     uint64_t columns; /* 1 row for a vector */
     uint64_t row_first; /* of the tensor's rows: experts lie in one stack */
-    uint64_t bias_first;
+    uint32_t lanes; /* modules whose rows take turns in the tensor: one row of each lies together */
+    uint32_t lane;  /* this one's turn, below `lanes` */
     struct quantisation quantisation;
     const struct tensor *weight;
     const struct tensor *scales; /* NULL when dense */
@@ -117,6 +118,8 @@ void model_layout_free(struct model_layout *layout);
 /* NULL when the model has none (the head of a tied model). */
 const struct model_module *model_layout_find(const struct model_layout *layout,
                                              uint32_t role, uint32_t layer);
+/* The embedding is the head. */
+bool model_layout_is_tied(const struct model_layout *layout);
 /* What a rank with these shares of `mixer_units` and `ffn_columns` and these vocabulary rows holds;
  * a module of another number of units is cut as near as it can be, and may come out empty. */
 struct module_shares {

@@ -13,11 +13,15 @@ struct layout_making {
     struct model_layout *layout;
     size_t capacity; /* modules there is room for */
     bool *used;      /* [tensor] */
+    struct model_wrapper wrapper; /* of these files */
     bool is_shifted;
     struct reason *reason;
 };
 
-/* Whether the files have a layer's module of this name. */
+/* The wrapper of these files. */
+struct model_wrapper layout_wrapper(const struct model_family *family,
+                                    const struct tensor_table *table);
+/* Whether the files have a layer's module of this name, in any form. */
 bool layout_has(const struct layout_making *making, const char *name, uint32_t layer);
 /* Fills `module`, of a layer's expert or of none (0). */
 MUST_CHECK enum status layout_resolve(struct layout_making *making, const struct module_row *row,

@@ -5,6 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 
+enum part { PART_WEIGHT, PART_SCALES, PART_BIASES, PART_BIAS };
+
+/* What follows a path in the name of a part. */
+static const char *part_name(const struct module_row *row, enum part part)
+{
+    static const char *const names[][4] = {
+        [FORM_USUAL] = {".weight", ".scales", ".biases", ".bias"},
+        [FORM_PLAIN] = {"", ".scales", ".biases", ".bias"},
+        [FORM_BLOCKS] = {"_blocks", "_scales", "_biases", "_bias"},
+    };
+    return names[row->kind == MODULE_BARE ? FORM_PLAIN : row->form][part];
+}
+
 static const struct tensor *find_part(struct layout_making *making, const char *path,
                                       const char *part)
 {
@@ -33,6 +46,7 @@ struct wanted {
     uint64_t rows;
     uint64_t columns;
     bool is_flat; /* sides of 1 do not count */
+    const struct module_row *row;
 };
 
 static bool has_shape(const struct tensor *tensor, const struct wanted *wanted)
@@ -85,15 +99,14 @@ static bool dense_format(enum tensor_type type, struct quantisation *quantisatio
 }
 
 static enum status resolve_dense(struct layout_making *making, const struct wanted *wanted,
+                                 const struct quantisation_override *override,
                                  bool may_be_quantised, struct model_module *module)
 {
     const struct tensor *weight = module->weight;
-    const struct quantisation_override *override =
-        model_config_override(making->config, module->path);
     if (may_be_quantised && override && override->kind != OVERRIDE_DENSE)
-        return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s.scales is missing, though "
+        return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s%s is missing, though "
                       "config.json says the module is quantised; download the model again",
-                      module->path);
+                      module->path, part_name(wanted->row, PART_SCALES));
     if (!dense_format(weight->type, &module->quantisation))
         return refuse(making->reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s; BF16, F16 "
                       "and F32 are supported here", weight->name, tensor_type_name(weight->type));
@@ -103,12 +116,12 @@ static enum status resolve_dense(struct layout_making *making, const struct want
 
 /* What config.json says of a module that has scales. */
 static enum status expected(const struct model_config *config, const struct model_module *module,
+                            const struct quantisation_override *override,
                             struct quantisation *quantisation_out, struct reason *reason)
 {
-    const struct quantisation_override *override = model_config_override(config, module->path);
     if ((override && override->kind == OVERRIDE_DENSE) || (!override && !config->is_quantised))
-        return refuse(reason, STATUS_MALFORMED, "tensor %s.scales is there, but config.json says "
-                      "the module is not quantised", module->path);
+        return refuse(reason, STATUS_MALFORMED, "tensor %.150s is there, but config.json says the "
+                      "module is not quantised", module->scales->name);
     *quantisation_out = override && override->kind == OVERRIDE_GIVEN
                             ? override->quantisation
                             : config->default_quantisation;
@@ -163,14 +176,26 @@ static enum status resolve_scales(struct model_module *module, const struct want
     return STATUS_OK;
 }
 
+/* mxfp4 as it was published: [stack, rows, groups, 16] bytes. */
+static bool is_blocks(const struct model_module *module, const struct wanted *wanted)
+{
+    const struct tensor *weight = module->weight;
+    uint32_t group = module->quantisation.group;
+    return module->quantisation.format == WEIGHT_MXFP4 && weight->type == TENSOR_U8 &&
+           weight->rank == 4 && weight->shape[0] == wanted->stack &&
+           weight->shape[1] == wanted->rows && weight->shape[2] == wanted->columns / group &&
+           weight->shape[3] == group / 2;
+}
+
 static enum status resolve_quantised(struct layout_making *making, const struct wanted *wanted,
+                                     const struct quantisation_override *override,
                                      struct model_module *module)
 {
     struct quantisation *q = &module->quantisation;
     struct reason *reason = making->reason;
     struct wanted words = *wanted;
     char text[64];
-    enum status status = expected(making->config, module, q, reason);
+    enum status status = expected(making->config, module, override, q, reason);
     if (status != STATUS_OK)
         return status;
     if (!is_known(q))
@@ -180,40 +205,60 @@ static enum status resolve_quantised(struct layout_making *making, const struct 
     if (module->columns % q->group != 0)
         return refuse(reason, STATUS_MALFORMED, "%s has %llu columns, no multiple of its group of "
                       "%u", module->path, (unsigned long long)module->columns, q->group);
+    if (wanted->row->form == FORM_BLOCKS)
+        return is_blocks(module, wanted) ? resolve_scales(module, wanted, reason)
+                                         : refuse_shape(module, module->weight, wanted, reason);
     words.columns = module->columns * q->bits / 32;
     if (module->weight->type != TENSOR_U32 || !has_shape(module->weight, &words))
         return refuse_shape(module, module->weight, &words, reason);
     return resolve_scales(module, wanted, reason);
 }
 
-/* prefix + layer + name, with the number of the expert in place of '#'. */
-static void write_path(const char *prefix, uint32_t layer, const char *name, uint32_t expert,
-                       char *path_out)
+/* The name in its layer and wrapper, with the number of the expert in place of '#'. */
+static void write_path(const struct model_wrapper *wrapper, uint32_t layer, const char *name,
+                       uint32_t expert, char *path_out)
 {
+    static const char trunk[] = "model.";
+    char start[48];
     const char *hash = strchr(name, '#');
     int before = hash ? (int)(hash - name) : (int)strlen(name);
+    int skipped = 0;
     char number[16] = "";
     if (hash)
         (void)snprintf(number, sizeof number, "%u", expert);
-    if (layer == MODULE_NO_LAYER)
-        (void)snprintf(path_out, MODULE_PATH_SIZE_MAX, "%.*s%s%s", before, name, number,
-                       hash ? hash + 1 : "");
-    else
-        (void)snprintf(path_out, MODULE_PATH_SIZE_MAX, "%s%u.%.*s%s%s", prefix, layer, before, name,
-                       number, hash ? hash + 1 : "");
+    if (layer != MODULE_NO_LAYER) {
+        (void)snprintf(start, sizeof start, "%slayers.%u.", wrapper->trunk, layer);
+    } else {
+        bool is_trunk = strncmp(name, trunk, sizeof trunk - 1) == 0;
+        skipped = is_trunk ? (int)sizeof trunk - 1 : 0;
+        (void)snprintf(start, sizeof start, "%s", is_trunk ? wrapper->trunk : wrapper->head);
+    }
+    (void)snprintf(path_out, MODULE_PATH_SIZE_MAX, "%s%.*s%s%s", start, before - skipped,
+                   name + skipped, number, hash ? hash + 1 : "");
+}
+
+static const struct model_wrapper usual_wrapper = {"model.", ""};
+
+struct model_wrapper layout_wrapper(const struct model_family *family,
+                                    const struct tensor_table *table)
+{
+    for (size_t i = 0; i < family->wrapper_count; i++) {
+        char name[MODULE_PATH_SIZE_MAX];
+        (void)snprintf(name, sizeof name, "%sembed_tokens.weight", family->wrappers[i].trunk);
+        if (tensor_table_find(table, name))
+            return family->wrappers[i];
+    }
+    return family->wrapper_count ? family->wrappers[0] : usual_wrapper;
 }
 
 bool layout_has(const struct layout_making *making, const char *name, uint32_t layer)
 {
-    const struct model_family *family = making->config->family;
-    const char *const prefixes[] = {family->prefix, family->original_prefix};
+    static const char *const parts[] = {".weight", "", "_blocks"};
     char path[MODULE_PATH_SIZE_MAX];
     char tensor[MODULE_PATH_SIZE_MAX + 16];
-    for (size_t p = 0; p < COUNT_OF(prefixes); p++) {
-        if (!prefixes[p])
-            continue;
-        write_path(prefixes[p], layer, name, 0, path);
-        (void)snprintf(tensor, sizeof tensor, "%s.weight", path);
+    write_path(&making->wrapper, layer, name, 0, path);
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        (void)snprintf(tensor, sizeof tensor, "%s%s", path, parts[i]);
         if (tensor_table_find(making->table, tensor))
             return true;
     }
@@ -225,22 +270,33 @@ bool layout_has(const struct layout_making *making, const char *name, uint32_t l
 static bool find_path(struct layout_making *making, const struct module_row *row, uint32_t layer,
                       uint32_t expert, struct model_module *module)
 {
-    const struct model_family *family = making->config->family;
-    const char *suffix = row->kind == MODULE_BARE ? "" : ".weight";
     const char *const names[] = {row->name, row->original};
-    const char *const prefixes[] = {family->prefix, family->original_prefix};
-    for (size_t p = 0; p < COUNT_OF(prefixes); p++) {
-        for (size_t n = 0; n < COUNT_OF(names); n++) {
-            if (!names[n] || !prefixes[p])
-                continue;
-            write_path(prefixes[p], layer, names[n], expert, module->path);
-            module->weight = find_part(making, module->path, suffix);
-            if (module->weight)
-                return strchr(names[n], '#') != NULL;
-        }
+    for (size_t n = 0; n < COUNT_OF(names); n++) {
+        if (!names[n])
+            continue;
+        write_path(&making->wrapper, layer, names[n], expert, module->path);
+        module->weight = find_part(making, module->path, part_name(row, PART_WEIGHT));
+        if (module->weight)
+            return strchr(names[n], '#') != NULL;
     }
-    write_path(family->prefix, layer, row->name, expert, module->path);
+    write_path(&making->wrapper, layer, row->name, expert, module->path);
     return false;
+}
+
+/* What config.json says of a module: by its path in the files, else by that of the MLX layout. */
+static const struct quantisation_override *override_of(const struct layout_making *making,
+                                                       const struct module_row *row,
+                                                       const struct model_module *module)
+{
+    const struct model_family *family = making->config->family;
+    const struct model_wrapper *wrapper = family->wrapper_count ? family->wrappers : &usual_wrapper;
+    const struct quantisation_override *override =
+        model_config_override(making->config, module->path);
+    char path[MODULE_PATH_SIZE_MAX];
+    if (override || making->config->override_count == 0)
+        return override;
+    write_path(wrapper, module->layer, row->name, module->expert, path);
+    return model_config_override(making->config, path);
 }
 
 static enum status resolve_bias(struct layout_making *making, const struct module_row *row,
@@ -252,10 +308,10 @@ static enum status resolve_bias(struct layout_making *making, const struct modul
     if (!row->has_bias || !row->has_bias(making->config, shape))
         return STATUS_OK;
     struct wanted vector = {.stack = wanted->stack, .columns = wanted->rows};
-    module->bias = find_part(making, module->path, ".bias");
+    module->bias = find_part(making, module->path, part_name(row, PART_BIAS));
     if (!module->bias)
-        return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s.bias is missing; download the "
-                      "model again", module->path);
+        return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s%s is missing; download the "
+                      "model again", module->path, part_name(row, PART_BIAS));
     if (!dense_format(module->bias->type, &ignored))
         return refuse(making->reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s; BF16, F16 "
                       "and F32 are supported here", module->bias->name,
@@ -281,26 +337,31 @@ enum status layout_resolve(struct layout_making *making, const struct module_row
         .rows = is_vector ? 1 : row->rows(config, shape),
         .columns = row->columns(config, shape),
         .row_first = row->first ? row->first(config, shape) : 0,
+        .lanes = row->lanes ? row->lanes : 1,
+        .lane = row->lane,
     };
     struct wanted wanted = {.rows = is_vector ? 0 : module->rows,
                             .columns = module->columns,
-                            .is_flat = row->kind == MODULE_TABLE};
+                            .is_flat = row->kind == MODULE_TABLE,
+                            .row = row};
     if (row->tensor_rows)
         wanted.rows = row->tensor_rows(config, shape);
     bool is_single = find_path(making, row, layer, expert, module);
     if (!module->weight)
         return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s%s is missing; download the "
-                      "model again", module->path, row->kind == MODULE_BARE ? "" : ".weight");
+                      "model again", module->path, part_name(row, PART_WEIGHT));
     if (row->kind == MODULE_EXPERTS && !is_single) {
         wanted.stack = config->experts.count;
-        module->row_first += expert * wanted.rows;
-        module->bias_first = expert * module->rows;
+        module->row_first += expert * (wanted.rows / module->lanes);
     }
     bool may_be_quantised = row->kind == MODULE_MATRIX || row->kind == MODULE_EXPERTS;
-    module->scales = may_be_quantised ? find_part(making, module->path, ".scales") : NULL;
-    module->biases = module->scales ? find_part(making, module->path, ".biases") : NULL;
+    const struct quantisation_override *override = override_of(making, row, module);
+    if (may_be_quantised)
+        module->scales = find_part(making, module->path, part_name(row, PART_SCALES));
+    if (module->scales)
+        module->biases = find_part(making, module->path, part_name(row, PART_BIASES));
     enum status status = module->scales
-                             ? resolve_quantised(making, &wanted, module)
-                             : resolve_dense(making, &wanted, may_be_quantised, module);
+                             ? resolve_quantised(making, &wanted, override, module)
+                             : resolve_dense(making, &wanted, override, may_be_quantised, module);
     return status == STATUS_OK ? resolve_bias(making, row, &wanted, module) : status;
 }

@@ -52,7 +52,7 @@ static uint64_t bytes_of_token(const struct engine_model *model)
     for (size_t i = 0; i < model->layout->module_count; i++) {
         const struct model_module *module = &model->layout->modules[i];
         uint64_t some = model_module_bytes(module);
-        if (module->role == MODULE_EMBEDDING && !model->config->tied)
+        if (module->role == MODULE_EMBEDDING && !model_layout_is_tied(model->layout))
             continue;
         if (module->role >= MODULE_EXPERT_GATE && module->role <= MODULE_EXPERT_DOWN)
             some = some * model->config->experts.used / model->config->experts.count;

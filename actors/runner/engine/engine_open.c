@@ -85,8 +85,9 @@ static enum status bind_ends(struct engine *engine, struct reason *reason)
                                 reason);
     if (status != STATUS_OK)
         return status;
-    return engine_bind_matrix(engine, engine->config->tied ? MODULE_EMBEDDING : MODULE_HEAD,
-                              MODULE_NO_LAYER, &engine->head, reason);
+    bool is_tied = model_layout_is_tied(engine->model->layout);
+    return engine_bind_matrix(engine, is_tied ? MODULE_EMBEDDING : MODULE_HEAD, MODULE_NO_LAYER,
+                              &engine->head, reason);
 }
 
 /* --- memory --- */

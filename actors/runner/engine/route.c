@@ -75,7 +75,7 @@ void route_choose(const struct model_experts *experts, const float *logits, cons
         ranks[best] = NAN; /* taken */
         total += (double)scores[best];
     }
-    double divisor = experts->normalises && experts->used > 1 ? total + 1e-20 : 1.0;
+    double divisor = experts->normalises ? total + 1e-20 : 1.0;
     for (uint32_t k = 0; k < experts->used; k++)
         choices[k].weight = (float)((double)choices[k].weight / divisor * experts->scaling);
     for (uint32_t k = 1; k < experts->used; k++) {

@@ -55,17 +55,19 @@ static void add_slice(struct shard_plan *plan, const struct model_module *module
         return;
     struct shard_slice *slice = &plan->slices[plan->slice_count++];
     bool is_bias = part == MODULE_PART_BIAS;
-    uint64_t before = is_bias ? module->bias_first : module->row_first;
+    uint64_t row_bytes = column_byte(module, tensor, part, module->columns);
+    uint64_t lane = module->lane * row_bytes;
     *slice = (struct shard_slice){
         .tensor = tensor,
         .module = index,
         .part = part,
         .layer = module->layer,
-        .row_first = before + range->row_first,
-        .row_end = before + range->row_end,
-        .row_bytes = column_byte(module, tensor, part, module->columns),
-        .byte_first = is_bias ? 0 : column_byte(module, tensor, part, range->column_first),
-        .byte_end = column_byte(module, tensor, part, range->column_end),
+        .row_first = module->row_first + range->row_first,
+        .row_end = module->row_first + range->row_end,
+        .row_bytes = module->lanes * row_bytes,
+        .byte_first = lane + (is_bias ? 0 : column_byte(module, tensor, part,
+                                                        range->column_first)),
+        .byte_end = lane + column_byte(module, tensor, part, range->column_end),
         .is_all = range->row_first == 0 && range->row_end == module->rows,
         .target = plan->target_size,
     };

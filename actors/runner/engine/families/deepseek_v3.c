@@ -30,7 +30,6 @@ static const char *const types[] = {"deepseek_v3", "kimi_k2", NULL};
 const struct model_family family_deepseek_v3_shape = {
     .name = "DeepSeek-V3, Kimi K2",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .skips_further_layers = true,
     .cache = "latent",
     .cuts = "heads; columns of experts, shared expert and dense FFNs; vocabulary rows",

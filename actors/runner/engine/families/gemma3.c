@@ -2,7 +2,8 @@
 /*
  * Gemma 3, text.
  *
- * Embeddings times sqrt(hidden) rounded to bf16, as mlx-lm has it.
+ * Embeddings times sqrt(hidden) rounded to bf16, and a head of its own where the files have one,
+ * as mlx-lm has it.
  * x += norm(o(attention(rope(norm(q)), rope(norm(k)), v)) of norm(x)); x += norm(down(gelu(gate) *
  * up) of norm(x)): four norms a layer, all times (1 + w), and the scale of attention is of the
  * configuration.  Five layers of a window to one that sees all; the two kinds rotate differently.
@@ -26,13 +27,12 @@ static const struct config_key keys[] = {
     CONFIG_NEEDS_COUNT("hidden_size", hidden, 1, MODEL_WIDTH_MAX),
     CONFIG_NEEDS_COUNT("intermediate_size", intermediate, 1, MODEL_WIDTH_MAX),
     CONFIG_NEEDS_COUNT("sliding_window", window, 1, MODEL_CONTEXT_MAX),
-    CONFIG_HAS_COUNT("num_attention_heads", heads, 1, MODEL_HEADS_MAX, 8),
-    CONFIG_HAS_COUNT("num_key_value_heads", kv_heads, 1, MODEL_HEADS_MAX, 4),
+    CONFIG_HAS_COUNT("num_attention_heads", heads, 1, MODEL_HEADS_MAX, 0),
+    CONFIG_HAS_COUNT("num_key_value_heads", kv_heads, 1, MODEL_HEADS_MAX, 0),
     CONFIG_HAS_COUNT("head_dim", head_dim, 1, MODEL_HEAD_DIM_MAX, 256),
     CONFIG_HAS_COUNT("vocab_size", vocab, 1, MODEL_VOCAB_MAX, 262208),
     CONFIG_HAS_COUNT("max_position_embeddings", context, 1, MODEL_CONTEXT_MAX, 131072),
     CONFIG_HAS_REAL("rms_norm_eps", norm_epsilon, 0.0, 1.0, 1e-6),
-    CONFIG_HAS_FLAG("tie_word_embeddings", tied, true),
 };
 
 /* The rope of a kind of layer where rope_parameters has an object for each kind. */
@@ -98,6 +98,11 @@ static enum status settle(const json_t *root, struct model_config *config, struc
                                           256};
     double scalar = 0;
     enum status status = STATUS_OK;
+    bool is_wrapped = strcmp(config->model_type, "gemma3") == 0;
+    if (config->heads == 0)
+        config->heads = is_wrapped ? 8 : 4;
+    if (config->kv_heads == 0)
+        config->kv_heads = is_wrapped ? 4 : 1;
     for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(flags); i++)
         status = keys_refuse_flag(root, flags[i], config, reason);
     if (status == STATUS_OK)
@@ -118,16 +123,13 @@ static bool is_always_shifted(const struct tensor_table *table)
     return true;
 }
 
-/* As MODULE_ENDS, under both names. */
-#define NAMED(path) .name = path, .original = "language_model." path
-
 static const struct module_row rows[] = {
     {.role = MODULE_EMBEDDING, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,
-     .columns = extent_hidden, NAMED("model.embed_tokens")},
+     .columns = extent_hidden, .name = "model.embed_tokens"},
     {.role = MODULE_FINAL_NORM, .kind = MODULE_VECTOR, .columns = extent_hidden, .is_norm = true,
-     NAMED("model.norm")},
+     .name = "model.norm"},
     {.role = MODULE_HEAD, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,
-     .columns = extent_hidden, .applies = has_head_of_its_own, NAMED("lm_head")},
+     .columns = extent_hidden, .is_optional = true, .name = "lm_head"},
     MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
     MODULE_ATTENTION,
     MODULE_NORM(MODULE_QUERY_NORM, extent_head, "self_attn.q_norm"),
@@ -140,13 +142,19 @@ static const struct module_row rows[] = {
 };
 
 static const char *const types[] = {"gemma3_text", "gemma3", NULL};
-static const char *const skips[] = {"vision_tower.", "multi_modal_projector.", NULL};
+static const char *const skips[] = {"vision_tower.", "multi_modal_projector.",
+                                    "model.vision_tower.", "model.multi_modal_projector.", NULL};
+static const struct model_wrapper wrappers[] = {
+    {"model.", ""},
+    {"language_model.model.", "language_model."},
+    {"model.language_model.", ""},
+};
 
 const struct model_family family_gemma3_shape = {
     .name = "Gemma 3",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
-    .original_prefix = "language_model.model.layers.",
+    .wrappers = wrappers,
+    .wrapper_count = COUNT_OF(wrappers),
     .is_shifted = is_always_shifted,
     .skips = skips,
     .cache = "full, windows",

@@ -27,7 +27,6 @@ static const char *const types[] = {"glm4_moe_lite", NULL};
 const struct model_family family_glm4_moe_lite_shape = {
     .name = "GLM-4.7-Flash",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .skips_further_layers = true,
     .cache = "latent",
     .cuts = "heads; columns of experts, shared expert and dense FFNs; vocabulary rows",

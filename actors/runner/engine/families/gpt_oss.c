@@ -46,6 +46,16 @@ static enum status settle(const json_t *root, struct model_config *config, struc
     return status;
 }
 
+/* The original files: mxfp4 in bytes, rows of gate and up by turns. */
+#define FUSED "mlp.experts.gate_up_proj"
+#define BLOCKS(module_role, module_cut_, rows_, columns_, tensor_rows_, lanes_, lane_, path)       \
+    {                                                                                              \
+        .role = module_role, .kind = MODULE_EXPERTS, .cut = module_cut_, .is_layer = true,         \
+        .rows = rows_, .columns = columns_, .tensor_rows = tensor_rows_, .applies = has_experts,   \
+        .has_bias = always, .form = FORM_BLOCKS, .lanes = lanes_, .lane = lane_,                   \
+        .unless = "mlp.experts.gate_proj", .name = path                                            \
+    }
+
 static const struct module_row rows[] = {
     MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
     MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
@@ -56,7 +66,13 @@ static const struct module_row rows[] = {
     MODULE_NORM(MODULE_FFN_NORM, extent_hidden, "post_attention_layernorm"),
     {.role = MODULE_ROUTER, .is_layer = true, .rows = extent_experts, .columns = extent_hidden,
      .has_bias = always, .name = "mlp.router"},
-    MODULE_SWITCH("mlp.experts", "mlp.experts", always),
+    MODULE_SWITCH("mlp.experts", "mlp.experts", FUSED, always),
+    BLOCKS(MODULE_EXPERT_GATE, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,
+           extent_expert_pair, 2, 0, FUSED),
+    BLOCKS(MODULE_EXPERT_UP, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,
+           extent_expert_pair, 2, 1, FUSED),
+    BLOCKS(MODULE_EXPERT_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden, extent_expert_width, NULL, 1,
+           0, "mlp.experts.down_proj"),
 };
 
 static const char *const types[] = {"gpt_oss", NULL};
@@ -64,7 +80,6 @@ static const char *const types[] = {"gpt_oss", NULL};
 const struct model_family family_gpt_oss_shape = {
     .name = "gpt-oss",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .cache = "full and window",
     .cuts = "kv heads; columns of the experts; vocabulary rows",
 };

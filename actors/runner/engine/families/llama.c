@@ -48,7 +48,6 @@ static const char *const types[] = {"llama", "mistral", NULL};
 const struct model_family family_llama_shape = {
     .name = "Llama 3.x",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .cache = "full; a window where layer_types says so",
     .cuts = "kv heads; FFN columns; vocabulary rows",
 };

@@ -35,7 +35,6 @@ static const char *const types[] = {"qwen2", NULL};
 const struct model_family family_qwen2_shape = {
     .name = "Qwen2 and Qwen2.5",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; FFN columns; vocabulary rows",
 };

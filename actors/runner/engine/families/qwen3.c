@@ -41,7 +41,6 @@ static const char *const types[] = {"qwen3", NULL};
 const struct model_family family_qwen3_shape = {
     .name = "Qwen3",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; FFN columns; vocabulary rows",
 };

@@ -185,15 +185,18 @@ static uint64_t extent_one(const struct model_config *config, const struct layer
         .role = module_role, .kind = MODULE_BARE, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,  \
         .columns = extent_heads, .applies = is_delta, .name = "linear_attn." path                  \
     }
-#define NAMED(path, original_path) .name = "language_model." path, .original = original_path
+/* In the original files gate and up of all experts are one tensor. */
+#define FUSED "mlp.experts.gate_up_proj"
+#define FUSED_ROW(module_role, module_cut_, rows_, columns_, first_, tensor_rows_, path)           \
+    {                                                                                              \
+        .role = module_role, .kind = MODULE_EXPERTS, .cut = module_cut_, .is_layer = true,         \
+        .rows = rows_, .columns = columns_, .first = first_, .tensor_rows = tensor_rows_,          \
+        .applies = has_experts, .form = FORM_PLAIN, .unless = "mlp.switch_mlp.gate_proj",          \
+        .name = path                                                                               \
+    }
 
 static const struct module_row rows[] = {
-    {.role = MODULE_EMBEDDING, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,
-     .columns = extent_hidden, NAMED("model.embed_tokens", "model.language_model.embed_tokens")},
-    {.role = MODULE_FINAL_NORM, .kind = MODULE_VECTOR, .columns = extent_hidden, .is_norm = true,
-     NAMED("model.norm", "model.language_model.norm")},
-    {.role = MODULE_HEAD, .cut = MODULE_CUT_VOCAB_ROWS, .rows = extent_vocab,
-     .columns = extent_hidden, .applies = has_head_of_its_own, NAMED("lm_head", "lm_head")},
+    MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
     MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
     FULL_ROW(MODULE_QUERY, MODULE_CUT_MIXER_ROWS, extent_gated, extent_hidden, "q_proj"),
     FULL_ROW(MODULE_KEY, MODULE_CUT_MIXER_ROWS, extent_keys, extent_hidden, "k_proj"),
@@ -220,7 +223,13 @@ static const struct module_row rows[] = {
     MODULE_FFN,
     {.role = MODULE_ROUTER, .is_layer = true, .rows = extent_experts, .columns = extent_hidden,
      .applies = has_experts, .name = "mlp.gate"},
-    MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),
+    MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", FUSED, NULL),
+    FUSED_ROW(MODULE_EXPERT_GATE, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden, NULL,
+              extent_expert_pair, FUSED),
+    FUSED_ROW(MODULE_EXPERT_UP, MODULE_CUT_FFN_ROWS, extent_expert_width, extent_hidden,
+              extent_expert_width, extent_expert_pair, FUSED),
+    FUSED_ROW(MODULE_EXPERT_DOWN, MODULE_CUT_FFN_COLUMNS, extent_hidden, extent_expert_width, NULL,
+              NULL, "mlp.experts.down_proj"),
     MODULE_SHARED("mlp.shared_expert", "mlp.shared_expert"),
     {.role = MODULE_SHARED_SCALE, .is_layer = true, .rows = extent_one, .columns = extent_hidden,
      .applies = has_shared_expert, .name = "mlp.shared_expert_gate"},
@@ -239,14 +248,19 @@ static bool is_shifted(const struct tensor_table *table)
 
 static const char *const types[] = {"qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text",
                                     NULL};
-static const char *const skips[] = {"vision_tower.", "model.visual.", "mtp.", "model.mtp.",
-                                    "language_model.mtp.", NULL};
+static const char *const skips[] = {"vision_tower.", "model.visual.", "mtp.", ".mtp.", NULL};
+/* As mlx-lm writes them, as they were published, and the text model alone. */
+static const struct model_wrapper wrappers[] = {
+    {"language_model.model.", "language_model."},
+    {"model.language_model.", ""},
+    {"model.", ""},
+};
 
 const struct model_family family_qwen3_5_shape = {
     .name = "Qwen3.5, Qwen3.6",
     MODEL_FAMILY_TABLES,
-    .prefix = "language_model.model.layers.",
-    .original_prefix = "model.language_model.layers.",
+    .wrappers = wrappers,
+    .wrapper_count = COUNT_OF(wrappers),
     .is_shifted = is_shifted,
     .skips = skips,
     .cache = "full, states",

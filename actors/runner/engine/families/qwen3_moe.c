@@ -67,7 +67,7 @@ static const struct module_row rows[] = {
     MODULE_FFN,
     {.role = MODULE_ROUTER, .is_layer = true, .rows = extent_experts, .columns = extent_hidden,
      .applies = has_experts, .name = "mlp.gate"},
-    MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL),
+    MODULE_SWITCH("mlp.switch_mlp", "mlp.experts.#", NULL, NULL),
 };
 
 static const char *const types[] = {"qwen3_moe", NULL};
@@ -75,7 +75,6 @@ static const char *const types[] = {"qwen3_moe", NULL};
 const struct model_family family_qwen3_moe_shape = {
     .name = "Qwen3-MoE",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .cache = "full",
     .cuts = "kv heads; columns of the experts and of dense FFNs; vocabulary rows",
 };

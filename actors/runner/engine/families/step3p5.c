@@ -37,7 +37,7 @@ static const struct config_key keys[] = {
 /* "1,2,3"; without it every layer but the first has experts. */
 static bool has_listed_experts(const char *list, uint32_t layer)
 {
-    if (!list)
+    if (!list || *list == '\0')
         return layer > 0;
     while (*list != '\0') {
         char *end = NULL;
@@ -67,7 +67,8 @@ static enum status read_limit(const json_t *root, const char *name, uint32_t lay
 static bool is_scaled(const json_t *root, bool is_sliding)
 {
     const json_t *types = json_object_get(root, "yarn_only_types");
-    const char *own = is_sliding ? "sliding_attention" : "full_attention";
+    bool is_named = json_array_size(json_object_get(root, "layer_types")) > 0;
+    const char *own = is_sliding && is_named ? "sliding_attention" : "full_attention";
     if (json_array_size(types) == 0)
         return true;
     for (size_t i = 0; i < json_array_size(types); i++) {
@@ -163,7 +164,7 @@ static const struct module_row rows[] = {
      .applies = has_experts, .name = "mlp.gate.gate", .original = "moe.gate"},
     {.role = MODULE_ROUTER_BIAS, .kind = MODULE_BARE, .is_layer = true, .columns = extent_experts,
      .applies = has_experts, .name = "mlp.gate.router_bias", .original = "moe.router_bias"},
-    MODULE_SWITCH("mlp.switch_mlp", "moe", NULL),
+    MODULE_SWITCH("mlp.switch_mlp", "moe", NULL, NULL),
     MODULE_SHARED("mlp.share_expert", "share_expert"),
 };
 
@@ -178,12 +179,11 @@ static bool is_shifted(const struct tensor_table *table)
 }
 
 static const char *const types[] = {"step3p5", NULL};
-static const char *const skips[] = {"mtp", "model.mtp", NULL};
+static const char *const skips[] = {"mtp", ".mtp", NULL};
 
 const struct model_family family_step3p5_shape = {
     .name = "Step-3.5",
     MODEL_FAMILY_TABLES,
-    .prefix = "model.layers.",
     .is_shifted = is_shifted,
     .skips = skips,
     .skips_further_layers = true,
