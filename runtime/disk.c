@@ -19,6 +19,17 @@ enum status disk_path(const char *directory, const char *name, char *path_out,
     return STATUS_OK;
 }
 
+enum status disk_file_open(const struct disk_ops *disk, const char *path, enum disk_open how,
+                           int *file_out, struct reason *reason)
+{
+    const int file = disk->open(disk->owner, path, how);
+    if (file < 0)
+        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
+                      strerror(-file));
+    *file_out = file;
+    return STATUS_OK;
+}
+
 static enum status refuse_write(struct reason *reason, int error, const char *path, size_t size)
 {
     if (status_from_errno(error) == STATUS_NO_SPACE)

@@ -45,6 +45,8 @@ struct disk_ops {
 /* The machine's own files. */
 extern const struct disk_ops disk_machine;
 
+MUST_CHECK enum status disk_file_open(const struct disk_ops *disk, const char *path,
+                                      enum disk_open how, int *file_out, struct reason *reason);
 /* Until all is written.  On failure some of it may be. */
 MUST_CHECK enum status disk_write_all(const struct disk_ops *disk, int file, const char *path,
                                       const void *bytes, size_t size, uint64_t offset,

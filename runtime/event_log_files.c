@@ -153,13 +153,12 @@ enum status segment_activate(struct event_log *log, struct reason *reason)
     char path[DISK_PATH_SIZE];
     ASSERT(log->segment_count > 0);
     uint64_t first_index = log->segments[log->segment_count - 1].first_index;
+    int file = -1;
     enum status status = disk_path(log->path, segment_name(first_index, name), path, reason);
+    if (status == STATUS_OK)
+        status = disk_file_open(log->disk, path, DISK_WRITE, &file, reason);
     if (status != STATUS_OK)
         return status;
-    int file = log->disk->open(log->disk->owner, path, DISK_WRITE);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
     if (log->active >= 0)
         log->disk->close(log->disk->owner, log->active);
     log->active = file;
@@ -356,13 +355,12 @@ static enum status piece_copy(struct event_log *log, const struct file_piece *pi
                               struct reason *reason)
 {
     char path[DISK_PATH_SIZE];
+    int file = -1;
     enum status status = disk_path(log->path, piece->name, path, reason);
+    if (status == STATUS_OK)
+        status = disk_file_open(log->disk, path, DISK_READ, &file, reason);
     if (status != STATUS_OK)
         return status;
-    int file = log->disk->open(log->disk->owner, path, DISK_READ);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
     uint8_t *block = memory_zeroed(COPY_SIZE, 1);
     status = block ? STATUS_OK : refuse(reason, STATUS_NO_MEMORY, "%s: no memory to copy", path);
     for (uint64_t at = piece->from; status == STATUS_OK && at < piece->to;) {

@@ -52,10 +52,10 @@ static enum status remove_parts(struct recovery *recovery, struct reason *reason
 static enum status reread_from_disk(const struct event_log *log, const char *path,
                                     struct reason *reason)
 {
-    int file = log->disk->open(log->disk->owner, path, DISK_WRITE);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
+    int file = -1;
+    enum status status = disk_file_open(log->disk, path, DISK_WRITE, &file, reason);
+    if (status != STATUS_OK)
+        return status;
     int error = -log->disk->sync(log->disk->owner, file);
     if (!error)
         (void)log->disk->forget(log->disk->owner, file); /* best effort: not all disks can */
@@ -464,13 +464,12 @@ static enum status lock_directory(struct event_log *log, struct reason *reason)
     if (error && error != EEXIST)
         return refuse(reason, status_from_errno(error), "%s: the directory could not be made: %s",
                       log->path, strerror(error));
+    int file = -1;
     enum status status = disk_path(log->path, "lock", path, reason);
+    if (status == STATUS_OK)
+        status = disk_file_open(log->disk, path, DISK_CREATE, &file, reason);
     if (status != STATUS_OK)
         return status;
-    int file = log->disk->open(log->disk->owner, path, DISK_CREATE);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
     log->lock_file = file;
     error = -log->disk->lock(log->disk->owner, file);
     if (error == EWOULDBLOCK)

@@ -63,11 +63,9 @@ enum status segment_scan_open(struct segment_scan *scan, const struct disk_ops *
     if (strlen(path) >= sizeof(scan->path))
         return refuse(reason, STATUS_TOO_LARGE, "%.80s...: the path is too long", path);
     memcpy(scan->path, path, strlen(path) + 1);
-    int file = disk->open(disk->owner, path, DISK_READ);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
-    scan->file = file;
+    enum status status = disk_file_open(disk, path, DISK_READ, &scan->file, reason);
+    if (status != STATUS_OK)
+        return status;
     scan->window = memory_zeroed(window_size, 1);
     scan->window_capacity = window_size;
     if (!scan->window) {
@@ -76,7 +74,7 @@ enum status segment_scan_open(struct segment_scan *scan, const struct disk_ops *
                       window_size);
     }
     size_t have = 0;
-    enum status status = window_fill(scan, 0, SEGMENT_HEADER_SIZE, &have, reason);
+    status = window_fill(scan, 0, SEGMENT_HEADER_SIZE, &have, reason);
     if (status != STATUS_OK) {
         segment_scan_close(scan);
         return status;

@@ -99,13 +99,12 @@ enum status snapshot_load(const struct event_log *log, uint64_t index,
 {
     char name[EVENT_LOG_NAME_SIZE];
     char path[DISK_PATH_SIZE];
+    int file = -1;
     enum status status = disk_path(log->path, snapshot_name(index, name), path, reason);
+    if (status == STATUS_OK)
+        status = disk_file_open(log->disk, path, DISK_READ, &file, reason);
     if (status != STATUS_OK)
         return status;
-    int file = log->disk->open(log->disk->owner, path, DISK_READ);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", path,
-                      strerror(-file));
     status = snapshot_load_file(log, file, path, index, header_out, snapshot_out, reason);
     log->disk->close(log->disk->owner, file);
     return status;

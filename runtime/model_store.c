@@ -49,18 +49,29 @@ static bool put_back(struct model_store *store, const char *aside)
     return is_back;
 }
 
+static enum status open_entries(const struct model_store *store, DIR **entries_out,
+                                struct reason *reason)
+{
+    const int opened = openat(store->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = opened >= 0 ? fdopendir(opened) : NULL;
+    if (!entries) {
+        const enum status status = failed(reason, store->path, "the model store cannot be read");
+        if (opened >= 0)
+            (void)close(opened);
+        return status;
+    }
+    *entries_out = entries;
+    return STATUS_OK;
+}
+
 static enum status sweep(struct model_store *store, struct reason *reason)
 {
     char prefix[64];
     int length = snprintf(prefix, sizeof(prefix), PARTIAL_PREFIX "%s-", store->owner);
-    int opened = openat(store->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = opened >= 0 ? fdopendir(opened) : NULL;
-    if (!directory) {
-        if (opened >= 0)
-            (void)close(opened);
-        return failed(reason, store->path, "the model store cannot be read");
-    }
-    enum status status = STATUS_OK;
+    DIR *directory = NULL;
+    enum status status = open_entries(store, &directory, reason);
+    if (status != STATUS_OK)
+        return status;
     const struct dirent *entry;
     while (status == STATUS_OK && (entry = readdir(directory)))
         if (strncmp(entry->d_name, prefix, (size_t)length) == 0 &&
@@ -343,14 +354,10 @@ enum status model_store_list(const struct model_store *store,
                              enum status (*visit)(void *who, const char *model_id), void *who,
                              struct reason *reason)
 {
-    int opened = openat(store->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *directory = opened >= 0 ? fdopendir(opened) : NULL;
-    if (!directory) {
-        if (opened >= 0)
-            (void)close(opened);
-        return failed(reason, store->path, "the model store cannot be read");
-    }
-    enum status status = STATUS_OK;
+    DIR *directory = NULL;
+    enum status status = open_entries(store, &directory, reason);
+    if (status != STATUS_OK)
+        return status;
     const struct dirent *entry;
     while (status == STATUS_OK && (entry = readdir(directory))) {
         struct model_manifest manifest = {0};

@@ -57,13 +57,12 @@ enum status slot_file_open(struct slot_file *slots, const struct disk_ops *disk,
                            uint64_t magic, void *value_out, size_t size, struct reason *reason)
 {
     *slots = (struct slot_file){.disk = disk, .file = -1, .magic = magic};
+    int file = -1;
     enum status status = disk_path(directory, name, slots->path, reason);
+    if (status == STATUS_OK)
+        status = disk_file_open(disk, slots->path, how, &file, reason);
     if (status != STATUS_OK)
         return status;
-    int file = disk->open(disk->owner, slots->path, how);
-    if (file < 0)
-        return refuse(reason, status_from_errno(-file), "%s: could not be opened: %s", slots->path,
-                      strerror(-file));
     uint8_t content[SLOT_DISTANCE + SLOT_SIZE] = {0};
     size_t have = 0;
     status = disk_read_all(disk, file, slots->path, content, sizeof(content), 0, &have, reason);

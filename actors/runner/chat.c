@@ -208,8 +208,6 @@ static enum status open_stream(struct chat *chat, const struct generate *body,
     return text_stream_open(stops, body->stops.count, &chat->stream, reason);
 }
 
-/* ---- text ---- */
-
 /* ---- how it is said ---- */
 
 /* Enough of the prompt's end to see whether it opened the thinking. */

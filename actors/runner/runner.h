@@ -7,7 +7,8 @@
  * Emits    rank_addressed and runner_status_changed to its master; accepted, tokens and last words
  *          to gateways; steps and hidden states to its siblings.
  * Owner    runtime/loop.h; this step is pure.  The engine thread (engine_thread.h) is its shell and
- * the only caller of the engine and of MPI. Memory   the mirror of the state; who asked what.
+ *          the only caller of the engine and of MPI.
+ * Memory   the mirror of the state; who asked what.
  * Threads  one, beside the engine thread.
  * Fails    every failure is reported as the status of the rank with its reason; the process then
  *          ends, and the generation with it.

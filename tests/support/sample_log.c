@@ -40,6 +40,20 @@ struct event_log_options sample_options(const char *path, const struct disk_ops 
                                       .segment_size = 4096};
 }
 
+struct event_log *sample_open(const struct event_log_options *options,
+                              struct event_log_recovery *recovery_out)
+{
+    struct reason reason = {""};
+    struct event_log *log = NULL;
+    enum status status = event_log_open(options, &log, recovery_out, &reason);
+    if (status != STATUS_OK) {
+        (void)fprintf(stderr, "the sample log could not be opened: %s: %s\n", status_name(status),
+                      reason.text);
+        abort();
+    }
+    return log;
+}
+
 enum status sample_append(struct event_log *log, struct event_epoch epoch, struct reason *reason)
 {
     uint8_t body[SAMPLE_BODY_SIZE_MAX];

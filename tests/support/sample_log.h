@@ -18,6 +18,9 @@ struct event_epoch sample_epoch(uint64_t number, uint8_t leader);
 size_t sample_body(uint64_t index, uint8_t branch, uint8_t *bytes_out);
 struct event_log_options sample_options(const char *path, const struct disk_ops *disk);
 
+/* Aborts when it cannot be opened. */
+struct event_log *sample_open(const struct event_log_options *options,
+                              struct event_log_recovery *recovery_out);
 /* Appends the next event of a branch (the epoch's leader); not synced. */
 enum status sample_append(struct event_log *log, struct event_epoch epoch, struct reason *reason);
 /* Appends and syncs `count` events, `group` at a time; aborts when that fails. */

@@ -15,15 +15,6 @@
 
 static struct reason reason;
 
-static struct event_log *opened(const struct event_log_options *options,
-                                struct event_log_recovery *recovery_out)
-{
-    struct event_log *log = NULL;
-    enum status status = event_log_open(options, &log, recovery_out, &reason);
-    ck_assert_msg(status == STATUS_OK, "open: %s: %s", status_name(status), reason.text);
-    return log;
-}
-
 static struct event_log_options one_segment(struct memory_disk *disk)
 {
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
@@ -43,7 +34,7 @@ static struct memory_disk *behind(size_t *second_out, size_t *third_out)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = one_segment(disk);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     uint8_t mark[8192];
     size_t size = 0;
     sample_fill(log, sample_epoch(1, 3), 10, 10);
@@ -72,7 +63,7 @@ START_TEST(a_later_record_proves_that_the_ones_before_were_acknowledged)
     /* The last group proves nothing about itself: without it this would be a torn tail. */
     memory_disk_cut(disk, SEGMENT, third);
     struct event_log_recovery recovery;
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert_uint_eq(recovery.cut_offset, second);
     ck_assert_uint_eq(event_log_durable(log).index, 10);
     event_log_close(log);
@@ -89,13 +80,13 @@ START_TEST(a_repair_is_remembered_although_the_mark_was_behind)
     struct event_log_options options = one_segment(disk);
     options.accept_damage = true;
     memory_disk_flip(disk, SEGMENT, second + 12, 1);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     ck_assert_uint_eq(event_log_damage(log)->first_index, 11);
     ck_assert_uint_eq(event_log_damage(log)->last_index, 15);
     ck_assert_int_eq(event_log_replace_from(log, 11, &reason), STATUS_OK);
     ck_assert_int_eq(sample_refill(log, "log", memory_disk_ops(peer), 12, &reason), STATUS_OK);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_ptr_nonnull(event_log_damage(log));
     ck_assert_uint_eq(event_log_damage(log)->first_index, 13);
     ck_assert_uint_eq(event_log_damage(log)->last_index, 15);
@@ -104,7 +95,7 @@ START_TEST(a_repair_is_remembered_although_the_mark_was_behind)
     ck_assert_int_eq(event_log_truncate_to(log, 12, NULL, &reason), STATUS_OK);
     ck_assert_ptr_null(event_log_damage(log));
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_ptr_null(event_log_damage(log));
     ck_assert_uint_eq(event_log_durable(log).index, 12);
     event_log_close(log);
@@ -117,18 +108,18 @@ START_TEST(a_repair_must_end_with_the_event_that_was_lost)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = one_segment(disk);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 20, 5);
     event_log_close(log);
     struct memory_disk *peer = memory_disk_clone(disk);
     struct event_log_options theirs = one_segment(peer);
-    struct event_log *other = opened(&theirs, NULL);
+    struct event_log *other = sample_open(&theirs, NULL);
     ck_assert_int_eq(event_log_truncate_to(other, 15, NULL, &reason), STATUS_OK);
     sample_fill(other, sample_epoch(2, 4), 10, 5);
     event_log_close(other);
     options.accept_damage = true;
     memory_disk_cut(disk, SEGMENT, segment_size(disk) - 9);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_int_eq(event_log_replace_from(log, 16, &reason), STATUS_OK);
     ck_assert_int_eq(sample_refill(log, "log", theirs.disk, 25, &reason), STATUS_HASH_MISMATCH);
     ck_assert_uint_eq(event_log_last(log).index, 19);
@@ -136,7 +127,7 @@ START_TEST(a_repair_must_end_with_the_event_that_was_lost)
     ck_assert_int_eq(event_log_truncate_to(log, 15, NULL, &reason), STATUS_OK);
     ck_assert_int_eq(sample_refill(log, "log", theirs.disk, 25, &reason), STATUS_OK);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_ptr_null(event_log_damage(log));
     ck_assert_uint_eq(event_log_durable(log).index, 25);
     event_log_close(log);
@@ -150,12 +141,12 @@ START_TEST(either_slot_alone_is_a_whole_mark_after_a_close)
     for (size_t slot = 0; slot < 2; slot++) {
         struct memory_disk *disk = memory_disk_create();
         struct event_log_options options = one_segment(disk);
-        struct event_log *log = opened(&options, NULL);
+        struct event_log *log = sample_open(&options, NULL);
         struct event_log_recovery recovery;
         sample_fill(log, sample_epoch(1, 3), 21, 3);
         event_log_close(log);
         memory_disk_flip(disk, "log/mark", slot * 4096 + 30, 1);
-        log = opened(&options, &recovery);
+        log = sample_open(&options, &recovery);
         ck_assert_uint_eq(recovery.mark_index, 21);
         event_log_close(log);
         memory_disk_free(disk);
@@ -167,7 +158,7 @@ START_TEST(a_forged_record_breaks_the_chain)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = one_segment(disk);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     size_t before = segment_size(disk);
     ck_assert_int_eq(event_log_append(log, sample_epoch(1, 3), 5, 1, "truth", 5, NULL, &reason),
                      STATUS_OK);

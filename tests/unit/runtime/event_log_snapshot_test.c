@@ -13,15 +13,6 @@
 
 static struct reason reason;
 
-static struct event_log *opened(const struct event_log_options *options,
-                                struct event_log_recovery *recovery_out)
-{
-    struct event_log *log = NULL;
-    enum status status = event_log_open(options, &log, recovery_out, &reason);
-    ck_assert_msg(status == STATUS_OK, "open: %s: %s", status_name(status), reason.text);
-    return log;
-}
-
 /* "state at N" and its hash. */
 static void snapshot_put(struct event_log *log, uint64_t index)
 {
@@ -54,7 +45,7 @@ START_TEST(the_newest_whole_snapshot_is_used)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 100, 10);
     ck_assert_uint_eq(snapshot_index(log), 0);
     snapshot_put(log, 20);
@@ -68,14 +59,14 @@ START_TEST(the_newest_whole_snapshot_is_used)
     ck_assert_ptr_null(memory_disk_bytes(disk, "log/00000000000000000020.snapshot", &size));
     memory_disk_flip(disk, "log/00000000000000000090.snapshot", 195, 4);
     struct event_log_recovery recovery;
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert_uint_eq(recovery.snapshots_refused, 1);
     ck_assert_uint_eq(snapshot_index(log), 50);
     char branch[EVENT_LOG_NAME_SIZE];
     ck_assert_int_eq(event_log_truncate_to(log, 40, branch, &reason), STATUS_OK);
     ck_assert_uint_eq(snapshot_index(log), 0);
     event_log_close(log);
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert_uint_eq(recovery.snapshots_refused, 0);
     event_log_close(log);
     memory_disk_free(disk);
@@ -87,7 +78,7 @@ START_TEST(segments_in_both_snapshots_are_retired)
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
     options.retain_size = 12000;
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 200, 10);
     ck_assert_int_eq(event_log_retire(log, &reason), STATUS_OK);
     ck_assert_uint_eq(event_log_first_index(log), 1); /* no snapshot covers anything */
@@ -100,7 +91,7 @@ START_TEST(segments_in_both_snapshots_are_retired)
     ck_assert_uint_gt(first, 40);
     ck_assert_uint_le(first, 81);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_uint_eq(event_log_first_index(log), first);
     ck_assert_uint_eq(snapshot_index(log), 190);
     struct event_stamp stamp;
@@ -125,7 +116,7 @@ static struct event_snapshot leader_snapshot(const struct event_log_options *opt
                                              uint64_t count, uint64_t index)
 {
     struct event_snapshot snapshot;
-    struct event_log *leader = opened(options, NULL);
+    struct event_log *leader = sample_open(options, NULL);
     sample_fill(leader, sample_epoch(2, 7), count, 10);
     snapshot_put(leader, index);
     ck_assert_int_eq(event_log_snapshot_read(leader, &snapshot, &reason), STATUS_OK);
@@ -141,14 +132,14 @@ START_TEST(a_peers_snapshot_begins_the_log_anew)
     options.path = "follower";
     /* Behind the snapshot, and far beyond it on another branch. */
     for (uint64_t count = 30; count <= 230; count += 200) {
-        struct event_log *follower = opened(&options, NULL);
+        struct event_log *follower = sample_open(&options, NULL);
         sample_fill(follower, sample_epoch(2, 7), count, 10);
         ck_assert_int_eq(event_log_install_snapshot(follower, &snapshot, &reason), STATUS_OK);
         ck_assert_uint_eq(event_log_durable(follower).index, 150);
         ck_assert_uint_eq(snapshot_index(follower), 150);
         ck_assert_int_eq(sample_refill(follower, "leader", options.disk, 200, &reason), STATUS_OK);
         event_log_close(follower);
-        follower = opened(&options, NULL);
+        follower = sample_open(&options, NULL);
         ck_assert_uint_eq(event_log_first_index(follower), 151);
         ck_assert_uint_eq(event_log_durable(follower).index, 200);
         event_log_close(follower);
@@ -171,7 +162,7 @@ START_TEST(a_crash_at_any_call_of_an_install_ends_in_the_old_or_the_new_log)
         struct memory_disk *other = memory_disk_create();
         struct event_log_options mine = sample_options("log", memory_disk_ops(other));
         mine.accept_damage = true;
-        struct event_log *log = opened(&mine, NULL);
+        struct event_log *log = sample_open(&mine, NULL);
         sample_fill(log, sample_epoch(1, 3), calls % 2 ? 230 : 60, 10);
         memory_disk_fail(other,
                          &(struct memory_fault){.calls = calls, .error = EIO, .for_good = true});
@@ -181,7 +172,7 @@ START_TEST(a_crash_at_any_call_of_an_install_ends_in_the_old_or_the_new_log)
         event_log_close(log);
         memory_disk_heal(other);
         memory_disk_crash(other, &seeded);
-        log = opened(&mine, NULL);
+        log = sample_open(&mine, NULL);
         if (event_log_damage(log)) /* the master asks its peer again */
             ck_assert_int_eq(event_log_install_snapshot(log, &snapshot, &reason), STATUS_OK);
         uint64_t last = event_log_durable(log).index;

@@ -15,15 +15,6 @@
 
 static struct reason reason;
 
-static struct event_log *opened(const struct event_log_options *options,
-                                struct event_log_recovery *recovery_out)
-{
-    struct event_log *log = NULL;
-    enum status status = event_log_open(options, &log, recovery_out, &reason);
-    ck_assert_msg(status == STATUS_OK, "open: %s: %s", status_name(status), reason.text);
-    return log;
-}
-
 static void read_to(const char *path, const struct disk_ops *disk, uint64_t first, uint64_t last)
 {
     enum status ended = STATUS_OK;
@@ -38,14 +29,14 @@ START_TEST(an_empty_log_has_nothing_and_begins_at_one)
     scratch_open(&scratch);
     struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
     struct event_log_recovery recovery;
-    struct event_log *log = opened(&options, &recovery);
+    struct event_log *log = sample_open(&options, &recovery);
     ck_assert_uint_eq(event_log_durable(log).index, 0);
     ck_assert_uint_eq(event_log_first_index(log), 1);
     ck_assert_uint_eq(recovery.record_count, 0);
     ck_assert_ptr_null(event_log_damage(log));
     read_to(path, NULL, 1, 0);
     event_log_close(log);
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert_uint_eq(event_log_durable(log).index, 0);
     event_log_close(log);
     scratch_close(&scratch);
@@ -58,7 +49,7 @@ START_TEST(what_was_synced_is_there_again_over_many_segments)
     char path[256];
     scratch_open(&scratch);
     struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 300, 7);
     struct event_stamp last = event_log_durable(log);
     ck_assert_uint_eq(last.index, 300);
@@ -67,7 +58,7 @@ START_TEST(what_was_synced_is_there_again_over_many_segments)
     ck_assert_int_eq(sample_append(log, sample_epoch(1, 3), &reason), STATUS_OK);
     event_log_close(log);
     struct event_log_recovery recovery;
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     struct event_stamp again = event_log_durable(log);
     ck_assert_mem_eq(&last.chain, &again.chain, sizeof(last.chain));
     ck_assert_uint_eq(recovery.record_count, 300);
@@ -93,7 +84,7 @@ START_TEST(two_writers_never_write_one_log)
     char path[256];
     scratch_open(&scratch);
     struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     struct event_log *second = NULL;
     ck_assert_int_eq(event_log_open(&options, &second, NULL, &reason), STATUS_BUSY);
     ck_assert_ptr_null(second);
@@ -106,7 +97,7 @@ START_TEST(another_clusters_log_is_refused)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 3, 1);
     event_log_close(log);
     options.cluster.bytes[0] ^= 1;
@@ -120,7 +111,7 @@ START_TEST(appends_are_refused_that_do_not_fit)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(5, 3), 3, 3);
     static uint8_t large[EVENT_BODY_SIZE_MAX + 1];
     ck_assert_int_eq(event_log_append(log, sample_epoch(5, 3), 1, 1, large, sizeof(large), NULL,
@@ -133,7 +124,7 @@ START_TEST(appends_are_refused_that_do_not_fit)
                                       &reason), STATUS_OK);
     ck_assert_int_eq(event_log_sync(log, &reason), STATUS_OK);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_uint_eq(event_log_durable(log).index, 4);
     event_log_close(log);
     memory_disk_free(disk);
@@ -144,9 +135,9 @@ START_TEST(copies_must_continue_the_chain)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("leader", memory_disk_ops(disk));
-    struct event_log *leader = opened(&options, NULL);
+    struct event_log *leader = sample_open(&options, NULL);
     options.path = "follower";
-    struct event_log *follower = opened(&options, NULL);
+    struct event_log *follower = sample_open(&options, NULL);
     sample_fill(leader, sample_epoch(1, 3), 100, 9);
     ck_assert_int_eq(sample_refill(follower, "leader", options.disk, 100, &reason), STATUS_OK);
     struct event_stamp a = event_log_durable(leader);
@@ -167,7 +158,7 @@ START_TEST(a_torn_tail_is_cut_and_reported)
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
     options.segment_size = 1 << 20;
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 50, 50);
     uint64_t size = event_log_size(log);
     ck_assert_int_eq(sample_append(log, sample_epoch(1, 3), &reason), STATUS_OK);
@@ -187,7 +178,7 @@ START_TEST(a_torn_tail_is_cut_and_reported)
     options.disk = memory_disk_ops(torn);
     memory_disk_cut(torn, name, length - 1);
     struct event_log_recovery recovery;
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert_uint_eq(event_log_durable(log).index, 51);
     ck_assert_str_eq(recovery.cut_file, name + 4);
     ck_assert_uint_gt(recovery.cut_offset, size);
@@ -211,7 +202,7 @@ static void damage_and_repair(const struct memory_disk *whole, const char *file,
     ck_assert_ptr_nonnull(strstr(reason.text, file));
     ck_assert_uint_eq(memory_disk_open_count(disk), 0);
     options.accept_damage = true;
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     const struct event_log_damage *damage = event_log_damage(log);
     ck_assert_ptr_nonnull(damage);
     ck_assert_uint_le(damage->offset, offset);
@@ -224,7 +215,7 @@ static void damage_and_repair(const struct memory_disk *whole, const char *file,
     ck_assert_int_eq(sample_refill(log, "log", peer_ops, some, &reason), STATUS_OK);
     event_log_close(log);
     /* A crash in the middle of the repair leaves a damaged log, not a short one. */
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     if (some < last) {
         ck_assert_ptr_nonnull(event_log_damage(log));
         ck_assert_uint_eq(event_log_damage(log)->first_index, some + 1);
@@ -235,7 +226,7 @@ static void damage_and_repair(const struct memory_disk *whole, const char *file,
     sample_fill(log, sample_epoch(2, 4), 3, 1);
     event_log_close(log);
     options.accept_damage = false;
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     read_to("log", options.disk, 1, last + 3);
     event_log_close(log);
     memory_disk_free(disk);
@@ -246,7 +237,7 @@ START_TEST(damage_before_the_mark_is_refused_and_repaired_from_a_peer)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 120, 10);
     event_log_close(log);
     for (size_t i = 0; i < memory_disk_file_count(disk); i++) {
@@ -268,22 +259,22 @@ START_TEST(a_lost_mark_makes_every_byte_count)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 20, 5);
     event_log_close(log);
     struct memory_disk *torn = memory_disk_clone(disk);
     memory_disk_flip(disk, "log/mark", 30, 1);
     struct event_log_recovery recovery;
-    log = opened(&options, &recovery); /* one slot: the other is a group behind at most */
+    log = sample_open(&options, &recovery); /* one slot: the other is a group behind at most */
     ck_assert(!recovery.mark_lost);
     ck_assert_uint_ge(recovery.mark_index, 15);
     event_log_close(log);
     memory_disk_flip(disk, "log/mark", 30, 2);
     memory_disk_flip(disk, "log/mark", 4096 + 30, 2);
-    log = opened(&options, &recovery); /* whole to its last byte */
+    log = sample_open(&options, &recovery); /* whole to its last byte */
     ck_assert(recovery.mark_lost);
     event_log_close(log);
-    log = opened(&options, &recovery);
+    log = sample_open(&options, &recovery);
     ck_assert(!recovery.mark_lost);
     event_log_close(log);
     options.disk = memory_disk_ops(torn);
@@ -306,7 +297,7 @@ START_TEST(a_cut_branch_is_kept_aside)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 100, 10);
     struct event_stamp at_60;
     ck_assert_int_eq(event_log_stamp(log, 60, &at_60, &reason), STATUS_OK);
@@ -322,7 +313,7 @@ START_TEST(a_cut_branch_is_kept_aside)
     ck_assert_int_eq(event_log_reader_next(reader, &record, &reason), STATUS_STALE);
     event_log_reader_close(reader);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_uint_eq(event_log_durable(log).index, 110);
     read_to("log", options.disk, 1, 110);
     char path[256];
@@ -334,7 +325,7 @@ START_TEST(a_cut_branch_is_kept_aside)
     ck_assert_uint_eq(event_log_durable(log).index, 0);
     sample_fill(log, sample_epoch(3, 4), 5, 1);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     read_to("log", options.disk, 1, 5);
     event_log_close(log);
     memory_disk_free(disk);
@@ -346,7 +337,7 @@ START_TEST(a_full_disk_takes_nothing_and_the_log_goes_on)
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
     options.segment_size = 1 << 20;
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     sample_fill(log, sample_epoch(1, 3), 10, 10);
     for (uint64_t room = 0; room < 900; room += 60) {
         uint64_t before = event_log_durable(log).index;
@@ -360,7 +351,7 @@ START_TEST(a_full_disk_takes_nothing_and_the_log_goes_on)
             ck_assert_uint_eq(event_log_durable(log).index, before);
             struct memory_disk *after = memory_disk_clone(disk);
             options.disk = memory_disk_ops(after);
-            struct event_log *seen = opened(&options, NULL);
+            struct event_log *seen = sample_open(&options, NULL);
             ck_assert_uint_eq(event_log_durable(seen).index, before);
             event_log_close(seen);
             memory_disk_free(after);
@@ -374,7 +365,7 @@ START_TEST(a_full_disk_takes_nothing_and_the_log_goes_on)
     uint64_t last = event_log_durable(log).index;
     event_log_close(log);
     options.disk = memory_disk_ops(disk);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     read_to("log", options.disk, 1, last);
     event_log_close(log);
     memory_disk_free(disk);
@@ -385,7 +376,7 @@ START_TEST(a_log_grows_beyond_one_group_by_itself)
 {
     struct memory_disk *disk = memory_disk_create();
     struct event_log_options options = sample_options("log", memory_disk_ops(disk));
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     static uint8_t large[EVENT_BODY_SIZE_MAX];
     for (int i = 0; i < 20; i++)
         ck_assert_int_eq(event_log_append(log, sample_epoch(1, 1), 1, 1, large, sizeof(large), NULL,
@@ -393,7 +384,7 @@ START_TEST(a_log_grows_beyond_one_group_by_itself)
     ck_assert_uint_gt(event_log_durable(log).index, 6);
     ck_assert_int_eq(event_log_sync(log, &reason), STATUS_OK);
     event_log_close(log);
-    log = opened(&options, NULL);
+    log = sample_open(&options, NULL);
     ck_assert_uint_eq(event_log_durable(log).index, 20);
     event_log_close(log);
     memory_disk_free(disk);
@@ -432,7 +423,7 @@ START_TEST(readers_follow_a_living_writer)
     char path[256];
     scratch_open(&scratch);
     struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
-    struct event_log *log = opened(&options, NULL);
+    struct event_log *log = sample_open(&options, NULL);
     pthread_t threads[2];
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, follow, path), 0);
