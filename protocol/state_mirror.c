@@ -28,6 +28,7 @@ static void mirror_empty(struct state_mirror *mirror)
     state_fini(&mirror->state);
     state_init(&mirror->state);
     mirror->has_state = false;
+    mirror->is_lost = true;
     buffer_clear(&mirror->incoming);
 }
 
@@ -85,7 +86,10 @@ enum status state_mirror_take(struct state_mirror *mirror, const struct message 
         const struct welcome *welcome = MESSAGE_BODY(message, welcome);
         mirror->node_id = welcome->node_id;
         mirror->cluster_id = welcome->cluster_id;
+        mirror->is_lost = false;
         *change_out = MIRROR_WELCOMED;
+    } else if (mirror->is_lost) {
+        return STATUS_OK;
     } else if (message_is(message, MESSAGE_LINK, LINK_SNAPSHOT_PART)) {
         status = take_part(mirror, MESSAGE_BODY(message, snapshot_part), change_out, reason);
     } else if (message->head.kind == MESSAGE_EVENT) {

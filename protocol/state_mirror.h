@@ -4,7 +4,7 @@
  *
  * Pure.  After a hello with the mirror's index the master sends what is lacking: events from there
  * on, or the whole state in parts.  The mirror applies them and says what changed; when it finds a
- * gap the actor says hello again.
+ * gap the actor says hello again, once: what was sent before the master heard it is passed over.
  *
  * Owner    one actor.
  * Memory   the state, and the parts of a snapshot while they come; bounded by SNAPSHOT_SIZE_MAX.
@@ -33,6 +33,7 @@ enum mirror_change {
 struct state_mirror {
     struct state state;
     bool has_state;
+    bool is_lost; /* something was missing: the next welcome begins anew */
     struct node_id node_id;       /* of our node; zero before the first welcome */
     struct cluster_id cluster_id;
     struct buffer incoming;

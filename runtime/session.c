@@ -136,20 +136,13 @@ static enum status take_message(struct session *session, const struct input *inp
     if (message->head.kind == MESSAGE_ANSWER && message->head.status == STATUS_VERSION &&
         !session->is_welcome)
         return refuse(reason, STATUS_VERSION, "%s", text_or_empty(message->head.reason));
-    if (message_is(message, MESSAGE_LINK, LINK_WELCOME)) {
+    if (message_is(message, MESSAGE_LINK, LINK_WELCOME))
         session->is_welcome = true;
-        session->is_asking = false;
-    }
-    /* Sent before the master heard that something is missing here: the whole state follows. */
-    if (session->is_asking && (message->head.kind == MESSAGE_EVENT ||
-                               message_is(message, MESSAGE_LINK, LINK_SNAPSHOT_PART)))
-        return STATUS_OK;
     enum status status = state_mirror_take(&session->mirror, message, change_out, reason);
     if (status == STATUS_OK && *change_out == MIRROR_WELCOMED)
         return name_reports(session);
     if (status == STATUS_GAP || status == STATUS_MALFORMED) {
         *change_out = MIRROR_UNTOUCHED;
-        session->is_asking = true;
         return say_hello(session, outbox);
     }
     return status;
@@ -163,7 +156,6 @@ enum status session_take(struct session *session, const struct input *input, str
     if (input->peer.link == SESSION_LINK) {
         if (input->kind == INPUT_LINK_UP) {
             session->is_up = true;
-            session->is_asking = false;
             for (size_t i = 0; i < session->report_count; i++)
                 session->reports[i].again_ms = 0;
             status = say_hello(session, outbox);

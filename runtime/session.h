@@ -50,7 +50,6 @@ struct session {
         address[LINK_ENDPOINT_SIZE]; /* told in hello; set before the session is opened, or empty */
     bool is_up;
     bool is_welcome;
-    bool is_asking; /* something was missing: what comes before the next welcome is passed over */
     uint64_t sequence;
     struct session_report reports[SESSION_REPORTS_MAX];
     size_t report_count;

@@ -20,7 +20,10 @@ enum status serving_open(struct serving *serving, struct rank_world *world, cons
     if (status != STATUS_OK)
         return status;
     serving->logits = memory_zeroed(settings->chats_max * rows, sizeof(float));
-    return serving->logits ? STATUS_OK : refuse(reason, STATUS_NO_MEMORY, "no memory for logits");
+    if (serving->logits)
+        return STATUS_OK;
+    chat_model_close(&serving->model);
+    return refuse(reason, STATUS_NO_MEMORY, "no memory for logits");
 }
 
 void serving_close(struct serving *serving)

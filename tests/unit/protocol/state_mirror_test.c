@@ -38,6 +38,16 @@ static enum status take_part(struct state_mirror *mirror, const struct buffer *b
     return status;
 }
 
+static void take_welcome(struct state_mirror *mirror)
+{
+    struct message message;
+    enum mirror_change change;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_WELCOME), STATUS_OK);
+    ck_assert_int_eq(state_mirror_take(mirror, &message, &change, NULL), STATUS_OK);
+    ck_assert_int_eq(change, MIRROR_WELCOMED);
+    message_fini(&message);
+}
+
 START_TEST(events_follow_each_other_and_repeats_change_nothing)
 {
     struct state_mirror mirror;
@@ -49,6 +59,11 @@ START_TEST(events_follow_each_other_and_repeats_change_nothing)
     ck_assert_uint_eq(state_mirror_index(&mirror), 2);
     (void)take_event(&mirror, 4, STATUS_GAP);
     ck_assert_uint_eq(state_mirror_index(&mirror), 0);
+    /* One gap, one failure: nothing is looked at before the welcome. */
+    ck_assert_int_eq(take_event(&mirror, 5, STATUS_OK), MIRROR_UNTOUCHED);
+    ck_assert_int_eq(take_event(&mirror, 1, STATUS_OK), MIRROR_UNTOUCHED);
+    take_welcome(&mirror);
+    ck_assert_int_eq(take_event(&mirror, 1, STATUS_OK), MIRROR_APPLIED);
     state_mirror_fini(&mirror);
 }
 END_TEST
@@ -93,8 +108,10 @@ START_TEST(parts_that_do_not_fit_are_refused)
     buffer_init(&bytes, 1u << 20);
     ck_assert_int_eq(buffer_append(&bytes, "no state at all, only words", 27), STATUS_OK);
     ck_assert_int_eq(take_part(&mirror, &bytes, 5, 5, &change), STATUS_MALFORMED);
+    take_welcome(&mirror);
     ck_assert_int_eq(take_part(&mirror, &bytes, 0, 5, &change), STATUS_OK);
     ck_assert_int_eq(take_part(&mirror, &bytes, 7, 5, &change), STATUS_MALFORMED);
+    take_welcome(&mirror);
     ck_assert_int_eq(take_part(&mirror, &bytes, 0, 27, &change), STATUS_MALFORMED);
     ck_assert(!mirror.has_state);
     state_mirror_fini(&mirror);

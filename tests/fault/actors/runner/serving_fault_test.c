@@ -6,6 +6,7 @@
  */
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
+#include "tests/support/scratch.h"
 #include "tests/unit/actors/runner/world_stage.h"
 
 #include <string.h>
@@ -89,10 +90,49 @@ START_TEST(a_conversation_without_memory_takes_nothing)
 }
 END_TEST
 
+/* Opens a second serving when so many calls succeed; it is closed again. */
+static bool opens(struct stage *stage, uint64_t calls, struct reason *reason)
+{
+    struct serving other = {.settings = stage->serving.settings};
+    char directory[512];
+    (void)source_path(STAGE_MODEL, directory);
+    memory_fail_after(calls);
+    const enum status status = serving_open(&other, &stage->ranks[0].world, directory, reason);
+    memory_fail_after(UINT64_MAX);
+    if (status == STATUS_OK)
+        serving_close(&other);
+    else
+        ck_assert_int_eq(status, STATUS_NO_MEMORY);
+    return status == STATUS_OK;
+}
+
+/* The last call is the one that has most to give back. */
+START_TEST(opening_without_memory_for_the_last_call_keeps_nothing)
+{
+    static struct stage stage;
+    struct reason reason = {""};
+    uint64_t too_few = 0;
+    uint64_t enough = UINT64_C(1) << 24;
+    stage_open(&stage, &one_rank);
+    while (too_few + 1 < enough) {
+        const uint64_t middle = too_few + (enough - too_few) / 2;
+        if (opens(&stage, middle, &reason))
+            enough = middle;
+        else
+            too_few = middle;
+    }
+    reason.text[0] = '\0';
+    ck_assert(!opens(&stage, too_few, &reason));
+    ck_assert_str_eq(reason.text, "no memory for logits");
+    stage_close(&stage);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {a_prompt_without_memory_takes_nothing,
-                                  a_conversation_without_memory_takes_nothing};
+                                  a_conversation_without_memory_takes_nothing,
+                                  opening_without_memory_for_the_last_call_keeps_nothing};
     Suite *suite = suite_create("serving-fault");
     suite_add(suite, "memory", tests, COUNT_OF(tests));
     return suite;
