@@ -34,7 +34,8 @@ def run_driver(build, name, options, memory_mb, further):
     limits = f":hard_rss_limit_mb={memory_mb}:max_allocation_size_mb={memory_mb}" if memory_mb \
         else ""
     environment = {**os.environ, "FUZZ_SECONDS": str(options.seconds),
-                   "TROUPE_SEED": str(options.seed), "FUZZ_CRASH_FILE": f"fuzz-{name}.crash",
+                   "TROUPE_SEED": str(options.seed), "TROUPE_SOURCE_DIR": ROOT,
+                   "FUZZ_CRASH_FILE": f"fuzz-{name}.crash",
                    "ASAN_OPTIONS":
                        "detect_leaks=1:abort_on_error=1:strict_string_checks=1" + limits,
                    "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",

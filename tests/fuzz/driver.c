@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -60,10 +61,11 @@ static void read_corpus(const char *path)
     }
     struct dirent *found = NULL;
     while ((found = readdir(directory)) != NULL && entry_count < ENTRY_COUNT_MAX) {
-        if (found->d_name[0] == '.')
-            continue;
         char name[1024];
+        struct stat about;
         (void)snprintf(name, sizeof(name), "%s/%s", path, found->d_name);
+        if (found->d_name[0] == '.' || stat(name, &about) != 0 || !S_ISREG(about.st_mode))
+            continue;
         struct entry *entry = &entries[entry_count];
         entry->bytes = (uint8_t *)file_bytes(name, &entry->size);
         if (entry->size > INPUT_SIZE_MAX)

@@ -17,6 +17,7 @@ struct added_tokens {
     size_t count;
     size_t capacity;
     uint32_t roots[256]; /* by first byte */
+    int keeps_spaces;
 };
 
 enum status added_tokens_open(struct added_tokens **set_out)
@@ -27,6 +28,11 @@ enum status added_tokens_open(struct added_tokens **set_out)
     set->count = 1;
     *set_out = set;
     return STATUS_OK;
+}
+
+void added_tokens_keep_spaces(struct added_tokens *set)
+{
+    set->keeps_spaces = 1;
 }
 
 void added_tokens_close(struct added_tokens *set)
@@ -135,24 +141,33 @@ static int stands_alone(const char *text, size_t length, size_t start, size_t en
     return end == length || !unicode_is_word(utf8_decode(text + end, &size));
 }
 
+/* White space that a token may take, at `text`. */
+static int is_taken(const struct added_tokens *set, const char *text, size_t *size_out)
+{
+    return unicode_class(utf8_decode(text, size_out)) == CLASS_SPACE &&
+           !(set->keeps_spaces && text[0] == ' ');
+}
+
 /* Where a token that takes the white space before it begins, at `floor` or later. */
-static size_t strip_left(const char *text, size_t floor, size_t start)
+static size_t strip_left(const struct added_tokens *set, const char *text, size_t floor,
+                         size_t start)
 {
     while (start > floor) {
         size_t before = character_before(text, start);
         size_t size;
-        if (unicode_class(utf8_decode(text + before, &size)) != CLASS_SPACE)
+        if (!is_taken(set, text + before, &size))
             break;
         start = before;
     }
     return start > floor ? start : floor;
 }
 
-static size_t strip_right(const char *text, size_t length, size_t end)
+static size_t strip_right(const struct added_tokens *set, const char *text, size_t length,
+                          size_t end)
 {
     while (end < length) {
         size_t size;
-        if (unicode_class(utf8_decode(text + end, &size)) != CLASS_SPACE)
+        if (!is_taken(set, text + end, &size))
             break;
         end += size;
     }
@@ -179,8 +194,13 @@ int added_tokens_next(const struct added_tokens *set, const char *text, size_t l
         cursor->search = end;
         match_out->id = set->nodes[node].token - 1;
         match_out->start =
-            flags & ADDED_STRIPS_LEFT ? strip_left(text, cursor->done, start) : start;
-        match_out->end = flags & ADDED_STRIPS_RIGHT ? strip_right(text, length, end) : end;
+            flags & ADDED_STRIPS_LEFT ? strip_left(set, text, cursor->done, start) : start;
+        match_out->end = flags & ADDED_STRIPS_RIGHT ? strip_right(set, text, length, end) : end;
+        /* White space itself, which the token before took all of. */
+        if (match_out->start >= match_out->end) {
+            start = end;
+            continue;
+        }
         return 1;
     }
     return 0;

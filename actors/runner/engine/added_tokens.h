@@ -48,6 +48,9 @@ MUST_CHECK enum status added_tokens_open(struct added_tokens **set_out);
 /* Accepts NULL. */
 void added_tokens_close(struct added_tokens *set);
 
+/* A space is no white space to take: it stands for a character that is none. */
+void added_tokens_keep_spaces(struct added_tokens *set);
+
 /* `size` is 1 to ADDED_TOKEN_SIZE_MAX. */
 MUST_CHECK enum status added_tokens_put(struct added_tokens *set, const char *text, size_t size,
                                         uint32_t id, unsigned flags);

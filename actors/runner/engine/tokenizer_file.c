@@ -313,6 +313,8 @@ static enum status take_root(struct tokenizer *tokenizer, const json_t *root,
                       "only byte-level BPE is, and BPE with byte_fallback", type_of(splitter));
     enum status status = take_parts(tokenizer, json_object_get(root, "normalizer"),
                                     "normalizers", take_normaliser, reason);
+    if (tokenizer->replaces_spaces)
+        added_tokens_keep_spaces(tokenizer->normalised);
     if (status == STATUS_OK)
         status = take_parts(tokenizer, splitter, "pretokenizers", take_pretokeniser, reason);
     if (status == STATUS_OK && tokenizer->has_characters && !tokenizer->replaces_spaces)

@@ -206,6 +206,7 @@ enum flow recursive_loop_run(struct rendering *rendering, const struct node *nod
                           .level = level};
     struct scope *outer = rendering->scope;
     enum flow flow = FLOW_ON;
+    bool has_ended = false; /* a turn, by itself */
     for (;; loop->index++) {
         if (!loop_fetch(rendering, loop, loop->index))
             flow = FLOW_FAIL;
@@ -213,12 +214,14 @@ enum flow recursive_loop_run(struct rendering *rendering, const struct node *nod
             break;
         flow = loop_turn(rendering, loop);
         rendering->scope = outer;
+        has_ended = has_ended || flow == FLOW_ON;
         if (flow == FLOW_BREAK || flow == FLOW_FAIL)
             break;
     }
     if (flow == FLOW_FAIL)
         return FLOW_FAIL;
-    if (loop->items->count > 0 || node->otherwise.count == 0)
+    /* Jinja takes note of a turn at its end: one that is left early does not count. */
+    if (has_ended || node->otherwise.count == 0)
         return FLOW_ON;
     rendering->scope = scope_new(rendering, scope);
     flow = rendering->scope ? execute(rendering, &node->otherwise) : FLOW_FAIL;

@@ -34,16 +34,23 @@ static bool sort_key(struct rendering *rendering, struct value item, struct valu
     return true;
 }
 
-/* Several paths with commas between them make a key of several parts. */
+/* A number is the place of the key itself.  Anything else makes a list, as in Python, which orders
+ * values of a list only where they differ: several that are undefined or None keep their order.
+ * Paths with commas between them make several parts. */
 static bool sort_keys(struct rendering *rendering, struct value item, struct value path,
                       bool is_case_sensitive, struct value *key_out)
 {
-    if (path.kind != VALUE_STRING ||
-        text_find(path.as.text, (struct text){",", 1}, 0) == SIZE_MAX)
+    if (path.kind == VALUE_INT)
         return sort_key(rendering, item, path, is_case_sensitive, key_out);
     struct list *parts = list_new(rendering, 2);
-    struct text rest = path.as.text;
-    while (parts) {
+    struct text rest = path.kind == VALUE_STRING ? path.as.text : (struct text){"", 0};
+    if (parts && path.kind != VALUE_STRING) {
+        struct value key;
+        if (!sort_key(rendering, item, path, is_case_sensitive, &key) ||
+            !list_push(rendering, parts, key))
+            return false;
+    }
+    while (parts && path.kind == VALUE_STRING) {
         size_t comma = text_find(rest, (struct text){",", 1}, 0);
         struct value part = value_text(text_part(rest, 0, comma == SIZE_MAX ? rest.size : comma));
         struct value key;

@@ -135,6 +135,10 @@ static enum status read_comment(struct lexer *lexer, size_t begin)
     if (status != STATUS_OK)
         return status;
     size_t body = begin + 2 + (sign ? 1 : 0);
+    if (body == lexer->source.size) { /* where nothing follows, Jinja misses no end */
+        lexer_advance(lexer, body);
+        return STATUS_OK;
+    }
     for (size_t at = body; at < lexer->source.size; at++) {
         size_t after = after_end_tag(lexer, at, "#}", true);
         if (after) {
