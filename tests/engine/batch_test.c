@@ -3,6 +3,8 @@
  * Every kind of cache, in every cut: the logits of a sequence have the same bits alone and among
  * eight others that begin, end and are put back beside it, in chunks of 1, 7, 64 and 512, with one
  * thread and two.
+ *
+ * With TROUPE_ORACLES (tests/engine/oracle.h) all its models, in both modes and all of these ways.
  */
 #include "actors/runner/engine/local_world.h"
 #include "protocol/memory.h"
@@ -10,6 +12,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LENGTH 530u /* more than a chunk of 512, more than the rows an engine computes at once */
@@ -44,6 +47,7 @@ static const char *const models[] = {
 struct bench {
     const char *name;
     struct local_world *world;
+    uint32_t length; /* LENGTH, or the model's context */
     uint32_t ids[IDS];
     size_t vocab;
     float *expected; /* [LENGTH][vocab] of ids alone, in one chunk, by one thread */
@@ -136,10 +140,10 @@ static void read_among_others(struct bench *bench, uint32_t chunk, struct seeded
     struct engine_row rows[ROWS_MAX];
     struct member members[OTHERS + 1];
     for (uint32_t i = 0; i <= OTHERS; i++)
-        members[i] = i == OTHERS / 2 ? open_member(bench, 0, LENGTH)
+        members[i] = i == OTHERS / 2 ? open_member(bench, 0, bench->length)
                                      : open_member(bench, 1 + 40 * i, 60 + 25 * i);
     struct member *own = &members[OTHERS / 2];
-    while (own->next < LENGTH) {
+    while (own->next < bench->length) {
         size_t count = 0;
         for (uint32_t i = 0; i <= OTHERS; i++) {
             struct member *member = &members[i];
@@ -173,11 +177,11 @@ static void check_cut(struct bench *bench, const struct engine_model *model,
 {
     const bool is_first = cut == cuts; /* the others in part: sanitizers are slow */
     open_world(bench, model, cut, 1);
-    read_alone(bench, LENGTH, 512, true);
+    read_alone(bench, bench->length, 512, true);
     read_among_others(bench, 512, seeded);
     read_alone(bench, SHORT, 7, false);
     reopen(bench, model, cut, 2);
-    read_alone(bench, LENGTH, 64, false);
+    read_alone(bench, bench->length, 64, false);
     reopen(bench, model, cut, 2);
     read_among_others(bench, 7, seeded);
     reopen(bench, model, cut, 2);
@@ -192,24 +196,58 @@ static void check_cut(struct bench *bench, const struct engine_model *model,
     bench->world = NULL;
 }
 
-START_TEST(a_sequence_has_the_same_bits_alone_and_among_others)
+/* All of them: chunks alone and among others, with one thread and two. */
+static void check_all_ways(struct bench *bench, const struct engine_model *model,
+                           const struct cut *cut, struct seeded *seeded)
+{
+    static const uint32_t chunks[] = {512, 64, 7, 1};
+    bool is_first = true;
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        for (size_t i = 0; i < COUNT_OF(chunks); i++) {
+            open_world(bench, model, cut, threads);
+            read_alone(bench, bench->length, chunks[i], is_first);
+            is_first = false;
+            read_among_others(bench, chunks[i], seeded);
+            local_world_close(bench->world);
+        }
+    }
+    bench->world = NULL;
+    printf("# %s, %s: equal bits at %u positions in %zu ways\n", bench->name,
+           cut->mode == ENGINE_FAST ? "fast" : "exact", bench->length, 4 * COUNT_OF(chunks));
+    (void)fflush(stdout);
+}
+
+static void check_model(const char *name, const struct cut *cut, struct seeded *seeded)
 {
     static struct bench bench;
+    struct engine_model model;
+    bench.name = name;
+    oracle_model_open(name, &model);
+    bench.vocab = model.config->vocab;
+    bench.length = model.config->context < LENGTH ? model.config->context : LENGTH;
+    for (size_t i = 0; i < IDS; i++)
+        bench.ids[i] = (uint32_t)seeded_below(seeded, bench.vocab);
+    bench.expected = memory_zeroed(bench.length * bench.vocab, sizeof(float));
+    bench.logits = memory_zeroed(ROWS_MAX * bench.vocab, sizeof(float));
+    if (oracle_is_outside())
+        check_all_ways(&bench, &model, cut, seeded);
+    else
+        check_cut(&bench, &model, cut, seeded);
+    memory_free(bench.expected);
+    memory_free(bench.logits);
+    engine_model_close(&model);
+}
+
+START_TEST(a_sequence_has_the_same_bits_alone_and_among_others)
+{
+    static char names[ORACLE_NAMES_MAX][ORACLE_NAME_SIZE];
     struct seeded seeded = seeded_open(8);
-    for (size_t m = 0; m < COUNT_OF(models); m++) {
-        struct engine_model model;
-        bench.name = models[m];
-        oracle_model_open(models[m], &model);
-        bench.vocab = model.config->vocab;
-        for (size_t i = 0; i < IDS; i++)
-            bench.ids[i] = (uint32_t)seeded_below(&seeded, bench.vocab);
-        bench.expected = memory_zeroed(LENGTH * bench.vocab, sizeof(float));
-        bench.logits = memory_zeroed(ROWS_MAX * bench.vocab, sizeof(float));
-        check_cut(&bench, &model, &cuts[_i], &seeded);
-        memory_free(bench.expected);
-        memory_free(bench.logits);
-        engine_model_close(&model);
-    }
+    const struct cut *cut = &cuts[_i];
+    size_t count = oracle_is_outside() ? oracle_names(names) : COUNT_OF(models);
+    if (oracle_is_outside() && cut->sharding != SHARDING_NONE)
+        return;
+    for (size_t m = 0; m < count; m++)
+        check_model(oracle_is_outside() ? names[m] : models[m], cut, &seeded);
 }
 END_TEST
 

@@ -15,7 +15,7 @@ static const char *const models[] = {
     "deepseek_v3-slim__affine4-g32", "gemma3_text-slim__affine4-g32",
     "glm4_moe_lite-older__affine4-g32", "glm4_moe_lite-slim__affine4-g32",
     "gpt_oss-slim__mxfp4-q8", "llama-slim__affine4-g64", "qwen2-slim__affine4-g64",
-    "qwen3-slim__f16", "qwen3-tied__affine4-g64", "qwen3-untied__mixed-false",
+    "qwen3-slim__f16", "qwen3-tied__affine4-g64", "qwen3-short__mixed-false",
     "qwen3_5-slim__affine4-g32", "qwen3_5_moe-slim__affine4-g32", "qwen3_moe-slim__affine4-g32",
     "step3p5-slim__affine4-g32",
 };

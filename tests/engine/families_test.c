@@ -3,9 +3,7 @@
  * Every family against the reference: on one rank, two pipeline ranks and two and uneven tensor
  * ranks, and the same on the portable kernels.
  *
- * The models are those of the repository, or with TROUPE_ORACLES=DIR all of
- * DIR/models/FAMILY/VARIANT that have a DIR/fixtures/FAMILY__VARIANT.safetensors and a name that
- * begins with TROUPE_FAMILY, if that is set.
+ * The models are those of the repository, or those of TROUPE_ORACLES (tests/engine/oracle.h).
  */
 #include "actors/runner/engine/local_world.h"
 #include "actors/runner/engine/route.h"
@@ -13,12 +11,7 @@
 #include "tests/engine/oracle.h"
 #include "tests/support/check_main.h"
 
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define NAMES_MAX 128u
 
 struct row {
     const char *name;
@@ -49,43 +42,25 @@ static void bounds_of(const char *name, struct row *row)
     row->hidden_bound = is_delta || is_latent ? 3e-4f : GOLDEN_HIDDEN_BOUND;
 }
 
-static size_t list_outside(const char *directory, struct row *found)
-{
-    static char names[NAMES_MAX][128];
-    char path[512];
-    size_t count = 0;
-    const char *prefix = getenv("TROUPE_FAMILY");
-    (void)snprintf(path, sizeof path, "%s/fixtures", directory);
-    DIR *fixtures = opendir(path);
-    ck_assert_ptr_nonnull(fixtures);
-    const struct dirent *entry;
-    while ((entry = readdir(fixtures)) && count < NAMES_MAX) {
-        const char *end = strstr(entry->d_name, ".safetensors");
-        if (!end || (prefix && strncmp(entry->d_name, prefix, strlen(prefix)) != 0))
-            continue;
-        (void)snprintf(names[count], sizeof names[count], "%.*s", (int)(end - entry->d_name),
-                       entry->d_name);
-        found[count].name = names[count];
-        bounds_of(names[count], &found[count]);
-        count++;
-    }
-    closedir(fixtures);
-    return count;
-}
-
 /* The rows to check. */
 static size_t rows_to_check(struct row *found)
 {
-    const char *outside = getenv("TROUPE_ORACLES");
-    if (outside)
-        return list_outside(outside, found);
-    memcpy(found, rows, sizeof rows);
-    return COUNT_OF(rows);
+    static char names[ORACLE_NAMES_MAX][ORACLE_NAME_SIZE];
+    if (!oracle_is_outside()) {
+        memcpy(found, rows, sizeof rows);
+        return COUNT_OF(rows);
+    }
+    size_t count = oracle_names(names);
+    for (size_t i = 0; i < count; i++) {
+        found[i].name = names[i];
+        bounds_of(names[i], &found[i]);
+    }
+    return count;
 }
 
 static void check_all(const struct golden_run *run)
 {
-    struct row found[NAMES_MAX];
+    struct row found[ORACLE_NAMES_MAX];
     size_t count = rows_to_check(found);
     ck_assert_uint_gt(count, 0);
     for (size_t i = 0; i < count; i++) {
@@ -103,7 +78,7 @@ END_TEST
 
 START_TEST(the_hidden_state_after_every_layer_is_the_reference)
 {
-    struct row found[NAMES_MAX];
+    struct row found[ORACLE_NAMES_MAX];
     size_t count = rows_to_check(found);
     for (size_t i = 0; i < count; i++)
         golden_check_hidden(found[i].name, found[i].hidden_bound);
@@ -149,7 +124,7 @@ struct chosen {
     uint32_t used;
 };
 
-static void observe_experts(void *observer, uint32_t layer, const struct route_choice *choices,
+static void observe_experts(void *observer, uint32_t layer, struct route_choice *choices,
                             size_t count)
 {
     struct chosen *chosen = observer;
@@ -203,7 +178,7 @@ static void check_experts(const char *name, float logit_bound)
 
 START_TEST(ranks_on_unlike_kernels_choose_the_same_experts)
 {
-    struct row found[NAMES_MAX];
+    struct row found[ORACLE_NAMES_MAX];
     size_t count = rows_to_check(found);
     for (size_t i = 0; i < count; i++) {
         struct engine_model model;

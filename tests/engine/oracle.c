@@ -5,9 +5,11 @@
 #include "tests/support/scratch.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const oracle_models[] = {
     "qwen3-untied__affine2-g128",         "qwen3-untied__affine3-g32",
@@ -19,31 +21,79 @@ const char *const oracle_models[] = {
 };
 const size_t oracle_model_count = COUNT_OF(oracle_models);
 
-/* Of the repository, or DIR/models/FAMILY/VARIANT with TROUPE_ORACLES. */
+bool oracle_is_outside(void)
+{
+    return getenv("TROUPE_ORACLES") != NULL;
+}
+
+static const char *directory(char *path_out)
+{
+    const char *outside = getenv("TROUPE_ORACLES");
+    if (!outside)
+        return source_path("tests/engine/models", path_out);
+    (void)snprintf(path_out, 512, "%s", outside);
+    return path_out;
+}
+
+/* Models and fixtures in folders of their own? */
+static bool is_in_folders(const char *path)
+{
+    char fixtures[600];
+    (void)snprintf(fixtures, sizeof fixtures, "%s/fixtures", path);
+    return access(fixtures, F_OK) == 0;
+}
+
 const char *oracle_model_path(const char *name, char *path_out)
 {
-    char relative[256];
-    const char *outside = getenv("TROUPE_ORACLES");
+    char path[512];
     const char *variant = strstr(name, "__");
-    if (outside && variant) {
-        (void)snprintf(path_out, 512, "%s/models/%.*s/%s", outside, (int)(variant - name), name,
-                       variant + 2);
-        return path_out;
-    }
-    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s", name);
-    return source_path(relative, path_out);
+    (void)directory(path);
+    int written = is_in_folders(path) && variant
+                      ? snprintf(path_out, 512, "%s/models/%.*s/%s", path, (int)(variant - name),
+                                 name, variant + 2)
+                      : snprintf(path_out, 512, "%s/%s", path, name);
+    ck_assert_int_lt(written, 512);
+    return path_out;
 }
 
 static const char *oracle_path(const char *name, char *path_out)
 {
-    char relative[256];
-    const char *outside = getenv("TROUPE_ORACLES");
-    if (outside) {
-        (void)snprintf(path_out, 512, "%s/fixtures/%s.safetensors", outside, name);
-        return path_out;
+    char path[512];
+    (void)directory(path);
+    int written = is_in_folders(path)
+                      ? snprintf(path_out, 512, "%s/fixtures/%s.safetensors", path, name)
+                      : snprintf(path_out, 512, "%s/%s.oracle", path, name);
+    ck_assert_int_lt(written, 512);
+    return path_out;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(left, right);
+}
+
+size_t oracle_names(char (*names_out)[ORACLE_NAME_SIZE])
+{
+    char path[512];
+    char fixtures[600];
+    size_t count = 0;
+    const char *prefix = getenv("TROUPE_FAMILY");
+    (void)directory(path);
+    bool is_folder = is_in_folders(path);
+    (void)snprintf(fixtures, sizeof fixtures, is_folder ? "%s/fixtures" : "%s", path);
+    DIR *stream = opendir(fixtures);
+    ck_assert_ptr_nonnull(stream);
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) && count < ORACLE_NAMES_MAX) {
+        const char *end = strstr(entry->d_name, is_folder ? ".safetensors" : ".oracle");
+        if (!end || (prefix && strncmp(entry->d_name, prefix, strlen(prefix)) != 0))
+            continue;
+        (void)snprintf(names_out[count++], ORACLE_NAME_SIZE, "%.*s", (int)(end - entry->d_name),
+                       entry->d_name);
     }
-    (void)snprintf(relative, sizeof relative, "tests/engine/models/%s.oracle", name);
-    return source_path(relative, path_out);
+    closedir(stream);
+    qsort(names_out, count, ORACLE_NAME_SIZE, compare_names);
+    return count;
 }
 
 void oracle_model_open(const char *name, struct engine_model *model_out)

@@ -14,13 +14,20 @@
 #include <stdint.h>
 
 #define ORACLE_PROMPTS 4u
+#define ORACLE_NAMES_MAX 128u
+#define ORACLE_NAME_SIZE 128u
 
 struct oracle {
     char *bytes;
     struct tensor_table *table;
 };
 
-/* Its directory, into a buffer of 512 bytes. */
+/* Whether TROUPE_ORACLES=DIR names fixtures outside the repository: DIR/models/FAMILY/VARIANT with
+ * DIR/fixtures/FAMILY__VARIANT.safetensors, or DIR/NAME with DIR/NAME.oracle. */
+bool oracle_is_outside(void);
+/* Names of all of those that begin with TROUPE_FAMILY, if that is set, in order. */
+size_t oracle_names(char (*names_out)[ORACLE_NAME_SIZE]);
+/* The model's directory, into 512 bytes. */
 const char *oracle_model_path(const char *name, char *path_out);
 void oracle_model_open(const char *name, struct engine_model *model_out);
 void oracle_open(const char *name, struct oracle *oracle_out);

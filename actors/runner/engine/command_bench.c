@@ -56,8 +56,10 @@ static bool take_value(const char *option, const char *value, struct bench *benc
         return engine_command_number(value, 1, 1000000, &bench->decode);
     if (strcmp(option, "--rounds") == 0)
         return engine_command_number(value, 1, 1000, &bench->rounds);
-    if (strcmp(option, "--kernels") == 0)
-        return (bench->options.kernels = kernel_set_find(value)) != NULL;
+    if (strcmp(option, "--kernels") == 0) {
+        bench->kernels = value;
+        return true;
+    }
     if (strcmp(option, "--threads") != 0 ||
         !engine_command_number(value, 1, POOL_THREADS_MAX, &threads))
         return false;
@@ -89,7 +91,9 @@ int engine_command_bench(int argc, char **argv)
         bench.prompts[bench.prompt_count++] = 64;
     if (bench.context_count == 0)
         bench.contexts[bench.context_count++] = bench.prompts[0];
-    enum status status = bench_measure(&bench, &reason);
+    enum status status = kernel_set_choose(bench.kernels, &bench.options.kernels, &reason);
+    if (status == STATUS_OK)
+        status = bench_measure(&bench, &reason);
     if (status != STATUS_OK)
         return engine_command_failed(status, &reason);
     bench_print(&bench);

@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * eval: what a model computes of token ids, on one rank or in any cut, each rank with kernels of
+ * its own if wanted.
+ *
+ * The answer holds the best five of every position, and what is asked for beyond that: the logits
+ * of the last one, the residual stream after each layer there, the experts each rank chose for
+ * every token in every layer, tokens that follow greedily.
+ */
+#include "actors/runner/engine/accuracy.h"
 #include "actors/runner/engine/commands.h"
 #include "actors/runner/engine/kernels/kernels.h"
 #include "actors/runner/engine/local_world.h"
+#include "actors/runner/engine/route.h"
 #include "protocol/memory.h"
 
 #include <jansson.h>
@@ -12,6 +22,23 @@
 #define IDS_MAX 1000000u
 #define CHUNK 32u
 #define BEST 5u
+#define THREADS_MAX 256u
+
+struct eval;
+
+/* Of one call: a row for each token in each layer that has experts. */
+struct kept_choices {
+    struct route_choice *choices;
+    size_t capacity;
+    size_t count;
+    size_t next;
+};
+
+/* What one rank was seen to do. */
+struct watched {
+    struct eval *eval;
+    json_t *experts; /* [[layer, expert, expert...]...], a row for each token in each layer */
+};
 
 struct eval {
     const char *model_path;
@@ -19,14 +46,29 @@ struct eval {
     size_t id_count;
     uint64_t greedy;
     bool wants_logits;
+    bool wants_hidden;
+    bool wants_experts;
+    bool holds_experts; /* to what exact mode chooses */
     bool as_json;
     enum sharding sharding;
-    bool has_shares;
+    uint32_t share_count; /* 0: equal ones */
     uint64_t shares[PARTITION_RANKS_MAX];
     uint32_t ranks;
     struct engine_options options;
+    const struct kernel_set *kernels[PARTITION_RANKS_MAX];
+    uint32_t kernel_count; /* 0: chosen for all; 1: one for all; else one for each rank */
+    struct reason refusal;
 
     struct local_world *world;
+    struct watched watched[PARTITION_RANKS_MAX];
+    uint32_t used;     /* experts for each token */
+    uint32_t width;    /* of the residual stream */
+    float *hidden;     /* [layers][width]: the last position of the prompt */
+    bool is_generating;
+    struct local_world *leader; /* holds_experts: the same in exact mode, always a call ahead */
+    bool is_leading;
+    uint32_t leader_sequence;
+    struct kept_choices kept;
     uint32_t vocab;
     uint32_t sequence;
     float *logits; /* [CHUNK][vocab] */
@@ -73,17 +115,44 @@ static bool read_ids(struct eval *eval, const char *text)
     return good;
 }
 
-static const char *read_flag(struct eval *eval, const char *name)
+/* False when it is none. */
+static bool read_flag(struct eval *eval, const char *name)
 {
     if (strcmp(name, "--logits") == 0)
         eval->wants_logits = true;
+    else if (strcmp(name, "--hidden") == 0)
+        eval->wants_hidden = true;
+    else if (strcmp(name, "--experts") == 0)
+        eval->wants_experts = true;
+    else if (strcmp(name, "--exact-experts") == 0)
+        eval->holds_experts = true;
     else if (strcmp(name, "--json") == 0)
         eval->as_json = true;
     else if (strcmp(name, "--fast") == 0)
         eval->options.mode = ENGINE_FAST;
     else
-        return "no such option";
-    return NULL;
+        return false;
+    return true;
+}
+
+/* "portable" or, one for each rank, "portable,avx2,best"; NULL, or what is wrong. */
+static const char *read_kernels(struct eval *eval, const char *names)
+{
+    char name[48];
+    eval->kernel_count = 0;
+    for (const char *at = names;; at++) {
+        size_t length = strcspn(at, ",");
+        if (length == 0 || eval->kernel_count == PARTITION_RANKS_MAX)
+            return "--kernels takes names of kernels like portable or portable,avx2,best";
+        (void)snprintf(name, sizeof name, "%.*s", length < 40 ? (int)length : 40, at);
+        if (kernel_set_choose(name, &eval->kernels[eval->kernel_count], &eval->refusal) !=
+            STATUS_OK)
+            return eval->refusal.text;
+        eval->kernel_count++;
+        at += length;
+        if (*at == '\0')
+            return NULL;
+    }
 }
 
 static const char *unknown_option(struct eval *eval, const char *name)
@@ -107,22 +176,19 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
         return sharding_parse(value, &eval->sharding) ? NULL
                                                       : "--sharding is none, pipeline or tensor";
     if (strcmp(name, "--shares") == 0) {
-        eval->has_shares = true;
         if (!read_list(value, 1, UINT32_MAX, eval->shares, PARTITION_RANKS_MAX, &count))
             return "--shares takes numbers above 0 like 50,30,20";
-        eval->ranks = (uint32_t)count;
+        eval->share_count = (uint32_t)count;
         return NULL;
     }
     if (strcmp(name, "--kv-cache") == 0)
         return kv_format_parse(value, &eval->options.kv_format) ? NULL
                                                                 : "--kv-cache is f16 or int8";
-    if (strcmp(name, "--kernels") == 0) {
-        eval->options.kernels = kernel_set_find(value);
-        return eval->options.kernels ? NULL : "this CPU has no such kernels; try portable";
-    }
+    if (strcmp(name, "--kernels") == 0)
+        return read_kernels(eval, value);
     if (strcmp(name, "--greedy") == 0 && engine_command_number(value, 0, IDS_MAX, &eval->greedy))
         return NULL;
-    if (strcmp(name, "--threads") == 0 && engine_command_number(value, 1, 256, &number)) {
+    if (strcmp(name, "--threads") == 0 && engine_command_number(value, 1, THREADS_MAX, &number)) {
         eval->options.threads = (uint32_t)number;
         return NULL;
     }
@@ -131,12 +197,19 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
         eval->ranks = (uint32_t)number;
         return NULL;
     }
-    static const char *const numbers[] = {"--greedy", "--threads", "--ranks"};
+    static const struct {
+        const char *name;
+        uint32_t low;
+        uint32_t high;
+    } numbers[] = {{"--greedy", 0, IDS_MAX},
+                   {"--threads", 1, THREADS_MAX},
+                   {"--ranks", 1, PARTITION_RANKS_MAX}};
     for (size_t i = 0; i < COUNT_OF(numbers); i++) {
-        if (strcmp(name, numbers[i]) != 0)
+        if (strcmp(name, numbers[i].name) != 0)
             continue;
-        (void)snprintf(eval->problem, sizeof(eval->problem), "%s takes a number, not %.40s", name,
-                       value);
+        (void)snprintf(eval->problem, sizeof(eval->problem),
+                       "%s takes a number from %u to %u, not %.40s", name, numbers[i].low,
+                       numbers[i].high, value);
         return eval->problem;
     }
     return unknown_option(eval, name);
@@ -145,26 +218,149 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
 static const char *read_arguments(struct eval *eval, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        bool is_flag = strcmp(argv[i], "--logits") == 0 || strcmp(argv[i], "--json") == 0 ||
-                       strcmp(argv[i], "--fast") == 0;
         const char *problem = NULL;
-        if (is_flag)
-            problem = read_flag(eval, argv[i]);
-        else if (i + 1 < argc)
+        if (read_flag(eval, argv[i]))
+            continue;
+        if (i + 1 < argc)
             problem = read_value(eval, argv[i], argv[i + 1]);
         else
             problem = "an option is without its value, or not known";
         if (problem)
             return problem;
-        i += !is_flag;
+        i++;
     }
     if (!eval->model_path)
         return "--model DIR is missing";
     if (eval->id_count == 0)
         return "--ids is missing";
+    if (eval->share_count > 0 && eval->ranks > 0 && eval->ranks != eval->share_count)
+        return "--shares takes a number for each of --ranks, which may be left out";
+    if (eval->ranks == 0)
+        eval->ranks = eval->share_count > 0 ? eval->share_count : 1;
     if (eval->ranks > 1 && eval->sharding == SHARDING_NONE)
         return "several ranks need --sharding pipeline or tensor";
+    if (eval->holds_experts && eval->ranks > 1)
+        return "--exact-experts is for one rank";
+    if (eval->kernel_count > 1 && eval->kernel_count != eval->ranks)
+        return "--kernels takes one name, or one for each rank";
     return NULL;
+}
+
+/* --- what ranks are seen to do --- */
+
+static void observe_hidden(void *observer, uint32_t layer, const float *hidden, size_t count)
+{
+    struct eval *eval = ((struct watched *)observer)->eval;
+    if (!eval->is_generating)
+        memcpy(eval->hidden + (size_t)layer * eval->width, hidden + (count - 1) * eval->width,
+               eval->width * sizeof *hidden);
+}
+
+/* In exact mode they are kept; in the other, those that were kept take their place. */
+static void keep_or_replace(struct eval *eval, struct route_choice *choices, size_t count)
+{
+    struct kept_choices *kept = &eval->kept;
+    size_t size = count * eval->used;
+    if (eval->is_leading && kept->count + size <= kept->capacity) {
+        memcpy(kept->choices + kept->count, choices, size * sizeof *choices);
+        kept->count += size;
+    } else if (!eval->is_leading && kept->next + size <= kept->count) {
+        memcpy(choices, kept->choices + kept->next, size * sizeof *choices);
+        kept->next += size;
+    }
+}
+
+static void observe_experts(void *observer, uint32_t layer, struct route_choice *choices,
+                            size_t count)
+{
+    struct watched *watched = observer;
+    uint32_t used = watched->eval->used;
+    if (watched->eval->leader)
+        keep_or_replace(watched->eval, choices, count);
+    if (watched->eval->is_leading || !watched->eval->wants_experts)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        json_t *row = json_array();
+        json_array_append_new(row, json_integer(layer));
+        for (uint32_t k = 0; k < used; k++)
+            json_array_append_new(row, json_integer(choices[i * used + k].expert));
+        json_array_append_new(watched->experts, row);
+    }
+}
+
+static enum status open_leader(struct eval *eval, const struct engine_model *model,
+                               struct reason *reason)
+{
+    struct engine_options options = eval->options;
+    options.mode = ENGINE_EXACT;
+    options.kernels = eval->kernels[0];
+    options.observe_experts = observe_experts;
+    options.observer = &eval->watched[0];
+    eval->kept.capacity = (size_t)CHUNK * model->config->layers * eval->used;
+    eval->kept.choices = memory_zeroed(eval->kept.capacity, sizeof *eval->kept.choices);
+    if (!eval->kept.choices)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the choices of experts");
+    enum status status = local_world_open(model, SHARDING_NONE, NULL, 1, &options, &eval->leader,
+                                          reason);
+    if (status != STATUS_OK)
+        return status;
+    return local_world_sequence_open(eval->leader, &eval->leader_sequence, reason);
+}
+
+/* A world whose ranks are watched as far as was asked for. */
+static enum status open_world(struct eval *eval, const struct engine_model *model, json_t *result,
+                              struct reason *reason)
+{
+    struct engine_options options[PARTITION_RANKS_MAX];
+    json_t *experts = json_array();
+    eval->width = model->config->hidden;
+    eval->used = model->config->experts.used;
+    eval->hidden = memory_zeroed((size_t)model->config->layers * eval->width, sizeof(float));
+    if (eval->wants_experts)
+        json_object_set(result, "experts", experts);
+    for (uint32_t i = 0; i < eval->ranks; i++) {
+        /* Ranks of a tensor cut compute at once and see the same, those of a pipeline in turn. */
+        bool sees_hidden = eval->wants_hidden && (i == 0 || eval->sharding == SHARDING_PIPELINE);
+        eval->watched[i] = (struct watched){eval, json_array()};
+        json_array_append_new(experts, eval->watched[i].experts);
+        options[i] = eval->options;
+        options[i].kernels = eval->kernels[eval->kernel_count > 1 ? i : 0];
+        options[i].observe = sees_hidden ? observe_hidden : NULL;
+        options[i].observe_experts =
+            eval->wants_experts || eval->holds_experts ? observe_experts : NULL;
+        options[i].observer = &eval->watched[i];
+    }
+    json_decref(experts);
+    if (!eval->hidden)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for hidden states");
+    if (eval->holds_experts && eval->used > 0) {
+        enum status status = open_leader(eval, model, reason);
+        if (status != STATUS_OK)
+            return status;
+    }
+    const uint64_t *shares = eval->share_count > 0 ? eval->shares : NULL;
+    return local_world_open_each(model, eval->sharding, shares, eval->ranks, options, &eval->world,
+                                 reason);
+}
+
+/* Up to CHUNK rows. */
+static enum status forward(struct eval *eval, const struct engine_row *rows, size_t count,
+                           struct reason *reason)
+{
+    if (eval->leader) {
+        struct engine_row own[CHUNK];
+        for (size_t i = 0; i < count; i++) {
+            own[i] = rows[i];
+            own[i].sequence = eval->leader_sequence;
+        }
+        eval->kept.count = eval->kept.next = 0;
+        eval->is_leading = true;
+        enum status status = local_world_forward(eval->leader, own, count, eval->logits, reason);
+        eval->is_leading = false;
+        if (status != STATUS_OK)
+            return status;
+    }
+    return local_world_forward(eval->world, rows, count, eval->logits, reason);
 }
 
 /* The best five, best first; of equal ones the lower id first. */
@@ -206,7 +402,7 @@ static enum status prompt(struct eval *eval, struct reason *reason)
         for (size_t i = 0; i < count; i++)
             rows[i] = (struct engine_row){eval->sequence, eval->ids[first + i],
                                           (uint32_t)(first + i), true};
-        enum status status = local_world_forward(eval->world, rows, count, eval->logits, reason);
+        enum status status = forward(eval, rows, count, reason);
         if (status != STATUS_OK)
             return status;
         for (size_t i = 0; i < count; i++)
@@ -226,7 +422,7 @@ static enum status generate(struct eval *eval, struct reason *reason)
         if (i + 1 == eval->greedy)
             break;
         struct engine_row row = {eval->sequence, id, (uint32_t)(eval->id_count + i), true};
-        enum status status = local_world_forward(eval->world, &row, 1, eval->logits, reason);
+        enum status status = forward(eval, &row, 1, reason);
         if (status != STATUS_OK)
             return status;
     }
@@ -241,8 +437,29 @@ static json_t *numbers_of(const float *values, size_t count)
     return list;
 }
 
-static enum status compute(struct eval *eval, json_t *result, struct reason *reason)
+static json_t *hidden_of(const struct eval *eval, uint32_t layers)
 {
+    json_t *list = json_array();
+    for (size_t layer = 0; layer < layers; layer++)
+        json_array_append_new(list, numbers_of(eval->hidden + layer * eval->width, eval->width));
+    return list;
+}
+
+static enum status compute(struct eval *eval, const struct engine_model *model, json_t *result,
+                           struct reason *reason)
+{
+    const struct accuracy accuracy =
+        accuracy_of(model, eval->options.mode, eval->options.kv_format);
+    json_t *kernels = json_array();
+    for (uint32_t i = 0; i < eval->ranks; i++)
+        json_array_append_new(
+            kernels, json_string(engine_kernels_name(local_world_engine(eval->world, i))));
+    json_object_set_new(result, "kernels", kernels);
+    json_object_set_new(result, "stated_error",
+                        json_pack("{s:f, s:f, s:f, s:f, s:f}", "rounding", accuracy.rounding,
+                                  "cache_rounding", accuracy.cache_rounding, "error",
+                                  accuracy.error, "detour", accuracy.detour, "swap",
+                                  accuracy.swap));
     eval->vocab = engine_vocab(local_world_engine(eval->world, 0));
     eval->logits = memory_zeroed((size_t)CHUNK * eval->vocab, sizeof(float));
     if (!eval->logits)
@@ -256,6 +473,9 @@ static enum status compute(struct eval *eval, json_t *result, struct reason *rea
         status = prompt(eval, reason);
     if (status == STATUS_OK && eval->wants_logits)
         json_object_set_new(result, "logits", numbers_of(eval->logits, eval->vocab));
+    if (status == STATUS_OK && eval->wants_hidden)
+        json_object_set_new(result, "hidden", hidden_of(eval, model->config->layers));
+    eval->is_generating = true;
     if (status == STATUS_OK)
         status = generate(eval, reason);
     return status;
@@ -286,7 +506,7 @@ static void print_text(const struct eval *eval)
 
 int engine_command_eval(int argc, char **argv)
 {
-    struct eval eval = {.ranks = 1};
+    struct eval eval = {.ranks = 0};
     struct engine_model model = {NULL};
     struct reason reason = {""};
     json_t *result = json_object();
@@ -300,19 +520,21 @@ int engine_command_eval(int argc, char **argv)
     eval.options.sequences = 1;
     enum status status = engine_model_open(eval.model_path, &model, &reason);
     if (status == STATUS_OK)
-        status = local_world_open(&model, eval.sharding, eval.has_shares ? eval.shares : NULL,
-                                  eval.ranks, &eval.options, &eval.world, &reason);
+        status = open_world(&eval, &model, result, &reason);
     if (status == STATUS_OK)
-        status = compute(&eval, result, &reason);
+        status = compute(&eval, &model, result, &reason);
     if (status == STATUS_OK && eval.as_json) {
         json_dumpf(result, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
         putchar('\n');
     } else if (status == STATUS_OK) {
         print_text(&eval);
     }
+    local_world_close(eval.leader);
     local_world_close(eval.world);
     engine_model_close(&model);
     json_decref(result);
+    memory_free(eval.kept.choices);
+    memory_free(eval.hidden);
     memory_free(eval.logits);
     memory_free(eval.ids);
     return status == STATUS_OK ? ENGINE_EXIT_OK : engine_command_failed(status, &reason);

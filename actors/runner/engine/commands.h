@@ -18,7 +18,8 @@
     X(card, "--model DIR [--json]: what a model directory holds")                                  \
     X(families, "the table of supported families, as a page")                                      \
     X(render, "--model DIR [--lines] [--now TIME] [--as-api]: messages to a prompt")               \
-    X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--logits] [--json] ...: logits and tokens")     \
+    X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--json] ...: logits, tokens, states, experts")  \
+    X(loss, "--model DIR [--fast] [--json] ...: how well it foretells known token ids")            \
     X(bench, "--model DIR [--prompt N,..] [--context N,..] [--batch N,..] ...: speed")             \
     X(shape, "--like NAME --out DIR [--layers N]: random weights of a real model's shape")         \
     X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \

@@ -32,7 +32,8 @@
 
 enum engine_mode {
     ENGINE_EXACT = 0, /* fp32 activations, fp32 KV cache */
-    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 or int8 KV cache */
+    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 or int8 KV cache; what that
+                       * errs by is stated in accuracy.h */
 };
 
 struct kernel_set;
@@ -46,12 +47,13 @@ struct engine_options {
     uint64_t positions;       /* of all sequences together; 0: one context */
     uint32_t sequences;       /* at a time; 0: 16 */
     enum kv_format kv_format; /* fast mode: f16 (also 0) or int8; exact mode has f32 only */
-    const struct kernel_set *kernels; /* NULL: the best of this CPU */
+    const struct kernel_set *kernels; /* NULL: kernel_set_choose */
     struct collective *collective;    /* tensor cut only; borrowed */
     /* Called after each layer with the residual stream [count][hidden]; for tests. */
     void (*observe)(void *observer, uint32_t layer, const float *hidden, size_t count);
-    /* Called where a layer has experts, with the choices [count][used]; for tests. */
-    void (*observe_experts)(void *observer, uint32_t layer, const struct route_choice *choices,
+    /* Called where a layer has experts, with the choices [count][used]; what it writes there is
+     * what is computed; for tests. */
+    void (*observe_experts)(void *observer, uint32_t layer, struct route_choice *choices,
                             size_t count);
     void *observer;
 };

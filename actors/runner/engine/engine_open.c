@@ -222,12 +222,12 @@ static enum status settle_options(struct engine *engine, const struct engine_opt
         engine->options.positions = engine->options.context;
     if (options->kv_format == KV_FORMAT_NONE)
         engine->options.kv_format = is_exact ? KV_F32 : KV_F16;
-    engine->kernels = options->kernels ? options->kernels : kernel_set_best();
     if (is_exact != (engine->options.kv_format == KV_F32))
         return refuse(reason, STATUS_INVALID, "%s mode has no KV cache of %s; exact mode keeps "
                       "f32, fast mode f16 or int8", is_exact ? "exact" : "fast",
                       kv_format_name(engine->options.kv_format));
-    return STATUS_OK;
+    engine->kernels = options->kernels;
+    return options->kernels ? STATUS_OK : kernel_set_choose(NULL, &engine->kernels, reason);
 }
 
 static enum status bind_all(struct engine *engine, struct reason *reason)

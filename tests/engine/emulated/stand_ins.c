@@ -4,12 +4,6 @@
 #include "runtime/safetensors.h"
 #include "tests/support/check_main.h"
 
-_Noreturn void assert_failed(const char *expression, const char *file, int line)
-{
-    printf("Bail out! %s:%d: %s\n", file, line, expression);
-    exit(1);
-}
-
 const char *quantisation_text(const struct quantisation *quantisation, char *text_out)
 {
     (void)snprintf(text_out, 64, "format %d, %u bits, groups of %u", (int)quantisation->format,

@@ -13,6 +13,7 @@
 #define TROUPE_ACTORS_RUNNER_ENGINE_KERNELS_KERNELS_H
 
 #include "protocol/kv_format.h"
+#include "protocol/status.h"
 #include "runtime/model_config.h"
 #include "runtime/safetensors.h"
 
@@ -130,10 +131,14 @@ const struct kernel_set *kernel_set_portable(void);
 const struct kernel_set *kernel_set_avx2(void);
 const struct kernel_set *kernel_set_avx512(void); /* with VNNI */
 const struct kernel_set *kernel_set_neon(void);   /* with dot products */
-/* The fastest set this CPU runs, or the one named by the environment's TROUPE_KERNELS. */
+/* The fastest set this CPU runs. */
 const struct kernel_set *kernel_set_best(void);
 /* By name; NULL when there is none or this CPU cannot run it. */
 const struct kernel_set *kernel_set_find(const char *name);
+/* By name, or refused in a sentence that names the sets there are.  A name that is NULL or empty
+ * stands for the environment's TROUPE_KERNELS; without that, and for "best", it is the fastest. */
+MUST_CHECK enum status kernel_set_choose(const char *name, const struct kernel_set **set_out,
+                                         struct reason *reason);
 /* Names of all sets, the fastest first; NULL after the last. */
 const char *kernel_set_name(size_t index);
 

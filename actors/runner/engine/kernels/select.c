@@ -3,6 +3,7 @@
 
 #include "protocol/status.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,11 +48,47 @@ const struct kernel_set *kernel_set_find(const char *name)
 
 const struct kernel_set *kernel_set_best(void)
 {
-    const char *wanted = getenv("TROUPE_KERNELS");
-    const struct kernel_set *set = wanted ? kernel_set_find(wanted) : NULL;
+    const struct kernel_set *set = NULL;
     for (size_t i = 0; !set && i < COUNT_OF(sets); i++)
         set = sets[i].get();
     return set;
+}
+
+/* "avx2, portable" */
+static const char *names_of_this_cpu(char *text, size_t size)
+{
+    size_t length = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < COUNT_OF(sets) && length < size; i++) {
+        if (sets[i].get())
+            length += (size_t)snprintf(text + length, size - length, "%s%s",
+                                       length > 0 ? ", " : "", sets[i].name);
+    }
+    return text;
+}
+
+enum status kernel_set_choose(const char *name, const struct kernel_set **set_out,
+                              struct reason *reason)
+{
+    const char *source = "the option";
+    char names[64];
+    bool is_known = false;
+    if (!name || name[0] == '\0') {
+        name = getenv("TROUPE_KERNELS");
+        source = "TROUPE_KERNELS";
+    }
+    bool is_best = !name || name[0] == '\0' || strcmp(name, "best") == 0;
+    const struct kernel_set *set = is_best ? kernel_set_best() : kernel_set_find(name);
+    if (set) {
+        *set_out = set;
+        return STATUS_OK;
+    }
+    for (size_t i = 0; i < COUNT_OF(sets); i++)
+        is_known = is_known || strcmp(sets[i].name, name) == 0;
+    return refuse(reason, STATUS_INVALID,
+                  is_known ? "%s asks for the kernels %.40s, which this CPU cannot run; it runs %s"
+                           : "%s asks for the kernels %.40s, which do not exist; this CPU runs %s",
+                  source, name, names_of_this_cpu(names, sizeof names));
 }
 
 const char *kernel_set_name(size_t index)

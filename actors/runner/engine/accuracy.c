@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/accuracy.h"
+
+#include "actors/runner/engine/kernels/unpack.h"
+
+#include <math.h>
+
+#define EXACT_ROUNDING 2e-6
+#define HALF_ROUNDING 2e-4
+#define BYTE_ROUNDING 4.8e-3
+#define DEVIATIONS 7.0
+#define AMPLIFICATION 2.0
+#define DELTA_AMPLIFICATION 3.5
+#define DETOUR 0.6
+#define SWAP 1.5
+
+/* Whether any product of the forward pass takes 8-bit inputs; routers never do. */
+static bool has_byte_products(const struct engine_model *model)
+{
+    for (size_t i = 0; i < model->layout->module_count; i++) {
+        const struct model_module *module = &model->layout->modules[i];
+        const struct matrix matrix = {.quantisation = module->quantisation};
+        bool is_product = module->rows > 1 && module->role != MODULE_ROUTER &&
+                          (module->role != MODULE_EMBEDDING || model->config->tied);
+        if (is_product && matrix_has_bytes(&matrix))
+            return true;
+    }
+    return false;
+}
+
+struct accuracy accuracy_of(const struct engine_model *model, enum engine_mode mode,
+                            enum kv_format kv_format)
+{
+    const struct model_config *config = model->config;
+    struct accuracy accuracy = {.rounding = EXACT_ROUNDING, .cache_rounding = EXACT_ROUNDING};
+    double amplification = AMPLIFICATION;
+    if (mode == ENGINE_FAST) {
+        accuracy.rounding = has_byte_products(model) ? BYTE_ROUNDING : EXACT_ROUNDING;
+        accuracy.cache_rounding = kv_format == KV_INT8 ? BYTE_ROUNDING : HALF_ROUNDING;
+    }
+    for (uint32_t i = 0; i < config->layers; i++) {
+        if (config->shapes[i].mixer == MIXER_DELTA)
+            amplification = DELTA_AMPLIFICATION;
+    }
+    double products = (4.0 * config->layers + 1.0) * accuracy.rounding * accuracy.rounding;
+    double cached = 2.0 * config->layers * accuracy.cache_rounding * accuracy.cache_rounding;
+    accuracy.error = sqrt(2.0) * DEVIATIONS * amplification * sqrt(products + cached);
+    if (config->experts.count > 0) {
+        accuracy.detour = DETOUR;
+        accuracy.swap = SWAP;
+    }
+    return accuracy;
+}
