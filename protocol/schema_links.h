@@ -266,7 +266,8 @@
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
     F(S, u32, status, 0, "")                                                                       \
-    F(S, text, reason, SENTENCE_SIZE_MAX, "")
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")                                                      \
+    F(S, boolean, is_demand, 0, "the form asked of the answer is at fault")
 #define TOP_LOGPROB_FIELDS(F, L, R, S)                                                             \
     F(S, u32, id, 0, "")                                                                           \
     F(S, bytes, piece, PIECE_SIZE_MAX, "bytes of the token")                                       \
@@ -286,7 +287,8 @@
     F(S, f64, logprob, 0, "")                                                                      \
     L(S, top_logprob, top, TOP_LOGPROB_COUNT_MAX, "")                                              \
     F(S, text, reasoning, SAID_SIZE_MAX, "of the thinking, likewise; not in the text")             \
-    L(S, call_piece, calls, CALL_PIECE_COUNT_MAX, "of calls of tools, likewise")
+    L(S, call_piece, calls, CALL_PIECE_COUNT_MAX, "of calls of tools, likewise")                   \
+    F(S, boolean, is_thinking, 0, "the token belongs to the thinking")
 #define PREFILL_PROGRESSED_FIELDS(F, L, R, S)                                                      \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \

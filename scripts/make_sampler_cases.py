@@ -53,6 +53,18 @@ def processed(case):
     return logits
 
 
+def short(value):
+    """The fewest digits that read as the same number of 32 bits."""
+    if isinstance(value, dict):
+        return {key: short(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [short(one) for one in value]
+    if isinstance(value, float) and f32(value) == value:
+        return next(one for one in (float(f"{value:.{digits}g}") for digits in range(1, 10))
+                    if f32(one) == value)
+    return value
+
+
 class TooClose(Exception):
     pass
 
@@ -157,7 +169,7 @@ def main():
         except TooClose:
             continue
         cases.append(case)
-    print("[" + ",\n".join(json.dumps(case) for case in cases) + "]")
+    print("[" + ",\n".join(json.dumps(short(case)) for case in cases) + "]")
 
 
 if __name__ == "__main__":

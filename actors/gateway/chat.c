@@ -249,6 +249,9 @@ static void take_refused(struct gateway *gateway, struct chat *chat,
     }
     struct http_fault fault;
     fault_of_status(&fault, refused->status, refused->reason);
+    if (refused->is_demand && chat->request.demand_field)
+        (void)http_fault_set_param(&fault, 400, fault.code, chat->request.demand_field, "%s",
+                                   text_or_empty(refused->reason));
     chat_fail(gateway, chat, &fault);
 }
 
@@ -296,6 +299,8 @@ static void take_token(struct gateway *gateway, struct chat *chat, struct token_
         gateway->outbox->failed = STATUS_NO_MEMORY;
         return;
     }
+    if (is_next)
+        chat->thinking_count += token->is_thinking;
     if (is_next && chat->request.generate.sampling.has_logprobs) {
         enum status status = STATUS_OK;
         if (chat->logprobs.size > 0)

@@ -146,7 +146,8 @@ static void finish_stream(struct gateway *gateway, struct chat *chat, const char
 void chat_finish(struct gateway *gateway, struct chat *chat, const char *finish_reason)
 {
     struct chat_usage usage = {.prompt_tokens = chat->request.generate.prompt_ids.count,
-                               .answer_tokens = chat->token_count};
+                               .answer_tokens = chat->token_count,
+                               .thinking_tokens = chat->thinking_count};
     if (chat->request.is_stream) {
         finish_stream(gateway, chat, finish_reason, &usage);
     } else {

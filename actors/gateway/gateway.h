@@ -110,6 +110,7 @@ struct chat {
     uint32_t *tokens;   /* every id received */
     uint32_t token_count;
     uint32_t token_capacity;
+    uint32_t thinking_count; /* tokens of the thinking among them */
     uint64_t text_end;      /* bytes of text received */
     struct buffer text;     /* of an answer in one piece */
     struct buffer logprobs; /* of an answer in one piece; or those not sent yet */

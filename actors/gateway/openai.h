@@ -22,6 +22,7 @@
 struct chat_request {
     char *model;
     struct generate generate; /* all but request id, attempt, and a seed nobody gave */
+    const char *demand_field; /* which asked for a form of the answer; NULL: none */
     bool has_seed;
     bool is_stream;
     bool wants_usage; /* stream_options.include_usage */
@@ -44,6 +45,7 @@ struct chat_identity {
 struct chat_usage {
     uint32_t prompt_tokens;
     uint32_t answer_tokens;
+    uint32_t thinking_tokens; /* of those */
 };
 
 /* One entry of logprobs.content. */

@@ -8,6 +8,7 @@
 struct demand {
     json_t *json; /* as the runner takes it; NULL: none */
     const char *field;
+    bool has_one_call; /* parallel_tool_calls is false */
     struct http_fault *fault_out;
 };
 
@@ -16,6 +17,11 @@ static bool demand_set(struct demand *demand, const char *field, json_t *json)
 {
     if (!json)
         return http_fault_set(demand->fault_out, 503, "no_memory", "No memory for the request.");
+    if (demand->json && strcmp(demand->field, "tool_choice") == 0 &&
+        strcmp(field, "response_format") == 0) {
+        json_decref(json); /* it speaks of an answer, and this one is a call */
+        return true;
+    }
     if (demand->json) {
         json_decref(json);
         return http_fault_set_param(demand->fault_out, 400, "invalid_value", field,
@@ -92,8 +98,7 @@ static bool has_tool(const json_t *tools, const char *name)
     return false;
 }
 
-static bool read_choice(struct demand *demand, const json_t *root, const json_t *choice,
-                        const json_t *parallel)
+static bool read_choice(struct demand *demand, const json_t *root, const json_t *choice)
 {
     static const char field[] = "tool_choice";
     const json_t *tools = json_object_get(root, "tools");
@@ -111,11 +116,9 @@ static bool read_choice(struct demand *demand, const json_t *root, const json_t 
         return field_is_wrong(demand->fault_out, field, "left out where no tools are given");
     if (is_named && !has_tool(tools, name))
         return field_is_wrong(demand->fault_out, field, "the name of one of the tools");
-    json_t *json = is_named ? json_pack("{s:s,s:s}", "type", "tools", "name", name)
-                            : json_pack("{s:s}", "type", "tools");
-    if (json && json_is_false(parallel))
-        (void)json_object_set_new(json, "parallel", json_false());
-    return demand_set(demand, field, json);
+    return demand_set(demand, field,
+                      is_named ? json_pack("{s:s,s:s}", "type", "tools", "name", name)
+                               : json_pack("{s:s}", "type", "tools"));
 }
 
 static bool read_parallel(struct demand *demand, const json_t *parallel)
@@ -126,11 +129,21 @@ static bool read_parallel(struct demand *demand, const json_t *parallel)
         return true;
     if (!field_bool(parallel, field, &is_parallel, demand->fault_out))
         return false;
-    const bool is_forced = demand->json && strcmp(demand->field, "tool_choice") == 0;
-    return is_parallel || is_forced ||
-           field_is_unsupported(demand->fault_out, field,
-                                "the model decides how many tools it calls, unless tool_choice is "
-                                "required or names one");
+    demand->has_one_call = !is_parallel;
+    return true;
+}
+
+/* The first call shall be the last: of a form that allows calls, or of any answer. */
+static bool demand_one_call(struct demand *demand, const json_t *root)
+{
+    const char *choice = json_string_value(json_object_get(root, "tool_choice"));
+    if (json_array_size(json_object_get(root, "tools")) == 0 ||
+        (choice && strcmp(choice, "none") == 0))
+        return true;
+    if (!demand->json)
+        return demand_set(demand, "parallel_tool_calls",
+                          json_pack("{s:s,s:b}", "type", "auto", "parallel", 0));
+    return json_object_set_new(demand->json, "parallel", json_false()) == 0;
 }
 
 /* ---- what vLLM calls them ---- */
@@ -175,11 +188,10 @@ static const json_t *given(const json_t *root, const char *field)
 
 static bool read_all(struct demand *demand, const json_t *root)
 {
-    const json_t *parallel = given(root, "parallel_tool_calls");
     const json_t *value = given(root, "tool_choice");
-    if (value && !read_choice(demand, root, value, parallel))
+    if (value && !read_choice(demand, root, value))
         return false;
-    if (!read_parallel(demand, parallel))
+    if (!read_parallel(demand, given(root, "parallel_tool_calls")))
         return false;
     value = given(root, "response_format");
     if (value && !read_format(demand, value))
@@ -208,13 +220,18 @@ static bool check_size(const char *json, const char *field, struct http_fault *f
                                 field, DEMAND_SIZE_MAX);
 }
 
-bool openai_parse_demand(const json_t *root, char **json_out, struct http_fault *fault_out)
+bool openai_parse_demand(const json_t *root, char **json_out, const char **field_out,
+                         struct http_fault *fault_out)
 {
     struct demand demand = {.fault_out = fault_out};
     bool is_good = read_all(&demand, root);
-    if (is_good && demand.json)
+    if (is_good && demand.has_one_call)
+        is_good = demand_one_call(&demand, root);
+    if (is_good && demand.json) {
+        *field_out = demand.field;
         is_good = json_to_text(demand.json, demand.field, json_out, fault_out) &&
                   check_size(*json_out, demand.field, fault_out);
+    }
     json_decref(demand.json);
     return is_good;
 }

@@ -29,8 +29,8 @@ MUST_CHECK bool openai_parse_messages(const json_t *messages, char **json_out,
 MUST_CHECK bool openai_parse_tools(const json_t *tools, char **json_out,
                                    struct http_fault *fault_out);
 /* What response_format, tool_choice, structured_outputs and guided_* ask of the answer's form, as
- * JSON for the runner; nothing is written when they ask for nothing. */
-MUST_CHECK bool openai_parse_demand(const json_t *root, char **json_out,
+ * JSON for the runner, and which asked; nothing is written when they ask for nothing. */
+MUST_CHECK bool openai_parse_demand(const json_t *root, char **json_out, const char **field_out,
                                     struct http_fault *fault_out);
 /* Compact JSON in our own memory; refused when larger than a message may be. */
 MUST_CHECK bool json_to_text(const json_t *value, const char *field, char **text_out,

@@ -136,8 +136,11 @@ enum status openai_chunk_finish(struct buffer *out, const struct chat_identity *
 static enum status append_usage(struct buffer *out, const struct chat_usage *usage)
 {
     return buffer_append_format(
-        out, ",\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u}",
-        usage->prompt_tokens, usage->answer_tokens, usage->prompt_tokens + usage->answer_tokens);
+        out,
+        ",\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%u,"
+        "\"completion_tokens_details\":{\"reasoning_tokens\":%u}}",
+        usage->prompt_tokens, usage->answer_tokens, usage->prompt_tokens + usage->answer_tokens,
+        usage->thinking_tokens);
 }
 
 enum status openai_chunk_usage(struct buffer *out, const struct chat_identity *identity,

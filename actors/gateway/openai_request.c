@@ -508,7 +508,8 @@ static bool read_all(struct parsed *parsed, json_t *root, struct http_fault *fau
             return false;
     }
     if (!check_whole(parsed, fault_out) ||
-        !openai_parse_demand(root, &parsed->request->generate.demand, fault_out))
+        !openai_parse_demand(root, &parsed->request->generate.demand,
+                             &parsed->request->demand_field, fault_out))
         return false;
     if (json_object_size(parsed->options) > 0 &&
         !json_to_text(parsed->options, "chat_template_kwargs", &parsed->request->generate.options,

@@ -280,10 +280,20 @@ static enum status open_matcher(const struct chat_model *model, struct chat *cha
     return status;
 }
 
+/* {"type": "auto", "parallel": false}: any answer, which ends with the first call it makes. */
+static bool asks_for_one_call(const char *demand)
+{
+    json_t *json = json_loads(demand, 0, NULL);
+    const char *type = json_string_value(json_object_get(json, "type"));
+    const bool asks = type && strcmp(type, "auto") == 0;
+    json_decref(json);
+    return asks;
+}
+
 /* What a chat says is taken apart as its template's model writes; a plain prompt's answer is text.
  * A demand on its form holds for both. */
 static enum status open_speech(const struct chat_model *model, const struct generate *body,
-                               struct chat *chat, struct reason *reason)
+                               struct chat *chat, bool *is_demand_out, struct reason *reason)
 {
     struct constraint_setting setting = {.thinking = THINKING_CLOSED,
                                          .tokenizer = model->tokenizer};
@@ -298,8 +308,11 @@ static enum status open_speech(const struct chat_model *model, const struct gene
         if (status == STATUS_OK)
             status = chat_speech_open(&setting.style, setting.thinking, tools, &chat->speech);
     }
-    if (status == STATUS_OK && demand[0])
+    chat->calls_once = asks_for_one_call(demand);
+    if (status == STATUS_OK && demand[0] && !chat->calls_once) {
         status = open_matcher(model, chat, demand, text_or_empty(body->tools), &setting, reason);
+        *is_demand_out = status != STATUS_OK && status != STATUS_NO_MEMORY;
+    }
     json_decref(tools);
     return status;
 }
@@ -393,9 +406,11 @@ static enum status make_accepted(const struct chat *chat, struct message *accept
 }
 
 enum status chat_open(const struct chat_model *model, const struct generate *body, uint64_t number,
-                      struct chat **chat_out, struct message *accepted_out, struct reason *reason)
+                      struct chat **chat_out, struct message *accepted_out, bool *is_demand_out,
+                      struct reason *reason)
 {
     struct chat *chat = memory_zeroed(1, sizeof(*chat));
+    *is_demand_out = false;
     if (!chat)
         return STATUS_NO_MEMORY;
     chat->number = number;
@@ -408,7 +423,7 @@ enum status chat_open(const struct chat_model *model, const struct generate *bod
     if (status == STATUS_OK)
         status = make_prompt(model, body, chat, reason);
     if (status == STATUS_OK)
-        status = open_speech(model, body, chat, reason);
+        status = open_speech(model, body, chat, is_demand_out, reason);
     if (status == STATUS_OK)
         status = make_accepted(chat, accepted_out);
     if (status == STATUS_OK && body->sent_ids.count > 0) {
@@ -443,6 +458,8 @@ size_t chat_answer_count(const struct chat *chat)
 enum finish chat_finished(const struct chat *chat)
 {
     if (text_stream_stopped(chat->stream) >= 0 || (chat->matcher && matcher_is_over(chat->matcher)))
+        return FINISH_STOP;
+    if (chat->calls_once && chat->speech && chat_speech_has_called(chat->speech))
         return FINISH_STOP;
     return chat_answer_count(chat) >= chat->tokens_max ? FINISH_LENGTH : FINISH_NONE;
 }
@@ -517,6 +534,7 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
     body->attempt = chat->attempt;
     body->number = (uint32_t)chat_answer_count(chat) - 1;
     body->id = sampled->id;
+    body->is_thinking = chat->speech && chat_speech_is_thinking(chat->speech);
     status = push_piece(model, chat, sampled->id, &piece);
     if (status == STATUS_OK)
         status = take_text(chat, &body->text);

@@ -53,15 +53,18 @@ struct chat {
     struct chat_speech *speech; /* NULL: a plain prompt, whose answer is text */
     struct matcher *matcher;    /* NULL: any answer will do */
     bool is_begun;      /* something was said */
+    bool calls_once;            /* it ends with the first call of a tool */
     uint64_t text_end;  /* bytes of text so far */
     uint64_t text_sent; /* a resumed client has so many already */
     struct chat *next;  /* oldest first */
 };
 
-/* From a generate message; `accepted_out` is the answer to send. */
+/* From a generate message; `accepted_out` is the answer to send.  When it fails `is_demand_out`
+ * tells whether the form asked of the answer is at fault. */
 MUST_CHECK enum status chat_open(const struct chat_model *model, const struct generate *body,
                                  uint64_t number, struct chat **chat_out,
-                                 struct message *accepted_out, struct reason *reason);
+                                 struct message *accepted_out, bool *is_demand_out,
+                                 struct reason *reason);
 void chat_close(struct chat *chat);
 size_t chat_answer_count(const struct chat *chat);
 /* FINISH_NONE while the answer goes on; a resumed one may be over before anything is drawn. */

@@ -50,6 +50,16 @@ bool chat_speech_has_marker(const struct chat_speech *speech, const char *text, 
     return dialogue_style_has_marker(&speech->style, text, size);
 }
 
+bool chat_speech_is_thinking(const struct chat_speech *speech)
+{
+    return dialogue_is_thinking(speech->dialogue);
+}
+
+bool chat_speech_has_called(const struct chat_speech *speech)
+{
+    return dialogue_has_called(speech->dialogue);
+}
+
 static enum status collect_call(struct chat_speech *speech, const struct dialogue_delta *delta,
                                 const char *text)
 {

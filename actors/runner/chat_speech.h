@@ -25,6 +25,10 @@ MUST_CHECK enum status chat_speech_open(const struct dialogue_style *style, enum
 void chat_speech_close(struct chat_speech *speech);
 /* A special token with this text means something. */
 bool chat_speech_has_marker(const struct chat_speech *speech, const char *text, size_t size);
+/* The next token belongs to the thinking. */
+bool chat_speech_is_thinking(const struct chat_speech *speech);
+/* A tool was called, and the call is whole. */
+bool chat_speech_has_called(const struct chat_speech *speech);
 MUST_CHECK enum status chat_speech_push(struct chat_speech *speech, const char *bytes, size_t size,
                                         struct text_stream *answer);
 MUST_CHECK enum status chat_speech_finish(struct chat_speech *speech, bool is_cut,

@@ -49,7 +49,8 @@ static void say(struct serving *serving, uint64_t number, struct message *word)
 }
 
 static enum status say_refused(struct serving *serving, const struct generate *body,
-                               uint64_t number, enum status how, const char *sentence)
+                               uint64_t number, enum status how, bool is_demand,
+                               const char *sentence)
 {
     struct message word;
     enum status status = message_init(&word, MESSAGE_LINK, LINK_GENERATION_REFUSED);
@@ -59,6 +60,7 @@ static enum status say_refused(struct serving *serving, const struct generate *b
     refused->request_id = body->request_id;
     refused->attempt = body->attempt;
     refused->status = how;
+    refused->is_demand = is_demand;
     if (!text_set(&refused->reason, sentence && sentence[0] ? sentence : status_text(how))) {
         message_fini(&word);
         return STATUS_NO_MEMORY;
@@ -75,9 +77,11 @@ enum status serving_submit(struct serving *serving, const struct message *messag
     struct message accepted;
     struct reason refusal = {""};
     (void)reason;
-    enum status status = chat_open(&serving->model, body, number, &chat, &accepted, &refusal);
+    bool is_demand = false;
+    enum status status =
+        chat_open(&serving->model, body, number, &chat, &accepted, &is_demand, &refusal);
     if (status != STATUS_OK)
-        return say_refused(serving, body, number, status, refusal.text);
+        return say_refused(serving, body, number, status, is_demand, refusal.text);
     say(serving, number, &accepted);
     struct chat **place = &serving->first;
     while (*place)

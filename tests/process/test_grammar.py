@@ -144,6 +144,53 @@ def test_samples_of_random_schemas_validate():
                 jsonschema.Draft202012Validator(schema).validate(json.loads(one["text"]))
 
 
+def changed(source, value):
+    """Another value, near the first."""
+    if isinstance(value, dict) and value:
+        key = source.choice(list(value))
+        return {**value, key: changed(source, value[key])} if source.random() < 0.7 else {
+            other: one for other, one in value.items() if other != key}
+    if isinstance(value, list) and value:
+        place = source.randrange(len(value))
+        return source.choice([value[:-1], value + value[-1:],
+                              value[:place] + [changed(source, value[place])] + value[place + 1:]])
+    return source.choice([None, 7, "a", "ab", [], {}, -value if type(value) is int else True])
+
+
+def has_fraction(value):
+    if isinstance(value, dict):
+        return any(map(has_fraction, value.values()))
+    return any(map(has_fraction, value)) if isinstance(value, list) else isinstance(value, float)
+
+
+def test_forms_are_taken_and_what_is_invalid_is_not():
+    source = random.Random(SEED)
+    schemas = [random_schema(source, 3) for _ in range(80)]
+    made = samples([{"demand": {"type": "json_schema", "schema": schema}, "count": 3, "steps": 120}
+                    for schema in schemas])
+    tasks, wanted = [], []
+    for at, schema in enumerate(schemas):
+        texts = []
+        validator = jsonschema.Draft202012Validator(schema)
+        for one in made[3 * at:3 * at + 3]:
+            value = json.loads(one["text"]) if one["ended"] else None
+            if not one["ended"] or has_fraction(value):  # readers write other digits
+                continue
+            for form in ({"separators": (",", ":")}, {}, {"indent": 2}):
+                texts.append(json.dumps(value, ensure_ascii=False, **form))
+                wanted.append((schema, texts[-1], True))
+            other = changed(source, value)
+            if not validator.is_valid(other):
+                texts.append(json.dumps(other, ensure_ascii=False))
+                wanted.append((schema, texts[-1], False))
+        tasks.append({"demand": {"type": "json_schema", "schema": schema}, "count": 0,
+                      "texts": texts})
+    said = samples(tasks)
+    assert len(said) == len(wanted)
+    for (schema, text, takes), one in zip(wanted, said):
+        assert one["takes"] == takes, (schema, text)
+
+
 def test_samples_of_json_objects_and_expressions():
     for one in samples([{"demand": {"type": "json_object"}, "count": 30, "steps": 120}]):
         assert not one["ended"] or isinstance(json.loads(one["text"]), dict)

@@ -264,11 +264,14 @@ struct cut {
     size_t min_keep;
     size_t kept;
     double above; /* weight of the kept ones */
+    float last;   /* log probability of the last of them that was looked at singly */
 };
 
 static bool is_cut_before(const struct cut *cut, float logprob)
 {
-    return cut->kept >= cut->limit || (cut->kept > 0 && cut->above >= cut->top_p) ||
+    /* top_p keeps all that are as likely as the last it keeps, unless it is 0. */
+    const bool is_less = !(cut->top_p > 0.0) || logprob < cut->last;
+    return cut->kept >= cut->limit || (cut->kept > 0 && cut->above >= cut->top_p && is_less) ||
            (logprob < cut->lowest && cut->kept >= cut->min_keep);
 }
 
@@ -308,6 +311,7 @@ static size_t keep_likely(struct sampler *sampler, const struct sampling *sampli
         .lowest = sampling->min_p > 0.0F ? top + logf(sampling->min_p) : -INFINITY,
         .limit = sampling->top_k > 0 ? sampling->top_k : SIZE_MAX,
         .min_keep = sampling->min_keep,
+        .last = INFINITY,
     };
     size_t cut_step = step_of_cut(sampler, top, &cut);
     size_t sure = cut.kept;
@@ -331,6 +335,7 @@ static size_t keep_likely(struct sampler *sampler, const struct sampling *sampli
     while (count > 0 && !is_cut_before(&cut, heap[0].logprob)) {
         const struct token_logprob next = heap[0];
         cut.kept++;
+        cut.last = next.logprob;
         cut.above += (double)sampler->weights[next.id];
         heap[0] = heap[--count];
         heap_down(heap, count, 0);

@@ -10,8 +10,9 @@
  *
  * Ours, where mlx-lm has two answers or none: the repetition penalty looks at the last tokens of
  * prompt and answer together, presence and frequency at the whole answer and never at the prompt
- * (OpenAI); top_p 0 keeps the most likely token only; among equals the lower id is kept; a top_k
- * of at least the vocabulary keeps all.
+ * (OpenAI); top_p 0 keeps the most likely token only, while above 0 it keeps all that are as likely
+ * as the last it keeps; top_k keeps the lower ids among equals, all when it is at least the
+ * vocabulary.
  *
  * The random number is a function of (seed, choice, position) alone, position being the number of
  * answered tokens, so an answer resumed elsewhere goes on as it would have.

@@ -63,9 +63,11 @@ static void think_and_call(void)
     struct token_streamed body = {.request_id = asked()->request_id,
                                   .attempt = asked()->attempt,
                                   .id = 100,
-                                  .reasoning = thought};
+                                  .reasoning = thought,
+                                  .is_thinking = true};
     say_link(RUNNER, LINK_TOKEN_STREAMED, &body);
     body.number = 1;
+    body.is_thinking = false;
     body.id = 101;
     body.reasoning = NULL;
     body.calls.items = first;
@@ -113,6 +115,9 @@ START_TEST(tells_thinking_and_calls_in_one_piece)
     ck_assert(json_is_null(json_object_get(message, "content")));
     ck_assert_str_eq(json_string_value(json_object_get(message, "reasoning_content")), "Hm\"m");
     ck_assert_uint_eq(json_array_size(calls), 2);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "\"completion_tokens\":2,\"total_tokens\":5,"
+                                             "\"completion_tokens_details\":{"
+                                             "\"reasoning_tokens\":1}"));
     json_t *function = json_object_get(json_array_get(calls, 0), "function");
     ck_assert_str_eq(json_string_value(json_object_get(function, "name")), "add");
     ck_assert_str_eq(json_string_value(json_object_get(function, "arguments")), "{\"a\":1}");
@@ -384,6 +389,17 @@ START_TEST(passes_a_refusal_on)
     ck_assert_ptr_nonnull(strstr(text_of(1), "context_length_exceeded"));
     ck_assert_ptr_nonnull(strstr(text_of(1), "\"param\":\"messages\""));
     ck_assert_ptr_nonnull(strstr(text_of(1), "40000"));
+    chat(2, ",\"guided_json\":{\"not\":{}}");
+    char form[] = "schema#: the keyword not is not supported";
+    refused = (struct generation_refused){.request_id = asked()->request_id,
+                                          .attempt = 1,
+                                          .status = STATUS_TOO_LARGE,
+                                          .reason = form,
+                                          .is_demand = true};
+    say_link(RUNNER, LINK_GENERATION_REFUSED, &refused);
+    ck_assert_int_eq(clients[2].http_status, 400);
+    ck_assert_ptr_nonnull(strstr(text_of(2), "\"param\":\"guided_json\""));
+    ck_assert_ptr_nonnull(strstr(text_of(2), "keyword not"));
     close_gateway();
 }
 END_TEST

@@ -111,6 +111,13 @@ START_TEST(asks_for_a_form_in_each_of_its_names)
         {TOOLS ",\"parallel_tool_calls\":false,\"tool_choice\":{\"type\":\"function\","
                "\"function\":{\"name\":\"f\"}}",
          "{\"type\":\"tools\",\"name\":\"f\",\"parallel\":false}"},
+        {"\"parallel_tool_calls\":false", ""},
+        {TOOLS ",\"parallel_tool_calls\":false", "{\"type\":\"auto\",\"parallel\":false}"},
+        {TOOLS ",\"parallel_tool_calls\":false,\"tool_choice\":\"none\"", ""},
+        {TOOLS ",\"parallel_tool_calls\":false,\"response_format\":{\"type\":\"json_object\"}",
+         "{\"type\":\"json_object\",\"parallel\":false}"},
+        {TOOLS ",\"tool_choice\":\"required\",\"response_format\":{\"type\":\"json_object\"}",
+         "{\"type\":\"tools\"}"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         char body[512];
@@ -184,8 +191,7 @@ START_TEST(names_the_form_that_is_wrong)
         {"{" CHAT "," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":"
          "\"g\"}}}",
          "tool_choice", "invalid_value"},
-        {"{" CHAT ",\"parallel_tool_calls\":false}", "parallel_tool_calls",
-         "unsupported_parameter"},
+        {"{" CHAT ",\"parallel_tool_calls\":1}", "parallel_tool_calls", "invalid_value"},
         {"{" CHAT ",\"guided_regex\":5}", "guided_regex", "invalid_value"},
         {"{" CHAT ",\"guided_grammar\":\"root\"}", "guided_grammar", "unsupported_parameter"},
         {"{" CHAT ",\"structured_outputs\":{\"structural_tag\":\"x\"}}", "structured_outputs",
@@ -320,12 +326,15 @@ START_TEST(writes_chunks_as_clients_read_them)
     ck_assert_str_eq(json_string_value(json_object_get(choice_of(event), "finish_reason")),
                      "length");
     json_decref(event);
-    struct chat_usage usage = {3, 4};
+    struct chat_usage usage = {3, 4, 2};
     ck_assert_int_eq(openai_chunk_usage(&out, &identity, &usage), STATUS_OK);
     event = event_of(&out);
     ck_assert_uint_eq(json_array_size(json_object_get(event, "choices")), 0);
     ck_assert_int_eq(
         json_integer_value(json_object_get(json_object_get(event, "usage"), "total_tokens")), 7);
+    const json_t *details =
+        json_object_get(json_object_get(event, "usage"), "completion_tokens_details");
+    ck_assert_int_eq(json_integer_value(json_object_get(details, "reasoning_tokens")), 2);
     json_decref(event);
     buffer_fini(&out);
 }
@@ -359,7 +368,7 @@ START_TEST(writes_a_whole_answer)
 {
     struct chat_identity identity = {
         .id = "chatcmpl-1", .created_s = 5, .model = "m", .fingerprint = "fp"};
-    struct chat_usage usage = {3, 4};
+    struct chat_usage usage = {3, 4, 2};
     const struct chat_extras extras = {.reasoning = NULL};
     struct buffer out;
     buffer_init(&out, 65536);

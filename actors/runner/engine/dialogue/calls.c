@@ -286,6 +286,11 @@ static void call_byte(struct dialogue *dialogue, char byte)
         return;
     }
     if (dialogue->head_size == 0 && byte != '<' && !json_is_space((uint8_t)byte)) {
+        if (dialogue->style.tools == TOOLS_LLAMA) {
+            dialogue_enter(dialogue, MODE_BUILTIN_NAME);
+            calls_byte(dialogue, byte);
+            return;
+        }
         if (dialogue->style.tools != TOOLS_GLM) {
             calls_give_up(dialogue);
             dialogue_byte(dialogue, byte);
@@ -505,14 +510,24 @@ static void glm_value_byte(struct dialogue *dialogue, char byte)
 void calls_byte(struct dialogue *dialogue, char byte)
 {
     static void (*const readers[])(struct dialogue * dialogue, char byte) = {
-        [MODE_CALL] = call_byte,           [MODE_JSON] = json_byte,
-        [MODE_JSON_WHOLE] = whole_byte,    [MODE_XML_NAME] = xml_name_byte,
-        [MODE_XML_BODY] = xml_body_byte,   [MODE_XML_JSON] = xml_json_byte,
-        [MODE_XML_KEY] = xml_key_byte,     [MODE_XML_VALUE] = xml_value_byte,
-        [MODE_GLM_NAME] = glm_name_byte,   [MODE_GLM_BODY] = glm_body_byte,
-        [MODE_GLM_KEY] = glm_key_byte,     [MODE_GLM_GAP] = glm_gap_byte,
-        [MODE_GLM_VALUE] = glm_value_byte, [MODE_TAIL] = tail_byte,
+        [MODE_CALL] = call_byte,
+        [MODE_JSON] = json_byte,
+        [MODE_JSON_WHOLE] = whole_byte,
+        [MODE_XML_NAME] = xml_name_byte,
+        [MODE_XML_BODY] = xml_body_byte,
+        [MODE_XML_JSON] = xml_json_byte,
+        [MODE_XML_KEY] = xml_key_byte,
+        [MODE_XML_VALUE] = xml_value_byte,
+        [MODE_GLM_NAME] = glm_name_byte,
+        [MODE_GLM_BODY] = glm_body_byte,
+        [MODE_GLM_KEY] = glm_key_byte,
+        [MODE_GLM_GAP] = glm_gap_byte,
+        [MODE_GLM_VALUE] = glm_value_byte,
+        [MODE_TAIL] = tail_byte,
         [MODE_BETWEEN] = between_byte,
+        [MODE_BUILTIN_NAME] = builtin_byte,
+        [MODE_BUILTIN_BODY] = builtin_byte,
+        [MODE_BUILTIN_VALUE] = builtin_byte,
     };
     ASSERT(dialogue->mode < COUNT_OF(readers) && readers[dialogue->mode]);
     readers[dialogue->mode](dialogue, byte);
@@ -537,6 +552,8 @@ void calls_finish(struct dialogue *dialogue)
         calls_give_up(dialogue);
     if (dialogue->mode == MODE_CONTENT)
         return;
+    if (dialogue->mode == MODE_BUILTIN_VALUE)
+        builtin_flush(dialogue);
     flush_value(dialogue);
     if (dialogue->mode != MODE_TAIL && dialogue->mode != MODE_BETWEEN &&
         dialogue->mode != MODE_SEEK_LIST && dialogue->mode != MODE_SEEK_TAIL)

@@ -341,6 +341,11 @@ uint32_t dialogue_call_count(const struct dialogue *dialogue)
     return dialogue->call_count;
 }
 
+bool dialogue_has_called(const struct dialogue *dialogue)
+{
+    return dialogue->call_count > 0 && !dialogue->is_calling;
+}
+
 bool dialogue_is_thinking(const struct dialogue *dialogue)
 {
     return dialogue->mode == MODE_REASONING ||

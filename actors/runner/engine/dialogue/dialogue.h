@@ -65,6 +65,8 @@ const struct dialogue_delta *dialogue_deltas(const struct dialogue *dialogue, si
 void dialogue_take(struct dialogue *dialogue);
 
 uint32_t dialogue_call_count(const struct dialogue *dialogue);
+/* A call was made, and the last one is whole. */
+bool dialogue_has_called(const struct dialogue *dialogue);
 /* The next byte belongs to the thinking. */
 bool dialogue_is_thinking(const struct dialogue *dialogue);
 /* Bytes in use. */

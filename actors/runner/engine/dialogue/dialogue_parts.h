@@ -40,6 +40,10 @@ enum mode {
     MODE_GLM_VALUE,
     MODE_TAIL,    /* up to </tool_call> */
     MODE_BETWEEN, /* after a bare call: another one? */
+    /* builtin.c */
+    MODE_BUILTIN_NAME,
+    MODE_BUILTIN_BODY,
+    MODE_BUILTIN_VALUE,
     /* deepseek.c */
     MODE_SEEK_LIST, /* between calls */
     MODE_SEEK_HEAD, /* up to the separator */
@@ -144,6 +148,11 @@ void calls_byte(struct dialogue *dialogue, char byte);
 /* What is held of a call that never began is said as text. */
 void calls_give_up(struct dialogue *dialogue);
 void calls_finish(struct dialogue *dialogue);
+
+/* ---- builtin.c ---- */
+void builtin_byte(struct dialogue *dialogue, char byte);
+/* Bytes held as a possible end of a value were part of it. */
+void builtin_flush(struct dialogue *dialogue);
 
 /* ---- deepseek.c ---- */
 void deepseek_marker(struct dialogue *dialogue, const char *marker);

@@ -180,22 +180,25 @@ enum status constraint_build(const json_t *demand, const struct constraint_setti
                              struct automaton *automaton_out, struct reason *reason)
 {
     struct automaton automaton;
-    const struct constraint_builder builder = {setting, &automaton, reason};
+    const char *type = json_string_value(json_object_get(demand, "type"));
+    const bool is_call = type && strcmp(type, "tools") == 0;
+    const bool may_repeat = !json_is_false(json_object_get(demand, "parallel"));
+    const struct constraint_builder builder = {setting, &automaton, !is_call, reason};
     automaton_init(&automaton);
     const uint32_t root = automaton_rule(&automaton);
     enum status status = STATUS_OK;
     if (automaton.failed == STATUS_OK) {
         const struct rule rule = automaton.rules[root];
         const uint32_t begin = build_thinking(&builder, rule.start);
-        const char *type = json_string_value(json_object_get(demand, "type"));
-        if (type && strcmp(type, "tools") == 0) {
+        if (!is_call)
+            status = build_demand(&builder, demand, build_head(&builder, begin), rule.end);
+        /* Where tools are given a call may stand in place of the answer. */
+        if (is_call || (json_array_size(setting->tools) > 0 && setting->style.tools != TOOLS_NONE &&
+                        status == STATUS_OK)) {
             uint32_t end = 0;
-            const bool may_repeat = !json_is_false(json_object_get(demand, "parallel"));
             status = constraint_tools(&builder, json_string_value(json_object_get(demand, "name")),
                                       may_repeat, begin, &end);
             automaton_skip(&automaton, end, rule.end);
-        } else {
-            status = build_demand(&builder, demand, build_head(&builder, begin), rule.end);
         }
     }
     if (status == STATUS_OK)

@@ -8,7 +8,9 @@
  *     {"type": "choice", "choices": ["...", ...]}
  *     {"type": "tools", "name": "f", "parallel": false}    a call of f, or without name of any tool
  *
- * A model that thinks aloud may do so before; the form is demanded of what follows.
+ * Where tools are given to a model that can write calls, a call may stand in place of each of the
+ * first four; "parallel": false holds for it too.  A model that thinks aloud may do so before; the
+ * form is demanded of what follows.
  *
  * Owner    a chat.
  * Memory   the automaton, which the caller finishes or gives to a matcher.

@@ -15,6 +15,7 @@
 struct constraint_builder {
     const struct constraint_setting *setting;
     struct automaton *automaton;
+    bool is_lenient; /* a tool's schema that is not understood allows any arguments */
     struct reason *reason;
 };
 

@@ -24,6 +24,8 @@ static enum status build_json(const struct constraint_builder *builder, const st
                              ? schema_build(tool->parameters, tool->parameters, name,
                                             builder->automaton, &rule, builder->reason)
                              : schema_build_object(builder->automaton, &rule, builder->reason);
+    if (status == STATUS_UNSUPPORTED && builder->is_lenient)
+        status = schema_build_object(builder->automaton, &rule, builder->reason);
     *end_out = automaton_state(builder->automaton);
     if (status == STATUS_OK)
         automaton_call(builder->automaton, from, rule, *end_out);
@@ -96,6 +98,9 @@ static enum status build_argument(const struct constraint_builder *builder, cons
     const uint32_t after = automaton_state(builder->automaton);
     enum status status = schema_build(tool->parameters, schema, tool->name, builder->automaton,
                                       &rule, builder->reason);
+    if (status == STATUS_UNSUPPORTED && builder->is_lenient)
+        status = schema_build(tool->parameters, json_true(), tool->name, builder->automaton, &rule,
+                              builder->reason);
     automaton_call(builder->automaton, from, rule, after);
     *end_out = constraint_marker(builder, after, close);
     return status;

@@ -120,6 +120,26 @@ static size_t kept_plainly(const struct sampling *sampling, const float *logits,
 }
 
 /* The least and the most likely kept token are drawn at some seed when temperature is great. */
+START_TEST(equals_stay_together_unless_they_are_counted)
+{
+    const float equals[4] = {1.0F, 2.0F, 1.0F, 1.0F}; /* 0.48 and three times 0.17 */
+    struct sampling sampling;
+    sampling_init(&sampling);
+    sampling.top_p = 0.5F;
+    ck_assert_uint_eq(drawn_set(&sampling, equals), 15);
+    sampling.top_k = 2;
+    ck_assert_uint_eq(drawn_set(&sampling, equals), 1u << 1 | 1u << 0);
+    sampling_init(&sampling);
+    sampling.min_p = 0.3F;
+    ck_assert_uint_eq(drawn_set(&sampling, equals), 15);
+    sampling.min_p = 1.0F;
+    ck_assert_uint_eq(drawn_set(&sampling, equals), 1u << 1);
+    sampling_init(&sampling);
+    sampling.top_p = 0.0F;
+    ck_assert_uint_eq(drawn_set(&sampling, (const float[4]){1.0F, 1.0F, 1.0F, 1.0F}), 1u << 0);
+}
+END_TEST
+
 START_TEST(filters_cut_a_large_vocabulary_where_the_plain_order_does)
 {
     static float logits[MANY];
@@ -429,6 +449,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("sampler");
     const TTest *const tests[] = {greedy_takes_the_lowest_id_of_equals,
                                   each_filter_keeps_what_it_says,
+                                  equals_stay_together_unless_they_are_counted,
                                   filters_cut_a_large_vocabulary_where_the_plain_order_does,
                                   filters_work_before_temperature,
                                   draws_as_often_as_probable,

@@ -210,6 +210,13 @@ START_TEST(calls_of_llama_are_bare_json)
          "|C:say {\"name\": \"now\", \"parameters\": {}}");
     says(&llama, "<function=add>{\"a\": 1}</function>", "|add{\"a\":1}");
     says(&llama, "{\"name\"", "|C:{\"name\"");
+    says(&llama, "<|python_tag|>add.call(a=\"5\", note=\"x (y), \\n\xc3\xa9\")",
+         "|add{\"a\":5,\"note\":\"x (y), \\\\n\xc3\xa9\"}");
+    says(&llama, "<|python_tag|>now.call() ", "|now{}");
+    says(&llama, "<|python_tag|>add.call(a=7)", "|add{\"a\":7}");
+    says(&llama, "<|python_tag|>add.call(note=\"cut\"", "|add{\"note\":\"cut\"}");
+    says(&llama, "<|python_tag|>print(1)", "|C:<|python_tag|>print(1)");
+    says(&llama, "<|python_tag|>other.call(a=\"5\")", "|C:<|python_tag|>other.call(a=\"5\")");
 }
 END_TEST
 

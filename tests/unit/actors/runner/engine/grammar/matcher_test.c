@@ -180,6 +180,13 @@ START_TEST(calls_are_written_in_the_syntax_of_the_family)
     }
     struct reason reason = {""};
     struct constraint_setting setting = {.style = {TOOLS_JSON, NULL, NULL}, .tools = tools};
+    static const char call[] =
+        "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+    static const char object[] = "{\"type\": \"json_object\", \"parallel\": false}";
+    /* An answer of the form, or a call: the model's choice. */
+    ck_assert(stage_accepts(object, &setting, "{\"a\":1}", 7));
+    ck_assert(stage_accepts(object, &setting, call, strlen(call)));
+    ck_assert(!stage_accepts(object, &setting, "<tool_call>", 11));
     ck_assert_ptr_null(
         stage_open("{\"type\": \"tools\", \"name\": \"none\"}", &setting, NULL, &reason));
     ck_assert_msg(strstr(reason.text, "no tool none") != NULL, "%s", reason.text);
