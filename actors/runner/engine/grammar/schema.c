@@ -594,9 +594,10 @@ static void build_space(struct automaton *automaton, uint32_t rule)
 static bool build_common(struct schema_compiler *compiler)
 {
     struct automaton *automaton = compiler->automaton;
-    uint32_t *const rules[] = {&compiler->space,  &compiler->colon,   &compiler->text,
-                               &compiler->number, &compiler->integer, &compiler->literal,
-                               &compiler->value,  &compiler->object,  &compiler->array};
+    uint32_t *const rules[] = {&compiler->space,   &compiler->colon,  &compiler->text,
+                               &compiler->wide,    &compiler->number, &compiler->integer,
+                               &compiler->literal, &compiler->value,  &compiler->object,
+                               &compiler->array};
     for (size_t at = 0; at < COUNT_OF(rules); at++)
         *rules[at] = automaton_rule(automaton);
     if (automaton->failed != STATUS_OK)
@@ -610,6 +611,8 @@ static bool build_common(struct schema_compiler *compiler)
     const uint32_t loop = automaton_text(automaton, text.start, "\"", 1);
     schema_character(automaton, true, loop, loop);
     automaton_bytes(automaton, loop, '"', '"', text.end);
+    const struct rule wide = automaton->rules[compiler->wide];
+    schema_wide(automaton, false, wide.start, wide.end);
     const struct rule literal = automaton->rules[compiler->literal];
     const json_t *nothing = compiler->rules; /* no key of a schema */
     bool good = schema_number(compiler, nothing, false, automaton->rules[compiler->number].start,

@@ -241,7 +241,9 @@ static bool build_names(struct schema_compiler *compiler, const json_t *schema,
     members->has_names = true;
     members->names = new_part(compiler->automaton);
     const size_t up = schema_down(compiler, "propertyNames");
+    compiler->without_calls = true;
     const bool good = schema_value(compiler, merged, members->names.from, members->names.to);
+    compiler->without_calls = false;
     schema_up(compiler, up);
     return good;
 }

@@ -20,9 +20,10 @@ struct schema_compiler {
     const json_t *root;
     json_t *rules;  /* text of a reference or of a merged schema -> number of its rule */
     json_t *merged; /* keeps merged schemas alive */
-    uint32_t space, colon, text, number, integer, literal, value, object, array; /* rules */
+    uint32_t space, colon, text, wide, number, integer, literal, value, object, array; /* rules */
     uint32_t depth;
     uint32_t merges;
+    bool without_calls; /* texts are built to meet others */
     char path[320];
     size_t path_size;
     enum status status;
@@ -63,6 +64,8 @@ MUST_CHECK bool schema_number(struct schema_compiler *compiler, const json_t *sc
                               bool is_integer, uint32_t from, uint32_t to);
 MUST_CHECK bool schema_literal(struct schema_compiler *compiler, const json_t *value, uint32_t from,
                                uint32_t to);
+/* One character of a JSON string that is not ASCII, or is an escape. */
+void schema_wide(struct automaton *automaton, bool all_escapes, uint32_t from, uint32_t to);
 /* One character of a JSON string; with `all_escapes` also as \uXXXX. */
 void schema_character(struct automaton *automaton, bool all_escapes, uint32_t from, uint32_t to);
 /* `"` and the characters no name in `names` (an object's keys) begins to be, then `"`. */

@@ -78,14 +78,18 @@ static void build_unicode_escape(struct automaton *automaton, uint32_t from, uin
     build_hex(automaton, "cfCF", low_second, third);
 }
 
-void schema_character(struct automaton *automaton, bool all_escapes, uint32_t from, uint32_t to)
+static void build_ascii(struct automaton *automaton, uint32_t from, uint32_t to)
+{
+    automaton_bytes(automaton, from, ' ', '!', to);
+    automaton_bytes(automaton, from, '#', '[', to);
+    automaton_bytes(automaton, from, ']', 0x7f, to);
+}
+
+void schema_wide(struct automaton *automaton, bool all_escapes, uint32_t from, uint32_t to)
 {
     struct tail tail;
     build_tail(automaton, to, &tail);
     build_lead(automaton, from, &tail);
-    automaton_bytes(automaton, from, ' ', '!', to);
-    automaton_bytes(automaton, from, '#', '[', to);
-    automaton_bytes(automaton, from, ']', 0x7f, to);
     const uint32_t escape = automaton_state(automaton);
     automaton_bytes(automaton, from, '\\', '\\', escape);
     for (const char *named = "\"\\/bfnrt"; *named; named++)
@@ -95,6 +99,12 @@ void schema_character(struct automaton *automaton, bool all_escapes, uint32_t fr
     const uint32_t unicode = automaton_state(automaton);
     automaton_bytes(automaton, escape, 'u', 'u', unicode);
     build_unicode_escape(automaton, unicode, to);
+}
+
+void schema_character(struct automaton *automaton, bool all_escapes, uint32_t from, uint32_t to)
+{
+    build_ascii(automaton, from, to);
+    schema_wide(automaton, all_escapes, from, to);
 }
 
 /* ---- names that are not in a list ---- */
@@ -336,7 +346,12 @@ static void build_length(struct schema_compiler *compiler, uint32_t least, uint3
         const uint32_t next = automaton_state(automaton);
         if (count >= least)
             automaton_bytes(automaton, place, '"', '"', to);
-        schema_character(automaton, all_escapes, place, next);
+        if (all_escapes) {
+            schema_character(automaton, true, place, next);
+        } else { /* by a call: few states and edges for each of perhaps many */
+            build_ascii(automaton, place, next);
+            automaton_call(automaton, place, compiler->wide, next);
+        }
         place = next;
     }
     automaton_bytes(automaton, place, '"', '"', to);
@@ -402,7 +417,8 @@ bool schema_text(struct schema_compiler *compiler, const json_t *schema, uint32_
                            most);
     if (least > 0 || most != UINT32_MAX) {
         const struct part part = begin_text(automaton);
-        build_length(compiler, least, most, texts.count > 0, part.from, part.to);
+        build_length(compiler, least, most, texts.count > 0 || compiler->without_calls, part.from,
+                     part.to);
         if (!meet_text(compiler, &texts, part))
             return false;
     }

@@ -186,6 +186,10 @@ START_TEST(keywords_bound_each_other)
           LIST("{\"a\":[1,{}]}", "{\n  \"a\": [\n    1,\n    {}\n  ]\n}"), LIST("{\"a\":[1]}"));
     check("{\"type\": \"choice\", \"choices\": [\"red\", \"redder\"]}", LIST("red", "redder"),
           LIST("re", "reddest"));
+    check(stage_schema("{\"type\":\"object\",\"propertyNames\":{\"maxLength\":1}}"),
+          LIST("{}", "{\"a\":1,\"\xc3\xa9\":[]}"), LIST("{\"ab\":1}"));
+    check(stage_schema("{\"type\":\"string\",\"maxLength\":100000}"),
+          LIST("\"\"", "\"\xc3\xa9\\n\xf0\x9f\x98\x80\""), LIST("\"\\x\"", "\"\xc3\""));
 }
 END_TEST
 
