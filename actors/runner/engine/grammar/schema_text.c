@@ -283,7 +283,7 @@ bool schema_other_name(struct schema_compiler *compiler, const json_t *names, ui
 #define ZONE "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define COUNT "[0-9]{1,4}"
 #define SPAN "T(" COUNT "H(" COUNT "M(" COUNT "S)?)?|" COUNT "M(" COUNT "S)?|" COUNT "S)"
-#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,60}[A-Za-z0-9])?" /* four of them: at most 253 */
 #define OCTET "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define HEX4 "[0-9A-Fa-f]{1,4}"
 
