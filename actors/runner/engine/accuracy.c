@@ -10,7 +10,7 @@
 #define BYTE_ROUNDING 4.8e-3
 #define DEVIATIONS 7.0
 #define AMPLIFICATION 2.0
-#define DELTA_AMPLIFICATION 3.5
+#define DELTA_AMPLIFICATION 4.0
 #define DETOUR 0.6
 #define SWAP 1.5
 

@@ -17,14 +17,14 @@
  * out of it) and the head's, and behind a layer's keys and values.  Their errors are independent:
  * the squares of 4 * layers + 1 and of 2 * layers of them add.  Norms and softmax make up to twice
  * as much of it, measured over the reference fixtures; a recurrent state, which carries what was
- * rounded on to later positions, three and a half times.  The difference of two logits has sqrt(2)
- * of the error of one.  Seven deviations of all that are stated as the error of a difference, in
+ * rounded on to later positions, four times.  The difference of two logits has sqrt(2) of the error
+ * of one.  Seven deviations of all that are stated as the error of a difference, in
  * units of the deviation of the logits over the vocabulary.
  *
  * The choice of experts jumps where two of them score alike: rounding then puts one in another's
  * place, which no bound on rounding covers.  A token whose experts are those of exact arithmetic,
  * after positions of which some had others, errs by `detour` more; a token that has others itself
- * by `swap` more, which is a deviation of the logits: it is as if another had been asked.
+ * by `swap` more, a deviation and a half of the logits: it is as if another had been asked.
  *
  * Owner    commands and tests.
  * Memory   none.

@@ -293,6 +293,7 @@ static enum status open_leader(struct eval *eval, const struct engine_model *mod
 {
     struct engine_options options = eval->options;
     options.mode = ENGINE_EXACT;
+    options.kv_format = KV_FORMAT_NONE;
     options.kernels = eval->kernels[0];
     options.observe_experts = observe_experts;
     options.observer = &eval->watched[0];
