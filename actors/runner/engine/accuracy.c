@@ -10,7 +10,10 @@
 #define BYTE_ROUNDING 4.8e-3
 #define DEVIATIONS 7.0
 #define AMPLIFICATION 2.0
+#define LATENT_AMPLIFICATION 3.0
 #define DELTA_AMPLIFICATION 4.0
+#define PRODUCTS 4.0
+#define LATENT_PRODUCTS 6.0
 #define DETOUR 0.6
 #define SWAP 1.5
 
@@ -38,11 +41,16 @@ struct accuracy accuracy_of(const struct engine_model *model, enum engine_mode m
         accuracy.rounding = has_byte_products(model) ? BYTE_ROUNDING : EXACT_ROUNDING;
         accuracy.cache_rounding = kv_format == KV_INT8 ? BYTE_ROUNDING : HALF_ROUNDING;
     }
+    double products = 1.0;
     for (uint32_t i = 0; i < config->layers; i++) {
+        bool is_latent = config->shapes[i].mixer == MIXER_LATENT;
         if (config->shapes[i].mixer == MIXER_DELTA)
             amplification = DELTA_AMPLIFICATION;
+        else if (is_latent)
+            amplification = LATENT_AMPLIFICATION;
+        products += is_latent ? LATENT_PRODUCTS : PRODUCTS;
     }
-    double products = (4.0 * config->layers + 1.0) * accuracy.rounding * accuracy.rounding;
+    products *= accuracy.rounding * accuracy.rounding;
     double cached = 2.0 * config->layers * accuracy.cache_rounding * accuracy.cache_rounding;
     accuracy.error = sqrt(2.0) * DEVIATIONS * amplification * sqrt(products + cached);
     if (config->experts.count > 0) {

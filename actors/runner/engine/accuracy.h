@@ -14,12 +14,14 @@
  * has the same share.
  *
  * A logit is behind four products in a row in each layer (into the mixer, out of it, into the FFN,
- * out of it) and the head's, and behind a layer's keys and values.  Their errors are independent:
- * the squares of 4 * layers + 1 and of 2 * layers of them add.  Norms and softmax make up to twice
- * as much of it, measured over the reference fixtures; a recurrent state, which carries what was
- * rounded on to later positions, four times.  The difference of two logits has sqrt(2) of the error
- * of one.  Seven deviations of all that are stated as the error of a difference, in
- * units of the deviation of the logits over the vocabulary.
+ * out of it; latent attention has two more, into the latent and out of it) and the head's, and
+ * behind a layer's keys and values.  Their errors are independent: the squares of 4 * layers + 1
+ * and of 2 * layers of them add.  Norms and softmax make up to twice as much of it, measured over
+ * the reference fixtures; three times with latent attention, whose scores come of longer chains;
+ * four times with a recurrent state, which carries what was rounded on to later positions.  The
+ * difference of two logits has sqrt(2) of the error of one.  Seven deviations of all that are
+ * stated as the error of a difference, in units of the deviation of the logits over the vocabulary:
+ * fewer than one difference in a thousand is larger.
  *
  * The choice of experts jumps where two of them score alike: rounding then puts one in another's
  * place, which no bound on rounding covers.  A token whose experts are those of exact arithmetic,
