@@ -534,6 +534,51 @@ START_TEST(attention_agrees_with_the_portable_one_and_alone_with_together)
 }
 END_TEST
 
+/* One head's matrix through four positions, against sums in double: |error| <= 2e-5 for each key
+ * element, whose products with a query are below 4. */
+static void check_delta(size_t key_dim, size_t value_dim, struct seeded *seeded)
+{
+    static float state[160 * 136];
+    static double truth[160 * 136];
+    float row[3][160];
+    float out[136];
+    for (size_t i = 0; i < key_dim * value_dim; i++)
+        truth[i] = (double)(state[i] = seeded_float(seeded));
+    for (size_t position = 0; position < 4; position++) {
+        struct delta_step step = {row[0], row[1], row[2], key_dim, value_dim,
+                                  0.5f + 0.5f * fabsf(seeded_float(seeded)),
+                                  fabsf(seeded_float(seeded))};
+        for (size_t i = 0; i < COUNT_OF(row[0]); i++)
+            for (size_t k = 0; k < 3; k++)
+                row[k][i] = seeded_float(seeded) * (k == 1 ? 0.1f : 1.0f);
+        tested->delta_step(&step, state, out);
+        for (size_t j = 0; j < value_dim; j++) {
+            double held = 0.0;
+            double read = 0.0;
+            for (size_t i = 0; i < key_dim; i++)
+                held += (double)step.decay * truth[i * value_dim + j] * (double)step.key[i];
+            held = ((double)step.value[j] - held) * (double)step.write;
+            for (size_t i = 0; i < key_dim; i++) {
+                double *at = &truth[i * value_dim + j];
+                *at = *at * (double)step.decay + held * (double)step.key[i];
+                read += *at * (double)step.query[i];
+            }
+            ck_assert_msg(fabs((double)out[j] - read) <= 2e-5 * (double)key_dim,
+                          "%s: %zu x %zu, column %zu: %.9g, not %.9g", tested->name, key_dim,
+                          value_dim, j, (double)out[j], read);
+        }
+    }
+}
+
+START_TEST(delta_steps_are_within_their_bound)
+{
+    const size_t dims[][2] = {{128, 128}, {32, 32}, {160, 136}, {1, 1}, {7, 45}, {33, 8}};
+    struct seeded seeded = seeded_open(21);
+    for (size_t i = 0; i < COUNT_OF(dims); i++)
+        check_delta(dims[i][0], dims[i][1], &seeded);
+}
+END_TEST
+
 static uint32_t mixed_bits(uint32_t hash, const float *x, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -551,12 +596,18 @@ static void check_routing(struct sample *s, struct seeded *seeded)
     size_t rows = (size_t)s->matrix.rows;
     size_t columns = (size_t)s->matrix.columns;
     float out[32];
-    float halves[32];
-    kernel_routing_product(&s->matrix, s->inputs.values, 0, rows, out);
+    float halves[40][32];
+    float *many = memory_zeroed(40 * columns, sizeof *many);
+    kernel_routing_product(&s->matrix, s->inputs.values, 1, 0, rows, out, rows);
     size_t middle = seeded_below(seeded, rows + 1);
-    kernel_routing_product(&s->matrix, s->inputs.values, 0, middle, halves);
-    kernel_routing_product(&s->matrix, s->inputs.values, middle, rows, halves);
-    ck_assert_mem_eq(out, halves, rows * sizeof *out);
+    for (size_t t = 0; t < 40; t++)
+        memcpy(many + t * columns, s->inputs.values + (t % 4 ? s->inputs.stride : 0),
+               columns * sizeof *many);
+    kernel_routing_product(&s->matrix, many, 40, 0, middle, halves[0], 32);
+    kernel_routing_product(&s->matrix, many, 40, middle, rows, halves[0], 32);
+    for (size_t t = 0; t < 40; t += 4)
+        ck_assert_mem_eq(out, halves[t], rows * sizeof *out);
+    memory_free(many);
     for (size_t row = 0; row < rows; row++) {
         double terms = 0.0;
         double error = fabs((double)out[row] - exact(s, row, 0, &terms));
@@ -611,6 +662,7 @@ Suite *suite_of_tests(void)
         halves_convert_exactly_and_round_to_even,
         the_other_kernels_agree_with_the_portable_ones,
         attention_agrees_with_the_portable_one_and_alone_with_together,
+        delta_steps_are_within_their_bound,
         the_routing_path_has_the_same_bits_everywhere,
     };
     suite_add(suite, "kernels", tests, COUNT_OF(tests));

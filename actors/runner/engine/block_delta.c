@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Values of a head that are worked on together. */
-#define LANES 8u
 #define NORM_EPSILON 1e-6f
 
 struct delta_work {
@@ -29,7 +27,7 @@ static float softplus(float x)
 
 /* --- convolution --- */
 
-/* One stretch of channels: out = silu(taps over the history and `in`). */
+/* One stretch of channels: out = taps over the history and `in`. */
 static void convolve(const float *in, const float *taps, const float *history, size_t channels,
                      size_t tap_count, size_t count, float *out)
 {
@@ -37,8 +35,7 @@ static void convolve(const float *in, const float *taps, const float *history, s
         float sum = 0.0f;
         for (size_t j = 0; j + 1 < tap_count; j++)
             sum += taps[c * tap_count + j] * history[j * channels + c];
-        sum += taps[c * tap_count + tap_count - 1] * in[c];
-        out[c] = sum * sigmoid(sum);
+        out[c] = sum + taps[c * tap_count + tap_count - 1] * in[c];
     }
 }
 
@@ -70,45 +67,6 @@ static void normalise(float *x, size_t count, float scale)
         x[i] *= factor;
 }
 
-/* Columns [first, first + lanes) of a head's matrix through one position. */
-static inline void step_columns(float *restrict state, const float *restrict query,
-                                const float *restrict key, const float *restrict value,
-                                size_t key_dim, size_t stride, size_t lanes, float decay,
-                                float write, float *restrict out)
-{
-    float held[LANES] = {0.0f};
-    float read[LANES] = {0.0f};
-    for (size_t i = 0; i < key_dim; i++) {
-        for (size_t j = 0; j < lanes; j++) {
-            state[i * stride + j] *= decay;
-            held[j] += state[i * stride + j] * key[i];
-        }
-    }
-    for (size_t j = 0; j < lanes; j++)
-        held[j] = (value[j] - held[j]) * write;
-    for (size_t i = 0; i < key_dim; i++) {
-        for (size_t j = 0; j < lanes; j++) {
-            state[i * stride + j] += held[j] * key[i];
-            read[j] += state[i * stride + j] * query[i];
-        }
-    }
-    for (size_t j = 0; j < lanes; j++)
-        out[j] = read[j];
-}
-
-static void step(float *state, const float *query, const float *key, const float *value,
-                 const struct model_delta *shape, float decay, float write, float *out)
-{
-    size_t width = shape->value_dim;
-    size_t first = 0;
-    for (; first + LANES <= width; first += LANES)
-        step_columns(state + first, query, key, value + first, shape->key_dim, width, LANES, decay,
-                     write, out + first);
-    if (first < width)
-        step_columns(state + first, query, key, value + first, shape->key_dim, width,
-                     width - first, decay, write, out + first);
-}
-
 /* The value heads of one key head at one position; `mixed` holds q, k and v after the
  * convolution. */
 static void mix_values(const struct delta_work *w, size_t row, uint32_t head, float *matrices,
@@ -127,18 +85,19 @@ static void mix_values(const struct delta_work *w, size_t row, uint32_t head, fl
     for (uint32_t i = 0; i < part->per_key; i++) {
         size_t value_head = (size_t)head * part->per_key + i;
         const float *value = key + shape->key_dim + i * width;
-        const float *gate = engine->gates + (row * heads + value_head) * width;
+        float *gate = engine->gates + (row * heads + value_head) * width;
         float *out = engine->mixed.values + row * engine->mixed.stride + value_head * width;
         float decay_in = engine->ups[2 * row * heads + value_head];
         float write_in = engine->ups[(2 * row + 1) * heads + value_head];
         float decay = expf(-expf(part->decay_log[value_head]) *
                            softplus(decay_in + part->decay_bias[value_head]));
-        step(matrices + i * shape->key_dim * width, query, key, value, shape, decay,
-             sigmoid(write_in), out);
+        const struct delta_step step = {query, key, value, shape->key_dim, width, decay,
+                                        sigmoid(write_in)};
+        engine->kernels->delta_step(&step, matrices + i * shape->key_dim * width, out);
         engine->kernels->rms_norm(out, part->norm, (float)engine->config->norm_epsilon, width,
                                   out);
-        for (size_t j = 0; j < width; j++)
-            out[j] *= gate[j] * sigmoid(gate[j]);
+        engine->kernels->swiglu(gate, out, width);
+        memcpy(out, gate, width * sizeof *out);
     }
 }
 
@@ -153,6 +112,9 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
     size_t values = (size_t)part->per_key * shape->value_dim;
     size_t channels = (size_t)model_delta_channels(shape);
     size_t taps = shape->taps;
+    float *ones = scratch + channels; /* what the convolved are gated with: themselves alone */
+    for (size_t c = 0; c < channels; c++)
+        ones[c] = 1.0f;
     for (size_t head = first; head < end; head++) {
         for (size_t row = 0; row < w->count; row++) {
             size_t at = row * part->key_heads + head;
@@ -167,6 +129,7 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
                      keys, scratch + keys);
             convolve(value, part->value_taps + head * values * taps, history + 2 * keys, channels,
                      taps, values, scratch + 2 * keys);
+            engine->kernels->swiglu(scratch, ones, channels);
             remember(query, key, value, shape, channels, history);
             mix_values(w, row, (uint32_t)head, history + (taps - 1) * channels, scratch);
         }
@@ -212,7 +175,7 @@ void engine_settle_delta(struct engine *engine, uint32_t layer, struct delta_par
     engine_widen(&engine->widths.gates, (size_t)part->gate.matrix.rows);
     engine_widen(&engine->widths.mixed, (size_t)part->value.matrix.rows);
     engine_widen(&engine->widths.ffn, 2 * heads);
-    engine_widen(&engine->widths.scratch, (size_t)model_delta_channels(shape));
+    engine_widen(&engine->widths.scratch, 2 * (size_t)model_delta_channels(shape));
     const struct kv_layer kv = {
         .state_floats = (uint32_t)(part->key_heads * model_delta_floats(shape))};
     engine_bind_cache(engine, layer, &kv);

@@ -41,25 +41,19 @@ static size_t score_items(const struct engine *engine)
     return ((size_t)engine->config->experts.count + SCORE_ROWS - 1) / SCORE_ROWS;
 }
 
-/* An item is SCORE_ROWS rows of the router for one token. */
+/* An item is SCORE_ROWS rows of the router, for all tokens. */
 static void score_experts(void *work, size_t first, size_t end, float *scratch)
 {
     const struct route_work *w = work;
     const struct engine *engine = w->engine;
     size_t experts = engine->config->experts.count;
-    size_t items = score_items(engine);
+    size_t row_end = end * SCORE_ROWS < experts ? end * SCORE_ROWS : experts;
     (void)scratch;
-    for (size_t item = first; item < end; item++) {
-        size_t token = item / items;
-        size_t row = item % items * SCORE_ROWS;
-        size_t row_end = row + SCORE_ROWS < experts ? row + SCORE_ROWS : experts;
-        float *logits = engine->experts.logits + token * experts;
-        kernel_routing_product(&w->part->router.matrix,
-                               engine->experts.normed + token * engine->config->hidden, row,
-                               row_end, logits);
-        for (; w->part->router.bias && row < row_end; row++)
-            logits[row] += w->part->router.bias[row];
-    }
+    kernel_routing_product(&w->part->router.matrix, engine->experts.normed, w->count,
+                           first * SCORE_ROWS, row_end, engine->experts.logits, experts);
+    for (size_t t = 0; w->part->router.bias && t < w->count; t++)
+        for (size_t row = first * SCORE_ROWS; row < row_end; row++)
+            engine->experts.logits[t * experts + row] += w->part->router.bias[row];
 }
 
 /* Items are tokens. */
@@ -79,7 +73,7 @@ static void route(struct engine *engine, const struct experts_part *part, const 
     struct route_work work = {engine, part, norm, count};
     engine_turn(engine, PROFILE_ROUTER);
     pool_run(engine->pool, count, 8, norm_rows, &work);
-    pool_run(engine->pool, count * score_items(engine), 4, score_experts, &work);
+    pool_run(engine->pool, score_items(engine), 1, score_experts, &work);
     pool_run(engine->pool, count, 8, choose_experts, &work);
 }
 

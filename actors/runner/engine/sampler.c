@@ -301,6 +301,32 @@ static size_t step_of_cut(const struct sampler *sampler, float top, struct cut *
     return step;
 }
 
+/* Up to here a top_k is found by keeping the most likely in order. */
+enum { TOP_K_IN_ORDER = 256 };
+
+/* The same where top_k is small: one pass with a bound that rises, then the cut in order. */
+static size_t keep_top(struct sampler *sampler, struct cut *cut)
+{
+    struct token_logprob *list = sampler->heap;
+    size_t count = 0;
+    float bound = -INFINITY;
+    for (size_t id = 0; id < sampler->rows; id++) {
+        if (!(sampler->scores[id] > bound))
+            continue;
+        /* Equals have lower ids, and stay before. */
+        const struct token_logprob here = {(uint32_t)id, sampler->scores[id]};
+        size_t at = count < cut->limit ? count++ : count - 1;
+        for (; at > 0 && list[at - 1].logprob < here.logprob; at--)
+            list[at] = list[at - 1];
+        list[at] = here;
+        if (count == cut->limit)
+            bound = list[count - 1].logprob;
+    }
+    while (cut->kept < count && !is_cut_before(cut, list[cut->kept].logprob))
+        cut->above += (double)sampler->weights[list[cut->kept++].id];
+    return cut->kept;
+}
+
 /* Puts the kept tokens into the heap's array; returns how many. */
 static size_t keep_likely(struct sampler *sampler, const struct sampling *sampling, float top,
                           double total)
@@ -313,6 +339,8 @@ static size_t keep_likely(struct sampler *sampler, const struct sampling *sampli
         .min_keep = sampling->min_keep,
         .last = INFINITY,
     };
+    if (cut.limit <= TOP_K_IN_ORDER)
+        return keep_top(sampler, &cut);
     size_t cut_step = step_of_cut(sampler, top, &cut);
     size_t sure = cut.kept;
     size_t put = 0;

@@ -85,6 +85,18 @@ struct attention {
     float sink;
 };
 
+/* One position of one head of a DeltaNet: its matrix [key_dim][value_dim] decays, what it holds at
+ * the key is moved towards the value by the share `write`, then it is read at the query. */
+struct delta_step {
+    const float *query; /* [key_dim] */
+    const float *key;
+    const float *value; /* [value_dim] */
+    size_t key_dim;
+    size_t value_dim;
+    float decay;
+    float write;
+};
+
 struct kernel_set {
     const char *name;
     /* Fills sums or bytes of row `row`. */
@@ -111,6 +123,8 @@ struct kernel_set {
      * gets the same bits as alone.  Result i goes to outs[i]. */
     void (*attend_many)(const struct attention *attentions, size_t count, float *scores,
                         float *const *outs);
+    /* Moves the matrix `state` on; out[value_dim] is what is read. */
+    void (*delta_step)(const struct delta_step *step, float *state, float *out);
     /* Writes count values as f16. */
     void (*to_half)(const float *x, size_t count, uint16_t *out);
     /* Writes count values as whole numbers in [-127, 127] of the scale it returns, a 127th of the

@@ -58,6 +58,63 @@ void KERNEL_NAME(rope)(float *head, const float *cosines, const float *sines, si
     }
 }
 
+/* `some` times eight columns from `first` on: what is held of them, then the update and the read
+ * together, so that the matrix is written once. */
+ALWAYS_INLINE void delta_columns(const struct delta_step *step, float *state, size_t first,
+                                 size_t some, float *out)
+{
+    size_t width = step->value_dim;
+    lanes decay = lanes_all(step->decay);
+    lanes moved[4];
+    lanes read[4];
+    for (size_t k = 0; k < some; k++)
+        moved[k] = read[k] = lanes_all(0.0f);
+    for (size_t i = 0; i < step->key_dim; i++) {
+        lanes key = lanes_all(step->key[i]);
+        const float *row = state + i * width + first;
+        for (size_t k = 0; k < some; k++)
+            moved[k] = lanes_fma(lanes_mul(lanes_load(row + k * LANES), decay), key, moved[k]);
+    }
+    for (size_t k = 0; k < some; k++)
+        moved[k] = lanes_mul(lanes_sub(lanes_load(step->value + first + k * LANES), moved[k]),
+                             lanes_all(step->write));
+    for (size_t i = 0; i < step->key_dim; i++) {
+        lanes key = lanes_all(step->key[i]);
+        lanes query = lanes_all(step->query[i]);
+        float *row = state + i * width + first;
+        for (size_t k = 0; k < some; k++) {
+            lanes next = lanes_fma(moved[k], key, lanes_mul(lanes_load(row + k * LANES), decay));
+            lanes_store(row + k * LANES, next);
+            read[k] = lanes_fma(next, query, read[k]);
+        }
+    }
+    for (size_t k = 0; k < some; k++)
+        lanes_store(out + first + k * LANES, read[k]);
+}
+
+void KERNEL_NAME(delta_step)(const struct delta_step *step, float *state, float *out)
+{
+    size_t width = step->value_dim;
+    size_t first = 0;
+    for (; first + 4 * LANES <= width; first += 4 * LANES)
+        delta_columns(step, state, first, 4, out);
+    for (; first + LANES <= width; first += LANES)
+        delta_columns(step, state, first, 1, out);
+    for (; first < width; first++) {
+        float moved = 0.0f;
+        float read = 0.0f;
+        for (size_t i = 0; i < step->key_dim; i++)
+            moved += state[i * width + first] * step->decay * step->key[i];
+        moved = (step->value[first] - moved) * step->write;
+        for (size_t i = 0; i < step->key_dim; i++) {
+            float *at = &state[i * width + first];
+            *at = *at * step->decay + moved * step->key[i];
+            read += *at * step->query[i];
+        }
+        out[first] = read;
+    }
+}
+
 void KERNEL_NAME(to_half)(const float *x, size_t count, uint16_t *out)
 {
     size_t i = 0;

@@ -285,6 +285,25 @@ static void attend_many(const struct attention *attentions, size_t count, float 
         attend(&attentions[i], scores, outs[i]);
 }
 
+static void delta_step(const struct delta_step *step, float *state, float *out)
+{
+    size_t width = step->value_dim;
+    for (size_t j = 0; j < width; j++) {
+        float held = 0.0f;
+        float read = 0.0f;
+        for (size_t i = 0; i < step->key_dim; i++) {
+            state[i * width + j] *= step->decay;
+            held += state[i * width + j] * step->key[i];
+        }
+        float moved = (step->value[j] - held) * step->write;
+        for (size_t i = 0; i < step->key_dim; i++) {
+            state[i * width + j] += moved * step->key[i];
+            read += state[i * width + j] * step->query[i];
+        }
+        out[j] = read;
+    }
+}
+
 static void to_half(const float *x, size_t count, uint16_t *out)
 {
     for (size_t i = 0; i < count; i++)
@@ -328,6 +347,7 @@ const struct kernel_set *kernel_set_portable(void)
         .rope = rope,
         .attend = attend,
         .attend_many = attend_many,
+        .delta_step = delta_step,
         .to_half = to_half,
         .to_bytes = to_bytes,
         .spin = spin,

@@ -10,6 +10,8 @@
 
 #define PARTS 8u
 #define GROUP_MAX 128u
+/* Tokens that share what is unpacked. */
+#define TOKENS 32u
 
 #if defined(__FAST_MATH__) || FLT_EVAL_METHOD > 0
 #error "the routing path needs arithmetic that rounds each operation once, to float"
@@ -52,34 +54,55 @@ static float group_product(const float *codes, const float *x, size_t count)
 static float group_sum(const float *x, size_t count)
 {
     float parts[PARTS] = {0.0f};
-    for (size_t i = 0; i < count; i++)
-        parts[i % PARTS] += x[i];
+    size_t i = 0;
+    for (; i + PARTS <= count; i += PARTS)
+        for (size_t k = 0; k < PARTS; k++)
+            parts[k] += x[i + k];
+    for (size_t k = 0; i < count; i++, k++)
+        parts[k] += x[i];
     return parts_sum(parts);
 }
 
-void kernel_routing_product(const struct matrix *matrix, const float *x, size_t row_first,
-                            size_t row_end, float *out)
+/* Up to TOKENS of them.  Codes are unpacked once for all. */
+static void product_of_some(const struct matrix *matrix, const float *x, size_t count,
+                            size_t row_first, size_t row_end, float *out, size_t out_stride)
 {
     size_t size = matrix_group(matrix);
     size_t groups = matrix_groups(matrix);
+    size_t columns = (size_t)matrix->columns;
     bool has_biases = matrix_has_biases(matrix);
     float codes[GROUP_MAX];
-    for (size_t row = row_first; row < row_end; row++)
-        out[row] = 0.0f;
+    float sums[TOKENS];
     for (size_t g = 0; g < groups; g++) {
-        size_t left = (size_t)matrix->columns - g * size;
-        size_t count = left < size ? left : size;
-        float sum = has_biases ? group_sum(x + g * size, count) : 0.0f;
+        size_t left = columns - g * size;
+        size_t some = left < size ? left : size;
+        for (size_t t = 0; has_biases && t < count; t++)
+            sums[t] = group_sum(x + t * columns + g * size, some);
         for (size_t row = row_first; row < row_end; row++) {
             float scale;
             float bias;
             unpack_scales(matrix, row, g, 1, &scale, &bias);
             unpack_group(matrix, row, g, codes);
-            out[row] += scale * group_product(codes, x + g * size, count);
-            if (has_biases)
-                out[row] += bias * sum;
+            for (size_t t = 0; t < count; t++) {
+                float *sum = &out[t * out_stride + row];
+                *sum += scale * group_product(codes, x + t * columns + g * size, some);
+                if (has_biases)
+                    *sum += bias * sums[t];
+            }
         }
     }
+}
+
+void kernel_routing_product(const struct matrix *matrix, const float *x, size_t count,
+                            size_t row_first, size_t row_end, float *out, size_t out_stride)
+{
+    for (size_t t = 0; t < count; t++)
+        for (size_t row = row_first; row < row_end; row++)
+            out[t * out_stride + row] = 0.0f;
+    for (size_t t = 0; t < count; t += TOKENS)
+        product_of_some(matrix, x + t * (size_t)matrix->columns,
+                        count - t < TOKENS ? count - t : TOKENS, row_first, row_end,
+                        out + t * out_stride, out_stride);
 }
 
 float kernel_routing_exp(float x)

@@ -19,10 +19,10 @@
 /* out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]; may be in place. */
 void kernel_routing_norm(const float *x, const float *weight, float epsilon, size_t count,
                          float *out);
-/* out[r] = row r of the matrix times x, for row_first <= r < row_end; any format.  `x` holds
- * matrix->columns floats. */
-void kernel_routing_product(const struct matrix *matrix, const float *x, size_t row_first,
-                            size_t row_end, float *out);
+/* out[t * out_stride + r] = row r of the matrix times token t, for row_first <= r < row_end; any
+ * format.  A token is matrix->columns floats of `x`.  Each gets the same bits as alone. */
+void kernel_routing_product(const struct matrix *matrix, const float *x, size_t count,
+                            size_t row_first, size_t row_end, float *out, size_t out_stride);
 /* e^x, within 3e-7 of it; 0 below -87. */
 float kernel_routing_exp(float x);
 /* 1 / (1 + e^-x) */

@@ -58,6 +58,11 @@ static inline void unpack_numbers(enum tensor_type type, const uint8_t *bytes, s
 static inline void unpack_codes(uint32_t bits, const uint8_t *bytes, size_t count, float *out)
 {
     uint64_t mask = (UINT64_C(1) << bits) - 1;
+    if (bits == 8) {
+        for (size_t i = 0; i < count; i++)
+            out[i] = (float)bytes[i];
+        return;
+    }
     for (size_t i = 0; i < count; i += 8) {
         uint64_t word = 0;
         memcpy(&word, bytes, bits);

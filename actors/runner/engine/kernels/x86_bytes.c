@@ -13,9 +13,10 @@
 
 /* As many as the registers hold beside the codes they meet. */
 #define TOKENS 6u
-#define FEWER_TOKENS 3u
-/* From here on a panel is worth its making. */
-#define PANEL_TOKENS 4u
+/* From here on a panel is worth its making; one of 4-bit codes as they lie is cheaper to make, but
+ * taken apart again for each few tokens, so it is for these alone. */
+#define PANEL_TOKENS 3u
+#define PACKED_TOKENS_MAX 5u
 /* What unpacking may read from the start of a block, whatever its size. */
 #define WINDOW 32u
 
@@ -289,16 +290,107 @@ ALWAYS_INLINE void panel_tokens(const struct byte_tile *tile, enum lanes_kind ki
         byte_tile_store(tile, token + t, sum[t].total);
 }
 
+/* --- some tokens, 4-bit codes --- */
+
+/* Packed as they lie, 64 codes of each row at a time, four bytes of a row beside those of the
+ * others: panel[block / 2][eighth][row][4]. */
+static void make_packed_panel(const struct byte_tile *tile, uint8_t *panel)
+{
+    for (size_t block = 0; block < tile->blocks; block += 2) {
+        lanes rows[TILE_ROWS];
+        byte_tile_fetch(tile, 128 * block, 256);
+        for (size_t r = 0; r < TILE_ROWS; r++)
+            rows[r] = _mm256_castsi256_ps(load_bytes(tile->weight[r] + 16 * block));
+        lanes_transpose(rows);
+        for (size_t r = 0; r < TILE_ROWS; r++, panel += 32)
+            lanes_store((float *)(void *)panel, rows[r]);
+    }
+}
+
+/* Half of that, a block: low nibbles are even elements, high ones odd; `x` is split likewise. */
+ALWAYS_INLINE void packed_block(const uint8_t *panel, const int8_t *x, size_t x_stride,
+                                size_t tokens, __m256i *sums)
+{
+    const __m256i mask = _mm256_set1_epi8(0x0f);
+    for (size_t t = 0; t < tokens; t++)
+        sums[t] = _mm256_setzero_si256();
+    for (size_t q = 0; q < 4; q++) {
+        __m256i packed = load_bytes(panel + 32 * q);
+        __m256i even = _mm256_and_si256(packed, mask);
+        __m256i odd = _mm256_and_si256(_mm256_srli_epi16(packed, 4), mask);
+        for (size_t t = 0; t < tokens; t++) {
+            __m256i x_even = spread(x + t * x_stride + 4 * q);
+            __m256i x_odd = spread(x + t * x_stride + 32 + 4 * q);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+            sums[t] = _mm256_dpbusd_epi32(sums[t], even, x_even);
+            sums[t] = _mm256_dpbusd_epi32(sums[t], odd, x_odd);
+#else
+            /* Sixteen products of at most 15 * 127 in all. */
+            sums[t] = _mm256_add_epi16(sums[t], _mm256_maddubs_epi16(even, x_even));
+            sums[t] = _mm256_add_epi16(sums[t], _mm256_maddubs_epi16(odd, x_odd));
+#endif
+        }
+    }
+#if !defined(__AVX512VNNI__) || !defined(__AVX512VL__)
+    for (size_t t = 0; t < tokens; t++)
+        sums[t] = _mm256_madd_epi16(sums[t], _mm256_set1_epi16(1));
+#endif
+}
+
+ALWAYS_INLINE void packed_tokens(const struct byte_tile *tile, const uint8_t *panel, size_t token,
+                                 size_t tokens)
+{
+    const struct activations *in = tile->inputs;
+    size_t x_blocks = in->stride / 32;
+    const int8_t *x = in->split + token * in->stride;
+    const float *scales = in->scales + token * x_blocks;
+    const float *sums = in->byte_sums[tile->group_shift] + token * x_blocks;
+    struct byte_sum sum[PACKED_TOKENS_MAX];
+    for (size_t t = 0; t < tokens; t++)
+        sum[t] = (struct byte_sum){lanes_all(0.0f), lanes_all(0.0f)};
+    for (size_t block = 0; block < tile->blocks; block++) {
+        __m256i some[PACKED_TOKENS_MAX];
+        packed_block(panel + 128 * block, x + 64 * (block / 2) + 16 * (block % 2), in->stride,
+                     tokens, some);
+        for (size_t t = 0; t < tokens; t++)
+            byte_sum_add(tile, true, block, _mm256_cvtepi32_ps(some[t]), scales + t * x_blocks,
+                         sums + t * x_blocks, &sum[t]);
+    }
+    for (size_t t = 0; t < tokens; t++)
+        byte_tile_store(tile, token + t, sum[t].total);
+}
+
+/* PANEL_TOKENS to PACKED_TOKENS_MAX. */
+static void packed_tile(const struct byte_tile *tile, size_t count, uint8_t *panel)
+{
+    make_packed_panel(tile, panel);
+    if (count == 4)
+        packed_tokens(tile, panel, 0, 4);
+    else
+        packed_tokens(tile, panel, 0, 3);
+    if (count == 5)
+        packed_tokens(tile, panel, 3, 2);
+}
+
 ALWAYS_INLINE void tile_tokens(const struct byte_tile *tile, const struct byte_unpack *unpack,
                                enum lanes_kind kind, size_t count, uint8_t *panel)
 {
     size_t token = 0;
+    if (kind == LANES_CODES_4 && count >= PANEL_TOKENS && count <= PACKED_TOKENS_MAX &&
+        tile->blocks % 2 == 0) {
+        packed_tile(tile, count, panel);
+        return;
+    }
     if (count >= PANEL_TOKENS) {
         make_panel(tile, unpack, kind, panel);
-        for (; token + TOKENS <= count; token += TOKENS)
+        for (; count - token >= TOKENS; token += TOKENS)
             panel_tokens(tile, kind, panel, token, TOKENS);
-        for (; token + FEWER_TOKENS <= count; token += FEWER_TOKENS)
-            panel_tokens(tile, kind, panel, token, FEWER_TOKENS);
+        for (; count - token >= 4; token += 4)
+            panel_tokens(tile, kind, panel, token, 4);
+        for (; count - token >= 3; token += 3)
+            panel_tokens(tile, kind, panel, token, 3);
+        for (; count - token >= 2; token += 2)
+            panel_tokens(tile, kind, panel, token, 2);
         for (; token < count; token++)
             panel_tokens(tile, kind, panel, token, 1);
     }
