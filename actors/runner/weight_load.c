@@ -80,8 +80,8 @@ static enum status table_unpack(struct weight_load *load, const struct table_hea
     return weight_table_parse(bytes, head->size, &load->table, reason);
 }
 
-/* Every rank ends with a table, the same one.  `own` is how reading went so far: the exchange is
- * gone through all the same, as the others wait for it. */
+/* Every rank ends with a table, the same one.  `own` is how reading went so far: a rank that failed
+ * goes on until all agree to stop, as the others wait for it. */
 static enum status table_exchange(struct weight_load *load, struct collective *collective,
                                   uint32_t table_rank, enum status own, struct reason *reason)
 {
@@ -103,11 +103,13 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
     }
     bool receives = load->rank != table_rank;
     uint8_t *whole = receives ? memory_zeroed(head.size, 1) : bytes;
-    if (!whole)
+    if (!whole && own == STATUS_OK)
         own = refuse(reason, STATUS_NO_MEMORY, "no memory for the table of tensors");
-    if (whole) {
+    /* A rank that cannot take the table says so before the others wait for it to take part. */
+    own = agree(collective, own, reason);
+    if (own == STATUS_OK) {
         status = collective->ops->broadcast(collective, whole, head.size, table_rank);
-        if (status != STATUS_OK && own == STATUS_OK)
+        if (status != STATUS_OK)
             own = refuse(reason, status, "rank %" PRIu32 " was lost", table_rank);
     }
     if (own == STATUS_OK && receives && !load->table)
