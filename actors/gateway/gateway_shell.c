@@ -35,15 +35,16 @@ static void on_input(void *argument, int fd)
 {
     struct loop *loop = ((void **)argument)[0];
     struct gateway_shell *shell = ((void **)argument)[1];
-    struct http_input input;
     (void)fd;
-    while (http_server_next(shell->server, &input)) {
+    for (;;) {
+        /* Memory first: what is taken must not be lost, or a chat would run on for nobody.  The
+         * descriptor stays readable, so without memory we are asked again. */
         struct carried *carried = memory_zeroed(1, sizeof(*carried));
-        if (!carried) {
-            http_input_fini(&input); /* its client sees the connection close at the latest */
-            continue;
+        if (!carried || !http_server_next(shell->server, &carried->input)) {
+            memory_free(carried);
+            return;
         }
-        carried->input = input;
+        const struct http_input input = carried->input;
         carried->arrival = (struct http_arrival){.kind = (enum http_arrival_kind)input.kind,
                                                  .exchange = input.exchange,
                                                  .method = input.method,

@@ -17,6 +17,11 @@
 enum answer_state { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM };
 
 /* One request, from its first byte at libmicrohttpd to the last of its answer. */
+struct queued_input {
+    struct queued_input *next;
+    struct http_input input;
+};
+
 struct exchange {
     struct exchange *next;
     struct http_server *server;
@@ -37,11 +42,7 @@ struct exchange {
     struct buffer out; /* the whole answer, or what of a stream was not taken yet */
     bool is_ended;
     bool was_full;
-};
-
-struct queued_input {
-    struct queued_input *next;
-    struct http_input input;
+    struct queued_input *gone; /* kept from the beginning: that its client left is always told */
 };
 
 struct http_server {
@@ -66,17 +67,22 @@ void http_input_fini(struct http_input *input)
     *input = (struct http_input){0};
 }
 
-/* The mutex is held. */
+/* Takes it.  The mutex is held. */
+static void push_queued(struct http_server *server, struct queued_input *queued)
+{
+    *server->last = queued;
+    server->last = &queued->next;
+    ssize_t written = write(server->wake_fds[1], "", 1);
+    (void)written; /* a full pipe wakes as well */
+}
+
 static bool push_input(struct http_server *server, const struct http_input *input)
 {
     struct queued_input *queued = memory_zeroed(1, sizeof(*queued));
     if (!queued)
         return false;
     queued->input = *input;
-    *server->last = queued;
-    server->last = &queued->next;
-    ssize_t written = write(server->wake_fds[1], "", 1);
-    (void)written; /* a full pipe wakes as well */
+    push_queued(server, queued);
     return true;
 }
 
@@ -135,8 +141,10 @@ static void report_gone(struct exchange *exchange)
         return;
     exchange->is_gone = true;
     if (exchange->is_asked && !exchange->is_ended) {
-        struct http_input input = {.kind = HTTP_INPUT_GONE, .exchange = exchange->id};
-        (void)push_input(exchange->server, &input); /* else a later write says NOT_FOUND */
+        exchange->gone->input =
+            (struct http_input){.kind = HTTP_INPUT_GONE, .exchange = exchange->id};
+        push_queued(exchange->server, exchange->gone);
+        exchange->gone = NULL;
     }
 }
 
@@ -150,6 +158,7 @@ static void exchange_free(struct exchange *exchange)
     buffer_fini(&exchange->body);
     buffer_fini(&exchange->out);
     memory_free(exchange->target);
+    memory_free(exchange->gone);
     memory_free(exchange);
 }
 
@@ -162,10 +171,13 @@ static void *on_target(void *owner, const char *target, struct MHD_Connection *m
     struct http_server *server = owner;
     struct exchange *exchange = memory_zeroed(1, sizeof(*exchange));
     char *copy = exchange ? memory_text(target, strlen(target)) : NULL;
-    if (!copy) {
+    struct queued_input *gone = copy ? memory_zeroed(1, sizeof(*gone)) : NULL;
+    if (!gone) {
+        memory_free(copy);
         memory_free(exchange);
         return NULL;
     }
+    exchange->gone = gone;
     exchange->server = server;
     exchange->mhd = mhd;
     exchange->target = copy;

@@ -130,7 +130,7 @@ START_TEST(streams_piece_by_piece)
 }
 END_TEST
 
-static void assert_gone_after(bool begins_stream)
+static void assert_gone_after(bool begins_stream, bool has_memory)
 {
     open_server();
     int fd = client_connect(http_server_port(server));
@@ -142,8 +142,11 @@ static void assert_gone_after(bool begins_stream)
         client_read(fd, "\r\n\r\n", 2000, &reply);
     }
     clock_sleep_ms(30);
+    if (!has_memory)
+        memory_fail_after(0);
     (void)close(fd);
     struct http_input gone = next_input(1000);
+    memory_fail_after(UINT64_MAX);
     ck_assert_int_eq(gone.kind, HTTP_INPUT_GONE);
     ck_assert_uint_eq(gone.exchange, input.exchange);
     ck_assert_int_eq(http_server_stream_write(server, input.exchange, "x", 1), STATUS_NOT_FOUND);
@@ -154,13 +157,20 @@ static void assert_gone_after(bool begins_stream)
 
 START_TEST(says_that_a_waiting_client_left)
 {
-    assert_gone_after(false);
+    assert_gone_after(false, true);
+}
+END_TEST
+
+START_TEST(says_it_without_memory)
+{
+    assert_gone_after(false, false);
+    assert_gone_after(true, false);
 }
 END_TEST
 
 START_TEST(says_that_the_client_of_a_silent_stream_left)
 {
-    assert_gone_after(true);
+    assert_gone_after(true, true);
 }
 END_TEST
 
@@ -313,6 +323,7 @@ Suite *suite_of_tests(void)
         serves_one_request_of_a_connection_at_a_time,
         streams_piece_by_piece,
         says_that_a_waiting_client_left,
+        says_it_without_memory,
         says_that_the_client_of_a_silent_stream_left,
         pushes_back_and_goes_on,
         cuts_a_stream_whose_client_never_takes_anything,
