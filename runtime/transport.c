@@ -267,16 +267,49 @@ void transport_peer_drop(struct transport *transport, const struct peer *peer)
 
 /* libzmq attaches a new connection to its socket only when it looks at its commands, which a
  * non-blocking send does not do each time: ask it to look before believing "not now". */
-static int send_part(void *socket, const void *bytes, size_t size, int flags)
+static int send_part(void *socket, zmq_msg_t *part, int flags)
 {
-    int sent = zmq_send(socket, bytes, size, flags | ZMQ_DONTWAIT);
-    if (sent < 0 && (errno == EAGAIN || errno == EHOSTUNREACH)) {
+    int sent = -1;
+    for (bool has_looked = false; sent < 0; has_looked = true) {
+        do
+            sent = zmq_msg_send(part, socket, flags | ZMQ_DONTWAIT);
+        while (sent < 0 && errno == EINTR);
+        if (sent >= 0 || has_looked || (errno != EAGAIN && errno != EHOSTUNREACH))
+            break;
         int events;
         size_t events_size = sizeof(events);
         (void)zmq_getsockopt(socket, ZMQ_EVENTS, &events, &events_size);
-        sent = zmq_send(socket, bytes, size, flags | ZMQ_DONTWAIT);
     }
     return sent;
+}
+
+/* A copy; what is sent needs no zmq_msg_close. */
+static enum status part_init(zmq_msg_t *part, const void *bytes, size_t size)
+{
+    if (zmq_msg_init_size(part, size) != 0)
+        return STATUS_NO_MEMORY;
+    if (size > 0)
+        memcpy(zmq_msg_data(part), bytes, size);
+    return STATUS_OK;
+}
+
+static enum status send_to_route(struct transport *transport, struct link *link,
+                                 const struct peer *peer, zmq_msg_t *body)
+{
+    zmq_msg_t route;
+    enum status status = part_init(&route, peer->route, peer->route_size);
+    if (status != STATUS_OK)
+        return status;
+    if (send_part(link->socket, &route, ZMQ_SNDMORE) < 0) {
+        status = errno == EHOSTUNREACH ? STATUS_UNREACHABLE : STATUS_BUSY;
+        (void)zmq_msg_close(&route);
+        return status;
+    }
+    if (send_part(link->socket, body, 0) >= 0)
+        return STATUS_OK;
+    /* The socket waits for the rest of this message and would take the next one for it. */
+    link_retry(transport, link);
+    return STATUS_UNREACHABLE;
 }
 
 enum status transport_send(struct transport *transport, const struct peer *peer,
@@ -284,14 +317,20 @@ enum status transport_send(struct transport *transport, const struct peer *peer,
 {
     struct link *link = link_find(transport, peer->link);
     bool is_bound = link && link->options.role == LINK_BIND;
-    enum status status = STATUS_OK;
-    if (!link || !link->socket || (!is_bound && !link->is_up) ||
-        (is_bound && !route_find(link, peer)))
-        status = STATUS_UNREACHABLE;
-    else if (is_bound && send_part(link->socket, peer->route, peer->route_size, ZMQ_SNDMORE) < 0)
-        status = errno == EHOSTUNREACH ? STATUS_UNREACHABLE : STATUS_BUSY;
-    else if (send_part(link->socket, bytes, size, 0) < 0)
-        status = STATUS_BUSY;
+    zmq_msg_t body;
+    /* All memory is taken before the first part leaves. */
+    enum status status = part_init(&body, bytes, size);
+    if (status == STATUS_OK) {
+        if (!link || !link->socket || (!is_bound && !link->is_up) ||
+            (is_bound && !route_find(link, peer)))
+            status = STATUS_UNREACHABLE;
+        else if (is_bound)
+            status = send_to_route(transport, link, peer, &body);
+        else if (send_part(link->socket, &body, 0) < 0)
+            status = STATUS_BUSY;
+        if (status != STATUS_OK)
+            (void)zmq_msg_close(&body);
+    }
     if (status != STATUS_OK) {
         transport->counters.sends_failed++;
         return status;

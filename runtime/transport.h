@@ -9,8 +9,9 @@
  * Owner    the loop.
  * Memory   the transport owns its sockets; an event's bytes are valid until the next call.
  * Threads  the loop's only (libzmq has an I/O thread of its own).
- * Fails    STATUS_IN_USE, STATUS_NO_PERMISSION, STATUS_INVALID at open; BUSY and UNREACHABLE at
- *          send.  A connected link is opened again with backoff for ever; the counters tell.
+ * Fails    STATUS_IN_USE, STATUS_NO_PERMISSION, STATUS_INVALID at open; BUSY, UNREACHABLE and
+ *          NO_MEMORY at send.  A connected link is opened again with backoff for ever; the
+ *          counters tell.
  */
 #ifndef TROUPE_RUNTIME_TRANSPORT_H
 #define TROUPE_RUNTIME_TRANSPORT_H

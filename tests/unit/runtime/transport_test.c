@@ -376,6 +376,34 @@ START_TEST(ipc_is_plain_and_relative)
 }
 END_TEST
 
+/* No memory for it, as its size says; the next one must not be taken for its rest. */
+START_TEST(a_message_without_memory_leaves_nothing_behind)
+{
+    struct scratch scratch;
+    struct transport_options none = {.io_threads = 1};
+    struct side server = {0};
+    struct side client = {0};
+    struct link_options options = {.role = LINK_CONNECT, .endpoint = "ipc://master.sock"};
+    scratch_open(&scratch);
+    ck_assert_int_eq(chdir(scratch.path), 0);
+    ck_assert_int_eq(transport_open(&none, &server.transport, NULL), STATUS_OK);
+    ck_assert_int_eq(transport_open(&none, &client.transport, NULL), STATUS_OK);
+    server_bind(&server, "ipc://master.sock", 0);
+    client_connect(&client, &options);
+    const struct peer peer = client_up(&client, &server);
+    say(&client, &peer, "hello");
+    const struct peer back = hear(&server, &client, "hello");
+    ck_assert_int_eq(transport_send(server.transport, &back, "x", SIZE_MAX), STATUS_NO_MEMORY);
+    ck_assert_int_eq(transport_send(client.transport, &peer, "x", SIZE_MAX), STATUS_NO_MEMORY);
+    say(&server, &back, "after");
+    (void)hear(&client, &server, "after");
+    transport_close(client.transport, 0);
+    transport_close(server.transport, 0);
+    ck_assert_int_eq(chdir("/"), 0);
+    scratch_close(&scratch);
+}
+END_TEST
+
 START_TEST(a_dropped_peer_is_not_heard)
 {
     struct side server = side_open();
@@ -461,7 +489,7 @@ Suite *suite_of_tests(void)
     const TTest *const links[] = {
         oversize_message_ends_its_connection_only, ipc_is_plain_and_relative,
         a_dropped_peer_is_not_heard,               order_and_number_hold_under_load,
-        bad_links_are_refused_with_a_sentence,
+        a_message_without_memory_leaves_nothing_behind, bad_links_are_refused_with_a_sentence,
     };
     suite_add(suite, "trust", trust, COUNT_OF(trust));
     suite_add(suite, "links", links, COUNT_OF(links));
