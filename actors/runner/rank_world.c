@@ -250,11 +250,15 @@ enum status rank_world_sequence_open(struct rank_world *world, uint32_t *sequenc
 {
     uint32_t sequence = 0;
     enum status status = engine_sequence_open(world->engine, &sequence, reason);
-    if (status == STATUS_OK)
-        status = note_change(world, 2 * sequence, reason);
-    if (status == STATUS_OK)
-        *sequence_out = sequence;
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    status = note_change(world, 2 * sequence, reason);
+    if (status != STATUS_OK) {
+        engine_sequence_close(world->engine, sequence);
+        return status;
+    }
+    *sequence_out = sequence;
+    return STATUS_OK;
 }
 
 enum status rank_world_sequence_close(struct rank_world *world, uint32_t sequence,

@@ -97,6 +97,27 @@ START_TEST(ranks_stay_in_step_when_the_cache_is_full)
 }
 END_TEST
 
+/* The siblings cannot be told of it: it is as if it had never been opened. */
+START_TEST(a_slot_no_sibling_hears_of_is_given_back)
+{
+    static struct stage stage;
+    const struct stage_options options = {.ranks = 1, .context = 512, .mode = MODE_EXACT};
+    struct rank_world *world = &stage.ranks[0].world;
+    struct reason reason = {""};
+    uint32_t sequence = 0;
+    stage_open(&stage, &options);
+    world->rank_count = 2;
+    world->change_count = STEP_CHANGES_MAX;
+    for (unsigned i = 0; i < 2 * RANK_SEQUENCES_MAX; i++)
+        ck_assert_int_eq(rank_world_sequence_open(world, &sequence, &reason), STATUS_BUSY);
+    world->rank_count = 1;
+    world->change_count = 0;
+    ck_assert_int_eq(rank_world_sequence_open(world, &sequence, &reason), STATUS_OK);
+    ck_assert_int_eq(rank_world_sequence_close(world, sequence, &reason), STATUS_OK);
+    stage_close(&stage);
+}
+END_TEST
+
 /* ---- what goes wrong between ranks ---- */
 
 static bool lose_fifth(struct stage *stage, uint32_t source, uint32_t target,
@@ -244,6 +265,7 @@ Suite *suite_of_tests(void)
         a_pipeline_answers_as_one_rank,
         a_tensor_cut_answers_as_one_rank,
         ranks_stay_in_step_when_the_cache_is_full,
+        a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,
         hidden_states_of_the_wrong_size_end_the_generation,
         a_lost_message_ends_the_generation,
