@@ -2,6 +2,7 @@
 #include "actors/master/placement.h"
 
 #include "actors/master/placement_bytes.h"
+#include "protocol/limits.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -79,10 +80,11 @@ static uint32_t context_asked(const struct attempt *attempt)
 static uint32_t context_wanted(const struct attempt *attempt)
 {
     const uint32_t asked = context_asked(attempt);
+    const uint32_t most = attempt->model->shape.context;
     uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
-    return context < attempt->model->shape.context || attempt->model->shape.context == 0
-               ? context
-               : attempt->model->shape.context;
+    if (context > TOKEN_IDS_MAX)
+        context = TOKEN_IDS_MAX; /* no request has more */
+    return context < most || most == 0 ? context : most;
 }
 
 static uint32_t threads_for(const struct attempt *attempt, uint32_t rank)

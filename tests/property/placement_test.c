@@ -216,6 +216,33 @@ START_TEST(any_nodes_are_used_within_their_means)
 }
 END_TEST
 
+/* Prompt and answer are told in messages of so many ids: no more of a context is of use. */
+START_TEST(no_context_is_longer_than_a_request)
+{
+    struct seeded seeded = seeded_open(3);
+    unsigned placed = 0;
+    for (int turn = 0; turn < 200; turn++) {
+        struct scene scene;
+        struct instance_record instance = {.model_id = NULL};
+        struct reason reason = {""};
+        scene_init(&scene, &seeded);
+        scene.state.models.items[0].shape.context = 4 * TOKEN_IDS_MAX;
+        scene.request.context = 2 * TOKEN_IDS_MAX;
+        for (uint32_t i = 0; i < scene.count; i++)
+            scene.nodes[i].memory_free = (uint64_t)1 << 40;
+        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                                    scene.count, NULL, NULL};
+        if (placement_choose(&question, &instance, &reason) == STATUS_OK) {
+            placed++;
+            ck_assert_uint_eq(instance.context, TOKEN_IDS_MAX);
+        }
+        record_fini(&instance_record_type, &instance);
+        scene_fini(&scene);
+    }
+    ck_assert_uint_gt(placed, 50);
+}
+END_TEST
+
 START_TEST(a_model_without_units_is_refused)
 {
     struct seeded seeded = seeded_open(2);
@@ -239,6 +266,7 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("placement");
     const TTest *const tests[] = {any_nodes_are_used_within_their_means,
+                                  no_context_is_longer_than_a_request,
                                   a_model_without_units_is_refused};
     suite_add(suite, "placement", tests, COUNT_OF(tests));
     return suite;
