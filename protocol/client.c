@@ -2,6 +2,7 @@
 #include "protocol/client.h"
 
 #include "protocol/hash.h"
+#include "protocol/hello.h"
 #include "protocol/memory.h"
 #include "protocol/state_mirror.h"
 
@@ -55,15 +56,11 @@ static enum status say_hello(struct troupe_client *client)
     if (status != STATUS_OK)
         return status;
     struct hello *hello = message.body;
-    hello->actor = ACTOR_CLIENT;
-    hello->incarnation = client->incarnation;
-    hello->schema = schema_hash();
-    hello->protocol_min = PROTOCOL_MIN;
-    hello->protocol_max = PROTOCOL_MAX;
+    status = hello_fill(hello, ACTOR_CLIENT, client->incarnation, client->build);
     hello->wants_events = client->options.wants_state;
     hello->index = client->options.wants_state ? state_mirror_index(&client->mirror) : 0;
-    status = text_set(&hello->build, client->build) ? client_offer(client, &message)
-                                                    : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = client_offer(client, &message);
     message_fini(&message);
     return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/session.h"
 
+#include "protocol/hello.h"
 #include "protocol/memory.h"
 #include "runtime/paths.h"
 
@@ -40,11 +41,7 @@ static enum status say_hello(struct session *session, struct outbox *outbox)
     if (status != STATUS_OK)
         return status;
     struct hello *hello = message.body;
-    hello->actor = settings->actor;
-    hello->incarnation = settings->incarnation;
-    hello->schema = schema_hash();
-    hello->protocol_min = PROTOCOL_MIN;
-    hello->protocol_max = PROTOCOL_MAX;
+    status = hello_fill(hello, settings->actor, settings->incarnation, settings->build);
     hello->index = state_mirror_index(&session->mirror);
     hello->epoch = session->mirror.state.epoch;
     hello->wants_events = settings->wants_events;
@@ -53,11 +50,11 @@ static enum status say_hello(struct session *session, struct outbox *outbox)
     hello->generation = settings->generation;
     hello->rank = settings->rank;
     hello->world_size = settings->world_size;
-    if (text_set(&hello->build, settings->build) && text_set(&hello->address, session->address)) {
+    if (status == STATUS_OK && !text_set(&hello->address, session->address))
+        status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK) {
         const struct peer master = peer_of_link(SESSION_LINK);
         outbox_send(outbox, &master, &message);
-    } else {
-        status = STATUS_NO_MEMORY;
     }
     message_fini(&message);
     return status;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
 
+#include "protocol/hello.h"
+#include "protocol/memory.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -77,19 +80,16 @@ void runners_up(struct gateway *gateway, uint32_t slot)
     if (!link->is_used)
         return;
     link->is_up = true;
-    struct hello hello = {.actor = ACTOR_GATEWAY,
-                          .incarnation = gateway->settings->session.incarnation,
-                          .node_id = gateway->session.mirror.node_id,
-                          .schema = schema_hash(),
-                          .protocol_min = PROTOCOL_MIN,
-                          .protocol_max = PROTOCOL_MAX,
-                          .key = gateway->settings->session.key,
+    const struct session_settings *settings = &gateway->settings->session;
+    struct hello hello = {.node_id = gateway->session.mirror.node_id,
+                          .key = settings->key,
                           .instance_id = link->instance_id,
                           .generation = link->generation};
-    char build[BUILD_SIZE_MAX];
-    (void)snprintf(build, sizeof(build), "%s", gateway->settings->session.build);
-    hello.build = build;
-    gateway_send(gateway, GATEWAY_LINK_RUNNER + slot, MESSAGE_LINK, LINK_HELLO, &hello);
+    if (hello_fill(&hello, ACTOR_GATEWAY, settings->incarnation, settings->build) == STATUS_OK)
+        gateway_send(gateway, GATEWAY_LINK_RUNNER + slot, MESSAGE_LINK, LINK_HELLO, &hello);
+    else
+        gateway->outbox->failed = STATUS_NO_MEMORY; /* as a send without memory */
+    memory_free(hello.build);
     chats_start_waiting(gateway);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "actors/launcher/launcher.h"
 
+#include "protocol/hello.h"
 #include "protocol/memory.h"
 
 #include <inttypes.h>
@@ -73,21 +74,15 @@ static enum status send_hello(struct launcher *launcher, uint32_t rank)
     if (status != STATUS_OK)
         return status;
     struct hello *hello = message.body;
-    hello->actor = ACTOR_LAUNCHER;
-    hello->incarnation = settings->incarnation;
+    status = hello_fill(hello, ACTOR_LAUNCHER, settings->incarnation, settings->build);
     hello->node_id = launcher->session.mirror.node_id;
-    hello->schema = schema_hash();
-    hello->protocol_min = PROTOCOL_MIN;
-    hello->protocol_max = PROTOCOL_MAX;
     hello->instance_id = settings->instance_id;
     hello->generation = settings->generation;
     hello->rank = settings->rank;
     hello->world_size = launcher->rank_count;
     struct peer peer = peer_of_rank(rank);
-    if (text_set(&hello->build, settings->build))
+    if (status == STATUS_OK)
         outbox_send(launcher->outbox, &peer, &message);
-    else
-        status = STATUS_NO_MEMORY;
     message_fini(&message);
     return status;
 }
