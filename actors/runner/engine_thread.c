@@ -167,7 +167,7 @@ static enum status obey(struct engine_thread *thread, const struct engine_comman
         }
         return status;
     case EFFECT_ENGINE_SUBMIT:
-        status = serving_submit(&thread->serving, command->request, command->id, reason);
+        status = serving_submit(&thread->serving, command->request, command->id);
         break;
     case EFFECT_ENGINE_CANCEL:
         status = serving_cancel(&thread->serving, command->id, reason);

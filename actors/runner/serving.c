@@ -69,14 +69,12 @@ static enum status say_refused(struct serving *serving, const struct generate *b
     return STATUS_OK;
 }
 
-enum status serving_submit(struct serving *serving, const struct message *message, uint64_t number,
-                           struct reason *reason)
+enum status serving_submit(struct serving *serving, const struct message *message, uint64_t number)
 {
     const struct generate *body = MESSAGE_BODY(message, generate);
     struct chat *chat = NULL;
     struct message accepted;
     struct reason refusal = {""};
-    (void)reason;
     bool is_demand = false;
     enum status status =
         chat_open(&serving->model, body, number, &chat, &accepted, &is_demand, &refusal);

@@ -47,7 +47,7 @@ MUST_CHECK enum status serving_open(struct serving *serving, struct rank_world *
 void serving_close(struct serving *serving);
 /* A generate message; refused ones are answered here. */
 MUST_CHECK enum status serving_submit(struct serving *serving, const struct message *message,
-                                      uint64_t number, struct reason *reason);
+                                      uint64_t number);
 MUST_CHECK enum status serving_cancel(struct serving *serving, uint64_t number,
                                       struct reason *reason);
 bool serving_has_work(const struct serving *serving);

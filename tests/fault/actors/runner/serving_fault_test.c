@@ -21,10 +21,9 @@ static const struct stage_ask talker = {
 static bool submit(struct stage *stage, const struct stage_ask *ask, uint64_t calls)
 {
     struct message message;
-    struct reason reason = {""};
     stage_message(ask, 1, &message);
     memory_fail_after(calls);
-    const enum status status = serving_submit(&stage->serving, &message, 1, &reason);
+    const enum status status = serving_submit(&stage->serving, &message, 1);
     memory_fail_after(UINT64_MAX);
     message_fini(&message);
     bool is_taken = false;

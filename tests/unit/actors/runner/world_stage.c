@@ -350,9 +350,8 @@ void stage_message(const struct stage_ask *ask, uint64_t number, struct message 
 void stage_ask(struct stage *stage, uint64_t number, const struct stage_ask *ask)
 {
     struct message message;
-    struct reason reason = {""};
     stage_message(ask, number, &message);
-    ck_assert_int_eq(serving_submit(&stage->serving, &message, number, &reason), STATUS_OK);
+    ck_assert_int_eq(serving_submit(&stage->serving, &message, number), STATUS_OK);
     message_fini(&message);
 }
 
