@@ -83,6 +83,19 @@ enum status keys_read(const json_t *root, const struct config_key *key, void *fi
     return STATUS_OK;
 }
 
+enum status keys_check_shape(const json_t *root, const char *name, enum key_shape shape,
+                             struct reason *reason)
+{
+    static const char *const texts[] = {"list", "object", "text"};
+    const json_t *value = json_object_get(root, name);
+    bool is_right = shape == KEY_LIST     ? json_is_array(value)
+                    : shape == KEY_OBJECT ? json_is_object(value)
+                                          : json_is_string(value);
+    if (!value || json_is_null(value) || is_right)
+        return STATUS_OK;
+    return refuse(reason, STATUS_MALFORMED, "config.json: %s is no %s", name, texts[shape]);
+}
+
 enum status keys_refuse_flag(const json_t *root, const char *name,
                              const struct model_config *config, struct reason *reason)
 {
@@ -105,15 +118,19 @@ static enum status read_yarn(const json_t *scaling, struct model_rope *rope,
         {{"factor", CONFIG_REAL, true, 0, 1.0, 1e6, 0}, &rope->factor},
         {{"original_max_position_embeddings", CONFIG_REAL, false, 0, 1.0, 1e9, 4096},
          &rope->original},
-        {{"beta_fast", CONFIG_REAL, false, 0, 0.0, 1e6, 32}, &rope->beta_fast},
-        {{"beta_slow", CONFIG_REAL, false, 0, 0.0, 1e6, 1}, &rope->beta_slow},
+        {{"beta_fast", CONFIG_REAL, false, 0, 1e-6, 1e6, 32}, &rope->beta_fast},
+        {{"beta_slow", CONFIG_REAL, false, 0, 1e-6, 1e6, 1}, &rope->beta_slow},
         {{"mscale", CONFIG_REAL, false, 0, 0.0, 1e6, 1}, &rope->mscale},
         {{"mscale_all_dim", CONFIG_REAL, false, 0, 0.0, 1e6, 0}, &rope->mscale_all},
     };
-    rope->kind = ROPE_YARN;
     /* Absence means rounding; where the key is there it is obeyed. */
-    rope->rounds = !json_is_false(json_object_get(scaling, "truncate"));
-    enum status status = STATUS_OK;
+    const struct config_key truncate = {"truncate", CONFIG_FLAG, false, 0, 0, 1, 1};
+    rope->kind = ROPE_YARN;
+    enum status status = keys_read(scaling, &truncate, &rope->rounds, reason);
+    /* By its logarithm the range is found. */
+    if (status == STATUS_OK && !(rope->theta > 1.0))
+        status = refuse(reason, STATUS_INVALID, "config.json: rope_theta is %g; yarn needs one "
+                        "above 1", rope->theta);
     for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(rows); i++)
         status = keys_read(scaling, &rows[i].key, rows[i].value, reason);
     return status;
@@ -148,6 +165,11 @@ enum status keys_read_scaling(const json_t *scaling, const struct model_config *
     rope->factor = 1.0;
     if (!json_is_object(scaling))
         return STATUS_OK;
+    enum status status = keys_check_shape(scaling, "type", KEY_TEXT, reason);
+    if (status == STATUS_OK)
+        status = keys_check_shape(scaling, "rope_type", KEY_TEXT, reason);
+    if (status != STATUS_OK)
+        return status;
     const char *type = json_string_value(json_object_get(scaling, "type"));
     if (!type)
         type = json_string_value(json_object_get(scaling, "rope_type"));
@@ -176,7 +198,11 @@ enum status keys_rope(const json_t *root, double theta, uint32_t dims,
     uint32_t index = 0;
     if (!json_is_object(scaling))
         scaling = parameters;
-    enum status status = STATUS_OK;
+    enum status status = keys_check_shape(root, "rope_scaling", KEY_OBJECT, reason);
+    if (status == STATUS_OK)
+        status = keys_check_shape(root, "rope_parameters", KEY_OBJECT, reason);
+    if (status != STATUS_OK)
+        return status;
     if (!is_absent(root, "rope_theta"))
         status = keys_real(root, "rope_theta", 1.0, 1e12, &rope.theta, reason);
     else if (!(theta > 0.0) || !is_absent(parameters, "rope_theta"))
@@ -227,6 +253,9 @@ enum status keys_is_sliding(const json_t *root, uint32_t layer, bool fallback,
     *sliding_out = fallback;
     if (!types || json_is_null(types))
         return STATUS_OK;
+    enum status status = keys_check_shape(root, "layer_types", KEY_LIST, reason);
+    if (status != STATUS_OK)
+        return status;
     const char *type = json_string_value(json_array_get(types, layer));
     if (!type)
         return refuse(reason, STATUS_MALFORMED, "config.json: layer_types says nothing of layer "

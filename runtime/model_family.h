@@ -115,6 +115,10 @@ MUST_CHECK enum status keys_settle_windows(const struct json_t *root, bool alter
  * experts. */
 MUST_CHECK enum status keys_settle_latent(const struct json_t *root, double theta,
                                           struct model_config *config, struct reason *reason);
+enum key_shape { KEY_LIST, KEY_OBJECT, KEY_TEXT };
+/* A key that, where it is there and not null, must be of this shape. */
+MUST_CHECK enum status keys_check_shape(const struct json_t *root, const char *name,
+                                        enum key_shape shape, struct reason *reason);
 /* A key that must be absent, null or false. */
 MUST_CHECK enum status keys_refuse_flag(const struct json_t *root, const char *name,
                                           const struct model_config *config,

@@ -56,6 +56,8 @@ static enum status read_ropes(const json_t *root, struct model_config *config,
     struct model_rope sliding = {.dims = config->head_dim, .factor = 1.0};
     uint32_t index = 0;
     enum status status = keys_read(root, &local, &sliding.theta, reason);
+    if (status == STATUS_OK)
+        status = keys_check_shape(root, "rope_parameters", KEY_OBJECT, reason);
     if (status != STATUS_OK)
         return status;
     if (!json_is_object(json_object_get(parameters, "full_attention"))) {

@@ -39,6 +39,8 @@ static enum status settle(const json_t *root, struct model_config *config, struc
 {
     enum status status = keys_refuse_flag(root, "attention_bias", config, reason);
     if (status == STATUS_OK)
+        status = keys_check_shape(root, "mlp_only_layers", KEY_LIST, reason);
+    if (status == STATUS_OK)
         status = keys_settle_attention(root, 0, config, reason);
     if (status != STATUS_OK)
         return status;

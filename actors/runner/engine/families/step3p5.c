@@ -85,10 +85,11 @@ static enum status settle_rope(const json_t *root, struct model_config *config, 
     const json_t *theta = json_object_get(root, "rope_theta");
     const json_t *factor = json_array_get(json_object_get(root, "partial_rotary_factors"), layer);
     struct model_rope rope = {.theta = 10000.0, .factor = 1.0};
-    if (json_is_array(theta))
-        theta = json_array_get(theta, layer);
-    if (theta)
+    if (theta && !json_is_null(theta)) {
+        if (json_is_array(theta))
+            theta = json_array_get(theta, layer);
         rope.theta = json_number_value(theta);
+    }
     if (!(rope.theta >= 1.0 && rope.theta <= 1e12))
         return refuse(reason, STATUS_INVALID, "config.json: rope_theta of layer %u is no number "
                       "from 1 on", layer);
@@ -134,7 +135,18 @@ static enum status settle_layer(const json_t *root, struct model_config *config,
 
 static enum status settle(const json_t *root, struct model_config *config, struct reason *reason)
 {
+    static const struct {
+        const char *name;
+        enum key_shape shape;
+    } shapes[] = {
+        {"moe_layers_enum", KEY_TEXT},         {"attention_other_setting", KEY_OBJECT},
+        {"rope_scaling", KEY_OBJECT},          {"partial_rotary_factors", KEY_LIST},
+        {"swiglu_limits", KEY_LIST},           {"swiglu_limits_shared", KEY_LIST},
+        {"yarn_only_types", KEY_LIST},
+    };
     enum status status = keys_settle_heads(config, reason);
+    for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(shapes); i++)
+        status = keys_check_shape(root, shapes[i].name, shapes[i].shape, reason);
     config->experts.scoring = SCORING_SIGMOID;
     config->experts.groups = 1;
     for (uint32_t i = 0; status == STATUS_OK && i < config->layers; i++)
