@@ -299,6 +299,24 @@ static enum status check_size(const unsigned char *bytes, size_t size, uint64_t 
     return STATUS_OK;
 }
 
+/* The name is where the reader stopped; jansson leaves long ones out of its own text. */
+static enum status refuse_json(const char *label, const char *text, const json_error_t *error,
+                               struct reason *reason)
+{
+    size_t end = error->position > 0 ? (size_t)error->position : 0;
+    if (json_error_code(error) == json_error_duplicate_key) {
+        while (end > 0 && text[end - 1] != '"')
+            end--;
+        size_t first = end > 0 ? end - 1 : 0;
+        while (first > 0 && text[first - 1] != '"')
+            first--;
+        if (first > 0)
+            return refuse(reason, STATUS_MALFORMED, "%s: tensor or key %.*s is there twice", label,
+                          (int)(end - 1 - first < 200 ? end - 1 - first : 200), text + first);
+    }
+    return refuse(reason, STATUS_MALFORMED, "%s: header: %s", label, error->text);
+}
+
 enum status safetensors_parse(const void *bytes, size_t size, uint64_t file_size,
                               const char *label, struct tensor_table **table_out,
                               struct reason *reason)
@@ -314,8 +332,8 @@ enum status safetensors_parse(const void *bytes, size_t size, uint64_t file_size
     json_t *root = json_loadb(text, (size_t)header_size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
         json_decref(root);
-        return refuse(reason, STATUS_MALFORMED, "%s: header: %s", label,
-                      root ? "not an object" : error.text);
+        return root ? refuse(reason, STATUS_MALFORMED, "%s: header: not an object", label)
+                    : refuse_json(label, text, &error, reason);
     }
     struct tensor_table *table = memory_zeroed(1, sizeof *table);
     if (!table)
