@@ -60,6 +60,8 @@ struct field {
     uint64_t max;
     const struct record_type *of; /* FIELD_LIST and FIELD_RECORD */
     const char *meaning;          /* for the generated page; may be empty */
+    /* FIELD_U32 whose numbers stand for words: the word of one, never NULL; else NULL. */
+    const char *(*word)(uint32_t number);
 };
 
 struct record_type {
@@ -76,7 +78,8 @@ MUST_CHECK enum status record_copy(const struct record_type *type, const void *r
                                    void *copy_out);
 /* Field by field, never by memcmp: padding is not compared; NULL and "" are equal. */
 bool record_equal(const struct record_type *type, const void *a, const void *b);
-/* One JSON object, keys in the order of the rows, ids as hex, bytes as hex of at most 32 bytes. */
+/* One JSON object, keys in the order of the rows, ids as hex, bytes as hex of at most 32 bytes.
+ * A number that stands for a word is followed by it: "mode": 2, "mode_name": "fast". */
 MUST_CHECK enum status record_print(const struct record_type *type, const void *record,
                                     struct buffer *json);
 

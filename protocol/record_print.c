@@ -74,13 +74,21 @@ static enum status print_u32s(const struct u32s *numbers, struct buffer *json)
     return status == STATUS_OK ? buffer_append_text(json, "]") : status;
 }
 
+static enum status print_u32(const struct field *field, uint32_t number, struct buffer *json)
+{
+    enum status status = buffer_append_format(json, "%" PRIu32, number);
+    if (status != STATUS_OK || !field->word)
+        return status;
+    return buffer_append_format(json, ", \"%s_name\": \"%s\"", field->name, field->word(number));
+}
+
 static enum status print_field(const struct field *field, const void *value, struct buffer *json)
 {
     switch (field->kind) {
     case FIELD_BOOL:
         return buffer_append_text(json, *(const bool *)value ? "true" : "false");
     case FIELD_U32:
-        return buffer_append_format(json, "%" PRIu32, *(const uint32_t *)value);
+        return print_u32(field, *(const uint32_t *)value, json);
     case FIELD_U64:
         return buffer_append_format(json, "%" PRIu64, *(const uint64_t *)value);
     case FIELD_F64:

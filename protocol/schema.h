@@ -19,6 +19,14 @@
 
 #define SCHEMA_TYPE_boolean bool
 #define SCHEMA_TYPE_u32 uint32_t
+#define SCHEMA_TYPE_sharding uint32_t
+#define SCHEMA_TYPE_mode uint32_t
+#define SCHEMA_TYPE_kv_format uint32_t
+#define SCHEMA_TYPE_rank_status uint32_t
+#define SCHEMA_TYPE_instance_status uint32_t
+#define SCHEMA_TYPE_client_role uint32_t
+#define SCHEMA_TYPE_actor_kind uint32_t
+#define SCHEMA_TYPE_status_code uint32_t
 #define SCHEMA_TYPE_u64 uint64_t
 #define SCHEMA_TYPE_f64 double
 #define SCHEMA_TYPE_text char *

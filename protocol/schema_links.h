@@ -18,11 +18,11 @@
     F(S, u64, planned_index, 0, "command or report: state it was planned on; 0: none")             \
     F(S, u64, time_ms, 0, "event: wall clock of the leader")                                       \
     F(S, node_id, node_id, 16, "report, signal: who says it; event: whose report it was")          \
-    F(S, u32, actor, ACTOR_KIND_END, "same")                                                       \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "same")                                                \
     F(S, u64, incarnation, 0, "same")                                                              \
     F(S, u64, sequence, 0, "report: counts up in one incarnation")                                 \
     R(S, epoch, epoch, "between masters: refused when older than the receiver's")                  \
-    F(S, u32, status, 0, "answer: how it went")                                                    \
+    F(S, status_code, status, 0, "answer: how it went")                                            \
     F(S, text, reason, SENTENCE_SIZE_MAX, "answer: one sentence")                                  \
     F(S, u32, holders, NODE_COUNT_MAX, "answer to a command: how many nodes hold its event")       \
     F(S, u32, nodes, NODE_COUNT_MAX, "answer to a command: of so many")                            \
@@ -32,14 +32,14 @@
 /* ---- tasks: planner -> local actor, through the local master ---- */
 
 #define START_PROCESS_FIELDS(F, L, R, S)                                                           \
-    F(S, u32, actor, ACTOR_KIND_END, "launcher or runner")                                         \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "launcher or runner")                                  \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
     F(S, text, fabric, ADDRESS_SIZE_MAX, "address the rank uses for MPI")                          \
     F(S, u32, threads, 1024, "")
 #define STOP_PROCESS_FIELDS(F, L, R, S)                                                            \
-    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")
@@ -64,15 +64,15 @@
     F(S, instance_id, instance_id, 16, "of a started process")                                     \
     R(S, generation, generation, "of a started process")                                           \
     F(S, u32, rank, RANK_COUNT_MAX, "of a started process")                                        \
-    F(S, u32, actor, ACTOR_KIND_END, "of a started process")
+    F(S, actor_kind, actor, ACTOR_KIND_END, "of a started process")
 #define TASKS_LISTED_FIELDS(F, L, R, S) L(S, task_held, tasks, 1024, "what the actor works on")
 #define CANDIDATE_FIELDS(F, L, R, S)                                                               \
-    F(S, u32, sharding, SHARDING_END, "")                                                          \
-    F(S, u32, mode, MODE_END, "")                                                                  \
+    F(S, sharding, sharding, SHARDING_END, "")                                                     \
+    F(S, mode, mode, MODE_END, "")                                                                 \
     F(S, u32, context, 0, "positions that fit")                                                    \
     F(S, u32, positions, 0, "of the KV cache")                                                     \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once")                                           \
-    F(S, u32, kv_format, KV_FORMAT_END, "")                                                        \
+    F(S, kv_format, kv_format, KV_FORMAT_END, "")                                                  \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "with bytes per node")                                \
     F(S, boolean, is_possible, 0, "")                                                              \
     F(S, f64, tokens_per_s, 0, "predicted")                                                        \
@@ -108,7 +108,7 @@
 /* ---- every connection ---- */
 
 #define HELLO_FIELDS(F, L, R, S)                                                                   \
-    F(S, u32, actor, ACTOR_KIND_END, "who speaks")                                                 \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "who speaks")                                          \
     F(S, u64, incarnation, 0, "")                                                                  \
     F(S, node_id, node_id, 16, "zero from a local actor that cannot know it yet")                  \
     F(S, hash, schema, 32, "hash of the schema; local actors must be of one build")                \
@@ -265,7 +265,7 @@
 #define GENERATION_REFUSED_FIELDS(F, L, R, S)                                                      \
     F(S, request_id, request_id, 16, "")                                                           \
     F(S, u32, attempt, 0, "")                                                                      \
-    F(S, u32, status, 0, "")                                                                       \
+    F(S, status_code, status, 0, "")                                                               \
     F(S, text, reason, SENTENCE_SIZE_MAX, "")                                                      \
     F(S, boolean, is_demand, 0, "the form asked of the answer is at fault")
 #define TOP_LOGPROB_FIELDS(F, L, R, S)                                                             \
@@ -302,7 +302,7 @@
     F(S, u64, text_end, 0, "")                                                                     \
     F(S, u32, prompt_tokens, 0, "")                                                                \
     F(S, u32, answer_tokens, 0, "each counted once, over all attempts")                            \
-    F(S, u32, status, 0, "when failed")                                                            \
+    F(S, status_code, status, 0, "when failed")                                                    \
     F(S, text, sentence, SENTENCE_SIZE_MAX, "when failed")                                         \
     F(S, text, reasoning, SAID_SIZE_MAX, "held back, as in token_streamed")                        \
     L(S, call_piece, calls, CALL_PIECE_COUNT_MAX, "")
@@ -323,7 +323,7 @@
     F(S, text, name, NAME_SIZE_MAX, "")                                                            \
     F(S, u64, offset, 0, "")                                                                       \
     F(S, u64, total, 0, "")                                                                        \
-    F(S, u32, status, 0, "not OK: the file cannot be had here")                                    \
+    F(S, status_code, status, 0, "not OK: the file cannot be had here")                            \
     F(S, bytes, part, PART_SIZE_MAX, "")
 
 #define LINK_RECORD_LIST(X)                                                                        \

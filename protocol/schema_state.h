@@ -47,6 +47,7 @@
     F(S, u32, kv_heads, 0, "key and value heads, the unit of a tensor cut")                        \
     F(S, u32, intermediate, 0, "FFN columns")                                                      \
     F(S, u32, ffn_unit, 0, "FFN columns are cut at multiples of this")                             \
+    F(S, u32, kv_unit, 0, "kv_heads are cut at multiples of this; 0: 1")                           \
     F(S, u32, vocab, 0, "rows of the embedding")                                                   \
     F(S, boolean, tied, 0, "the head is the embedding")                                            \
     F(S, u32, context, 0, "positions the model was made for")                                      \
@@ -80,11 +81,11 @@
 #define CLIENT_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, public_key, key, 32, "CURVE key")                                                         \
     F(S, text, name, NAME_SIZE_MAX, "for people")                                                  \
-    F(S, u32, role, 3, "1 read, 2 operate, 3 admin")
+    F(S, client_role, role, 3, "1 read, 2 operate, 3 admin")
 
 #define ENDPOINT_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, node_id, node_id, 16, "where it runs")                                                    \
-    F(S, u32, actor, ACTOR_KIND_END, "what it is")                                                 \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "what it is")                                          \
     F(S, u64, incarnation, 0, "random number of the spawn")                                        \
     F(S, text, address, ADDRESS_SIZE_MAX, "tcp endpoint it bound; empty if it only connects")      \
     F(S, public_key, key, 32, "its CURVE key for this life")
@@ -125,7 +126,7 @@
     F(S, u64, weight_bytes, 0, "packed weights it keeps")                                          \
     F(S, u64, cache_bytes, 0, "KV cache when all of it is used")                                   \
     F(S, u64, scratch_bytes, 0, "activations and the load window")                                 \
-    F(S, u32, status, RANK_STATUS_END, "life of its runner in this generation")                    \
+    F(S, rank_status, status, RANK_STATUS_END, "life of its runner in this generation")            \
     F(S, text, runner_address, ADDRESS_SIZE_MAX, "where its siblings connect")                     \
     F(S, public_key, runner_key, 32, "")                                                           \
     F(S, text, launcher_address, ADDRESS_SIZE_MAX, "")                                             \
@@ -136,19 +137,19 @@
     F(S, instance_id, instance_id, 16, "")                                                         \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
-    F(S, u32, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor")                             \
-    F(S, u32, mode, MODE_END, "1 exact, 2 fast")                                                   \
+    F(S, sharding, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor")                         \
+    F(S, mode, mode, MODE_END, "1 exact, 2 fast")                                                  \
     F(S, u32, context, 0, "positions promised to a request")                                       \
     F(S, u32, positions, 0, "KV cache: for all requests together, at least the context")           \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once, each with its windows and states")         \
     F(S, u32, reserve, 0, "tokens of an answer a request has room for when it begins")             \
-    F(S, u32, kv_format, KV_FORMAT_END, "1 f32, 2 f16, 3 int8")                                    \
+    F(S, kv_format, kv_format, KV_FORMAT_END, "1 f32, 2 f16, 3 int8")                              \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who sends which weight file")                \
     F(S, text, why, SENTENCE_SIZE_MAX, "why this placement was chosen")                            \
     R(S, place_instance, request, "the command, so that it can be placed again")                   \
     R(S, generation, generation, "the present or last one")                                        \
-    F(S, u32, status, INSTANCE_STATUS_END, "")                                                     \
+    F(S, instance_status, status, INSTANCE_STATUS_END, "")                                         \
     F(S, u32, failures, 0, "failed generations in the present window")                             \
     F(S, u64, window_ms, 0, "wall clock of the first of them")                                     \
     F(S, u64, ready_ms, 0, "wall clock at which the present generation became ready")              \
@@ -158,7 +159,7 @@
 
 #define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \
-    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, u64, incarnation, 0, "")                                                                  \
     F(S, u64, sequence, 0, "last report of it that became an event")
 
@@ -168,7 +169,7 @@
 
 #define GIVEN_UP_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, node_id, node_id, 16, "")                                                                 \
-    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, text, reason, SENTENCE_SIZE_MAX, "")
 
 /* The state itself: what state_apply writes, what a snapshot holds, what the state hash covers. */
@@ -238,15 +239,15 @@ enum instance_status {
 #define PLACE_INSTANCE_FIELDS(F, L, R, S)                                                          \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, boolean, any_sharding, 0, "let the leader choose")                                        \
-    F(S, u32, sharding, SHARDING_END, "")                                                          \
-    F(S, u32, mode, MODE_END, "0: fast")                                                           \
+    F(S, sharding, sharding, SHARDING_END, "")                                                     \
+    F(S, mode, mode, MODE_END, "0: fast")                                                          \
     F(S, u32, nodes_min, NODE_COUNT_MAX, "at least so many nodes; 0: one")                         \
     F(S, bytes, node_ids, 1024, "ids of the nodes to use, 16 bytes each; empty: any")              \
     F(S, u32s, shares, RANK_COUNT_MAX, "manual shares per rank; empty: by memory")                 \
     F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
-    F(S, u32, kv_format, KV_FORMAT_END, "2 f16, 3 int8; 0: the leader's setting")
+    F(S, kv_format, kv_format, KV_FORMAT_END, "2 f16, 3 int8; 0: the leader's setting")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
@@ -277,7 +278,7 @@ enum instance_status {
 #define ADMIT_CLIENT_FIELDS(F, L, R, S)                                                            \
     F(S, public_key, key, 32, "")                                                                  \
     F(S, text, name, NAME_SIZE_MAX, "")                                                            \
-    F(S, u32, role, 3, "")
+    F(S, client_role, role, 3, "")
 #define REMOVE_CLIENT_FIELDS(F, L, R, S) F(S, public_key, key, 32, "")
 
 /* ---- events and reports (a report has the body of the event it becomes) ---- */
@@ -304,7 +305,7 @@ enum instance_status {
 #define ENDPOINT_OPENED_FIELDS(F, L, R, S) R(S, endpoint_record, endpoint, "")
 #define ENDPOINT_CLOSED_FIELDS(F, L, R, S)                                                         \
     F(S, node_id, node_id, 16, "")                                                                 \
-    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, u64, incarnation, 0, "")
 
 #define MODEL_IMPORT_REQUESTED_FIELDS(F, L, R, S) R(S, import_record, import, "")
@@ -314,7 +315,7 @@ enum instance_status {
 #define MODEL_IMPORT_FAILED_FIELDS(F, L, R, S)                                                     \
     F(S, node_id, node_id, 16, "")                                                                 \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
-    F(S, u32, status, 0, "")                                                                       \
+    F(S, status_code, status, 0, "")                                                               \
     F(S, text, reason, SENTENCE_SIZE_MAX, "")
 #define SMALL_FILES_STORED_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \
@@ -335,12 +336,12 @@ enum instance_status {
 #define GENERATION_STARTED_FIELDS(F, L, R, S)                                                      \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
-    F(S, u32, sharding, SHARDING_END, "")                                                          \
+    F(S, sharding, sharding, SHARDING_END, "")                                                     \
     F(S, u32, context, 0, "")                                                                      \
     F(S, u32, positions, 0, "")                                                                    \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "")                                                  \
     F(S, u32, reserve, 0, "")                                                                      \
-    F(S, u32, kv_format, KV_FORMAT_END, "")                                                        \
+    F(S, kv_format, kv_format, KV_FORMAT_END, "")                                                  \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "")                                                   \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "")                                           \
     F(S, text, why, SENTENCE_SIZE_MAX, "")
@@ -348,7 +349,7 @@ enum instance_status {
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
-    F(S, u32, actor, ACTOR_KIND_END, "launcher or runner")                                         \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "launcher or runner")                                  \
     F(S, text, address, ADDRESS_SIZE_MAX, "where its siblings connect")                            \
     F(S, public_key, key, 32, "")                                                                  \
     F(S, text, gateway_address, ADDRESS_SIZE_MAX, "runner of rank 0: where gateways connect")
@@ -360,7 +361,7 @@ enum instance_status {
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
-    F(S, u32, status, RANK_STATUS_END, "")                                                         \
+    F(S, rank_status, status, RANK_STATUS_END, "")                                                 \
     F(S, text, reason, SENTENCE_SIZE_MAX, "when it failed: the thing and the remedy")
 #define GENERATION_FAILED_FIELDS(F, L, R, S)                                                       \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -372,7 +373,7 @@ enum instance_status {
 
 #define PROCESS_ENDED_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "")                                                                 \
-    F(S, u32, actor, ACTOR_KIND_END, "")                                                           \
+    F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, u64, incarnation, 0, "")                                                                  \
     F(S, instance_id, instance_id, 16, "of a launcher or runner")                                  \
     R(S, generation, generation, "of a launcher or runner")                                        \

@@ -216,6 +216,12 @@ const char *instance_status_name(uint32_t status)
     return name_at(names, COUNT_OF(names), status);
 }
 
+const char *client_role_name(uint32_t role)
+{
+    static const char *const names[] = {"none", "read", "operate", "admin"};
+    return name_at(names, COUNT_OF(names), role);
+}
+
 uint64_t generation_backoff_ms(uint32_t failures)
 {
     uint64_t wait_ms = 200;

@@ -61,6 +61,7 @@ int epoch_compare(const struct epoch *a, const struct epoch *b);
 const char *mode_name(uint32_t mode);
 const char *rank_status_name(uint32_t status);
 const char *instance_status_name(uint32_t status);
+const char *client_role_name(uint32_t role);
 
 /* How long a failed generation waits before the next: 0.2 s doubling to 30 s.  `failures` counts
  * from 1. */

@@ -36,6 +36,11 @@ const char *status_name(enum status status)
     return "UNKNOWN";
 }
 
+const char *status_code_name(uint32_t code)
+{
+    return status_name((enum status)code);
+}
+
 enum status status_from_errno(int error)
 {
     switch (error) {

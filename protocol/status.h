@@ -12,6 +12,7 @@
 #include "protocol/assert.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*    X(code, NAME, text) */
 #define STATUS_LIST(X)                                                                             \
@@ -64,6 +65,8 @@ const char *status_text(enum status status);
 
 /* "NO_SPACE"; never NULL. */
 const char *status_name(enum status status);
+/* The same of a code from a message. */
+const char *status_code_name(uint32_t code);
 
 /* Translates errno. */
 enum status status_from_errno(int error);

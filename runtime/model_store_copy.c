@@ -229,6 +229,7 @@ enum status model_record_fill(const struct model_card *card, struct model_record
     shape->kv_heads = card->mixer_units;
     shape->intermediate = card->ffn_columns;
     shape->ffn_unit = card->ffn_unit;
+    shape->kv_unit = card->kv_unit;
     shape->vocab = card->vocab;
     shape->tied = card->tied;
     shape->context = card->context;

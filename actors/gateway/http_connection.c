@@ -392,6 +392,12 @@ static bool send_out(struct http_connection *connection, uint64_t now_ms)
     return true;
 }
 
+bool http_connection_is_idle(const struct http_connection *connection)
+{
+    return connection->state == HTTP_CONNECTION_HEAD && connection->is_kept &&
+           connection->in.size == 0 && connection->out.size == 0;
+}
+
 static void check_clock(struct http_connection *connection, uint64_t now_ms)
 {
     const struct http_guard_limits *limits = &connection->shared->limits;

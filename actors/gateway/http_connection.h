@@ -89,6 +89,8 @@ void http_connection_poll(const struct http_connection *connection, struct pollf
 /* Does what the sockets allow, and what the clock demands. */
 void http_connection_pump(struct http_connection *connection, short client_events,
                           short inner_events, uint64_t now_ms);
+/* Kept open between two requests, with nothing on its way: it may be closed at any time. */
+bool http_connection_is_idle(const struct http_connection *connection);
 /* Drops it at once; tells the hook when a request was in flight. */
 void http_connection_end(struct http_connection *connection);
 

@@ -93,6 +93,23 @@ static struct http_connection *free_slot(struct http_guard *guard)
     return NULL;
 }
 
+/* Closes the one that has been idle longest, of one address or (NULL) of all; false: none is. */
+static bool close_idle(struct http_guard *guard, const struct http_address *address)
+{
+    struct http_connection *oldest = NULL;
+    for (size_t i = 0; i < guard->slot_count; i++) {
+        struct http_connection *slot = &guard->slots[i];
+        if (!http_connection_is_idle(slot) ||
+            (address && memcmp(&slot->address, address, sizeof(*address)) != 0))
+            continue;
+        if (!oldest || slot->began_ms < oldest->began_ms)
+            oldest = slot;
+    }
+    if (oldest)
+        http_connection_end(oldest);
+    return oldest != NULL;
+}
+
 static void take_client(struct http_guard *guard, int fd, const struct sockaddr_storage *peer,
                         uint64_t now_ms)
 {
@@ -107,6 +124,9 @@ static void take_client(struct http_guard *guard, int fd, const struct sockaddr_
     unsigned all = 0;
     unsigned same = 0;
     count_connections(guard, &address, &all, &same);
+    if ((same >= guard->shared.limits.connections_per_address && close_idle(guard, &address)) ||
+        (all >= guard->shared.limits.connections && close_idle(guard, NULL)))
+        count_connections(guard, &address, &all, &same);
     uint64_t index = (uint64_t)(slot - guard->slots);
     uint64_t id = (guard->id_next++ << 16) | index;
     http_connection_begin(slot, &guard->shared, fd, id, address, now_ms);

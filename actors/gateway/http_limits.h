@@ -18,7 +18,9 @@
 #define HTTP_BODIES_SIZE_MAX (128u * 1024u * 1024u)
 
 #define HTTP_CONNECTION_COUNT_MAX 256u
-#define HTTP_CONNECTION_PER_ADDRESS_MAX 32u
+/* One program may ask for a whole batch at once, and a proxy for all its clients; what is left is
+ * for others.  Kept connections that wait for a next request give way before any is refused. */
+#define HTTP_CONNECTION_PER_ADDRESS_MAX 192u
 /* Slots beyond the limit, only to say 429 politely. */
 #define HTTP_REFUSAL_COUNT_MAX 32u
 

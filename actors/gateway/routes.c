@@ -111,7 +111,10 @@ void route_request(struct gateway *gateway, const struct http_arrival *request)
         (void)http_fault_set(&fault, 405, "method_not_allowed", "%s is not allowed on this path.",
                              http_method_name(request->method));
     else
-        (void)http_fault_set(&fault, 404, "unknown_path", "There is nothing at %.200s.",
-                             request->path);
+        (void)http_fault_set(&fault, 404, "unknown_path", "There is nothing at %.200s%s.",
+                             request->path,
+                             strncmp(request->path, "/v1/", 4) == 0
+                                 ? "; POST /v1/chat/completions and GET /v1/models are served"
+                                 : "");
     reply_fault_with(gateway, request->exchange, &fault, is_known ? allow_header(takes) : NULL);
 }

@@ -250,6 +250,18 @@ static enum status fill_ranks(const struct attempt *attempt, const struct partit
     return STATUS_OK;
 }
 
+static const char *way_of(const struct attempt *attempt)
+{
+    if (attempt->count == 1)
+        return "one node";
+    if (attempt->sharding == SHARDING_PIPELINE)
+        return "pipeline by layers";
+    if (attempt->is_equal)
+        return "tensor cut in equal shares";
+    return attempt->question->request->shares.count > 0 ? "tensor cut in the shares given"
+                                                        : "tensor cut by memory";
+}
+
 static enum status describe(const struct attempt *attempt, struct candidate *candidate,
                             uint32_t short_rank, uint64_t short_bytes)
 {
@@ -261,10 +273,7 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
                        (double)short_bytes / 1e6);
         return say(candidate, text);
     }
-    used = snprintf(text, sizeof(text), "%s",
-                    attempt->count == 1                      ? "one node"
-                    : attempt->sharding == SHARDING_PIPELINE ? "pipeline by layers"
-                                                             : "tensor cut");
+    used = snprintf(text, sizeof(text), "%s", way_of(attempt));
     for (uint32_t i = 0; i < attempt->count && used > 0 && (size_t)used < sizeof(text) - 64; i++) {
         const struct rank_record *rank = &candidate->ranks.items[i];
         used += snprintf(text + used, sizeof(text) - (size_t)used, "%s %.40s %.1f MB",
@@ -295,8 +304,9 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
 {
     const struct model_shape *shape = &attempt->model->shape;
     const struct place_instance *request = attempt->question->request;
-    const struct partition_units units = {shape->layers,       shape->kv_heads, 1,
-                                          shape->intermediate, shape->ffn_unit, shape->vocab};
+    const struct partition_units units = {
+        shape->layers,       shape->kv_heads, shape->kv_unit ? shape->kv_unit : 1,
+        shape->intermediate, shape->ffn_unit, shape->vocab};
     struct candidate *candidate =
         record_list_push(&candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
     if (!candidate)
@@ -427,6 +437,39 @@ static enum status check_shares(struct attempt *attempt, struct reason *reason)
     return STATUS_OK;
 }
 
+/* Nodes of like memory get from both ways of sharing the same cut: one candidate, not two. */
+static void drop_twin(struct candidates_listed *listed)
+{
+    const uint32_t last = listed->candidates.count - 1;
+    if (listed->candidates.count < 2)
+        return;
+    const struct candidate *twin = &listed->candidates.items[last];
+    const struct candidate *first = &listed->candidates.items[last - 1];
+    bool is_twin = first->sharding == twin->sharding && first->ranks.count == twin->ranks.count;
+    for (uint32_t i = 0; is_twin && i < twin->ranks.count; i++)
+        is_twin = record_equal(&rank_record_type, &first->ranks.items[i], &twin->ranks.items[i]);
+    if (is_twin && twin->ranks.count == 0) /* refused before it was cut */
+        is_twin = strcmp(text_or_empty(first->why), text_or_empty(twin->why)) == 0;
+    if (is_twin)
+        record_list_remove(&candidate_type, RECORD_LIST(listed->candidates), last);
+}
+
+static enum status try_tensor(struct attempt *attempt, struct candidates_listed *listed)
+{
+    enum status status = STATUS_OK;
+    attempt->sharding = SHARDING_TENSOR;
+    attempt->is_equal = true;
+    const bool is_by_hand = attempt->question->request->shares.count > 0;
+    if (!is_by_hand)
+        status = try_cut(attempt, listed);
+    attempt->is_equal = false;
+    if (status == STATUS_OK)
+        status = try_cut(attempt, listed);
+    if (status == STATUS_OK && !is_by_hand)
+        drop_twin(listed);
+    return status;
+}
+
 static enum status try_all(struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct place_instance *request = attempt->question->request;
@@ -453,13 +496,8 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
         attempt->sharding = SHARDING_PIPELINE;
         if (wants(request, SHARDING_PIPELINE))
             status = try_cut(attempt, listed);
-        attempt->sharding = SHARDING_TENSOR;
-        attempt->is_equal = true;
-        if (status == STATUS_OK && wants(request, SHARDING_TENSOR) && request->shares.count == 0)
-            status = try_cut(attempt, listed);
-        attempt->is_equal = false;
         if (status == STATUS_OK && wants(request, SHARDING_TENSOR))
-            status = try_cut(attempt, listed);
+            status = try_tensor(attempt, listed);
     }
     return status;
 }

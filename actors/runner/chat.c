@@ -318,20 +318,13 @@ static enum status open_speech(const struct chat_model *model, const struct gene
 }
 
 /* Bytes of a token go into the stream; special tokens say nothing, unless they are markers. */
-static enum status push_piece(const struct chat_model *model, struct chat *chat, uint32_t id,
-                              struct token_piece *piece_out)
+static enum status push_piece(const struct chat_model *model, struct chat *chat, uint32_t id)
 {
     struct token_piece piece = {NULL, 0, 0};
-    bool is_marker = false;
-    if (!tokenizer_piece(model->tokenizer, id, &piece))
-        piece.size = 0;
-    if (piece.flags & TOKEN_SPECIAL) {
-        is_marker = chat->speech && chat_speech_has_marker(chat->speech, piece.bytes, piece.size);
-        piece.size = is_marker ? piece.size : 0;
-    }
-    if (piece_out)
-        *piece_out = is_marker ? (struct token_piece){NULL, 0, 0} : piece;
-    if (piece.size == 0)
+    if (!tokenizer_piece(model->tokenizer, id, &piece) || piece.size == 0)
+        return STATUS_OK;
+    if ((piece.flags & TOKEN_SPECIAL) &&
+        !(chat->speech && chat_speech_has_marker(chat->speech, piece.bytes, piece.size)))
         return STATUS_OK;
     if (!chat->is_begun && piece.bytes[0] == ' ' && tokenizer_drops_first_space(model->tokenizer)) {
         piece.bytes++;
@@ -372,7 +365,7 @@ static enum status replay(const struct chat_model *model, struct chat *chat,
         if (chat->matcher)
             status = matcher_advance(chat->matcher, body->sent_ids.items[i], reason);
         if (status == STATUS_OK)
-            status = push_piece(model, chat, body->sent_ids.items[i], NULL);
+            status = push_piece(model, chat, body->sent_ids.items[i]);
         if (status == STATUS_OK)
             status = take_text(chat, &text);
         memory_free(text);
@@ -505,9 +498,13 @@ enum status chat_finish(struct chat *chat, enum finish how, enum status status,
 static enum status fill_logprobs(const struct chat_model *model, const struct sampled *sampled,
                                  struct token_streamed *body)
 {
+    struct token_piece piece = {NULL, 0, 0};
     body->logprob = sampled->logprob;
+    if (tokenizer_piece(model->tokenizer, sampled->id, &piece) &&
+        !bytes_set(&body->piece, piece.bytes,
+                   piece.size < PIECE_SIZE_MAX ? piece.size : PIECE_SIZE_MAX))
+        return STATUS_NO_MEMORY;
     for (uint32_t i = 0; i < sampled->top_count; i++) {
-        struct token_piece piece = {NULL, 0, 0};
         struct top_logprob *top = record_list_push(&top_logprob_type, RECORD_LIST(body->top), NULL,
                                                    TOP_LOGPROB_COUNT_MAX);
         if (!top)
@@ -515,7 +512,8 @@ static enum status fill_logprobs(const struct chat_model *model, const struct sa
         top->id = sampled->top[i].id;
         top->logprob = sampled->top[i].logprob;
         if (tokenizer_piece(model->tokenizer, top->id, &piece) &&
-            !bytes_set(&top->piece, piece.bytes, piece.size))
+            !bytes_set(&top->piece, piece.bytes,
+                       piece.size < PIECE_SIZE_MAX ? piece.size : PIECE_SIZE_MAX))
             return STATUS_NO_MEMORY;
     }
     return STATUS_OK;
@@ -525,7 +523,6 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
                               const struct sampled *sampled, struct message *word_out)
 {
     struct message word;
-    struct token_piece piece;
     enum status status = message_init(&word, MESSAGE_LINK, LINK_TOKEN_STREAMED);
     if (status != STATUS_OK)
         return status;
@@ -535,16 +532,12 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
     body->number = (uint32_t)chat_answer_count(chat) - 1;
     body->id = sampled->id;
     body->is_thinking = chat->speech && chat_speech_is_thinking(chat->speech);
-    status = push_piece(model, chat, sampled->id, &piece);
+    status = push_piece(model, chat, sampled->id);
     if (status == STATUS_OK)
         status = take_text(chat, &body->text);
     body->text_end = chat->text_end;
     if (status == STATUS_OK && chat->speech)
         status = chat_speech_take(chat->speech, &body->reasoning, RECORD_LIST(body->calls));
-    if (status == STATUS_OK && piece.size > 0 &&
-        !bytes_set(&body->piece, piece.bytes,
-                   piece.size < PIECE_SIZE_MAX ? piece.size : PIECE_SIZE_MAX))
-        status = STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = fill_logprobs(model, sampled, body);
     if (status != STATUS_OK) {

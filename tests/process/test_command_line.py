@@ -167,6 +167,9 @@ def test_two_nodes_join_place_and_answer(homes):
 
     placed = document("place", "demo", "--sharding", "pipeline", "--min-nodes", "2", "--wait",
                       home=beta)
+    assert placed["sharding"] == 1 and placed["sharding_name"] == "pipeline"
+    assert placed["mode"] == 2 and placed["mode_name"] == "fast"
+    assert [rank["status_name"] for rank in placed["ranks"]] == ["ready", "ready"]
     instance = document("ps", home=alpha)["instances"][0]
     assert instance["instance_id"] == placed["instance_id"]
     assert instance["status_name"] == "ready" and instance["sharding_name"] == "pipeline"

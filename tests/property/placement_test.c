@@ -69,6 +69,8 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
                                         .norm_bytes = 4096};
     fill_runs(&model->shape, seeded);
     model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64));
+    model->shape.kv_unit = (uint32_t)seeded_below(seeded, 3); /* 0 as before there was one */
+    model->shape.kv_heads *= model->shape.kv_unit ? model->shape.kv_unit : 1;
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
     const struct file_entry file = {.name = NULL, .is_weight = true};
@@ -144,6 +146,7 @@ static void check_units(const struct scene *scene, const struct instance_record 
         ck_assert_uint_eq(rank->ffn_first, ffn);
         ck_assert_uint_eq(rank->vocab_first, vocab);
         ck_assert_uint_eq(rank->ffn_first % shape->ffn_unit, 0);
+        ck_assert_uint_eq(rank->kv_first % (shape->kv_unit ? shape->kv_unit : 1), 0);
         kv = rank->kv_end;
         ffn = rank->ffn_end;
         vocab = rank->vocab_end;
@@ -262,12 +265,49 @@ START_TEST(a_model_without_units_is_refused)
 }
 END_TEST
 
+static bool are_alike(const struct candidate *a, const struct candidate *b)
+{
+    bool alike = a->sharding == b->sharding && a->ranks.count == b->ranks.count;
+    for (uint32_t i = 0; alike && i < a->ranks.count; i++)
+        alike = record_equal(&rank_record_type, &a->ranks.items[i], &b->ranks.items[i]);
+    return alike && (a->ranks.count > 0 || strcmp(a->why, b->why) == 0);
+}
+
+START_TEST(no_cut_is_offered_twice)
+{
+    struct seeded seeded = seeded_open(3);
+    uint32_t tensor_cuts = 0;
+    for (int turn = 0; turn < 1000; turn++) {
+        struct scene scene;
+        struct candidates_listed listed = {.model_id = NULL};
+        struct reason reason = {""};
+        scene_init(&scene, &seeded);
+        /* Every second time of like memory, where shares by memory are equal shares. */
+        for (uint32_t i = 0; i < scene.count && turn % 2; i++)
+            scene.nodes[i].memory_free = 2048u << 20;
+        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                                    scene.count, NULL};
+        if (placement_candidates(&question, &listed, &reason) == STATUS_OK)
+            for (uint32_t i = 0; i < listed.candidates.count; i++) {
+                const struct candidate *one = &listed.candidates.items[i];
+                tensor_cuts += one->sharding == SHARDING_TENSOR;
+                for (uint32_t k = 0; k < i; k++)
+                    if (one->ranks.count != 1)
+                        ck_assert(!are_alike(one, &listed.candidates.items[k]));
+            }
+        record_fini(&candidates_listed_type, &listed);
+        scene_fini(&scene);
+    }
+    ck_assert_uint_gt(tensor_cuts, 100);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("placement");
     const TTest *const tests[] = {any_nodes_are_used_within_their_means,
                                   no_context_is_longer_than_a_request,
-                                  a_model_without_units_is_refused};
+                                  a_model_without_units_is_refused, no_cut_is_offered_twice};
     suite_add(suite, "placement", tests, COUNT_OF(tests));
     return suite;
 }

@@ -16,8 +16,6 @@ const struct option_row client_options[] = {
     {.name = NULL},
 };
 
-static const char *const roles[] = {"", "read", "operate", "admin"};
-
 static int send_admit(struct cli *cli, const struct public_key *key, const char *name,
                       uint32_t role)
 {
@@ -41,10 +39,10 @@ static int client_add(struct cli *cli, const char *name)
     char standard[NAME_SIZE_MAX + 8];
     const char *path = cli_option(cli, "out");
     const char *word = cli_option(cli, "role") ? cli_option(cli, "role") : "operate";
-    uint32_t role = 1;
-    while (role < COUNT_OF(roles) && strcmp(roles[role], word) != 0)
+    uint32_t role = ROLE_READ;
+    while (role <= ROLE_ADMIN && strcmp(client_role_name(role), word) != 0)
         role++;
-    if (role == COUNT_OF(roles))
+    if (role > ROLE_ADMIN)
         return cli_usage_failed(cli, "--role is read, operate or admin, not %.40s", word);
     for (uint32_t i = 0; i < cli->state->clients.count; i++)
         if (strcmp(text_or_empty(cli->state->clients.items[i].name), name) == 0)
@@ -131,7 +129,7 @@ static int client_list(struct cli *cli)
         const struct client_record *client = &cli->state->clients.items[i];
         char hex[HEX_SIZE(32)];
         table_add(&table, "%s", text_or_empty(client->name));
-        table_add(&table, "%s", client->role < COUNT_OF(roles) ? roles[client->role] : "?");
+        table_add(&table, "%s", client_role_name(client->role));
         table_add(&table, "%s", hex_print(&client->key, 32, hex));
         document_add(&document, "%s", i > 0 ? ", " : "");
         document_add_record(&document, &client_record_type, client);

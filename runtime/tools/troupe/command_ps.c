@@ -7,17 +7,12 @@
 
 #include <string.h>
 
-/* Beside the codes of the record the words for them. */
-static void add_words(struct document *document, const struct cli *cli,
+/* Beside the record the names of its ranks' nodes. */
+static void add_names(struct document *document, const struct cli *cli,
                       const struct instance_record *instance)
 {
     document_reopen(document);
-    document_add(document,
-                 ", \"status_name\": \"%s\", \"sharding_name\": \"%s\", \"mode_name\": \"%s\", "
-                 "\"kv_format_name\": \"%s\", "
-                 "\"rank_names\": [",
-                 instance_status_name(instance->status), sharding_name(instance->sharding),
-                 mode_name(instance->mode), kv_format_name(instance->kv_format));
+    document_add(document, ", \"rank_names\": [");
     for (uint32_t i = 0; i < instance->ranks.count; i++) {
         const struct rank_record *rank = &instance->ranks.items[i];
         document_add(document, "%s{\"node\": ", i > 0 ? ", " : "");
@@ -35,7 +30,7 @@ static int print_json(struct cli *cli)
     for (uint32_t i = 0; i < cli->state->instances.count; i++) {
         document_add(&document, "%s", i > 0 ? ", " : "");
         document_add_record(&document, &instance_record_type, &cli->state->instances.items[i]);
-        add_words(&document, cli, &cli->state->instances.items[i]);
+        add_names(&document, cli, &cli->state->instances.items[i]);
     }
     document_add(&document, "]}");
     return document_finish(cli, &document);

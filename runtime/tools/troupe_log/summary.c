@@ -2,7 +2,6 @@
 /*
  * A record on one line, for people.
  */
-#include "protocol/state.h"
 #include "runtime/tools/troupe_log/inspect.h"
 
 #include <inttypes.h>
@@ -10,32 +9,12 @@
 
 #define DEPTH_MAX 8
 
-/* Numbers that have names. */
-static const char *number_name(const struct record_type *type, const struct field *field,
-                               uint32_t number)
+static enum status number_print(const struct field *field, uint64_t number, struct buffer *text)
 {
-    if (strcmp(field->name, "actor") == 0)
-        return actor_kind_name(number);
-    if (strcmp(field->name, "mode") == 0)
-        return mode_name(number);
-    if (strcmp(field->name, "kv_format") == 0)
-        return kv_format_name(number);
-    if (strcmp(field->name, "status") != 0)
-        return NULL;
-    if (type == &runner_status_changed_type || type == &rank_record_type)
-        return rank_status_name(number);
-    return type == &instance_record_type ? instance_status_name(number) : NULL;
-}
-
-static enum status number_print(const struct record_type *type, const struct field *field,
-                                uint64_t number, struct buffer *text)
-{
-    const char *name =
-        field->kind == FIELD_U32 ? number_name(type, field, (uint32_t)number) : NULL;
     if (number == 0 && strcmp(field->name, "status") != 0)
         return STATUS_OK;
-    if (name)
-        return buffer_append_format(text, " %s=%s", field->name, name);
+    if (field->word)
+        return buffer_append_format(text, " %s=%s", field->name, field->word((uint32_t)number));
     return buffer_append_format(text, " %s=%" PRIu64, field->name, number);
 }
 
@@ -84,16 +63,16 @@ static enum status inner_print(const struct field *field, const void *at, struct
     return status;
 }
 
-static enum status field_print(const struct record_type *type, const struct field *field,
-                               const void *at, struct buffer *text, int depth)
+static enum status field_print(const struct field *field, const void *at, struct buffer *text,
+                               int depth)
 {
     switch (field->kind) {
     case FIELD_BOOL:
         return *(const bool *)at ? buffer_append_format(text, " %s", field->name) : STATUS_OK;
     case FIELD_U32:
-        return number_print(type, field, *(const uint32_t *)at, text);
+        return number_print(field, *(const uint32_t *)at, text);
     case FIELD_U64:
-        return number_print(type, field, *(const uint64_t *)at, text);
+        return number_print(field, *(const uint64_t *)at, text);
     case FIELD_F64:
         return buffer_append_format(text, " %s=%g", field->name, *(const double *)at);
     case FIELD_FIXED:
@@ -119,7 +98,7 @@ static enum status fields_print(const struct record_type *type, const void *reco
     for (size_t i = 0; i < type->field_count && status == STATUS_OK; i++) {
         const struct field *field = &type->fields[i];
         const void *at = (const uint8_t *)record + field->offset;
-        status = field_print(type, field, at, text, depth);
+        status = field_print(field, at, text, depth);
     }
     return status;
 }

@@ -268,7 +268,8 @@ START_TEST(limits_connections_and_recovers)
     http_policy_init(&policy);
     struct http_guard_limits limits = http_guard_limits_default();
     ck_assert_uint_eq(limits.connections, 256);
-    ck_assert_uint_eq(limits.connections_per_address, 32);
+    ck_assert_uint_eq(limits.connections_per_address, 192);
+    limits.connections_per_address = 32;
     open_server(&limits);
     int fds[32];
     for (int i = 0; i < 32; i++) {
@@ -290,6 +291,31 @@ START_TEST(limits_connections_and_recovers)
     client_read(fd, "body_size", 3000, &reply);
     ck_assert_int_eq(reply.http_status, 200);
     (void)close(fd);
+    close_server();
+}
+END_TEST
+
+START_TEST(closes_idle_connections_before_it_refuses)
+{
+    http_policy_init(&policy);
+    struct http_guard_limits limits = http_guard_limits_default();
+    limits.connections_per_address = 4;
+    open_server(&limits);
+    int fds[5];
+    struct http_reply reply;
+    for (int i = 0; i < 5; i++) {
+        fds[i] = client_connect(http_server_port(server));
+        (void)client_send_text(fds[i], "GET /x HTTP/1.1\r\n" HOST "\r\n");
+        client_read(fds[i], "body_size", 3000, &reply);
+        ck_assert_int_eq(reply.http_status, 200);
+    }
+    client_read(fds[0], NULL, 3000, &reply); /* the one that was idle longest */
+    ck_assert(reply.is_closed);
+    (void)client_send_text(fds[1], "GET /x HTTP/1.1\r\n" HOST "\r\n");
+    client_read(fds[1], "body_size", 3000, &reply);
+    ck_assert_int_eq(reply.http_status, 200);
+    for (int i = 0; i < 5; i++)
+        (void)close(fds[i]);
     close_server();
 }
 END_TEST
@@ -365,6 +391,7 @@ Suite *suite_of_tests(void)
         ends_a_slow_head_at_its_deadline,
         ends_a_body_below_the_floor,
         limits_connections_and_recovers,
+                                  closes_idle_connections_before_it_refuses,
         asks_for_the_key_on_every_route_but_two,
         refuses_to_listen_for_others_without_a_key,
     };

@@ -121,6 +121,8 @@ START_TEST(says_no_special_tokens_and_ignores_the_end_when_asked)
     ck_assert_uint_eq(answer->ids.items[9], 2031); /* the end came, and the answer went on */
     ck_assert_ptr_null(strstr(answer->text, "<|im_"));
     ck_assert_uint_eq(answer->text_end, answer->text_size);
+    /* Beside their log probabilities they stand by name. */
+    ck_assert_uint_ge(answer->piece_bytes, answer->text_size + strlen("<|im_end|>"));
 }
 END_TEST
 
