@@ -30,11 +30,12 @@ def mixed(x):
     return x ^ x >> 31
 
 
-def uniform(seed, choice, position):
+def uniform(seed, choice, position, token):
     state = mixed((seed + GOLDEN) & MASK64)
     state = mixed((state + GOLDEN * (choice + 1)) & MASK64)
     state = mixed((state + GOLDEN * (position + 1)) & MASK64)
-    return (state >> 11) / (1 << 53)
+    state = mixed((state + GOLDEN * (token + 1)) & MASK64)
+    return ((state >> 12) + 0.5) / (1 << 52)
 
 
 def processed(case):
@@ -109,19 +110,12 @@ def top_k_mask(logprobs, k):
     return [v if i in kept else -math.inf for i, v in enumerate(logprobs)]
 
 
-def drawn(logprobs, temperature, u):
-    finite = [v for v in logprobs if v > -math.inf]
-    weights = [
-        math.exp((v - max(finite)) / temperature) if v > -math.inf else 0.0 for v in logprobs
-    ]
-    mark, total = u * sum(weights), 0.0
-    for i, weight in enumerate(weights):
-        total += weight
-        if weight:
-            apart(mark / sum(weights), total / sum(weights))
-        if total > mark:
-            return i
-    raise AssertionError("no token drawn")
+def drawn(logprobs, temperature, uniforms):
+    """The largest of log weight plus a Gumbel number, as mlx draws."""
+    scores = [v / temperature - math.log(-math.log1p(-u)) for v, u in zip(logprobs, uniforms)]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    apart(scores[order[0]], scores[order[1]])
+    return order[0]
 
 
 def answers(case):
@@ -139,8 +133,9 @@ def answers(case):
         if case["temperature"] == 0:
             ids.append(order[0])
         else:
-            u = uniform(seed, case["choice"], len(case["answer"]))
-            ids.append(drawn(kept, case["temperature"], u))
+            us = [uniform(seed, case["choice"], len(case["answer"]), i)
+                  for i in range(len(kept))]
+            ids.append(drawn(kept, case["temperature"], us))
     return dict(ids=ids, kept=sorted(i for i, v in enumerate(kept) if v > -math.inf),
                 top=[[i, round(logprobs[i], 6)] for i in order[:5]])
 

@@ -58,6 +58,8 @@ void sampler_close(struct sampler *sampler)
     memory_free(sampler);
 }
 
+static const uint64_t GOLDEN = 0x9e3779b97f4a7c15U;
+
 /* The finaliser of splitmix64. */
 static uint64_t mixed(uint64_t value)
 {
@@ -66,12 +68,16 @@ static uint64_t mixed(uint64_t value)
     return value ^ value >> 31;
 }
 
-double sampling_random(uint64_t seed, uint32_t choice, uint64_t position)
+uint64_t sampling_position(uint64_t seed, uint32_t choice, uint64_t position)
 {
-    uint64_t state = mixed(seed + 0x9e3779b97f4a7c15U);
-    state = mixed(state + 0x9e3779b97f4a7c15U * ((uint64_t)choice + 1));
-    state = mixed(state + 0x9e3779b97f4a7c15U * (position + 1));
-    return (double)(state >> 11) * 0x1p-53;
+    uint64_t state = mixed(seed + GOLDEN);
+    state = mixed(state + GOLDEN * ((uint64_t)choice + 1));
+    return mixed(state + GOLDEN * (position + 1));
+}
+
+double sampling_random(uint64_t state, uint32_t id)
+{
+    return ((double)(mixed(state + GOLDEN * ((uint64_t)id + 1)) >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Copies the logits, undefined rows as -inf.  NaN or +inf means that the forward pass broke; no
@@ -373,71 +379,57 @@ static size_t keep_likely(struct sampler *sampler, const struct sampling *sampli
     return cut.kept;
 }
 
-/* Ascending ids: a small change of the logits then moves the bounds of the draw a little, and
- * never swaps two tokens.  Heap sort: no memory, no recursion. */
-static void sort_by_id(struct token_logprob *list, size_t count)
+/* A race: each token arrives after an exponential time of its own with its weight as the rate, and
+ * the first one is drawn, which is each with its probability.  A small change of the weights
+ * changes the winner only where two arrive as near to each other; along a sum of all weights it
+ * would move the bounds of every token behind it. */
+struct race {
+    uint64_t state; /* of sampling_position */
+    double best;    /* the earliest so far */
+    uint32_t id;
+};
+
+static void race_enter(struct race *race, uint32_t id, double weight)
 {
-    for (size_t end = count, root = count / 2; end > 1;) {
-        struct token_logprob moved;
-        if (root > 0) {
-            moved = list[--root];
-        } else {
-            moved = list[--end];
-            list[end] = list[0];
-        }
-        size_t at = root;
-        for (size_t child = 2 * at + 1; child < end; child = 2 * at + 1) {
-            if (child + 1 < end && list[child + 1].id > list[child].id)
-                child++;
-            if (list[child].id <= moved.id)
-                break;
-            list[at] = list[child];
-            at = child;
-        }
-        list[at] = moved;
+    const double random = sampling_random(race->state, id);
+    /* -log(1 - r) is at least r: most need no logarithm. */
+    if (!(random < weight * race->best))
+        return;
+    const double time = -log1p(-random) / weight;
+    if (time < race->best) {
+        race->best = time;
+        race->id = id;
     }
 }
 
 static uint32_t draw_kept(const struct token_logprob *list, size_t count, float maximum,
-                          float temperature, double random)
+                          float temperature, uint64_t state)
 {
-    double total = 0.0;
-    for (size_t at = 0; at < count; at++)
-        total += exp(((double)list[at].logprob - (double)maximum) / (double)temperature);
-    double mark = random * total;
-    double sum = 0.0;
-    uint32_t last = list[0].id;
+    struct race race = {state, INFINITY, list[0].id};
     for (size_t at = 0; at < count; at++) {
-        double weight =
+        const double weight =
             exp(((double)list[at].logprob - (double)maximum) / (double)temperature);
         if (weight > 0.0)
-            last = list[at].id;
-        sum += weight;
-        if (sum > mark)
-            break;
+            race_enter(&race, list[at].id, weight);
     }
-    return last;
+    return race.id;
 }
 
 /* The same over all rows: scores divided by temperature in place of the weights, then weighed. */
-static uint32_t draw_any(struct sampler *sampler, float maximum, float temperature,
-                         double random)
+static uint32_t draw_any(struct sampler *sampler, uint32_t best, float temperature, uint64_t state)
 {
     float *weights = sampler->weights;
+    const float maximum = sampler->scores[best];
     for (size_t id = 0; id < sampler->rows; id++)
         weights[id] = (sampler->scores[id] - maximum) / temperature;
-    double total = weigh(weights, weights, sampler->rows, 0.0F);
-    double mark = random * total;
-    double sum = 0.0;
-    uint32_t last = 0;
+    (void)weigh(weights, weights, sampler->rows, 0.0F);
+    struct race race = {state, INFINITY, best};
+    race_enter(&race, best, (double)weights[best]);
     for (size_t id = 0; id < sampler->rows; id++) {
         if (weights[id] > 0.0F)
-            last = (uint32_t)id;
-        sum += (double)weights[id];
-        if (sum > mark)
-            break;
+            race_enter(&race, (uint32_t)id, (double)weights[id]);
     }
-    return last;
+    return race.id;
 }
 
 static void report_top(const struct sampler *sampler, uint32_t wanted, struct sampled *sampled)
@@ -473,16 +465,14 @@ enum status sampler_draw(struct sampler *sampler, const struct sampling *samplin
     double total = !is_greedy || reports ? normalise_scores(sampler, maximum) : 0.0;
     if (!is_greedy) {
         float top = sampler->scores[best];
-        double random =
-            sampling_random(sampling->seed, sampling->choice, history->answer_count);
+        const uint64_t state =
+            sampling_position(sampling->seed, sampling->choice, history->answer_count);
         if (has_filter(sampler, sampling)) {
             size_t count = keep_likely(sampler, sampling, top, total);
             ASSERT(count > 0);
-            sort_by_id(sampler->heap, count);
-            sampled.id =
-                draw_kept(sampler->heap, count, top, sampling->temperature, random);
+            sampled.id = draw_kept(sampler->heap, count, top, sampling->temperature, state);
         } else {
-            sampled.id = draw_any(sampler, top, sampling->temperature, random);
+            sampled.id = draw_any(sampler, best, sampling->temperature, state);
         }
     }
     if (reports) {

@@ -14,8 +14,10 @@
  * as the last it keeps; top_k keeps the lower ids among equals, all when it is at least the
  * vocabulary.
  *
- * The random number is a function of (seed, choice, position) alone, position being the number of
- * answered tokens, so an answer resumed elsewhere goes on as it would have.
+ * The random numbers are a function of (seed, choice, position) alone, position being the number of
+ * answered tokens, and each token has one of its own, as in mlx: an answer resumed elsewhere goes
+ * on as it would have, and logits that differ by rounding draw the same token unless two are that
+ * near to each other.
  *
  * Owner    the engine; one sampler per model serves all requests, one at a time.
  * Memory   all at open, 21 bytes a row; nothing per token.
@@ -111,7 +113,9 @@ MUST_CHECK enum status sampler_draw(struct sampler *sampler, const struct sampli
                                     const float *logits, const struct sampling_history *history,
                                     struct sampled *sampled_out, struct reason *reason);
 
-/* In [0, 1), 53 bits: the random number of a token. */
-double sampling_random(uint64_t seed, uint32_t choice, uint64_t position);
+/* Where the random numbers of a position begin. */
+uint64_t sampling_position(uint64_t seed, uint32_t choice, uint64_t position);
+/* In (0, 1), 52 bits: the random number of a token there. */
+double sampling_random(uint64_t state, uint32_t id);
 
 #endif

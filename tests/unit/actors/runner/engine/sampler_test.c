@@ -207,18 +207,46 @@ START_TEST(draws_as_often_as_probable)
 }
 END_TEST
 
-START_TEST(the_random_number_depends_on_seed_choice_and_position_alone)
+START_TEST(the_random_numbers_depend_on_seed_choice_and_position_alone)
 {
-    double first = sampling_random(1, 2, 3);
-    ck_assert(first >= 0.0 && first < 1.0);
-    ck_assert(!(first > sampling_random(1, 2, 3)) && !(first < sampling_random(1, 2, 3)));
-    ck_assert(fabs(first - sampling_random(2, 2, 3)) > 0);
-    ck_assert(fabs(first - sampling_random(1, 3, 3)) > 0);
-    ck_assert(fabs(first - sampling_random(1, 2, 4)) > 0);
-    double sum = 0.0;
-    for (uint64_t position = 0; position < 10000; position++)
-        sum += sampling_random(9, 0, position);
-    ck_assert_double_le(fabs(sum / 10000 - 0.5), 0.012);
+    const uint64_t first = sampling_position(1, 2, 3);
+    ck_assert_uint_eq(first, sampling_position(1, 2, 3));
+    ck_assert_uint_ne(first, sampling_position(2, 2, 3));
+    ck_assert_uint_ne(first, sampling_position(1, 3, 3));
+    ck_assert_uint_ne(first, sampling_position(1, 2, 4));
+    double sums[2] = {0.0, 0.0};
+    for (uint32_t at = 0; at < 10000; at++) {
+        const double along_ids = sampling_random(first, at);
+        ck_assert(along_ids > 0.0 && along_ids < 1.0);
+        sums[0] += along_ids;
+        sums[1] += sampling_random(sampling_position(9, 0, at), 5);
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_double_le(fabs(sums[i] / 10000 - 0.5), 0.012);
+}
+END_TEST
+
+/* As the logits of another cut of the model do: along a sum of all weights 100 would differ. */
+START_TEST(logits_that_differ_a_little_draw_the_same)
+{
+    enum { DRAWS = 4000 };
+    static float logits[2][MANY];
+    struct seeded seeded = seeded_open(9);
+    struct sampler *sampler = sampler_of(MANY);
+    struct sampling sampling;
+    sampling_init(&sampling);
+    for (int id = 0; id < MANY; id++) {
+        logits[0][id] = seeded_float(&seeded);
+        logits[1][id] = logits[0][id] + 1e-3F * seeded_float(&seeded);
+    }
+    for (sampling.top_k = 0; sampling.top_k <= MANY - 1; sampling.top_k += MANY - 1) {
+        int different = 0;
+        for (sampling.seed = 0; sampling.seed < DRAWS; sampling.seed++)
+            different += drawn(sampler, &sampling, logits[0]).id !=
+                         drawn(sampler, &sampling, logits[1]).id;
+        ck_assert_int_le(different, 20);
+    }
+    sampler_close(sampler);
 }
 END_TEST
 
@@ -453,7 +481,8 @@ Suite *suite_of_tests(void)
                                   filters_cut_a_large_vocabulary_where_the_plain_order_does,
                                   filters_work_before_temperature,
                                   draws_as_often_as_probable,
-                                  the_random_number_depends_on_seed_choice_and_position_alone,
+                                  the_random_numbers_depend_on_seed_choice_and_position_alone,
+        logits_that_differ_a_little_draw_the_same,
                                   an_answer_resumed_goes_on_as_it_would_have,
                                   penalties_change_the_logits_they_name,
                                   ids_without_a_token_are_never_drawn,
