@@ -81,8 +81,8 @@ static const char *node_name(const struct master *master, const struct node_id *
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
-enum status generation_fail(struct master *master, struct instance_record *instance, uint32_t rank,
-                            const char *text)
+static enum status fail(struct master *master, struct instance_record *instance, uint32_t rank,
+                        const char *text, bool is_hopeless)
 {
     struct message event;
     if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_GENERATION_FAILED))
@@ -98,7 +98,7 @@ enum status generation_fail(struct master *master, struct instance_record *insta
     body->rank = rank;
     /* One that was ready can start again, however short its life was: only its wait grows. */
     const bool was_ready = instance->status == INSTANCE_READY;
-    body->retry_at_ms = failures >= GENERATION_FAILURES_MAX && !was_ready
+    body->retry_at_ms = is_hopeless || (failures >= GENERATION_FAILURES_MAX && !was_ready)
                             ? UINT64_MAX
                             : wall_ms + generation_backoff_ms(failures);
     enum status status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
@@ -106,6 +106,12 @@ enum status generation_fail(struct master *master, struct instance_record *insta
         status = replication_append(master, &event);
     message_fini(&event);
     return status;
+}
+
+enum status generation_fail(struct master *master, struct instance_record *instance, uint32_t rank,
+                            const char *text)
+{
+    return fail(master, instance, rank, text, false);
 }
 
 /* ---- what follows from an event at once ---- */
@@ -261,6 +267,9 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_ENDPOINT_OPENED:
     case EVENT_MODEL_IMPORTED:
         return forgive_failed(master);
+    case EVENT_HOLDING_CHANGED:
+        return MESSAGE_BODY(event, holding_changed)->has_weights ? forgive_failed(master)
+                                                                 : STATUS_OK;
     default:
         return STATUS_OK;
     }
@@ -307,6 +316,18 @@ static enum status check_ranks(struct master *master, struct instance_record *in
     return STATUS_OK;
 }
 
+/* By a node that is here or away. */
+static bool is_held(const struct state *state, const char *model_id)
+{
+    const struct model_record *model = state_find_model(state, model_id);
+    for (uint32_t i = 0; model && i < model->holders.count; i++) {
+        const struct holder_record *holder = &model->holders.items[i];
+        if (holder->has_weights && state_find_node(state, &holder->node_id))
+            return true;
+    }
+    return false;
+}
+
 static enum status start_generation(struct master *master, struct instance_record *instance)
 {
     struct message event = {.body = NULL};
@@ -316,6 +337,13 @@ static enum status start_generation(struct master *master, struct instance_recor
     progress->moved_ms = master->input->now_ms;
     if (status == STATUS_NO_MEMORY)
         return status;
+    if (status == STATUS_NO_HOLDER && !is_held(&master->state, text_or_empty(instance->model_id))) {
+        /* No wait brings them back; when the model is taken in again, it is forgiven. */
+        (void)refuse(&reason, status,
+                     "no node holds the weights of %.100s any more; take the model in again",
+                     text_or_empty(instance->model_id));
+        return fail(master, instance, 0, reason.text, true);
+    }
     if (status != STATUS_OK) {
         /* It cannot be placed now.  The log learns of it once, not each time it is tried. */
         if (strcmp(text_or_empty(instance->last_reason), reason.text) == 0)

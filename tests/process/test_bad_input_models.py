@@ -255,8 +255,15 @@ def test_a_directory_deleted_by_hand(node):
     holders = lambda: [one["holders"] for one in node.shows("models")  # noqa: E731
                        if one["model_id"] == "deleted"]
     assert holders() and holders()[0], node.shows("models")
+    node.does("place", "deleted", "--wait")
     shutil.rmtree(os.path.join(node.home, "models", "deleted"))
     wait_for("no holder", lambda: holders() == [[]], seconds=30)
+    # What runs goes on; what cannot come back is given up, whoever waits for it.
+    assert node.serves("deleted")
+    os.kill(node.processes()["troupe-runner"][0], signal.SIGKILL)
+    wait_for("the end", lambda: last_reason(node, "deleted")["status_name"] == "failed")
+    assert "no node holds the weights" in last_reason(node, "deleted")["last_reason"]
+    node.does("delete", "deleted")
     node.chat_fails(503, "no_holder", {"model": "deleted", "messages": HELLO}, "any more")
     node.does("remove", "deleted")
     node.verified()

@@ -286,7 +286,7 @@ START_TEST(no_cut_is_offered_twice)
         for (uint32_t i = 0; i < scene.count && turn % 2; i++)
             scene.nodes[i].memory_free = 2048u << 20;
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL};
+                                                    scene.count, NULL, NULL};
         if (placement_candidates(&question, &listed, &reason) == STATUS_OK)
             for (uint32_t i = 0; i < listed.candidates.count; i++) {
                 const struct candidate *one = &listed.candidates.items[i];
