@@ -212,7 +212,9 @@ def test_a_file_that_shrinks_while_it_is_used(node):
     before = {name: pids for name, pids in node.processes().items() if name != "troupe-runner"}
     cut(os.path.join(node.home, "models", "shrinks"), 4096)
     status, answer = node.chat("shrinks", 200)
-    assert status == 503 and WEIGHTS in answer["error"]["message"], answer
+    # The node may have missed the file before the answer was given up: then that is said.
+    said = answer["error"]["message"]
+    assert status == 503 and (WEIGHTS in said or "holds the weights of shrinks" in said), answer
     assert f"the weight file {WEIGHTS}" in failures(node)
     after = {name: pids for name, pids in node.processes().items() if name != "troupe-runner"}
     assert after == before

@@ -23,6 +23,10 @@ QUESTIONS = ("Hello!", "Who are you?", "What can you do?", "What is 3 + 4?",
              "What is the capital of France?", "Count to ten.", "Tell me a story about a fox.",
              "Tell me a story about a king.", "Tell me a story about a girl.")
 
+# Clients that begin late on a busy machine may miss each other; streams served one after the other
+# never meet, however often they are tried.
+STREAM_TRIES = 5
+
 
 def ask(node, number):
     """[token, log probability] of a seeded answer, with every bit of the numbers."""
@@ -51,7 +55,7 @@ def at_once(count, job):
 def streams_at_once(cluster, count):
     """When each of these streams had its first token and its last."""
     def stream(number):
-        body = {"model": "demo", "stream": True, "max_tokens": 100, "ignore_eos": True,
+        body = {"model": "demo", "stream": True, "max_tokens": 300, "ignore_eos": True,
                 "messages": [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}]}
         connection = cluster.nodes[0].connect(120)
         try:
@@ -64,6 +68,11 @@ def streams_at_once(cluster, count):
         finally:
             connection.close()
     return at_once(count, stream)
+
+
+def share_time(times):
+    """True when each had its first token before any had its last."""
+    return max(first for first, _ in times) < min(last for _, last in times)
 
 
 @pytest.mark.parametrize("sharding", ["none", "pipeline", "tensor"])
@@ -81,8 +90,7 @@ def test_an_answer_has_the_same_bits_alone_and_among_eight_others(sharding):
             together = at_once(len(QUESTIONS), lambda number: ask(
                 cluster.nodes[number % len(cluster.nodes)], number))
             assert together == alone
-        times = streams_at_once(cluster, 3)
-        assert max(first for first, _ in times) < min(last for _, last in times)
+        assert any(share_time(streams_at_once(cluster, 3)) for _ in range(STREAM_TRIES))
         assert cluster.stop() == []
 
 
