@@ -108,6 +108,34 @@ uint32_t automaton_text(struct automaton *automaton, uint32_t from, const char *
     return from;
 }
 
+void automaton_suspect(struct automaton *automaton, uint32_t state, uint32_t count,
+                       const char *text, size_t size)
+{
+    struct suspect *place = &automaton->suspects[0];
+    for (uint32_t at = 0; at < automaton->suspect_count; at++) {
+        const struct suspect *known = &automaton->suspects[at];
+        const size_t known_size = strlen(known->text);
+        if (known->count == count && known_size <= size &&
+            memcmp(known->text, text, known_size) == 0)
+            return; /* again */
+    }
+    if (automaton->suspect_count < AUTOMATON_SUSPECTS_MAX)
+        place = &automaton->suspects[automaton->suspect_count++];
+    else
+        for (uint32_t at = 1; at < AUTOMATON_SUSPECTS_MAX; at++)
+            if (automaton->suspects[at].count < place->count)
+                place = &automaton->suspects[at];
+    if (place->count >= count)
+        return;
+    *place = (struct suspect){.state = state, .count = count};
+    /* Whole characters of the text's beginning. */
+    size_t kept = size < sizeof(place->text) ? size : sizeof(place->text) - 1;
+    while (kept < size && kept > 0 && ((uint8_t)text[kept] & 0xc0) == 0x80)
+        kept--;
+    memcpy(place->text, text, kept);
+    place->text[kept] = '\0';
+}
+
 /* ---- closing ---- */
 
 /* The edges of each state side by side, in the order they were added. */

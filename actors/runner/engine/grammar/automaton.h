@@ -26,6 +26,8 @@ enum {
     AUTOMATON_STATES_MAX = 1 << 17, /* an array of a thousand records of ten texts fits */
     AUTOMATON_EDGES_MAX = 1 << 19,
     AUTOMATON_RULES_MAX = 1 << 13,
+    AUTOMATON_SUSPECTS_MAX = 4,
+    AUTOMATON_SUSPECT_TEXT_SIZE = 48,
 };
 
 /* Before the text of a token that is one for itself (`<think>`); no byte of UTF-8. */
@@ -46,6 +48,13 @@ struct rule {
     uint32_t end;
 };
 
+/* A part whose counts may open many ways at once: where it begins, and its text for a sentence. */
+struct suspect {
+    uint32_t state;
+    uint32_t count; /* how often its innermost part may stand */
+    char text[AUTOMATON_SUSPECT_TEXT_SIZE];
+};
+
 struct automaton {
     uint32_t *first; /* of a state; closed: edges first[s] to first[s + 1] - 1 */
     uint32_t state_count, state_capacity;
@@ -57,6 +66,8 @@ struct automaton {
     bool *is_end;         /* closed: the state ends its rule */
     uint8_t classes[256]; /* closed: bytes no edge tells apart share one */
     uint32_t class_count;
+    struct suspect suspects[AUTOMATON_SUSPECTS_MAX]; /* those of the largest counts */
+    uint32_t suspect_count;
     enum status failed;
 };
 
@@ -70,6 +81,9 @@ void automaton_bytes(struct automaton *automaton, uint32_t from, uint8_t low, ui
                      uint32_t to);
 void automaton_skip(struct automaton *automaton, uint32_t from, uint32_t to);
 void automaton_call(struct automaton *automaton, uint32_t from, uint32_t rule, uint32_t to);
+/* Kept while few have larger counts. */
+void automaton_suspect(struct automaton *automaton, uint32_t state, uint32_t count,
+                       const char *text, size_t size);
 /* A chain of bytes; gives its last state. */
 uint32_t automaton_text(struct automaton *automaton, uint32_t from, const char *text, size_t size);
 

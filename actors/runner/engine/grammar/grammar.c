@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/grammar/grammar.h"
 
+#include "actors/runner/engine/grammar/probe.h"
 #include "protocol/memory.h"
 
 enum status grammar_refuse(enum status status, struct reason *reason)
@@ -24,10 +25,15 @@ enum status grammar_open(struct automaton *automaton, const struct vocabulary *v
     grammar->automaton = *automaton;
     *automaton = (struct automaton){0};
     grammar->vocabulary = vocabulary;
-    const enum status status = positions_open(&grammar->automaton, &grammar->newest);
+    enum status status = probe_suspects(&grammar->automaton, vocabulary, reason);
+    if (status == STATUS_OK) {
+        status = positions_open(&grammar->automaton, &grammar->newest);
+        if (status != STATUS_OK)
+            status = grammar_refuse(status, reason);
+    }
     if (status != STATUS_OK) {
         grammar_release(grammar);
-        return grammar_refuse(status, reason);
+        return status;
     }
     *grammar_out = grammar;
     return STATUS_OK;

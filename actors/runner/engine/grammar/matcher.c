@@ -20,7 +20,8 @@ static bool may_retry(struct matcher *matcher, unsigned attempt, enum status *st
 {
     *status = matcher->positions->failed;
     matcher->positions->failed = STATUS_OK;
-    if (*status != STATUS_TOO_LARGE || attempt > 0)
+    if (*status != STATUS_TOO_LARGE || attempt > 0 ||
+        matcher->positions->steps > POSITIONS_STEPS_MAX)
         return false;
     *status = grammar_renew(matcher->grammar, &matcher->positions, &matcher->here);
     return *status == STATUS_OK;
@@ -31,6 +32,7 @@ enum status matcher_mask(struct matcher *matcher, const uint32_t **mask_out, str
     const struct vocabulary *vocabulary = matcher->grammar->vocabulary;
     for (unsigned attempt = 0;; attempt++) {
         enum status status = STATUS_OK;
+        matcher->positions->steps = 0;
         const uint32_t *mask = mask_of(matcher->positions, vocabulary, matcher->here);
         if (mask) {
             *mask_out = mask;
@@ -49,6 +51,7 @@ static enum status after_bytes(struct matcher *matcher, const char *bytes, size_
     for (unsigned attempt = 0;; attempt++) {
         enum status status = STATUS_OK;
         uint32_t place = matcher->here;
+        matcher->positions->steps = 0;
         for (size_t at = 0; at < size && place != POSITION_DEAD; at++)
             place = positions_next(matcher->positions, place, (uint8_t)bytes[at]);
         *place_out = place;

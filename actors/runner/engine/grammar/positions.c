@@ -185,6 +185,17 @@ static void follow_call(struct positions *positions, const struct edge *edge, ui
         add(positions, automaton->rules[edge->rule].start, below);
 }
 
+/* Counts the edges of a state; false: it is more than one token may take. */
+static bool may_step(struct positions *positions, uint32_t state)
+{
+    positions->steps +=
+        1 + positions->automaton->first[state + 1] - positions->automaton->first[state];
+    if (positions->steps <= POSITIONS_STEPS_MAX)
+        return true;
+    (void)fail(positions, STATUS_TOO_LARGE);
+    return false;
+}
+
 /* All that is reached from the added items without a byte. */
 static uint32_t closure_end(struct positions *positions)
 {
@@ -192,6 +203,8 @@ static uint32_t closure_end(struct positions *positions)
     while (positions->work_count > 0 && positions->failed == STATUS_OK) {
         const struct item item = positions->work[--positions->work_count];
         bool reads = false;
+        if (!may_step(positions, item.state))
+            return POSITION_DEAD;
         for (uint32_t at = automaton->first[item.state]; at < automaton->first[item.state + 1];
              at++) {
             const struct edge *edge = &automaton->edges[at];
@@ -226,6 +239,8 @@ uint32_t positions_compute(struct positions *positions, uint32_t from, uint8_t b
     closure_begin(positions);
     for (uint32_t at = 0; at < count; at++) {
         const struct item item = positions->items[first + at];
+        if (!may_step(positions, item.state))
+            return POSITION_DEAD;
         for (uint32_t edge = automaton->first[item.state]; edge < automaton->first[item.state + 1];
              edge++) {
             const struct edge *one = &automaton->edges[edge];
@@ -237,6 +252,13 @@ uint32_t positions_compute(struct positions *positions, uint32_t from, uint8_t b
     if (positions->failed == STATUS_OK)
         positions->next[(size_t)from * automaton->class_count + automaton->classes[byte]] = next;
     return next;
+}
+
+uint32_t positions_at_state(struct positions *positions, uint32_t state)
+{
+    closure_begin(positions);
+    add(positions, state, 0);
+    return closure_end(positions);
 }
 
 uint32_t positions_carry(const struct positions *source, uint32_t position,
@@ -306,9 +328,8 @@ enum status positions_open(const struct automaton *automaton, struct positions *
     if (!take_memory(positions))
         (void)fail(positions, STATUS_NO_MEMORY);
     if (positions->failed == STATUS_OK) {
-        closure_begin(positions);
-        add(positions, automaton->rules[automaton->root].start, 0);
-        if (closure_end(positions) != POSITION_START)
+        if (positions_at_state(positions, automaton->rules[automaton->root].start) !=
+            POSITION_START)
             (void)fail(positions, STATUS_TOO_LARGE); /* all ways are too deep */
     }
     const enum status status = positions->failed;

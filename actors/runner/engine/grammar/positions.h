@@ -10,7 +10,8 @@
  * Owner    grammar.c, shared by the answers that stand in them.
  * Memory   at most about POSITIONS_MEMORY_MAX bytes.
  * Threads  one at a time.
- * Fails    `failed`: STATUS_TOO_LARGE (a limit), STATUS_NO_MEMORY; stays until it is cleared.
+ * Fails    `failed`: STATUS_TOO_LARGE (a limit), STATUS_NO_MEMORY; stays until it is cleared.  The
+ *          steps are counted from where their owner last set them to 0.
  */
 #ifndef TROUPE_ENGINE_GRAMMAR_POSITIONS_H
 #define TROUPE_ENGINE_GRAMMAR_POSITIONS_H
@@ -26,6 +27,7 @@ enum {
     POSITIONS_MASKS_MAX = 1024,
     POSITIONS_MASK_BYTES_MAX = 8 << 20,
     POSITIONS_MEMORY_MAX = 32 << 20,
+    POSITIONS_STEPS_MAX = 1 << 25, /* edges looked at for one token: some tenths of a second */
 };
 
 enum { POSITION_DEAD = 0, POSITION_START = 1, POSITION_UNKNOWN = UINT32_MAX };
@@ -74,6 +76,7 @@ struct positions {
     struct item *seen;
     uint32_t *seen_stamp;
     uint32_t stamp, seen_count;
+    uint64_t steps; /* edges looked at */
     enum status failed;
 };
 
@@ -85,6 +88,8 @@ void positions_hold(struct positions *positions);
 void positions_release(struct positions *positions);
 
 uint32_t positions_compute(struct positions *positions, uint32_t from, uint8_t byte);
+/* The place at one state of the automaton, with no state to come back to. */
+uint32_t positions_at_state(struct positions *positions, uint32_t state);
 /* The same place in other positions of the same automaton; dead when they cannot take it. */
 uint32_t positions_carry(const struct positions *source, uint32_t position,
                          struct positions *target);

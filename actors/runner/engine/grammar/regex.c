@@ -164,6 +164,23 @@ static bool build_branch(const struct builder *builder, struct regex_tree *tree,
     return good;
 }
 
+enum { COUNT_SUSPECT = 8 };
+
+/* The largest product of nested counts; an endless one counts as what it must have. */
+static uint32_t count_of(const struct regex_tree *tree, uint32_t index)
+{
+    const struct regex_node *node = &tree->nodes[index];
+    uint64_t count = 1;
+    for (uint32_t child = node->child; child; child = tree->nodes[child].next) {
+        const uint32_t one = count_of(tree, child);
+        count = one > count ? one : count;
+    }
+    const uint32_t most = node->most == REGEX_ENDLESS ? node->least : node->most;
+    if (node->kind == REGEX_REPEAT && most > 1)
+        count *= most;
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
 enum status regex_build(const char *pattern, size_t size, enum regex_match match,
                         enum code_form form, struct automaton *automaton, uint32_t from,
                         uint32_t to, struct reason *reason)
@@ -173,6 +190,9 @@ enum status regex_build(const char *pattern, size_t size, enum regex_match match
     if (status != STATUS_OK)
         return status;
     const struct builder builder = {&tree, automaton, form};
+    const uint32_t count = count_of(&tree, tree.root);
+    if (count >= COUNT_SUSPECT)
+        automaton_suspect(automaton, from, count, pattern, size);
     if (!build_branch(&builder, &tree, tree.root, match, from, to))
         status = refuse(reason, STATUS_UNSUPPORTED,
                         "regular expression: ^ and $ are supported only at the ends of the "

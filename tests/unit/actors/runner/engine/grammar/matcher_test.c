@@ -298,6 +298,24 @@ START_TEST(too_many_ways_at_once_are_an_error_not_a_crash)
 }
 END_TEST
 
+/* Also where it comes only after other text, and not in the middle of the answer. */
+START_TEST(what_explodes_is_refused_by_name_before_the_answer)
+{
+    struct reason reason = {""};
+    enum status status = STATUS_OK;
+    ck_assert_ptr_null(stage_open("{\"type\": \"regex\", \"pattern\": "
+                                  "\"x((a|b|c| ){0,50}){0,50}z\"}",
+                                  &thinking, &status, &reason));
+    ck_assert_int_eq(status, STATUS_TOO_LARGE);
+    ck_assert_msg(strstr(reason.text, "x((a|b|c| ){0,50}){0,50}z") != NULL, "%s", reason.text);
+    struct matcher *matcher =
+        stage_open("{\"type\": \"regex\", \"pattern\": \"x((a|b|c| ){0,9}y){0,50}z\"}", &thinking,
+                   &status, &reason);
+    ck_assert_msg(matcher != NULL, "%s", reason.text);
+    matcher_close(matcher);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
@@ -306,6 +324,7 @@ Suite *suite_of_tests(void)
         thinking_comes_before_the_form,
         calls_are_written_in_the_syntax_of_the_family,
         memory_stays_within_its_bound,
+        what_explodes_is_refused_by_name_before_the_answer,
         too_many_ways_at_once_are_an_error_not_a_crash,
         answers_share_a_grammar_beyond_its_limits,
         grammars_are_kept_up_to_a_number_and_a_size,
