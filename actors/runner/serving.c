@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/serving.h"
 
+#include "actors/runner/engine/grammar/matcher.h"
 #include "actors/runner/engine/kv_cache.h"
 #include "protocol/memory.h"
 
@@ -292,12 +293,47 @@ static enum status fail_chat(struct serving *serving, struct chat *chat, enum st
     return remove_chat(serving, chat, reason);
 }
 
+/* The answer with the largest part of what grammars take, and all they take. */
+static struct chat *largest_grammar(const struct serving *serving, size_t *bytes_out)
+{
+    struct chat *largest = NULL;
+    size_t most = 0;
+    *bytes_out = 0;
+    for (struct chat *chat = serving->first; chat; chat = chat->next) {
+        const size_t share = chat->matcher ? matcher_share(chat->matcher) : 0;
+        *bytes_out += share;
+        if (share > most) {
+            most = share;
+            largest = chat;
+        }
+    }
+    return largest;
+}
+
+/* Answers whose positions filled up at different times each hold their own: together no more than
+ * the limit, beside what one token adds.  One that cannot forget, for lack of memory, goes on. */
+static void bound_grammars(struct serving *serving)
+{
+    const size_t limit = serving->settings.grammar_bytes ? serving->settings.grammar_bytes
+                                                         : SERVING_GRAMMAR_BYTES_MAX;
+    size_t bytes = 0;
+    struct reason ignored = {""};
+    struct chat *largest = largest_grammar(serving, &bytes);
+    for (unsigned turns = 0; bytes > limit && turns < SERVING_CHATS_MAX; turns++) {
+        if (matcher_forget(largest->matcher, &ignored) != STATUS_OK)
+            return;
+        largest = largest_grammar(serving, &bytes);
+    }
+}
+
 static enum status take_logits(struct serving *serving, struct chat *chat, const float *logits,
                                struct reason *reason)
 {
     struct message word = {.body = NULL};
     struct reason why = {""};
     enum finish finish = FINISH_NONE;
+    if (chat->matcher)
+        bound_grammars(serving);
     enum status status = chat_advance(&serving->model, chat, logits, &word, &finish, &why);
     if (status != STATUS_OK)
         return fail_chat(serving, chat, status, &why, reason);

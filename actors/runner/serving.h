@@ -25,10 +25,15 @@
 #define SERVING_CHATS_MAX RANK_SEQUENCES_MAX
 #define SERVING_PREFILL_ROWS_MAX (STEP_ROWS_MAX - SERVING_CHATS_MAX)
 
+/* What all running answers may have learned of their grammars; beyond it they forget, the largest
+ * first. */
+#define SERVING_GRAMMAR_BYTES_MAX ((size_t)256 << 20)
+
 struct serving_settings {
     uint32_t reserve_tokens; /* of an answer, kept from its beginning; the instance's */
     uint32_t chats_max;      /* running at once, to SERVING_CHATS_MAX; the instance's */
     uint32_t prefill_rows;   /* of prompts in a step, to SERVING_PREFILL_ROWS_MAX; the node's */
+    size_t grammar_bytes;    /* to SERVING_GRAMMAR_BYTES_MAX; 0: that */
 };
 
 struct serving {

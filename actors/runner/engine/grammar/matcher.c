@@ -109,6 +109,20 @@ bool matcher_is_over(const struct matcher *matcher)
     return matcher->has_ended || (here->accepts && here->count == 0);
 }
 
+size_t matcher_share(const struct matcher *matcher)
+{
+    const struct positions *positions = matcher->positions;
+    const bool is_newest = positions == matcher->grammar->newest; /* which the grammar holds too */
+    return positions_memory(positions) / (positions->holders - is_newest);
+}
+
+enum status matcher_forget(struct matcher *matcher, struct reason *reason)
+{
+    const enum status status =
+        grammar_renew(matcher->grammar, &matcher->positions, &matcher->here);
+    return status == STATUS_OK ? STATUS_OK : grammar_refuse(status, reason);
+}
+
 /* ---- life ---- */
 
 void matcher_restart(struct matcher *matcher)

@@ -5,7 +5,9 @@
  * What it learns it shares with the other answers of its grammar (grammar.h).
  *
  * Owner    one answer.
- * Memory   its own is small; the grammar's is at most about MATCHER_MEMORY_MAX bytes.
+ * Memory   its own is small; the positions it stands in take at most about MATCHER_MEMORY_MAX.
+ *          Answers that run into their limit at different times each keep a set of them: whoever
+ *          has many answers bounds the sum of their shares.
  * Threads  one at a time for all matchers of a grammar.
  * Fails    STATUS_INVALID (a token the grammar does not allow), STATUS_TOO_LARGE (a grammar with
  *          too many ways at once), STATUS_NO_MEMORY.
@@ -41,6 +43,11 @@ void matcher_restart(struct matcher *matcher);
 bool matcher_may_end(const struct matcher *matcher);
 /* It may, and nothing can follow. */
 bool matcher_is_over(const struct matcher *matcher);
+
+/* Bytes of the positions it stands in; its part of them when others stand there too. */
+size_t matcher_share(const struct matcher *matcher);
+/* What was learned is forgotten, once those that stand in the same positions forgot it too. */
+MUST_CHECK enum status matcher_forget(struct matcher *matcher, struct reason *reason);
 
 /* For tests: bytes instead of a token; false, and no change, when they are not allowed. */
 MUST_CHECK bool matcher_advance_bytes(struct matcher *matcher, const char *bytes, size_t size);

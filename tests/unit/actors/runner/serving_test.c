@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rank 0's serving over the shipped model and a world of one rank. */
+#include "actors/runner/engine/grammar/matcher.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/unit/actors/runner/world_stage.h"
@@ -339,6 +340,44 @@ START_TEST(serves_more_chats_than_run_at_once)
 }
 END_TEST
 
+/* Four answers, each with a grammar of its own; gives the most their grammars took. */
+static size_t answer_in_form(struct stage *stage, size_t grammar_bytes)
+{
+    size_t most = 0;
+    stage_open(stage, &one_rank);
+    stage->serving.settings.grammar_bytes = grammar_bytes;
+    for (size_t i = 0; i < 4; i++) {
+        char demand[96];
+        struct stage_ask ask = ask_of(i);
+        (void)snprintf(demand, sizeof(demand),
+                       "{\"type\":\"regex\",\"pattern\":\"([a-z]{1,9} ){5,9}%zu\"}", i);
+        ask.demand = demand;
+        ask.ignore_eos = false;
+        stage_ask(stage, i, &ask);
+    }
+    while (serving_has_work(&stage->serving)) {
+        size_t bytes = 0;
+        stage_step(stage);
+        for (const struct chat *chat = stage->serving.first; chat; chat = chat->next)
+            bytes += matcher_share(chat->matcher);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+START_TEST(grammars_beyond_their_bytes_are_learned_again)
+{
+    static struct stage endless;
+    static struct stage bound;
+    const size_t most = answer_in_form(&endless, 0);
+    ck_assert_uint_lt(answer_in_form(&bound, 1), most);
+    for (size_t i = 0; i < 4; i++)
+        check_same(&bound.answers[i], &endless.answers[i]);
+    stage_close(&bound);
+    stage_close(&endless);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
@@ -351,6 +390,7 @@ Suite *suite_of_tests(void)
         reads_a_long_prompt_in_chunks_beside_others,
         reads_a_short_prompt_beside_long_ones,
         passes_the_canary_and_leaves_nothing,
+        grammars_beyond_their_bytes_are_learned_again,
         serves_more_chats_than_run_at_once,
     };
     Suite *suite = suite_create("runner-serving");
