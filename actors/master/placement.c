@@ -132,7 +132,7 @@ static bool fits(struct fitting *fitting, uint64_t positions, uint32_t requests)
         struct rank_record *rank = &candidate->ranks.items[i];
         rank->weight_bytes = placement_weight_bytes(shape, &fitting->cuts[i]);
         rank->cache_bytes = placement_cache_bytes(shape, &fitting->cuts[i], &cache);
-        rank->scratch_bytes = PLACEMENT_SCRATCH_BYTES;
+        rank->scratch_bytes = placement_scratch_bytes(shape, requests);
     }
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
         const uint64_t taken = taken_up_to(fitting->attempt, candidate, i);

@@ -43,8 +43,6 @@ struct placement_question {
     const struct placement_settings *settings; /* NULL: the standard ones */
 };
 
-/* Bytes a rank needs beside weights and cache: activations, the load window, the process. */
-#define PLACEMENT_SCRATCH_BYTES ((uint64_t)64 << 20)
 #define PLACEMENT_CONTEXT_DEFAULT 32768u
 #define PLACEMENT_CONTEXT_LEAST 512u
 

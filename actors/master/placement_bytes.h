@@ -31,4 +31,8 @@ void placement_cache_sizes(const struct model_shape *shape, const struct partiti
 uint64_t placement_cache_bytes(const struct model_shape *shape, const struct partition *cut,
                                const struct placement_cache *cache);
 
+/* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
+ * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */
+uint64_t placement_scratch_bytes(const struct model_shape *shape, uint32_t requests);
+
 #endif
