@@ -6,14 +6,14 @@
 #include <string.h>
 #include <utf8proc.h>
 
-struct class_range {
+struct code_range {
     uint32_t first;
     uint32_t last;
     unsigned bits;
 };
 
 /* Assigned in Unicode 15.1 and 16; a utf8proc that knows them makes this table idle. */
-static const struct class_range newer_ranges[] = {
+static const struct code_range newer_ranges[] = {
     {0x897, 0x897, CLASS_M}, {0x1b4e, 0x1b4f, CLASS_P}, {0x1b7f, 0x1b7f, CLASS_P},
     {0x1c89, 0x1c89, CLASS_LU}, {0x1c8a, 0x1c8a, CLASS_LL}, {0x2427, 0x2429, CLASS_S},
     {0x2ffc, 0x2fff, CLASS_S}, {0x31e4, 0x31e5, CLASS_S}, {0x31ef, 0x31ef, CLASS_S},
@@ -42,20 +42,26 @@ static const struct class_range newer_ranges[] = {
     {0x1fbcb, 0x1fbef, CLASS_S}, {0x2ebf0, 0x2ee5d, CLASS_LO},
 };
 
-static unsigned newer_class(uint32_t code)
+/* The bits of the range that holds `code`, 0 when none of them does. */
+static unsigned range_bits(const struct code_range *ranges, size_t count, uint32_t code)
 {
     size_t low = 0;
-    size_t high = COUNT_OF(newer_ranges);
+    size_t high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (code > newer_ranges[middle].last)
+        if (code > ranges[middle].last)
             low = middle + 1;
-        else if (code < newer_ranges[middle].first)
+        else if (code < ranges[middle].first)
             high = middle;
         else
-            return newer_ranges[middle].bits;
+            return ranges[middle].bits;
     }
     return 0;
+}
+
+static unsigned newer_class(uint32_t code)
+{
+    return range_bits(newer_ranges, COUNT_OF(newer_ranges), code);
 }
 
 static const uint16_t category_bits[] = {
@@ -167,37 +173,23 @@ size_t utf8_encode(uint32_t code, char bytes_out[4])
 /* Marks and parts of composed characters that came after Unicode 9, whose normalisation the
  * models' vocabularies were made with: none of them is reordered, composed or taken apart.  With
  * room in blocks that still grow. */
-static const struct code_range {
-    utf8proc_int32_t first;
-    utf8proc_int32_t last;
-} unnormalised[] = {
-    {0x7fd, 0x7fd},     {0x897, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
-    {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
-    {0x1abf, 0x1aff},   {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x105c9, 0x105e4},
-    {0x10d24, 0x10d27}, {0x10d69, 0x10d6d}, {0x10eab, 0x10eac}, {0x10efa, 0x10eff},
-    {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b},
-    {0x11380, 0x113e2}, {0x1145e, 0x1145e}, {0x11839, 0x1183a}, {0x11930, 0x11943},
-    {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99},
-    {0x11d42, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16100, 0x1612f},
-    {0x16d40, 0x16d7f}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136},
-    {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef}, {0x1e5ee, 0x1e5ef},
-    {0x1e6e3, 0x1e6f5},
+static const struct code_range unnormalised[] = {
+    {0x7fd, 0x7fd, 1},     {0x897, 0x89f, 1},     {0x8ca, 0x8d3, 1},     {0x9fe, 0x9fe, 1},
+    {0xc3c, 0xc3c, 1},     {0xd3b, 0xd3c, 1},     {0xeba, 0xeba, 1},     {0x1715, 0x1715, 1},
+    {0x1abf, 0x1aff, 1},   {0x1df6, 0x1dfa, 1},   {0xa82c, 0xa82c, 1},   {0x105c9, 0x105e4, 1},
+    {0x10d24, 0x10d27, 1}, {0x10d69, 0x10d6d, 1}, {0x10eab, 0x10eac, 1}, {0x10efa, 0x10eff, 1},
+    {0x10f46, 0x10f50, 1}, {0x10f82, 0x10f85, 1}, {0x11070, 0x11070, 1}, {0x1133b, 0x1133b, 1},
+    {0x11380, 0x113e2, 1}, {0x1145e, 0x1145e, 1}, {0x11839, 0x1183a, 1}, {0x11930, 0x11943, 1},
+    {0x119e0, 0x119e0, 1}, {0x11a34, 0x11a34, 1}, {0x11a47, 0x11a47, 1}, {0x11a99, 0x11a99, 1},
+    {0x11d42, 0x11d45, 1}, {0x11d97, 0x11d97, 1}, {0x11f41, 0x11f42, 1}, {0x16100, 0x1612f, 1},
+    {0x16d40, 0x16d7f, 1}, {0x16ff0, 0x16ff1, 1}, {0x1e08f, 0x1e08f, 1}, {0x1e130, 0x1e136, 1},
+    {0x1e2ae, 0x1e2ae, 1}, {0x1e2ec, 0x1e2ef, 1}, {0x1e4ec, 0x1e4ef, 1}, {0x1e5ee, 0x1e5ef, 1},
+    {0x1e6e3, 0x1e6f5, 1},
 };
 
-static int is_unnormalised(utf8proc_int32_t code)
+static bool is_unnormalised(utf8proc_int32_t code)
 {
-    size_t low = 0;
-    size_t high = COUNT_OF(unnormalised);
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (code > unnormalised[middle].last)
-            low = middle + 1;
-        else if (code < unnormalised[middle].first)
-            high = middle;
-        else
-            return 1;
-    }
-    return 0;
+    return range_bits(unnormalised, COUNT_OF(unnormalised), (uint32_t)code) != 0;
 }
 
 static int combining_class(utf8proc_int32_t code)
