@@ -95,10 +95,11 @@ MUST_CHECK enum status openai_completion(struct buffer *out, const struct chat_i
                                          const char *finish_reason, const struct chat_usage *usage,
                                          const struct chat_extras *extras);
 
-/* What all chunks begin and end with; a chunk of one delta is between. */
-MUST_CHECK enum status openai_chunk_begin(struct buffer *out,
+/* What a chunk of one delta begins and ends with; `logprobs` may be NULL. */
+MUST_CHECK enum status openai_delta_begin(struct buffer *out,
                                           const struct chat_identity *identity);
-MUST_CHECK enum status openai_chunk_end(struct buffer *out, const struct chat_identity *identity);
+MUST_CHECK enum status openai_delta_end(struct buffer *out, const struct chat_identity *identity,
+                                        const char *logprobs);
 
 /* "stop", "length"; "stop" for what has no word. */
 const char *openai_finish_reason(uint32_t finish);

@@ -18,19 +18,6 @@ static enum status append_call_id(struct buffer *out, const struct chat_identity
     return buffer_append_format(out, "\"call_%.24s_%u\"", dash ? dash + 1 : identity->id, number);
 }
 
-static enum status begin_delta(struct buffer *out, const struct chat_identity *identity)
-{
-    enum status status = openai_chunk_begin(out, identity);
-    return status == STATUS_OK ? buffer_append_text(out, ",\"choices\":[{\"index\":0,\"delta\":{")
-                               : status;
-}
-
-static enum status end_delta(struct buffer *out, const struct chat_identity *identity)
-{
-    enum status status = buffer_append_text(out, "},\"logprobs\":null,\"finish_reason\":null}]");
-    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
-}
-
 static enum status append_reasoning(struct buffer *out, const char *text)
 {
     enum status status = buffer_append_text(out, "\"reasoning_content\":");
@@ -44,17 +31,17 @@ static enum status append_reasoning(struct buffer *out, const char *text)
 enum status openai_chunk_reasoning(struct buffer *out, const struct chat_identity *identity,
                                    const char *text)
 {
-    enum status status = begin_delta(out, identity);
+    enum status status = openai_delta_begin(out, identity);
     if (status == STATUS_OK)
         status = append_reasoning(out, text);
-    return status == STATUS_OK ? end_delta(out, identity) : status;
+    return status == STATUS_OK ? openai_delta_end(out, identity, NULL) : status;
 }
 
 enum status openai_chunk_call(struct buffer *out, const struct chat_identity *identity,
                               const struct call_piece *piece)
 {
     const char *name = text_or_empty(piece->name);
-    enum status status = begin_delta(out, identity);
+    enum status status = openai_delta_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_format(out, "\"tool_calls\":[{\"index\":%u,", piece->number);
     if (status == STATUS_OK && *name) {
@@ -79,7 +66,7 @@ enum status openai_chunk_call(struct buffer *out, const struct chat_identity *id
         status = append_json(out, text_or_empty(piece->arguments));
     if (status == STATUS_OK)
         status = buffer_append_text(out, "}}]");
-    return status == STATUS_OK ? end_delta(out, identity) : status;
+    return status == STATUS_OK ? openai_delta_end(out, identity, NULL) : status;
 }
 
 static enum status append_call(struct buffer *out, const struct chat_identity *identity,

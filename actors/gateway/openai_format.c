@@ -73,7 +73,7 @@ static enum status append_identity(struct buffer *out, const struct chat_identit
     return status;
 }
 
-enum status openai_chunk_begin(struct buffer *out, const struct chat_identity *identity)
+static enum status chunk_begin(struct buffer *out, const struct chat_identity *identity)
 {
     enum status status = buffer_append_text(out, "data: ");
     if (status == STATUS_OK)
@@ -81,19 +81,9 @@ enum status openai_chunk_begin(struct buffer *out, const struct chat_identity *i
     return status;
 }
 
-enum status openai_chunk_end(struct buffer *out, const struct chat_identity *identity)
+static enum status chunk_end(struct buffer *out, const struct chat_identity *identity)
 {
     return buffer_append_text(out, identity->has_usage ? ",\"usage\":null}\n\n" : "}\n\n");
-}
-
-enum status openai_chunk_role(struct buffer *out, const struct chat_identity *identity)
-{
-    enum status status = openai_chunk_begin(out, identity);
-    if (status == STATUS_OK)
-        status = buffer_append_text(
-            out, ",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
-                 "\"logprobs\":null,\"finish_reason\":null}]");
-    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
 }
 
 static enum status append_logprobs(struct buffer *out, const char *logprobs)
@@ -104,33 +94,53 @@ static enum status append_logprobs(struct buffer *out, const char *logprobs)
     return append_all(out, texts, COUNT_OF(texts));
 }
 
-enum status openai_chunk_text(struct buffer *out, const struct chat_identity *identity,
-                              const char *text, size_t size, const char *logprobs)
+enum status openai_delta_begin(struct buffer *out, const struct chat_identity *identity)
 {
-    enum status status = openai_chunk_begin(out, identity);
-    if (status == STATUS_OK)
-        status = buffer_append_text(out, ",\"choices\":[{\"index\":0,\"delta\":{\"content\":");
-    if (status == STATUS_OK)
-        status = json_append_text(out, text, size);
-    if (status == STATUS_OK)
-        status = buffer_append_text(out, "},\"logprobs\":");
+    enum status status = chunk_begin(out, identity);
+    return status == STATUS_OK ? buffer_append_text(out, ",\"choices\":[{\"index\":0,\"delta\":{")
+                               : status;
+}
+
+enum status openai_delta_end(struct buffer *out, const struct chat_identity *identity,
+                             const char *logprobs)
+{
+    enum status status = buffer_append_text(out, "},\"logprobs\":");
     if (status == STATUS_OK)
         status = append_logprobs(out, logprobs);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"finish_reason\":null}]");
-    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
+    return status == STATUS_OK ? chunk_end(out, identity) : status;
+}
+
+enum status openai_chunk_role(struct buffer *out, const struct chat_identity *identity)
+{
+    enum status status = openai_delta_begin(out, identity);
+    if (status == STATUS_OK)
+        status = buffer_append_text(out, "\"role\":\"assistant\",\"content\":\"\"");
+    return status == STATUS_OK ? openai_delta_end(out, identity, NULL) : status;
+}
+
+enum status openai_chunk_text(struct buffer *out, const struct chat_identity *identity,
+                              const char *text, size_t size, const char *logprobs)
+{
+    enum status status = openai_delta_begin(out, identity);
+    if (status == STATUS_OK)
+        status = buffer_append_text(out, "\"content\":");
+    if (status == STATUS_OK)
+        status = json_append_text(out, text, size);
+    return status == STATUS_OK ? openai_delta_end(out, identity, logprobs) : status;
 }
 
 enum status openai_chunk_finish(struct buffer *out, const struct chat_identity *identity,
                                 const char *finish_reason)
 {
-    enum status status = openai_chunk_begin(out, identity);
+    enum status status = chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_format(out,
                                       ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,"
                                       "\"finish_reason\":\"%s\"}]",
                                       finish_reason);
-    return status == STATUS_OK ? openai_chunk_end(out, identity) : status;
+    return status == STATUS_OK ? chunk_end(out, identity) : status;
 }
 
 static enum status append_usage(struct buffer *out, const struct chat_usage *usage)
@@ -146,7 +156,7 @@ static enum status append_usage(struct buffer *out, const struct chat_usage *usa
 enum status openai_chunk_usage(struct buffer *out, const struct chat_identity *identity,
                                const struct chat_usage *usage)
 {
-    enum status status = openai_chunk_begin(out, identity);
+    enum status status = chunk_begin(out, identity);
     if (status == STATUS_OK)
         status = buffer_append_text(out, ",\"choices\":[]");
     if (status == STATUS_OK)
