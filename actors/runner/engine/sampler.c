@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/sampler.h"
 
+#include "actors/runner/engine/sampler_rows.h"
 #include "actors/runner/engine/tokenizer.h"
 #include "protocol/memory.h"
 
@@ -12,7 +13,8 @@ struct sampler {
     size_t rows;
     float *scores;      /* logits after the processors, then log probabilities */
     float *weights;     /* exp(score - greatest score) */
-    uint8_t *undefined; /* rows that are no token */
+    uint32_t *undefined; /* rows that are no token */
+    size_t undefined_count;
     uint32_t *stamps;   /* a row's last `stamp`, to meet each id once */
     uint32_t stamp;
     struct token_logprob *heap;
@@ -40,7 +42,8 @@ enum status sampler_open(size_t rows, const struct tokenizer *tokenizer,
     }
     for (size_t id = 0; tokenizer && id < rows; id++) {
         struct token_piece piece;
-        sampler->undefined[id] = !tokenizer_piece(tokenizer, (uint32_t)id, &piece);
+        if (!tokenizer_piece(tokenizer, (uint32_t)id, &piece))
+            sampler->undefined[sampler->undefined_count++] = (uint32_t)id;
     }
     *sampler_out = sampler;
     return STATUS_OK;
@@ -80,22 +83,36 @@ double sampling_random(uint64_t state, uint32_t id)
     return ((double)(mixed(state + GOLDEN * ((uint64_t)id + 1)) >> 12) + 0.5) * 0x1p-52;
 }
 
+static void forbid_rows(struct sampler *sampler, const uint32_t *allowed)
+{
+    for (size_t word = 0; word * 32 < sampler->rows; word++) {
+        if (allowed[word] == UINT32_MAX)
+            continue;
+        const size_t end = word * 32 + 32 < sampler->rows ? word * 32 + 32 : sampler->rows;
+        for (size_t id = word * 32; id < end; id++) {
+            if (!(allowed[word] >> (id % 32) & 1U))
+                sampler->scores[id] = -INFINITY;
+        }
+    }
+}
+
 /* Copies the logits, undefined rows as -inf.  NaN or +inf means that the forward pass broke; no
  * token drawn from such numbers would be an answer. */
 static enum status take_logits(struct sampler *sampler, const float *logits,
                                const uint32_t *allowed, struct reason *reason)
 {
-    size_t broken = 0;
-    for (size_t id = 0; id < sampler->rows; id++) {
-        float logit = sampler->undefined[id] ? -INFINITY : logits[id];
-        broken += !(logit < INFINITY);
-        const bool is_allowed = !allowed || (allowed[id / 32] >> (id % 32) & 1U);
-        sampler->scores[id] = is_allowed ? logit : -INFINITY;
+    size_t broken = rows_take(logits, sampler->rows, sampler->scores);
+    for (size_t at = 0; at < sampler->undefined_count; at++) {
+        const uint32_t id = sampler->undefined[at];
+        broken -= !(logits[id] < INFINITY);
+        sampler->scores[id] = -INFINITY;
     }
     if (broken > 0)
         return refuse(reason, STATUS_INTERNAL,
                       "%zu of %zu logits are not finite numbers: the model's weights are damaged "
                       "or its numbers overflow", broken, sampler->rows);
+    if (allowed)
+        forbid_rows(sampler, allowed);
     return STATUS_OK;
 }
 
@@ -158,67 +175,18 @@ static void process_scores(struct sampler *sampler, const struct sampling *sampl
 
 static uint32_t most_likely(const struct sampler *sampler)
 {
-    size_t best = 0;
-    for (size_t id = 1; id < sampler->rows; id++) {
-        if (sampler->scores[id] > sampler->scores[best])
-            best = id;
-    }
-    return (uint32_t)best;
-}
-
-/* exp(x) for x <= 0, within 2e-7 of it; 0 below -87.  A formula of its own, so that compilers make
- * vectors of it and every machine gets the same bits. */
-static float exp_below_zero(float x)
-{
-    float bounded = x < -87.0F ? -87.0F : x;
-    /* Adding 1.5 * 2^23 rounds to a whole number, which then stands in the low bits. */
-    float shifted = bounded * 1.44269504F + 12582912.0F;
-    float power = shifted - 12582912.0F;
-    float rest = bounded - power * 0.693359375F;
-    rest = rest + power * 2.12194440e-4F;
-    float sum = 1.9875691500e-4F;
-    sum = sum * rest + 1.3981999507e-3F;
-    sum = sum * rest + 8.3334519073e-3F;
-    sum = sum * rest + 4.1665795894e-2F;
-    sum = sum * rest + 1.6666665459e-1F;
-    sum = sum * rest + 5.0000001201e-1F;
-    sum = sum * rest * rest + rest + 1.0F;
-    uint32_t bits = (uint32_t)((int32_t)power + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, sizeof(scale));
-    return x < -87.0F ? 0.0F : sum * scale;
-}
-
-enum { LANES = 16 };
-
-/* Fills the weights and returns their sum, always added in the same order. */
-static double weigh(const float *scores, float *weights, size_t rows, float maximum)
-{
-    double sums[LANES] = {0.0};
-    size_t whole = rows / LANES * LANES;
-    for (size_t at = 0; at < whole; at += LANES) {
-        for (size_t lane = 0; lane < LANES; lane++)
-            weights[at + lane] = exp_below_zero(scores[at + lane] - maximum);
-        for (size_t lane = 0; lane < LANES; lane++)
-            sums[lane] += (double)weights[at + lane];
-    }
-    double sum = 0.0;
-    for (size_t lane = 0; lane < LANES; lane++)
-        sum += sums[lane];
-    for (size_t at = whole; at < rows; at++) {
-        weights[at] = exp_below_zero(scores[at] - maximum);
-        sum += (double)weights[at];
-    }
-    return sum;
+    const float largest = rows_largest(sampler->scores, sampler->rows);
+    if (!(largest > -INFINITY))
+        return 0;
+    const float below = nextafterf(largest, -INFINITY);
+    return (uint32_t)rows_next_above(sampler->scores, sampler->rows, 0, below);
 }
 
 /* Scores become log probabilities; returns the sum of the weights. */
 static double normalise_scores(struct sampler *sampler, float maximum)
 {
-    double sum = weigh(sampler->scores, sampler->weights, sampler->rows, maximum);
-    float offset = (float)((double)maximum + log(sum));
-    for (size_t id = 0; id < sampler->rows; id++)
-        sampler->scores[id] -= offset;
+    double sum = rows_weigh(sampler->scores, sampler->rows, maximum, sampler->weights);
+    rows_lower(sampler->scores, sampler->rows, (float)((double)maximum + log(sum)));
     return sum;
 }
 
@@ -281,23 +249,31 @@ static bool is_cut_before(const struct cut *cut, float logprob)
            (logprob < cut->lowest && cut->kept >= cut->min_keep);
 }
 
-/* The step after which nothing is kept and before which everything is; counts what is kept before
- * it. */
-static size_t step_of_cut(const struct sampler *sampler, float top, struct cut *cut)
+/* A score that no row in a step before `end` is as low as. */
+static float below_steps(size_t end, float top)
+{
+    /* The steps are rounded: one more is surely enough. */
+    return end < STEPS ? top - (float)(end + 1) / (float)STEPS_PER_NAT : -INFINITY;
+}
+
+/* The step after which nothing is kept and before which everything is, if it is one before `end`,
+ * else `end`; counts what is kept before it. */
+static size_t step_of_cut(const struct sampler *sampler, float top, size_t end, struct cut *cut)
 {
     uint32_t counts[STEPS] = {0};
     double weights[STEPS] = {0.0};
-    for (size_t id = 0; id < sampler->rows; id++) {
-        if (!(sampler->scores[id] > -INFINITY))
-            continue;
-        size_t step = step_of(sampler->scores[id], top);
+    const float bound = below_steps(end, top);
+    const float *scores = sampler->scores;
+    for (size_t id = 0; (id = rows_next_above(scores, sampler->rows, id, bound)) < sampler->rows;
+         id++) {
+        size_t step = step_of(scores[id], top);
         counts[step]++;
         weights[step] += (double)sampler->weights[id];
     }
     /* No token min_p keeps is in a later step than this, unless min_keep is not reached yet. */
     size_t lowest = step_of(cut->lowest, top);
     size_t step = 0;
-    for (; step < STEPS - 1; step++) {
+    for (; step < end && step < STEPS - 1; step++) {
         if (cut->kept + counts[step] > cut->limit || cut->above + weights[step] >= cut->top_p ||
             (step >= lowest && cut->kept + counts[step] > cut->min_keep))
             break;
@@ -305,6 +281,17 @@ static size_t step_of_cut(const struct sampler *sampler, float top, struct cut *
         cut->above += weights[step];
     }
     return step;
+}
+
+/* The same, looking at the likely rows alone if they decide. */
+static size_t find_cut_step(const struct sampler *sampler, float top, struct cut *cut)
+{
+    const struct cut before = *cut;
+    size_t step = step_of_cut(sampler, top, STEPS / 4, cut);
+    if (step < STEPS / 4)
+        return step;
+    *cut = before;
+    return step_of_cut(sampler, top, STEPS, cut);
 }
 
 /* Up to here a top_k is found by keeping the most likely in order. */
@@ -316,11 +303,11 @@ static size_t keep_top(struct sampler *sampler, struct cut *cut)
     struct token_logprob *list = sampler->heap;
     size_t count = 0;
     float bound = -INFINITY;
-    for (size_t id = 0; id < sampler->rows; id++) {
-        if (!(sampler->scores[id] > bound))
-            continue;
+    const float *scores = sampler->scores;
+    for (size_t id = 0; (id = rows_next_above(scores, sampler->rows, id, bound)) < sampler->rows;
+         id++) {
         /* Equals have lower ids, and stay before. */
-        const struct token_logprob here = {(uint32_t)id, sampler->scores[id]};
+        const struct token_logprob here = {(uint32_t)id, scores[id]};
         size_t at = count < cut->limit ? count++ : count - 1;
         for (; at > 0 && list[at - 1].logprob < here.logprob; at--)
             list[at] = list[at - 1];
@@ -347,15 +334,16 @@ static size_t keep_likely(struct sampler *sampler, const struct sampling *sampli
     };
     if (cut.limit <= TOP_K_IN_ORDER)
         return keep_top(sampler, &cut);
-    size_t cut_step = step_of_cut(sampler, top, &cut);
+    size_t cut_step = find_cut_step(sampler, top, &cut);
     size_t sure = cut.kept;
     size_t put = 0;
     size_t count = 0; /* of the step in which the cut lies: a heap behind the sure ones */
     struct token_logprob *heap = list + sure;
-    for (size_t id = 0; id < sampler->rows; id++) {
-        const struct token_logprob here = {(uint32_t)id, sampler->scores[id]};
-        if (!(here.logprob > -INFINITY))
-            continue;
+    const float bound = below_steps(cut_step + 1, top);
+    const float *scores = sampler->scores;
+    for (size_t id = 0; (id = rows_next_above(scores, sampler->rows, id, bound)) < sampler->rows;
+         id++) {
+        const struct token_logprob here = {(uint32_t)id, scores[id]};
         size_t step = step_of(here.logprob, top);
         if (step < cut_step)
             list[put++] = here;
@@ -419,30 +407,39 @@ static uint32_t draw_kept(const struct token_logprob *list, size_t count, float 
 static uint32_t draw_any(struct sampler *sampler, uint32_t best, float temperature, uint64_t state)
 {
     float *weights = sampler->weights;
-    const float maximum = sampler->scores[best];
-    for (size_t id = 0; id < sampler->rows; id++)
-        weights[id] = (sampler->scores[id] - maximum) / temperature;
-    (void)weigh(weights, weights, sampler->rows, 0.0F);
+    rows_weigh_warm(sampler->scores, sampler->rows, sampler->scores[best], temperature, weights);
     struct race race = {state, INFINITY, best};
     race_enter(&race, best, (double)weights[best]);
-    for (size_t id = 0; id < sampler->rows; id++) {
-        if (weights[id] > 0.0F)
-            race_enter(&race, (uint32_t)id, (double)weights[id]);
+    size_t id = 0;
+    for (; id + ROWS_LANES <= sampler->rows; id += ROWS_LANES) {
+        /* Hardly any is early enough: that is found of all without a jump. */
+        bool enters = false;
+        for (uint32_t lane = 0; lane < ROWS_LANES; lane++)
+            enters |= sampling_random(state, (uint32_t)id + lane) <
+                      (double)weights[id + lane] * race.best;
+        for (uint32_t lane = 0; enters && lane < ROWS_LANES; lane++)
+            race_enter(&race, (uint32_t)id + lane, (double)weights[id + lane]);
     }
+    for (; id < sampler->rows; id++)
+        race_enter(&race, (uint32_t)id, (double)weights[id]);
     return race.id;
 }
 
 static void report_top(const struct sampler *sampler, uint32_t wanted, struct sampled *sampled)
 {
-    for (size_t id = 0; id < sampler->rows && wanted > 0; id++) {
-        const struct token_logprob here = {(uint32_t)id, sampler->scores[id]};
-        if (!(here.logprob > -INFINITY) ||
-            (sampled->top_count == wanted && !is_before(&here, &sampled->top[wanted - 1])))
-            continue;
+    float bound = -INFINITY;
+    const float *scores = sampler->scores;
+    for (size_t id = 0;
+         wanted > 0 && (id = rows_next_above(scores, sampler->rows, id, bound)) < sampler->rows;
+         id++) {
+        /* Equals have lower ids, and stay before. */
+        const struct token_logprob here = {(uint32_t)id, scores[id]};
         uint32_t at = sampled->top_count < wanted ? sampled->top_count++ : wanted - 1;
         for (; at > 0 && is_before(&here, &sampled->top[at - 1]); at--)
             sampled->top[at] = sampled->top[at - 1];
         sampled->top[at] = here;
+        if (sampled->top_count == wanted)
+            bound = sampled->top[wanted - 1].logprob;
     }
 }
 

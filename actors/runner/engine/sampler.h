@@ -20,7 +20,7 @@
  * near to each other.
  *
  * Owner    the engine; one sampler per model serves all requests, one at a time.
- * Memory   all at open, 21 bytes a row; nothing per token.
+ * Memory   all at open, 24 bytes a row; nothing per token.
  * Threads  one at a time per sampler.
  * Fails    STATUS_INVALID (a parameter), STATUS_INTERNAL (logits that are not numbers, or none
  *          left to choose), STATUS_NO_MEMORY at open.
