@@ -168,7 +168,8 @@ void chat_begin(struct gateway *gateway, const struct http_arrival *request)
         reply_fault(gateway, request->exchange, &fault);
         return;
     }
-    if (model_fault(gateway, parsed.model, &fault)) {
+    /* One that is being loaded is waited for, as when a runner is lost. */
+    if (model_fault(gateway, parsed.model, &fault) && !model_is_loading(gateway, parsed.model)) {
         reply_fault(gateway, request->exchange, &fault);
         chat_request_fini(&parsed);
         return;
@@ -453,9 +454,12 @@ void chats_tick(struct gateway *gateway)
         chat->looked_ms = now_ms;
         if (now_ms - chat->began_ms >= GATEWAY_BEGIN_MS)
             chat_open_stream(gateway, chat);
-        if (now_ms - chat->written_ms >= GATEWAY_COMMENT_MS)
-            chat_comment(gateway, chat,
-                         chat->phase == CHAT_WAITING ? "waiting for a runner" : "working");
+        if (now_ms - chat->written_ms < GATEWAY_COMMENT_MS)
+            continue;
+        char comment[96] = "working";
+        if (chat->phase == CHAT_WAITING)
+            model_loading_print(gateway, chat->request.model, comment, sizeof(comment));
+        chat_comment(gateway, chat, comment);
     }
 }
 

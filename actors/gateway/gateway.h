@@ -34,7 +34,7 @@
 #define GATEWAY_TICK_MS 500
 #define GATEWAY_COMMENT_MS 4000 /* a silent stream gets a comment this often: within 5 s */
 #define GATEWAY_BEGIN_MS 2000   /* a stream nobody accepted yet begins, to carry comments */
-#define GATEWAY_RESUME_MS 60000 /* a chat without a runner that long fails */
+#define GATEWAY_RESUME_MS 60000 /* a chat without a runner that long fails, begun or not */
 #define GATEWAY_WHOLE_RESUME_MS 8000 /* one whose client hears nothing before the whole answer */
 #define GATEWAY_AWAY_MS 5000    /* so does one without a word whose model's holder is away */
 #define GATEWAY_ATTEMPT_MAX 16  /* so does one that lost so many runners without a token */
@@ -216,6 +216,11 @@ void route_delete(struct gateway *gateway, const struct http_arrival *request);
 void route_previews(struct gateway *gateway, const struct http_arrival *request);
 /* Why nothing can answer for this model now; false when something can. */
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out);
+/* An instance of it is on its way, and nothing is known that would keep it from being ready. */
+bool model_is_loading(const struct gateway *gateway, const char *model_id);
+/* How far it is, as a comment for those who wait. */
+void model_loading_print(const struct gateway *gateway, const char *model_id, char *text_out,
+                         size_t size);
 /* No node that is here has its weights, and no ready instance needs them. */
 bool model_is_away(const struct gateway *gateway, const char *model_id);
 

@@ -75,6 +75,30 @@ bool model_is_away(const struct gateway *gateway, const char *model_id)
            !(instance && instance->status == INSTANCE_READY);
 }
 
+bool model_is_loading(const struct gateway *gateway, const char *model_id)
+{
+    const struct instance_record *instance = best_instance(gateway, model_id);
+    const struct model_record *model = state_find_model(gateway_state(gateway), model_id);
+    const char *name = NULL;
+    return instance && (!model || !holder_is_away(gateway, model, &name)) &&
+           (instance->status == INSTANCE_STARTING || instance->status == INSTANCE_WAITING);
+}
+
+void model_loading_print(const struct gateway *gateway, const char *model_id, char *text_out,
+                         size_t size)
+{
+    const struct instance_record *instance = best_instance(gateway, model_id);
+    uint32_t ready = 0;
+    if (!instance || instance->status != INSTANCE_STARTING) {
+        (void)snprintf(text_out, size, "waiting for a runner");
+        return;
+    }
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        ready += instance->ranks.items[i].status == RANK_READY;
+    (void)snprintf(text_out, size, "the model is being loaded: %u of %u ranks are ready", ready,
+                   instance->ranks.count);
+}
+
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out)
 {
     const struct model_record *model = state_find_model(gateway_state(gateway), model_id);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * openai_fields: checked reading of JSON values, for the two halves of the chat parser.
+ * openai_fields: checked reading of JSON values, for the parts of the chat parser and for placing.
  *
- * Owner    openai_request.c and openai_messages.c.
+ * Owner    openai_request.c, openai_messages.c, openai_demand.c and place.c.
  * Memory   borrows the JSON values.
  * Fails    false with a fault that names the field.
  */
@@ -22,6 +22,9 @@ MUST_CHECK bool field_number(const json_t *value, const char *field, double leas
 MUST_CHECK bool field_integer(const json_t *value, const char *field, int64_t least, int64_t most,
                               int64_t *out, struct http_fault *fault_out);
 
+/* The object that a body is; NULL, with a fault, when it is none or holds what we cannot keep: a
+ * whole number beyond 64 bits is refused by its field.  Given back with json_decref. */
+MUST_CHECK json_t *openai_parse_body(const char *body, size_t size, struct http_fault *fault_out);
 /* The messages, checked and brought to the form templates expect: content is one text. */
 MUST_CHECK bool openai_parse_messages(const json_t *messages, char **json_out,
                                       struct http_fault *fault_out);

@@ -521,22 +521,12 @@ static bool read_all(struct parsed *parsed, json_t *root, struct http_fault *fau
 bool openai_parse_chat(const char *body, size_t size, struct chat_request *request_out,
                        struct http_fault *fault_out)
 {
-    json_error_t error;
-    json_t *root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &error);
-    if (!root && json_error_code(&error) == json_error_null_character)
-        return http_fault_set(fault_out, 400, "invalid_value",
-                              "Line %d, column %d holds the character \\u0000, which no text may "
-                              "hold; leave it out.",
-                              error.line, error.column);
+    json_t *root = openai_parse_body(body, size, fault_out);
     if (!root)
-        return http_fault_set(fault_out, 400, "invalid_json",
-                              "The body is no JSON: line %d, column %d: %.120s.", error.line,
-                              error.column, error.text);
+        return false;
     struct chat_request request = {0};
     struct parsed parsed = {.request = &request, .root = root, .options = json_object()};
     bool is_good = parsed.options != NULL || no_memory(fault_out);
-    if (is_good && !json_is_object(root))
-        is_good = http_fault_set(fault_out, 400, "invalid_json", "The body must be an object.");
     is_good = is_good && read_all(&parsed, root, fault_out);
     json_decref(parsed.options);
     json_decref(root);

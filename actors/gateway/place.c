@@ -156,12 +156,9 @@ static bool check_model(const struct gateway *gateway, const struct place_instan
 static bool read_place(const struct gateway *gateway, const struct http_arrival *request,
                        struct place_instance *place, struct http_fault *fault_out)
 {
-    json_error_t error;
-    json_t *root = json_loadb(request->body ? request->body : "", request->body_size,
-                              JSON_REJECT_DUPLICATES, &error);
-    bool is_good = json_is_object(root);
-    if (!is_good)
-        (void)http_fault_set(fault_out, 400, "invalid_json", "The body must be a JSON object.");
+    json_t *root =
+        openai_parse_body(request->body ? request->body : "", request->body_size, fault_out);
+    bool is_good = root != NULL;
     const char *name = NULL;
     json_t *value = NULL;
     json_object_foreach(root, name, value)

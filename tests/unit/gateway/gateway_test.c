@@ -342,6 +342,44 @@ START_TEST(cancels_when_the_client_leaves)
 }
 END_TEST
 
+/* Placed a moment ago, or ready on a node whose word has not come yet. */
+START_TEST(waits_for_a_model_that_is_being_loaded)
+{
+    open_gateway();
+    make_truth(INSTANCE_STARTING, 1);
+    publish();
+    chat(1, "");
+    chat(2, ",\"stream\":true");
+    pass_ms(6500);
+    ck_assert_int_eq(clients[1].http_status, 0);
+    ck_assert(clients[2].is_stream && !clients[2].is_ended);
+    ck_assert_ptr_nonnull(
+        strstr(text_of(2), ": the model is being loaded: 0 of 1 ranks are ready"));
+    make_truth(INSTANCE_READY, 1);
+    truth.index = 2;
+    publish();
+    step_kind(INPUT_LINK_UP, RUNNER);
+    uint32_t asked_count = 0;
+    for (size_t i = 0; i < sent_count; i++)
+        asked_count += message_is(&sent[i], MESSAGE_LINK, LINK_GENERATE);
+    ck_assert_uint_eq(asked_count, 2);
+    chat(3, ",\"stream\":true");
+    accept_chat(RUNNER);
+    token(RUNNER, 0, "A", 1);
+    finish(RUNNER, FINISH_STOP, "", 1);
+    ck_assert_str_eq(read_stream(3)->text, "A");
+    make_truth(INSTANCE_FAILED, 1); /* it is no use to wait any more */
+    truth.index = 3;
+    publish();
+    pass_ms(1000);
+    ck_assert_int_eq(clients[1].http_status, 503);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "instance_failed"));
+    chat(4, "");
+    ck_assert_int_eq(clients[4].http_status, 503);
+    close_gateway();
+}
+END_TEST
+
 START_TEST(says_why_a_model_cannot_answer)
 {
     open_gateway();
@@ -350,6 +388,9 @@ START_TEST(says_why_a_model_cannot_answer)
     make_truth(INSTANCE_STARTING, 1);
     publish();
     chat(1, "");
+    pass_ms(5000); /* it may be ready any moment */
+    ck_assert_int_eq(clients[1].http_status, 0);
+    pass_ms(5000);
     ck_assert_int_eq(clients[1].http_status, 503);
     ck_assert_uint_gt(clients[1].retry_after_s, 0);
     ck_assert_ptr_nonnull(strstr(text_of(1), "model_loading"));
@@ -634,6 +675,7 @@ Suite *suite_of_tests(void)
         comments_while_it_waits_then_says_why_not,
         gives_up_at_once_when_the_instance_is_gone,
         cancels_when_the_client_leaves,
+        waits_for_a_model_that_is_being_loaded,
         says_why_a_model_cannot_answer,
         passes_a_refusal_on,
         asks_another_instance_where_a_queue_is_full,

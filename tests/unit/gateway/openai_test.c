@@ -252,6 +252,12 @@ START_TEST(names_the_field_that_is_wrong)
         {"{" CHAT ",\"reasoning_effort\":\"huge\"}", "reasoning_effort", "invalid_value"},
         {"{" CHAT ",\"temprature\":1}", "temprature", "unknown_parameter"},
         {"{" CHAT ",\"model\":\"m\"}", "", "invalid_json"},
+        {"{" CHAT ",\"seed\":9223372036854775808}", "seed", "invalid_value"},
+        {"{" CHAT ",\"seed\":-9223372036854775809}", "seed", "invalid_value"},
+        {"{" CHAT ",\"stop\":[\"\\\"}:\"],\"metadata\":{\"a\":[{\"seed\":18446744073709551616}]}}",
+         "metadata", "invalid_value"},
+        {"{" CHAT ",\"temperature\":1e400}", "temperature", "invalid_value"},
+        {"[18446744073709551616]", "", "invalid_value"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         check_refused(rows[i].body, rows[i].param, rows[i].code);
