@@ -168,31 +168,87 @@ static bool sort_edges(struct automaton *automaton)
     return true;
 }
 
-/* More are needed only by rules that refer to each other against the order of their text. */
-enum { SWEEPS_MAX = 64 };
+/* Who must be looked at again when a state is marked: for each state a list of the others. */
+struct backward {
+    uint32_t *first; /* of a state; its list ends where the next begins */
+    uint32_t *sources;
+    uint32_t *work;
+};
 
-/* Calls and edges reversed would need another list; a few sweeps from the back do as well, because
- * builders add states mostly in the order of the text. */
-static bool sweep(const struct automaton *automaton, bool *marks, bool skips_only)
+static void backward_fini(struct backward *backward)
 {
-    bool changed = true;
-    for (unsigned sweeps = 0; changed && sweeps < SWEEPS_MAX; sweeps++) {
-        changed = false;
-        for (uint32_t state = automaton->state_count; state-- > 0;) {
-            bool reached = marks[state];
-            for (uint32_t at = automaton->first[state];
-                 !reached && at < automaton->first[state + 1]; at++) {
-                const struct edge *edge = &automaton->edges[at];
-                if (edge->kind == EDGE_BYTES && skips_only)
-                    continue;
-                reached = marks[edge->target] &&
-                          (edge->kind != EDGE_CALL || marks[automaton->rules[edge->rule].start]);
-            }
-            changed = changed || reached != marks[state];
-            marks[state] = reached;
+    memory_free(backward->first);
+    memory_free(backward->sources);
+    memory_free(backward->work);
+}
+
+/* Counts, or writes where `counted` says, what an edge makes of its source. */
+static void backward_add(const struct automaton *automaton, const struct edge *edge,
+                         uint32_t source, uint32_t *places, uint32_t *sources)
+{
+    const uint32_t waits[] = {edge->target,
+                              edge->kind == EDGE_CALL ? automaton->rules[edge->rule].start : 0};
+    for (size_t at = 0; at < (edge->kind == EDGE_CALL ? 2u : 1u); at++) {
+        if (sources)
+            sources[--places[waits[at]]] = source;
+        else
+            places[waits[at]]++;
+    }
+}
+
+static bool backward_init(struct backward *backward, const struct automaton *automaton)
+{
+    const uint32_t states = automaton->state_count;
+    *backward = (struct backward){
+        .first = memory_zeroed((size_t)states + 1, sizeof(uint32_t)),
+        .sources = memory_zeroed(2 * (size_t)automaton->edge_count + 1, sizeof(uint32_t)),
+        .work = memory_zeroed(states, sizeof(uint32_t))};
+    if (!backward->first || !backward->sources || !backward->work)
+        return false;
+    for (uint32_t *sources = NULL;; sources = backward->sources) {
+        for (uint32_t state = 0; state < states; state++)
+            for (uint32_t at = automaton->first[state]; at < automaton->first[state + 1]; at++)
+                backward_add(automaton, &automaton->edges[at], state, backward->first, sources);
+        if (sources)
+            return true;
+        for (uint32_t state = 0; state < states; state++)
+            backward->first[state + 1] += backward->first[state];
+    }
+}
+
+static bool leads_to_marked(const struct automaton *automaton, uint32_t state, const bool *marks,
+                            bool skips_only)
+{
+    for (uint32_t at = automaton->first[state]; at < automaton->first[state + 1]; at++) {
+        const struct edge *edge = &automaton->edges[at];
+        if ((edge->kind != EDGE_BYTES || !skips_only) && marks[edge->target] &&
+            (edge->kind != EDGE_CALL || marks[automaton->rules[edge->rule].start]))
+            return true;
+    }
+    return false;
+}
+
+/* Marks all from which a marked state is reached; false: no memory. */
+static bool mark_back(const struct automaton *automaton, bool *marks, bool skips_only)
+{
+    struct backward backward;
+    uint32_t count = 0;
+    const bool good = backward_init(&backward, automaton);
+    for (uint32_t state = 0; good && state < automaton->state_count; state++)
+        if (marks[state])
+            backward.work[count++] = state;
+    while (count > 0) {
+        const uint32_t state = backward.work[--count];
+        for (uint32_t at = backward.first[state]; at < backward.first[state + 1]; at++) {
+            const uint32_t source = backward.sources[at];
+            if (marks[source] || !leads_to_marked(automaton, source, marks, skips_only))
+                continue;
+            marks[source] = true;
+            backward.work[count++] = source;
         }
     }
-    return !changed;
+    backward_fini(&backward);
+    return good;
 }
 
 static bool *marks_of_ends(const struct automaton *automaton)
@@ -209,9 +265,9 @@ static enum status cut_dead(struct automaton *automaton)
     bool *alive = marks_of_ends(automaton);
     if (!alive)
         return STATUS_NO_MEMORY;
-    if (!sweep(automaton, alive, false)) {
+    if (!mark_back(automaton, alive, false)) {
         memory_free(alive);
-        return STATUS_TOO_LARGE;
+        return STATUS_NO_MEMORY;
     }
     uint32_t kept = 0;
     for (uint32_t state = 0; state < automaton->state_count; state++) {
@@ -294,7 +350,7 @@ static enum status check_left(const struct automaton *automaton)
     };
     enum status status = STATUS_NO_MEMORY;
     if (nullable && walk.stack && walk.at && walk.seen) {
-        status = sweep(automaton, nullable, true) ? STATUS_OK : STATUS_TOO_LARGE;
+        status = mark_back(automaton, nullable, true) ? STATUS_OK : STATUS_NO_MEMORY;
         for (uint32_t rule = 0; status == STATUS_OK && rule < automaton->rule_count; rule++) {
             const uint32_t start = automaton->rules[rule].start;
             if (walk.seen[start] == UNSEEN && !walk_left(automaton, &walk, nullable, start))
@@ -346,8 +402,6 @@ enum status automaton_close(struct automaton *automaton, uint32_t root, struct r
     if (status == STATUS_INVALID)
         return refuse(reason, status,
                       "the grammar refers to itself before any text; break the circle");
-    if (status == STATUS_TOO_LARGE)
-        return refuse(reason, status, "the grammar's rules refer to each other in too many ways");
     if (status == STATUS_OK) {
         make_classes(automaton);
         automaton->is_end = marks_of_ends(automaton);

@@ -78,26 +78,48 @@ static size_t encode(uint32_t point, uint8_t bytes_out[4])
     return size;
 }
 
-/* One chain: ranges of equal length that differ in a way a sequence of byte ranges can say. */
-static void build_chain(struct automaton *automaton, const uint8_t *low, const uint8_t *high,
-                        size_t size, uint32_t from, uint32_t to)
+/* Edges under way: what follows a lead byte is shared by all leads that ask for the same. */
+struct code_build {
+    struct automaton *automaton;
+    uint32_t from;
+    uint32_t tails[4]; /* states from which so many bytes 80..bf lead to the end; 0: none yet */
+};
+
+static uint32_t tail_of(struct code_build *build, size_t bytes)
 {
-    for (size_t at = 0; at < size; at++) {
-        const uint32_t next = at + 1 == size ? to : automaton_state(automaton);
-        automaton_bytes(automaton, from, low[at], high[at], next);
+    for (size_t at = 1; at <= bytes; at++) {
+        if (build->tails[at])
+            continue;
+        build->tails[at] = automaton_state(build->automaton);
+        automaton_bytes(build->automaton, build->tails[at], 0x80, 0xbf, build->tails[at - 1]);
+    }
+    return build->tails[bytes];
+}
+
+/* One chain: ranges of equal length that differ in a way a sequence of byte ranges can say. */
+static void build_chain(struct code_build *build, const uint8_t *low, const uint8_t *high,
+                        size_t size)
+{
+    size_t own = size; /* bytes before the tail */
+    while (own > 1 && low[own - 1] == 0x80 && high[own - 1] == 0xbf)
+        own--;
+    uint32_t from = build->from;
+    for (size_t at = 0; at < own; at++) {
+        const uint32_t next =
+            at + 1 == own ? tail_of(build, size - own) : automaton_state(build->automaton);
+        automaton_bytes(build->automaton, from, low[at], high[at], next);
         from = next;
     }
 }
 
 /* Splits [low, high] until its low and high bytes span a box, as every UTF-8 compiler does. */
-static void build_range(struct automaton *automaton, uint32_t low, uint32_t high, uint32_t from,
-                        uint32_t to)
+static void build_range(struct code_build *build, uint32_t low, uint32_t high)
 {
     static const uint32_t lasts[] = {0x7f, 0x7ff, 0xffff};
     for (size_t at = 0; at < COUNT_OF(lasts); at++) {
         if (low <= lasts[at] && high > lasts[at]) {
-            build_range(automaton, low, lasts[at], from, to);
-            build_range(automaton, lasts[at] + 1, high, from, to);
+            build_range(build, low, lasts[at]);
+            build_range(build, lasts[at] + 1, high);
             return;
         }
     }
@@ -110,42 +132,27 @@ static void build_range(struct automaton *automaton, uint32_t low, uint32_t high
         if ((low & ~mask) == (high & ~mask))
             continue;
         if (low & mask) {
-            build_range(automaton, low, low | mask, from, to);
-            build_range(automaton, (low | mask) + 1, high, from, to);
+            build_range(build, low, low | mask);
+            build_range(build, (low | mask) + 1, high);
             return;
         }
         if ((high & mask) != mask) {
-            build_range(automaton, low, (high & ~mask) - 1, from, to);
-            build_range(automaton, high & ~mask, high, from, to);
+            build_range(build, low, (high & ~mask) - 1);
+            build_range(build, high & ~mask, high);
             return;
         }
     }
-    build_chain(automaton, first, last, size, from, to);
+    build_chain(build, first, last, size);
 }
 
-static void build_plain(struct automaton *automaton, uint32_t low, uint32_t high, uint32_t from,
-                        uint32_t to)
+static void build_plain(struct code_build *build, uint32_t low, uint32_t high)
 {
     if (low < 0xd800 && high >= 0xd800)
-        build_range(automaton, low, 0xd7ff, from, to);
+        build_range(build, low, 0xd7ff);
     else if (high < 0xd800 || low > 0xdfff)
-        build_range(automaton, low, high, from, to);
+        build_range(build, low, high);
     if (low <= 0xdfff && high > 0xdfff)
-        build_range(automaton, 0xe000, high, from, to);
-}
-
-static void build_escape(struct automaton *automaton, uint32_t point, uint32_t from, uint32_t to)
-{
-    static const char named[][2] = {{'"', '"'},  {'\\', '\\'}, {'\b', 'b'}, {'\f', 'f'},
-                                    {'\n', 'n'}, {'\r', 'r'},  {'\t', 't'}};
-    char text[8];
-    (void)snprintf(text, sizeof(text), "\\u%04x", point & 0xff);
-    for (size_t at = 0; at < COUNT_OF(named); at++)
-        if (named[at][0] == (char)point)
-            (void)snprintf(text, sizeof(text), "\\%c", named[at][1]);
-    const size_t size = strlen(text);
-    const uint32_t last = automaton_text(automaton, from, text, size - 1);
-    automaton_bytes(automaton, last, (uint8_t)text[size - 1], (uint8_t)text[size - 1], to);
+        build_range(build, 0xe000, high);
 }
 
 static bool contains(const struct code_set *set, uint32_t point)
@@ -156,15 +163,69 @@ static bool contains(const struct code_set *set, uint32_t point)
     return false;
 }
 
+/* The letter of a short escape; '\0': it has none. */
+static char escape_letter(uint32_t point)
+{
+    static const char named[][2] = {{'"', '"'},  {'\\', '\\'}, {'\b', 'b'}, {'\f', 'f'},
+                                    {'\n', 'n'}, {'\r', 'r'},  {'\t', 't'}};
+    for (size_t at = 0; at < COUNT_OF(named); at++)
+        if (named[at][0] == (char)point)
+            return named[at][1];
+    return '\0';
+}
+
+static bool has_escape_u(const struct code_set *set, uint32_t point)
+{
+    return escape_letter(point) == '\0' && contains(set, point);
+}
+
+/* \u0000 to \u001f, their last digits side by side. */
+static void build_escapes_u(const struct code_set *set, struct automaton *automaton,
+                            uint32_t backslash, uint32_t to)
+{
+    uint32_t head = 0;
+    for (uint32_t row = 0; row < 0x20; row += 0x10) {
+        uint32_t digits = 0;
+        for (uint32_t point = row; point < row + 0x10; point++) {
+            if (!has_escape_u(set, point))
+                continue;
+            if (!head)
+                head = automaton_text(automaton, backslash, "u00", 3);
+            if (!digits)
+                digits = automaton_text(automaton, head, row ? "1" : "0", 1);
+            const uint8_t digit = (uint8_t)"0123456789abcdef"[point % 0x10];
+            automaton_bytes(automaton, digits, digit, digit, to);
+        }
+    }
+}
+
+static void build_escapes(const struct code_set *set, struct automaton *automaton, uint32_t from,
+                          uint32_t to)
+{
+    uint32_t backslash = 0;
+    for (uint32_t point = 0; point <= '\\'; point++) {
+        if ((point >= 0x20 && point != '"' && point != '\\') || !contains(set, point))
+            continue;
+        if (!backslash)
+            backslash = automaton_text(automaton, from, "\\", 1);
+        const uint8_t letter = (uint8_t)escape_letter(point);
+        if (letter)
+            automaton_bytes(automaton, backslash, letter, letter, to);
+    }
+    if (backslash)
+        build_escapes_u(set, automaton, backslash, to);
+}
+
 void code_set_build(const struct code_set *set, enum code_form form, struct automaton *automaton,
                     uint32_t from, uint32_t to)
 {
     static const struct code_range unescaped[] = {
         {0x20, 0x21}, {0x23, 0x5b}, {0x5d, CODE_POINT_LAST}};
+    struct code_build build = {.automaton = automaton, .from = from, .tails = {to}};
     for (uint32_t at = 0; at < set->count; at++) {
         const struct code_range *range = &set->ranges[at];
         if (form == CODE_PLAIN) {
-            build_plain(automaton, range->low, range->high, from, to);
+            build_plain(&build, range->low, range->high);
             continue;
         }
         for (size_t part = 0; part < COUNT_OF(unescaped); part++) {
@@ -172,10 +233,9 @@ void code_set_build(const struct code_set *set, enum code_form form, struct auto
             const uint32_t low = range->low > allowed->low ? range->low : allowed->low;
             const uint32_t high = range->high < allowed->high ? range->high : allowed->high;
             if (low <= high)
-                build_plain(automaton, low, high, from, to);
+                build_plain(&build, low, high);
         }
     }
-    for (uint32_t point = 0; form == CODE_JSON && point <= '\\'; point++)
-        if ((point < 0x20 || point == '"' || point == '\\') && contains(set, point))
-            build_escape(automaton, point, from, to);
+    if (form == CODE_JSON)
+        build_escapes(set, automaton, from, to);
 }

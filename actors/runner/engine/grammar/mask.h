@@ -4,7 +4,9 @@
  *
  * Found by walking the tries of the vocabulary: a beginning that is not legal is left with all its
  * tokens.  Where so many characters of any text are legal, the plain tokens of at most so many are
- * taken together.  Equal masks are kept once.
+ * taken together.  A token is legal at a position when it is at one of its stacks: where texts lead
+ * to very many positions, as counts that may begin anywhere make them (`a.{20}b`), the masks of
+ * single stacks are made, of which there are few, and put together.  Equal masks are kept once.
  *
  * Owner    positions.h, which keep the masks.
  * Memory   POSITIONS_MASK_BYTES_MAX.

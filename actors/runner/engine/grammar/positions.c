@@ -84,10 +84,16 @@ static bool make_room(struct positions *positions)
 {
     const uint32_t classes = positions->automaton->class_count;
     uint32_t capacity = positions->capacity;
+    uint32_t part_capacity = positions->item_capacity;
     void *list = positions->list;
     void *items = positions->items;
-    if (!grow(positions, &items, positions->item_count + positions->found_count,
-              &positions->item_capacity, POSITIONS_ITEMS_MAX, sizeof(struct item)))
+    void *parts = positions->parts;
+    const uint32_t item_count = positions->item_count + positions->found_count;
+    if (!grow(positions, &parts, item_count, &part_capacity, POSITIONS_ITEMS_MAX, sizeof(uint32_t)))
+        return false;
+    positions->parts = parts;
+    if (!grow(positions, &items, item_count, &positions->item_capacity, POSITIONS_ITEMS_MAX,
+              sizeof(struct item)))
         return false;
     positions->items = items;
     if (!grow(positions, &list, positions->count + 1, &capacity, POSITIONS_MAX,
@@ -126,8 +132,11 @@ static uint32_t position_of(struct positions *positions)
     }
     if (!make_room(positions))
         return POSITION_DEAD;
-    if (size > 0)
+    if (size > 0) {
         memcpy(positions->items + positions->item_count, positions->found, size);
+        memset(positions->parts + positions->item_count, POSITION_DEAD,
+               positions->found_count * sizeof(uint32_t));
+    }
     const uint32_t classes = positions->automaton->class_count;
     const uint32_t number = positions->count++;
     positions->list[number] = (struct position){.first = positions->item_count,
@@ -254,6 +263,19 @@ uint32_t positions_compute(struct positions *positions, uint32_t from, uint8_t b
     return next;
 }
 
+uint32_t positions_part(struct positions *positions, uint32_t position, uint32_t number)
+{
+    const uint32_t at = positions->list[position].first + number;
+    if (positions->parts[at] == POSITION_DEAD && positions->failed == STATUS_OK) {
+        closure_begin(positions);
+        positions->found[positions->found_count++] = positions->items[at];
+        const uint32_t part = position_of(positions);
+        if (part != POSITION_DEAD)
+            positions->parts[at] = part;
+    }
+    return positions->parts[at];
+}
+
 uint32_t positions_at_state(struct positions *positions, uint32_t state)
 {
     closure_begin(positions);
@@ -352,6 +374,7 @@ void positions_release(struct positions *positions)
     for (uint32_t at = 0; at < positions->mask_count; at++)
         memory_free(positions->masks[at]);
     memory_free(positions->items);
+    memory_free(positions->parts);
     memory_free(positions->frames);
     memory_free(positions->frame_slots);
     memory_free(positions->list);
@@ -367,7 +390,7 @@ void positions_release(struct positions *positions)
 size_t positions_memory(const struct positions *positions)
 {
     return sizeof(*positions) + positions->mask_bytes +
-           positions->item_capacity * sizeof(struct item) +
+           positions->item_capacity * (sizeof(struct item) + sizeof(uint32_t)) +
            positions->frame_capacity * sizeof(struct frame) +
            (FRAME_SLOTS + HASH_SLOTS + SEEN_SLOTS) * sizeof(uint32_t) +
            (SEEN_SLOTS + 2 * POSITIONS_WAYS_MAX) * sizeof(struct item) +

@@ -38,6 +38,8 @@ struct item {
     uint32_t frame; /* 0: the bottom */
 };
 
+_Static_assert(sizeof(struct item) == 2 * sizeof(uint32_t), "items are compared as bytes");
+
 struct frame {
     uint32_t state;
     uint32_t parent;
@@ -57,6 +59,8 @@ struct positions {
     const struct automaton *automaton;
     struct item *items;
     uint32_t item_count, item_capacity;
+    uint32_t *parts; /* of each item: the position of it alone; POSITION_DEAD: not asked yet */
+    bool is_wide;    /* texts lead to so many positions that masks are made part by part */
     struct frame *frames; /* frames[0] is the bottom */
     uint32_t frame_count, frame_capacity;
     uint32_t *frame_slots;
@@ -88,6 +92,8 @@ void positions_hold(struct positions *positions);
 void positions_release(struct positions *positions);
 
 uint32_t positions_compute(struct positions *positions, uint32_t from, uint8_t byte);
+/* The position of one of the stacks alone, from 0 to `count` of the position. */
+uint32_t positions_part(struct positions *positions, uint32_t position, uint32_t number);
 /* The place at one state of the automaton, with no state to come back to. */
 uint32_t positions_at_state(struct positions *positions, uint32_t state);
 /* The same place in other positions of the same automaton; dead when they cannot take it. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* After so many bytes; ways that pile up have done so by then. */
-static const uint32_t stops[] = {0, 6, 12, 24, 48, 96, 192, 384};
+static const uint32_t stops[] = {0, 20, 80, 320};
 
 static uint32_t most_ways(const struct positions *positions, const uint32_t *places, uint32_t count)
 {
@@ -42,25 +42,37 @@ static uint32_t step(struct positions *positions, uint32_t from, uint32_t *rando
     return POSITION_DEAD;
 }
 
-/* The mask of a place, as a matcher in new positions would make it. */
-static enum status try_mask(const struct positions *walked, uint32_t place,
-                            const struct vocabulary *vocabulary)
+/* What one mask may take: other places may take more than those that are tried. */
+enum { MASK_STEPS_MAX = POSITIONS_STEPS_MAX / 4 };
+/* What all that is tried may take together: some hundredths of a second. */
+enum { PROBE_STEPS_MAX = 1 << 23 };
+
+/* The mask of a place, as a matcher would make it: in new positions where these are full. */
+static enum status try_mask(struct positions **positions, uint32_t *place,
+                            const struct vocabulary *vocabulary, uint64_t *steps)
 {
-    struct positions *fresh = NULL;
-    enum status status = positions_open(walked->automaton, &fresh);
-    if (status != STATUS_OK)
-        return status;
-    const uint32_t carried = positions_carry(walked, place, fresh);
-    fresh->steps = POSITIONS_STEPS_MAX / 4 * 3; /* other places may take more than this one */
-    if (fresh->failed == STATUS_OK)
-        (void)mask_of(fresh, vocabulary, carried);
-    status = fresh->failed;
-    positions_release(fresh);
-    return status;
+    for (unsigned attempt = 0;; attempt++) {
+        struct positions *fresh = NULL;
+        (*positions)->steps = POSITIONS_STEPS_MAX - MASK_STEPS_MAX;
+        (void)mask_of(*positions, vocabulary, *place);
+        enum status status = (*positions)->failed;
+        *steps += (*positions)->steps - (POSITIONS_STEPS_MAX - MASK_STEPS_MAX);
+        if (status != STATUS_TOO_LARGE || attempt > 0 ||
+            (*positions)->steps > POSITIONS_STEPS_MAX)
+            return status;
+        status = positions_open((*positions)->automaton, &fresh);
+        if (status != STATUS_OK)
+            return status;
+        *place = positions_carry(*positions, *place, fresh);
+        positions_release(*positions);
+        *positions = fresh;
+        if (fresh->failed != STATUS_OK)
+            return fresh->failed;
+    }
 }
 
 static enum status try_suspect(const struct automaton *automaton, const struct suspect *suspect,
-                               const struct vocabulary *vocabulary)
+                               const struct vocabulary *vocabulary, uint64_t *steps)
 {
     struct positions *positions = NULL;
     uint32_t random = 1;
@@ -72,12 +84,13 @@ static enum status try_suspect(const struct automaton *automaton, const struct s
     status = positions->failed;
     for (uint32_t bytes = 0, stop = 0; status == STATUS_OK && place != POSITION_DEAD; bytes++) {
         if (bytes == stops[stop]) {
-            status = try_mask(positions, place, vocabulary);
-            if (++stop == COUNT_OF(stops))
+            status = try_mask(&positions, &place, vocabulary, steps);
+            if (++stop == COUNT_OF(stops) || *steps > PROBE_STEPS_MAX)
                 break;
         }
         positions->steps = 0;
         place = step(positions, place, &random);
+        *steps += positions->steps;
         if (status == STATUS_OK)
             status = positions->failed;
     }
@@ -88,9 +101,10 @@ static enum status try_suspect(const struct automaton *automaton, const struct s
 enum status probe_suspects(const struct automaton *automaton, const struct vocabulary *vocabulary,
                            struct reason *reason)
 {
-    for (uint32_t at = 0; at < automaton->suspect_count; at++) {
+    uint64_t steps = 0;
+    for (uint32_t at = 0; at < automaton->suspect_count && steps <= PROBE_STEPS_MAX; at++) {
         const struct suspect *suspect = &automaton->suspects[at];
-        const enum status status = try_suspect(automaton, suspect, vocabulary);
+        const enum status status = try_suspect(automaton, suspect, vocabulary, &steps);
         if (status == STATUS_TOO_LARGE)
             return refuse(reason, status,
                           "the regular expression %s explodes: too many ways of its repeated parts "

@@ -197,6 +197,12 @@ enum status regex_build(const char *pattern, size_t size, enum regex_match match
         status = refuse(reason, STATUS_UNSUPPORTED,
                         "regular expression: ^ and $ are supported only at the ends of the "
                         "expression or of its alternatives");
+    else if (automaton->failed == STATUS_TOO_LARGE)
+        status = refuse(reason, STATUS_TOO_LARGE,
+                        "the regular expression %.*s explodes: it takes more than %d states or %d "
+                        "edges; use smaller counts or fewer alternatives",
+                        (int)(size < 48 ? size : 48), pattern, AUTOMATON_STATES_MAX,
+                        AUTOMATON_EDGES_MAX);
     regex_tree_fini(&tree);
     return status;
 }

@@ -87,6 +87,15 @@ static size_t shared_bytes(const struct entries *entries, size_t at)
     return shared;
 }
 
+/* Bytes that begin a character: of plain text as many as it has. */
+static uint8_t beginnings(const struct vocabulary_text *text)
+{
+    unsigned count = 0;
+    for (size_t at = 0; at < text->size; at++)
+        count += ((uint8_t)text->bytes[at] & 0xc0) != 0x80;
+    return (uint8_t)count;
+}
+
 static bool make_trie(struct entries *entries, struct vocabulary_trie *trie)
 {
     uint32_t path[VOCABULARY_TOKEN_SIZE_MAX + 1] = {0}; /* nodes of the bytes so far */
@@ -113,6 +122,12 @@ static bool make_trie(struct entries *entries, struct vocabulary_trie *trie)
         }
         trie->ids[at] = text->id;
         trie->nodes[last].id_end = (uint32_t)at + 1;
+        const uint8_t characters = beginnings(text);
+        for (size_t above = depth; trie->nodes[path[above]].most < characters; above--) {
+            trie->nodes[path[above]].most = characters;
+            if (above == 0)
+                break;
+        }
     }
     trie->node_count = last + 1;
     for (;; depth--) {

@@ -50,6 +50,7 @@ struct vocabulary_node {
     uint32_t skip;   /* the first node that is not below this one */
     uint32_t id_end; /* its tokens: those before this place that the node before does not have */
     uint8_t byte;
+    uint8_t most; /* characters of the longest token below, as plain text */
 };
 
 struct vocabulary_trie {

@@ -215,7 +215,7 @@ START_TEST(what_schemas_cannot_say_is_refused_with_its_path)
         {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "3 to 2"},
         {"{\"type\":\"array\",\"maxItems\":1000000}", "#: maxItems 1000000 makes"},
         {"{\"type\":\"string\",\"maxLength\":100000000}", "maxLength 100000000 makes"},
-        {"{\"items\":{\"pattern\":\"(a{1,999}){1,999}\"}}", "/items: pattern makes"},
+        {"{\"items\":{\"pattern\":\"(a{1,999}){1,999}\"}}", "/items: pattern (a{1,999}){1,999}: the regular"},
         {"{\"enum\":[]}", "enum"},
         {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}", "no text"},
         {"{\"allOf\":[{\"pattern\":\"^a$\"},{\"pattern\":\"^b$\"}]}", "no text fits"},

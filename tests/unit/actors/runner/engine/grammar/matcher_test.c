@@ -82,6 +82,54 @@ START_TEST(masks_are_what_trying_every_token_gives)
 }
 END_TEST
 
+/* Where it begins is open, so that every text is another position: masks are made of parts. */
+START_TEST(masks_of_very_many_positions_are_what_trying_every_token_gives)
+{
+    static struct vocabulary_token tokens[1 << 11];
+    static char texts[1 << 11][12];
+    uint32_t count = 0;
+    for (unsigned size = 1; size <= 9; size++) {
+        for (unsigned bits = 0; bits < 1u << size; bits++, count++) {
+            for (unsigned at = 0; at < size; at++)
+                texts[count][at] = bits >> at & 1u ? 'b' : 'a';
+            if (bits % 3 == 1)
+                texts[count][size - 1] = 'c';
+            tokens[count] =
+                (struct vocabulary_token){.id = count, .bytes = texts[count], .size = size};
+        }
+    }
+    struct vocabulary vocabulary;
+    ck_assert_int_eq(vocabulary_open(tokens, count, count, &vocabulary), STATUS_OK);
+    json_t *demand = json_loads("{\"type\":\"regex\",\"pattern\":\"[ab]*a[ab]{12}c\"}", 0, NULL);
+    const struct constraint_setting plain = {.thinking = THINKING_CLOSED};
+    struct automaton automaton;
+    struct matcher *matcher = NULL;
+    struct reason reason = {""};
+    ck_assert_int_eq(constraint_build(demand, &plain, &automaton, &reason), STATUS_OK);
+    ck_assert_int_eq(matcher_open(&automaton, &vocabulary, &matcher, &reason), STATUS_OK);
+    char before[64] = "";
+    for (unsigned turn = 0; turn < 12; turn++) {
+        const uint32_t *mask = NULL;
+        ck_assert_msg(matcher_mask(matcher, &mask, &reason) == STATUS_OK, "%s", reason.text);
+        uint32_t *kept = memory_copied(mask, vocabulary.words * sizeof(uint32_t));
+        for (uint32_t id = 0; id < count; id++) {
+            matcher_restart(matcher);
+            ck_assert(matcher_advance_bytes(matcher, before, strlen(before)));
+            ck_assert_msg(matcher_advance_bytes(matcher, tokens[id].bytes, tokens[id].size) ==
+                              has(kept, id),
+                          "%s after %s", tokens[id].bytes, before);
+        }
+        memory_free(kept);
+        strcat(before, turn % 3 ? "b" : "aba");
+        matcher_restart(matcher);
+        ck_assert(matcher_advance_bytes(matcher, before, strlen(before)));
+    }
+    matcher_close(matcher);
+    vocabulary_close(&vocabulary);
+    json_decref(demand);
+}
+END_TEST
+
 START_TEST(half_a_character_can_only_be_finished)
 {
     struct matcher *matcher = stage_open(demands[0], NULL, NULL, NULL);
@@ -298,6 +346,33 @@ START_TEST(too_many_ways_at_once_are_an_error_not_a_crash)
 }
 END_TEST
 
+START_TEST(ordinary_counts_are_taken)
+{
+    static const char *const rows[][2] = {
+        {"\"pattern\": \"a.{20}b\"", "\"xxa12345678901234567890b\\\"\\u001f\""},
+        {"\"pattern\": \".{0,200}\"", "\"anything\""},
+        {"\"pattern\": \"^.{0,2000}$\"", "\"\\t\\\\\xc3\xa9\""},
+        {"\"pattern\": \".*(a.{10}b|c.{15}d|e.{20}f).*\"", "\"aa1234567890b\""},
+        {"\"pattern\": \"^([a-z]*,?){1,100}$\"", "\"a,b,,c\""},
+        {"\"pattern\": \"[A-Za-z0-9 ]{1,500}\"", "\"a 1\""},
+        {"\"pattern\": \"(foo|bar){1,50}\"", "\"xfoobar\""},
+        {"\"pattern\": \"a.{20}b\", \"maxLength\": 100", "\"a12345678901234567890b\""},
+        {"\"maxLength\": 1000", "\"\""},
+    };
+    for (size_t at = 0; at < COUNT_OF(rows); at++) {
+        char schema[256];
+        struct reason reason = {""};
+        (void)snprintf(schema, sizeof(schema), "{\"type\": \"string\", %s}", rows[at][0]);
+        struct matcher *matcher = stage_open(stage_schema(schema), NULL, NULL, &reason);
+        ck_assert_msg(matcher != NULL, "%s: %s", schema, reason.text);
+        ck_assert_msg(matcher_advance_bytes(matcher, rows[at][1], strlen(rows[at][1])) &&
+                          matcher_may_end(matcher),
+                      "%s", schema);
+        matcher_close(matcher);
+    }
+}
+END_TEST
+
 /* Also where it comes only after other text, and not in the middle of the answer. */
 START_TEST(what_explodes_is_refused_by_name_before_the_answer)
 {
@@ -320,10 +395,12 @@ Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
         masks_are_what_trying_every_token_gives,
+        masks_of_very_many_positions_are_what_trying_every_token_gives,
         half_a_character_can_only_be_finished,
         thinking_comes_before_the_form,
         calls_are_written_in_the_syntax_of_the_family,
         memory_stays_within_its_bound,
+        ordinary_counts_are_taken,
         what_explodes_is_refused_by_name_before_the_answer,
         too_many_ways_at_once_are_an_error_not_a_crash,
         answers_share_a_grammar_beyond_its_limits,
