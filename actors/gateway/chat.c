@@ -51,8 +51,7 @@ static void send_generate(struct gateway *gateway, struct chat *chat, uint32_t s
     generate.request_id = chat->id;
     generate.attempt = chat->attempt;
     if (chat->is_accepted) {
-        generate.messages = NULL; /* its tools are needed to read the calls */
-        generate.options = NULL;
+        generate.messages = NULL; /* tools and options are needed to follow what is said */
         generate.sent_ids = (struct u32s){.items = chat->tokens, .count = chat->token_count};
         generate.sent_text = chat->text_end;
     }

@@ -133,17 +133,33 @@ static bool read_parallel(struct demand *demand, const json_t *parallel)
     return true;
 }
 
-/* The first call shall be the last: of a form that allows calls, or of any answer. */
-static bool demand_one_call(struct demand *demand, const json_t *root)
+/* A tool is strict: what it is called with keeps to its schema. */
+static bool has_strict(const json_t *tools)
 {
+    for (size_t i = 0; i < json_array_size(tools); i++)
+        if (json_is_true(json_object_get(
+                json_object_get(json_array_get(tools, i), "function"), "strict")))
+            return true;
+    return false;
+}
+
+/* What tools ask of an answer that may call them: that its calls keep to the schemas, that the
+ * first is the last; of a form that allows calls, or of any answer. */
+static bool demand_calls(struct demand *demand, const json_t *root)
+{
+    const json_t *tools = json_object_get(root, "tools");
     const char *choice = json_string_value(json_object_get(root, "tool_choice"));
-    if (json_array_size(json_object_get(root, "tools")) == 0 ||
-        (choice && strcmp(choice, "none") == 0))
+    const bool is_strict = has_strict(tools);
+    if (json_array_size(tools) == 0 || (choice && strcmp(choice, "none") == 0) ||
+        (!is_strict && !demand->has_one_call))
         return true;
-    if (!demand->json)
-        return demand_set(demand, "parallel_tool_calls",
-                          json_pack("{s:s,s:b}", "type", "auto", "parallel", 0));
-    return json_object_set_new(demand->json, "parallel", json_false()) == 0;
+    if (!demand->json && !demand_set(demand, is_strict ? "tools" : "parallel_tool_calls",
+                                     json_pack("{s:s}", "type", "auto")))
+        return false;
+    return ((!is_strict || json_object_set_new(demand->json, "strict", json_true()) == 0) &&
+            (!demand->has_one_call ||
+             json_object_set_new(demand->json, "parallel", json_false()) == 0)) ||
+           http_fault_set(demand->fault_out, 503, "no_memory", "No memory for the request.");
 }
 
 /* ---- what vLLM calls them ---- */
@@ -225,8 +241,7 @@ bool openai_parse_demand(const json_t *root, char **json_out, const char **field
 {
     struct demand demand = {.fault_out = fault_out};
     bool is_good = read_all(&demand, root);
-    if (is_good && demand.has_one_call)
-        is_good = demand_one_call(&demand, root);
+    is_good = is_good && demand_calls(&demand, root);
     if (is_good && demand.json) {
         *field_out = demand.field;
         is_good = json_to_text(demand.json, demand.field, json_out, fault_out) &&

@@ -201,6 +201,9 @@ bool openai_parse_tools(const json_t *tools, char **json_out, struct http_fault 
         const char *name = json_string_value(json_object_get(function, "name"));
         if (!name || !*name || strlen(name) > 64)
             return field_is_wrong(fault_out, field, "a function with a name of 1 to 64 characters");
+        const json_t *strict = json_object_get(function, "strict");
+        if (strict && !json_is_boolean(strict) && !json_is_null(strict))
+            return field_is_wrong(fault_out, field, "a function whose strict is true or false");
         const json_t *parameters = json_object_get(function, "parameters");
         if (parameters && !json_is_object(parameters) && !json_is_null(parameters))
             return field_is_wrong(fault_out, field, "function.parameters as a JSON schema object");

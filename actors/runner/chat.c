@@ -231,8 +231,9 @@ static enum status key_of_grammar(const char *demand, const char *tools,
                                   const struct constraint_setting *setting, struct buffer *key)
 {
     enum status status =
-        buffer_append_format(key, "%d %d %d ", (int)setting->style.tools,
-                             setting->style.think_open != NULL, (int)setting->thinking);
+        buffer_append_format(key, "%d %d %d %d ", (int)setting->style.tools,
+                             setting->style.think_open != NULL, (int)setting->thinking,
+                             setting->thinks_not);
     if (status == STATUS_OK)
         status = buffer_append(key, demand, strlen(demand) + 1);
     return status == STATUS_OK ? buffer_append_text(key, tools) : status;
@@ -280,14 +281,38 @@ static enum status open_matcher(const struct chat_model *model, struct chat *cha
     return status;
 }
 
-/* {"type": "auto", "parallel": false}: any answer, which ends with the first call it makes. */
-static bool asks_for_one_call(const char *demand)
+/* {"type": "auto", "parallel": false}: any answer, which ends with the first call it makes; with
+ * "strict": true its calls are constrained, which ends it too.  Any other demand is on its form. */
+struct demand {
+    bool is_form;
+    bool is_strict;
+    bool has_one_call;
+};
+
+static struct demand demand_of(const char *text)
 {
-    json_t *json = json_loads(demand, 0, NULL);
+    json_t *json = json_loads(text, 0, NULL);
     const char *type = json_string_value(json_object_get(json, "type"));
-    const bool asks = type && strcmp(type, "auto") == 0;
+    const bool is_auto = type && strcmp(type, "auto") == 0;
+    const struct demand demand = {
+        .is_form = *text && !is_auto,
+        .is_strict = is_auto && json_is_true(json_object_get(json, "strict")),
+        .has_one_call = is_auto && json_is_false(json_object_get(json, "parallel"))};
     json_decref(json);
-    return asks;
+    return demand;
+}
+
+/* By the names templates have for it; a model that thinks all the same is kept from it where its
+ * answer has a form. */
+static bool thinking_is_off(const char *options)
+{
+    static const char *const names[] = {"enable_thinking", "thinking"};
+    json_t *json = json_loads(options, 0, NULL);
+    bool is_off = false;
+    for (size_t at = 0; at < COUNT_OF(names); at++)
+        is_off = is_off || json_is_false(json_object_get(json, names[at]));
+    json_decref(json);
+    return is_off;
 }
 
 /* What a chat says is taken apart as its template's model writes; a plain prompt's answer is text.
@@ -297,20 +322,23 @@ static enum status open_speech(const struct chat_model *model, const struct gene
 {
     struct constraint_setting setting = {.thinking = THINKING_CLOSED,
                                          .tokenizer = model->tokenizer};
-    const char *demand = text_or_empty(body->demand);
+    const struct demand demand = demand_of(text_or_empty(body->demand));
     const bool is_chat = model->chat_template && !text_or_empty(body->prompt)[0];
     json_t *tools = NULL;
     enum status status = parse_json(body->tools, "tools", &tools, reason);
     if (status == STATUS_OK && is_chat) {
         setting.style = chat_template_style(model->chat_template, tools != NULL);
         setting.tools = tools;
+        setting.thinks_not = thinking_is_off(text_or_empty(body->options));
         status = thinking_of(model, chat, &setting.style, &setting.thinking);
         if (status == STATUS_OK)
             status = chat_speech_open(&setting.style, setting.thinking, tools, &chat->speech);
     }
-    chat->calls_once = asks_for_one_call(demand);
-    if (status == STATUS_OK && demand[0] && !chat->calls_once) {
-        status = open_matcher(model, chat, demand, text_or_empty(body->tools), &setting, reason);
+    chat->calls_once = demand.has_one_call;
+    const bool may_call = setting.style.tools != TOOLS_NONE && json_array_size(tools) > 0;
+    if (status == STATUS_OK && (demand.is_form || (demand.is_strict && may_call))) {
+        status = open_matcher(model, chat, body->demand, text_or_empty(body->tools), &setting,
+                              reason);
         *is_demand_out = status != STATUS_OK && status != STATUS_NO_MEMORY;
     }
     json_decref(tools);

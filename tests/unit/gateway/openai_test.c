@@ -9,6 +9,8 @@
 
 #define CHAT "\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 
+#define STRICT                                                                                     \
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true}}]"
 #define TOOLS                                                                                      \
     "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]"
 
@@ -114,6 +116,11 @@ START_TEST(asks_for_a_form_in_each_of_its_names)
         {"\"parallel_tool_calls\":false", ""},
         {TOOLS ",\"parallel_tool_calls\":false", "{\"type\":\"auto\",\"parallel\":false}"},
         {TOOLS ",\"parallel_tool_calls\":false,\"tool_choice\":\"none\"", ""},
+        {STRICT, "{\"type\":\"auto\",\"strict\":true}"},
+        {STRICT ",\"tool_choice\":\"auto\",\"parallel_tool_calls\":false",
+         "{\"type\":\"auto\",\"strict\":true,\"parallel\":false}"},
+        {STRICT ",\"tool_choice\":\"none\"", ""},
+        {STRICT ",\"tool_choice\":\"required\"", "{\"type\":\"tools\",\"strict\":true}"},
         {TOOLS ",\"parallel_tool_calls\":false,\"response_format\":{\"type\":\"json_object\"}",
          "{\"type\":\"json_object\",\"parallel\":false}"},
         {TOOLS ",\"tool_choice\":\"required\",\"response_format\":{\"type\":\"json_object\"}",
@@ -252,9 +259,13 @@ START_TEST(names_the_field_that_is_wrong)
         {"{" CHAT ",\"reasoning_effort\":\"huge\"}", "reasoning_effort", "invalid_value"},
         {"{" CHAT ",\"temprature\":1}", "temprature", "unknown_parameter"},
         {"{" CHAT ",\"model\":\"m\"}", "", "invalid_json"},
+        {"{" CHAT ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":1}}"
+         "]}",
+         "tools[0]", "invalid_value"},
         {"{" CHAT ",\"seed\":9223372036854775808}", "seed", "invalid_value"},
         {"{" CHAT ",\"seed\":-9223372036854775809}", "seed", "invalid_value"},
-        {"{" CHAT ",\"stop\":[\"\\\"}:\"],\"metadata\":{\"a\":[{\"seed\":18446744073709551616}]}}",
+        {"{" CHAT ",\"stop\":[\"\\\"}:\"],\"metadata\":{\"a\":[{\"seed\":"
+         "18446744073709551616}]}}",
          "metadata", "invalid_value"},
         {"{" CHAT ",\"temperature\":1e400}", "temperature", "invalid_value"},
         {"[18446744073709551616]", "", "invalid_value"},

@@ -111,6 +111,8 @@ uint32_t automaton_text(struct automaton *automaton, uint32_t from, const char *
 void automaton_suspect(struct automaton *automaton, uint32_t state, uint32_t count,
                        const char *text, size_t size)
 {
+    if (automaton->is_trusted)
+        return;
     struct suspect *place = &automaton->suspects[0];
     for (uint32_t at = 0; at < automaton->suspect_count; at++) {
         const struct suspect *known = &automaton->suspects[at];

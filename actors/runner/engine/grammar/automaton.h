@@ -68,6 +68,7 @@ struct automaton {
     uint32_t class_count;
     struct suspect suspects[AUTOMATON_SUSPECTS_MAX]; /* those of the largest counts */
     uint32_t suspect_count;
+    bool is_trusted; /* what is built now is of our own making: nothing in it is suspect */
     enum status failed;
 };
 

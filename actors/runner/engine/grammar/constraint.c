@@ -15,7 +15,7 @@ uint32_t constraint_text(const struct constraint_builder *builder, uint32_t from
     return automaton_text(builder->automaton, from, text, strlen(text));
 }
 
-static bool is_token(const struct constraint_builder *builder, const char *text)
+bool constraint_is_token(const struct constraint_builder *builder, const char *text)
 {
     struct token_piece piece;
     uint32_t id = 0;
@@ -28,53 +28,12 @@ uint32_t constraint_marker(const struct constraint_builder *builder, uint32_t fr
                            const char *text)
 {
     struct automaton *automaton = builder->automaton;
-    if (is_token(builder, text)) {
+    if (constraint_is_token(builder, text)) {
         const uint32_t next = automaton_state(automaton);
         automaton_bytes(automaton, from, AUTOMATON_MARKER_BYTE, AUTOMATON_MARKER_BYTE, next);
         from = next;
     }
     return constraint_text(builder, from, text);
-}
-
-/* The states of Knuth, Morris and Pratt: how much of the marker the text ends with. */
-uint32_t constraint_until(const struct constraint_builder *builder, uint32_t from,
-                          const char *marker)
-{
-    struct automaton *automaton = builder->automaton;
-    const size_t size = strlen(marker);
-    uint32_t states[MARKER_SIZE_MAX + 1];
-    size_t border[MARKER_SIZE_MAX + 1] = {0}; /* of the first n bytes */
-    ASSERT(size > 0 && size <= MARKER_SIZE_MAX);
-    for (size_t at = 0; at <= size; at++)
-        states[at] = automaton_state(automaton);
-    for (size_t at = 1; at < size; at++) {
-        size_t length = border[at];
-        while (length > 0 && marker[length] != marker[at])
-            length = border[length];
-        border[at + 1] = length + (marker[length] == marker[at]);
-    }
-    automaton_skip(automaton, from, states[0]);
-    for (size_t at = 0; at < size; at++) {
-        uint32_t low_target = 0;
-        unsigned low = 0;
-        /* Neighbouring bytes with one target share an edge; one past the last byte ends it. */
-        for (unsigned byte = 0; byte <= AUTOMATON_MARKER_BYTE; byte++) {
-            size_t length = at;
-            while (length > 0 && (uint8_t)marker[length] != byte)
-                length = border[length];
-            length += (uint8_t)marker[length] == byte;
-            const uint32_t target = byte < AUTOMATON_MARKER_BYTE ? states[length] : 0;
-            if (byte > 0 && target != low_target) {
-                automaton_bytes(automaton, states[at], (uint8_t)low, (uint8_t)(byte - 1),
-                                low_target);
-                low = byte;
-            }
-            low_target = target;
-        }
-        if (is_token(builder, marker))
-            automaton_skip(automaton, constraint_marker(builder, states[at], marker), states[size]);
-    }
-    return states[size];
 }
 
 uint32_t constraint_breaks(const struct constraint_builder *builder, uint32_t from, unsigned most)
@@ -108,6 +67,9 @@ static uint32_t build_channels(const struct constraint_builder *builder, uint32_
 static uint32_t build_thinking(const struct constraint_builder *builder, uint32_t from)
 {
     const struct constraint_setting *setting = builder->setting;
+    const bool is_begun = setting->thinking == THINKING_OPENED; /* then it can only be ended */
+    if (setting->thinks_not && !is_begun)
+        return from;
     if (setting->style.tools == TOOLS_HARMONY)
         return build_channels(builder, from);
     if (!setting->style.think_open || setting->thinking == THINKING_CLOSED)
@@ -182,6 +144,7 @@ enum status constraint_build(const json_t *demand, const struct constraint_setti
     struct automaton automaton;
     const char *type = json_string_value(json_object_get(demand, "type"));
     const bool is_call = type && strcmp(type, "tools") == 0;
+    const bool is_auto = type && strcmp(type, "auto") == 0;
     const bool may_repeat = !json_is_false(json_object_get(demand, "parallel"));
     const struct constraint_builder builder = {setting, &automaton, !is_call, reason};
     automaton_init(&automaton);
@@ -190,14 +153,17 @@ enum status constraint_build(const json_t *demand, const struct constraint_setti
     if (automaton.failed == STATUS_OK) {
         const struct rule rule = automaton.rules[root];
         const uint32_t begin = build_thinking(&builder, rule.start);
-        if (!is_call)
+        if (is_auto)
+            status = constraint_auto(&builder, may_repeat, begin, rule.end);
+        else if (!is_call)
             status = build_demand(&builder, demand, build_head(&builder, begin), rule.end);
         /* Where tools are given a call may stand in place of the answer. */
-        if (is_call || (json_array_size(setting->tools) > 0 && setting->style.tools != TOOLS_NONE &&
-                        status == STATUS_OK)) {
+        const bool may_call =
+            json_array_size(setting->tools) > 0 && setting->style.tools != TOOLS_NONE;
+        if (is_call || (!is_auto && may_call && status == STATUS_OK)) {
             uint32_t end = 0;
             status = constraint_tools(&builder, json_string_value(json_object_get(demand, "name")),
-                                      may_repeat, begin, &end);
+                                      may_repeat, CALL_UNOPENED, begin, &end);
             automaton_skip(&automaton, end, rule.end);
         }
     }

@@ -7,6 +7,10 @@
  *     {"type": "regex", "pattern": "..."}           the whole answer
  *     {"type": "choice", "choices": ["...", ...]}
  *     {"type": "tools", "name": "f", "parallel": false}    a call of f, or without name of any tool
+ *     {"type": "auto", "parallel": false}    any answer, but its calls are of tools that are given
+ *
+ * Arguments keep to the schema of their tool.  Where a call is not the only answer, a schema that
+ * is not supported allows any arguments, unless its tool is "strict".
  *
  * Where tools are given to a model that can write calls, a call may stand in place of each of the
  * first four; "parallel": false holds for it too.  A model that thinks aloud may do so before; the
@@ -31,6 +35,7 @@ struct tokenizer;
 struct constraint_setting {
     struct dialogue_style style;
     enum thinking thinking;            /* at the end of the prompt */
+    bool thinks_not;                   /* the client switched it off: none may begin */
     const struct tokenizer *tokenizer; /* which markers are tokens; NULL: none */
     const json_t *tools;               /* as the client gave them; NULL: none */
 };

@@ -330,9 +330,13 @@ static bool build_format(struct schema_compiler *compiler, const char *format, u
                          uint32_t to)
 {
     const char *known = pattern_of_format(format);
-    return known ? build_pattern(compiler, known, REGEX_WHOLE, from, to)
-                 : schema_fail(compiler, STATUS_UNSUPPORTED, "the format %.32s is not supported",
-                               format);
+    if (!known)
+        return schema_fail(compiler, STATUS_UNSUPPORTED, "the format %.32s is not supported",
+                           format);
+    compiler->automaton->is_trusted = true;
+    const bool is_built = build_pattern(compiler, known, REGEX_WHOLE, from, to);
+    compiler->automaton->is_trusted = false;
+    return is_built;
 }
 
 /* `all_escapes` where a pattern asks for them too. */

@@ -10,6 +10,7 @@
 struct tool {
     const char *name;
     const json_t *parameters; /* a schema, or NULL */
+    bool is_lenient;          /* a schema that is not understood allows any arguments */
 };
 
 /* ---- arguments as JSON ---- */
@@ -24,7 +25,7 @@ static enum status build_json(const struct constraint_builder *builder, const st
                              ? schema_build(tool->parameters, tool->parameters, name,
                                             builder->automaton, &rule, builder->reason)
                              : schema_build_object(builder->automaton, &rule, builder->reason);
-    if (status == STATUS_UNSUPPORTED && builder->is_lenient)
+    if (status == STATUS_UNSUPPORTED && tool->is_lenient)
         status = schema_build_object(builder->automaton, &rule, builder->reason);
     *end_out = automaton_state(builder->automaton);
     if (status == STATUS_OK)
@@ -98,7 +99,7 @@ static enum status build_argument(const struct constraint_builder *builder, cons
     const uint32_t after = automaton_state(builder->automaton);
     enum status status = schema_build(tool->parameters, schema, tool->name, builder->automaton,
                                       &rule, builder->reason);
-    if (status == STATUS_UNSUPPORTED && builder->is_lenient)
+    if (status == STATUS_UNSUPPORTED && tool->is_lenient)
         status = schema_build(tool->parameters, json_true(), tool->name, builder->automaton, &rule,
                               builder->reason);
     automaton_call(builder->automaton, from, rule, after);
@@ -165,10 +166,11 @@ static enum status build_arguments(const struct constraint_builder *builder,
 /* ---- one call ---- */
 
 static enum status build_tagged(const struct constraint_builder *builder, const struct tool *tool,
-                                uint32_t from, uint32_t *end_out)
+                                enum call_opening opening, uint32_t from, uint32_t *end_out)
 {
     const enum tool_syntax syntax = builder->setting->style.tools;
-    uint32_t place = constraint_marker(builder, from, "<tool_call>");
+    uint32_t place =
+        opening == CALL_OPENED ? from : constraint_marker(builder, from, "<tool_call>");
     enum status status = STATUS_OK;
     if (syntax == TOOLS_JSON) {
         place = constraint_text(builder, place, "\n{\"name\": \"");
@@ -233,13 +235,13 @@ static enum status build_harmony(const struct constraint_builder *builder, const
 }
 
 static enum status build_call(const struct constraint_builder *builder, const struct tool *tool,
-                              uint32_t from, uint32_t *end_out)
+                              enum call_opening opening, uint32_t from, uint32_t *end_out)
 {
     switch (builder->setting->style.tools) {
     case TOOLS_JSON:
     case TOOLS_XML:
     case TOOLS_GLM:
-        return build_tagged(builder, tool, from, end_out);
+        return build_tagged(builder, tool, opening, from, end_out);
     case TOOLS_DEEPSEEK_V3:
     case TOOLS_DEEPSEEK:
         return build_deepseek(builder, tool, from, end_out);
@@ -271,7 +273,7 @@ static bool is_good_name(const char *name)
 }
 
 static enum status build_tools(const struct constraint_builder *builder, const char *name,
-                               uint32_t from, uint32_t to)
+                               enum call_opening opening, uint32_t from, uint32_t to)
 {
     bool is_found = false;
     enum status status = STATUS_OK;
@@ -280,14 +282,16 @@ static enum status build_tools(const struct constraint_builder *builder, const c
         const json_t *function =
             json_object_get(json_array_get(builder->setting->tools, at), "function");
         const json_t *parameters = json_object_get(function, "parameters");
+        const bool is_strict = json_is_true(json_object_get(function, "strict"));
         const struct tool tool = {json_string_value(json_object_get(function, "name")),
-                                  json_is_object(parameters) ? parameters : NULL};
+                                  json_is_object(parameters) ? parameters : NULL,
+                                  builder->is_lenient && !is_strict};
         if (!is_good_name(tool.name) || (name && strcmp(tool.name, name) != 0))
             continue;
         const uint32_t begin = automaton_state(builder->automaton);
         uint32_t end = 0;
         automaton_skip(builder->automaton, from, begin);
-        status = build_call(builder, &tool, begin, &end);
+        status = build_call(builder, &tool, opening, begin, &end);
         automaton_skip(builder->automaton, end, to);
         is_found = true;
     }
@@ -298,17 +302,18 @@ static enum status build_tools(const struct constraint_builder *builder, const c
 }
 
 enum status constraint_tools(const struct constraint_builder *builder, const char *name,
-                             bool may_repeat, uint32_t from, uint32_t *end_out)
+                             bool may_repeat, enum call_opening opening, uint32_t from,
+                             uint32_t *end_out)
 {
     const enum tool_syntax syntax = builder->setting->style.tools;
     const bool is_deepseek = syntax == TOOLS_DEEPSEEK || syntax == TOOLS_DEEPSEEK_V3;
     struct automaton *automaton = builder->automaton;
-    if (is_deepseek)
+    if (is_deepseek && opening == CALL_UNOPENED)
         from = constraint_marker(builder, from, DEEPSEEK_CALLS_BEGIN);
     const uint32_t begin = automaton_state(automaton);
     const uint32_t end = automaton_state(automaton);
     automaton_skip(automaton, from, begin);
-    const enum status status = build_tools(builder, name, begin, end);
+    const enum status status = build_tools(builder, name, opening, begin, end);
     /* A named tool is called once; gpt-oss and Llama end their turn with a call. */
     if (may_repeat && !name && syntax != TOOLS_HARMONY && syntax != TOOLS_LLAMA)
         automaton_skip(automaton, constraint_breaks(builder, end, 1), begin);

@@ -120,7 +120,8 @@ START_TEST(masks_of_very_many_positions_are_what_trying_every_token_gives)
                           "%s after %s", tokens[id].bytes, before);
         }
         memory_free(kept);
-        strcat(before, turn % 3 ? "b" : "aba");
+        const size_t said = strlen(before);
+        (void)snprintf(before + said, sizeof(before) - said, "%s", turn % 3 ? "b" : "aba");
         matcher_restart(matcher);
         ck_assert(matcher_advance_bytes(matcher, before, strlen(before)));
     }
@@ -242,6 +243,122 @@ START_TEST(calls_are_written_in_the_syntax_of_the_family)
     ck_assert_ptr_null(stage_open("{\"type\": \"tools\"}", &setting, NULL, &reason));
     ck_assert_msg(strstr(reason.text, "no syntax for calls") != NULL, "%s", reason.text);
     json_decref(tools);
+}
+END_TEST
+
+static const char strict_text[] =
+    "[{\"type\":\"function\",\"function\":{\"name\":\"add\",\"strict\":true,\"parameters\":{"
+    "\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"],"
+    "\"additionalProperties\":false}}}]";
+
+/* An answer is any text; once it begins a call, its arguments keep to the schema. */
+START_TEST(strict_calls_keep_to_their_schema_in_any_answer)
+{
+    static const struct {
+        enum tool_syntax syntax;
+        const char *yes[4];
+        const char *no[4];
+    } rows[] = {
+        {TOOLS_JSON,
+         {"so {\"a\": <tool_calls", "",
+          "Hm.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>",
+          "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call> and "
+          "<<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": -1}}\n</tool_call>"},
+         {"<tool_call>", "<<tool_call>\n{\"name\": \"add\", \"arguments\": {}}\n</tool_call>",
+          "x <function=", "<tool_call>\n{\"name\": \"sub\""}},
+        {TOOLS_XML,
+         {"b<tool_calx", "<function",
+          "x<tool_call>\n<function=add>\n<parameter=a>\n12\n</parameter>\n</function>\n"
+          "</tool_call>y"},
+         {"<tool_call>\n<function=add>\n<parameter=a>\n12.5", "x<function=add>",
+          "<tool_call>\n<function=add>\n</function>"}},
+        {TOOLS_GLM,
+         {"<function=f>",
+          "x<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>-3</arg_value></tool_call>"},
+         {"<tool_call>sub", "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>b",
+          "<tool_call>add</tool_call>"}},
+        {TOOLS_LLAMA,
+         {"x {\"name\": \"no\"}", " \n", "{\"name\": \"add\", \"parameters\": {\"a\":5}}",
+          "x<|python_tag|>{\"name\": \"add\", \"parameters\": {\"a\":5}}"},
+         {"{\"name\": \"no\"", " \n{\"b", "<|python_tag|>print",
+          "{\"name\": \"add\", \"parameters\": {}}"}},
+        {TOOLS_HARMONY,
+         {"<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>{}",
+          "<|channel|>commentary<|message|>I call.<|end|><|start|>assistant<|channel|>commentary "
+          "to=functions.add <|constrain|>json<|message|>{\"a\":1}"},
+         {"<|channel|>commentary to=functions.add <|constrain|>json<|message|>{}",
+          "<|channel|>final<|message|>x<|channel|>", "x"}},
+        {TOOLS_DEEPSEEK,
+         {"x <", "x" DEEPSEEK_CALLS_BEGIN DEEPSEEK_CALL_BEGIN "add" DEEPSEEK_SEPARATOR
+                 "{\"a\":1}" DEEPSEEK_CALL_END DEEPSEEK_CALLS_END},
+         {DEEPSEEK_CALL_BEGIN, DEEPSEEK_CALLS_BEGIN DEEPSEEK_CALLS_END}},
+    };
+    json_t *tools = json_loads(strict_text, 0, NULL);
+    static const char demand[] = "{\"type\": \"auto\", \"strict\": true}";
+    for (size_t at = 0; at < COUNT_OF(rows); at++) {
+        const struct constraint_setting setting = {
+            .style = {rows[at].syntax, NULL, NULL}, .thinking = THINKING_CLOSED, .tools = tools};
+        for (size_t i = 0; i < COUNT_OF(rows[at].yes) && rows[at].yes[i]; i++)
+            ck_assert_msg(stage_accepts(demand, &setting, rows[at].yes[i], strlen(rows[at].yes[i])),
+                          "%zu: %s", at, rows[at].yes[i]);
+        for (size_t i = 0; i < COUNT_OF(rows[at].no) && rows[at].no[i]; i++)
+            ck_assert_msg(!stage_accepts(demand, &setting, rows[at].no[i], strlen(rows[at].no[i])),
+                          "%zu: %s", at, rows[at].no[i]);
+    }
+    const struct constraint_setting one = {
+        .style = {TOOLS_JSON, NULL, NULL}, .thinking = THINKING_CLOSED, .tools = tools};
+    struct matcher *matcher =
+        stage_open("{\"type\": \"auto\", \"strict\": true, \"parallel\": false}", &one, NULL, NULL);
+    ck_assert(matcher_advance_bytes(matcher, rows[0].yes[2], strlen(rows[0].yes[2])));
+    ck_assert(matcher_is_over(matcher));
+    matcher_close(matcher);
+    json_decref(tools);
+}
+END_TEST
+
+/* What cannot be kept to is refused where it was asked for, and else allows any arguments. */
+START_TEST(strict_schemas_that_are_not_supported_are_refused)
+{
+    static const char *const demands_of_calls[] = {"{\"type\": \"auto\", \"strict\": true}",
+                                                   "{\"type\": \"json_object\"}"};
+    for (size_t at = 0; at < 2 * COUNT_OF(demands_of_calls); at++) {
+        const bool is_strict = at % 2;
+        struct reason reason = {""};
+        json_t *tools =
+            json_pack("[{s:s,s:{s:s,s:b,s:{s:{s:{s:s}}}}}]", "type", "function", "function", "name",
+                      "add", "strict", is_strict, "parameters", "not", "x", "type", "null");
+        const struct constraint_setting setting = {
+            .style = {TOOLS_JSON, NULL, NULL}, .thinking = THINKING_CLOSED, .tools = tools};
+        struct matcher *matcher = stage_open(demands_of_calls[at / 2], &setting, NULL, &reason);
+        ck_assert_msg((matcher == NULL) == is_strict, "%s", reason.text);
+        ck_assert(!is_strict || strstr(reason.text, "parameters of add") != NULL);
+        matcher_close(matcher);
+        json_decref(tools);
+    }
+}
+END_TEST
+
+START_TEST(the_form_begins_at_once_where_thinking_is_off)
+{
+    static const struct {
+        enum tool_syntax syntax;
+        const char *thinks;
+        const char *answers;
+    } rows[] = {{TOOLS_JSON, "<think>x</think>{}", "{}"},
+                {TOOLS_HARMONY,
+                 "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final"
+                 "<|message|>{}",
+                 "<|channel|>final<|message|>{}"}};
+    static const char form[] = "{\"type\": \"json_object\"}";
+    for (size_t at = 0; at < COUNT_OF(rows); at++) {
+        struct constraint_setting setting = {
+            .style = {rows[at].syntax, at == 0 ? "<think>" : NULL, at == 0 ? "</think>" : NULL},
+            .thinking = at == 0 ? THINKING_POSSIBLE : THINKING_CLOSED};
+        ck_assert(stage_accepts(form, &setting, rows[at].thinks, strlen(rows[at].thinks)));
+        setting.thinks_not = true;
+        ck_assert(!stage_accepts(form, &setting, rows[at].thinks, strlen(rows[at].thinks)));
+        ck_assert(stage_accepts(form, &setting, rows[at].answers, strlen(rows[at].answers)));
+    }
 }
 END_TEST
 
@@ -399,6 +516,9 @@ Suite *suite_of_tests(void)
         half_a_character_can_only_be_finished,
         thinking_comes_before_the_form,
         calls_are_written_in_the_syntax_of_the_family,
+        strict_calls_keep_to_their_schema_in_any_answer,
+        strict_schemas_that_are_not_supported_are_refused,
+        the_form_begins_at_once_where_thinking_is_off,
         memory_stays_within_its_bound,
         ordinary_counts_are_taken,
         what_explodes_is_refused_by_name_before_the_answer,
