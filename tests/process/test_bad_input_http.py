@@ -25,6 +25,10 @@ def ask(**more):
     return {"model": "demo", "messages": HELLO, "max_tokens": 3, **more}
 
 
+def schema(value):
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": value}}
+
+
 WRONG_CHATS = [
     ('{"model":', "invalid_json", "no JSON"),
     ("", None, ""),
@@ -51,6 +55,18 @@ WRONG_CHATS = [
     (ask(logit_bias=[1]), "invalid_value", "logit_bias"),
     (ask(top_logprobs=2), "invalid_value", "logprobs"),
     (ask(messages=[{"role": "user", "content": "fox " * 3000}]), "context_length_exceeded", "1024"),
+    (ask(seed=2**63), "invalid_value", "seed holds a number that is too large"),
+    (ask(tools=[{"type": "function", "function": {"name": "f", "parameters": {"const": 2**64}}}]),
+     "invalid_value", "tools holds a number"),
+    (ask(guided_regex="(a{1000}){1000}"), "too_large", "(a{1000}){1000} explodes"),
+    (ask(guided_regex=".*(.{0,50}a){0,50}b"), "too_large", ".*(.{0,50}a){0,50}b explodes"),
+    (ask(response_format=schema({"type": "array", "items": {"type": "string"},
+                                 "maxItems": 10**9})), "too_large", "maxItems"),
+    (ask(response_format=schema({"items": {"pattern": "(a{1,999}){1,999}"}})), "too_large",
+     "schema#/items: pattern"),
+    (ask(response_format=schema({"$ref": "#/$defs/a29", "$defs": {
+        **{f"a{at}": {"allOf": [{"$ref": f"#/$defs/a{at - 1}"}] * 2} for at in range(1, 30)},
+        "a0": {"type": "string"}}})), "too_large", "does not end"),
 ]
 
 
@@ -61,6 +77,13 @@ def test_wrong_chat(node, body, code, names):
     assert status == 400 and answer["error"]["message"], answer
     assert code is None or answer["error"]["code"] == code, answer
     assert names in answer["error"]["message"], answer
+
+
+def test_the_next_request_is_served(node):
+    """After all of these, by the runner that refused them."""
+    status, answer = node.chat("demo", guided_regex="[a-z]{3,5}")
+    assert status == 200 and 3 <= len(answer["choices"][0]["message"]["content"]) <= 5, answer
+    assert node.shows("ps")[0]["failures"] == 0
 
 
 def test_models_that_are_not_there(node):
