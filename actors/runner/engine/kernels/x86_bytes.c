@@ -13,12 +13,24 @@
 
 /* As many as the registers hold beside the codes they meet. */
 #define TOKENS 6u
-/* From here on a panel is worth its making; one of 4-bit codes as they lie is cheaper to make, but
- * taken apart again for each few tokens, so it is for these alone. */
+#define PACKED_TOKENS 4u
+/* From PANEL_TOKENS on a panel is worth its making.  One of 4-bit codes as they lie is cheaper to
+ * make, but taken apart again for each few tokens, so it is for up to PACKED_TOKENS_MAX. */
 #define PANEL_TOKENS 3u
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
 #define PACKED_TOKENS_MAX 5u
+#else
+#define PACKED_TOKENS_MAX 16u
+#endif
 /* What unpacking may read from the start of a block, whatever its size. */
 #define WINDOW 32u
+
+/* Keeps a sum in its register: compilers would multiply everything first, into memory, and add up
+ * from there. */
+ALWAYS_INLINE void hold(__m256i *sum)
+{
+    __asm__("" : "+x"(*sum));
+}
 
 ALWAYS_INLINE __m256i load_bytes(const void *bytes)
 {
@@ -35,6 +47,17 @@ ALWAYS_INLINE bool is_signed(enum lanes_kind kind)
 ALWAYS_INLINE size_t chain_of(enum lanes_kind kind)
 {
     return kind == LANES_CODES_8 ? 1 : kind == LANES_CODES_6 ? 2 : kind == LANES_CODES_5 ? 4 : 8;
+}
+
+/* Tokens that meet a panel together: fewer where each has a sum of pairs beside its sum. */
+ALWAYS_INLINE size_t tokens_of(enum lanes_kind kind)
+{
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    (void)kind;
+    return TOKENS;
+#else
+    return is_signed(kind) ? TOKENS : 4;
+#endif
 }
 
 /* --- 32 codes as bytes, in order --- */
@@ -256,6 +279,7 @@ ALWAYS_INLINE void panel_block(enum lanes_kind kind, const uint8_t *panel, const
 #else
                 __m256i some = _mm256_maddubs_epi16(sizes, four);
                 pairs[t] = q == first ? some : _mm256_add_epi16(pairs[t], some);
+                hold(&pairs[t]);
 #endif
             }
         }
@@ -328,6 +352,7 @@ ALWAYS_INLINE void packed_block(const uint8_t *panel, const int8_t *x, size_t x_
             /* Sixteen products of at most 15 * 127 in all. */
             sums[t] = _mm256_add_epi16(sums[t], _mm256_maddubs_epi16(even, x_even));
             sums[t] = _mm256_add_epi16(sums[t], _mm256_maddubs_epi16(odd, x_odd));
+            hold(&sums[t]);
 #endif
         }
     }
@@ -345,11 +370,11 @@ ALWAYS_INLINE void packed_tokens(const struct byte_tile *tile, const uint8_t *pa
     const int8_t *x = in->split + token * in->stride;
     const float *scales = in->scales + token * x_blocks;
     const float *sums = in->byte_sums[tile->group_shift] + token * x_blocks;
-    struct byte_sum sum[PACKED_TOKENS_MAX];
+    struct byte_sum sum[PACKED_TOKENS];
     for (size_t t = 0; t < tokens; t++)
         sum[t] = (struct byte_sum){lanes_all(0.0f), lanes_all(0.0f)};
     for (size_t block = 0; block < tile->blocks; block++) {
-        __m256i some[PACKED_TOKENS_MAX];
+        __m256i some[PACKED_TOKENS];
         packed_block(panel + 128 * block, x + 64 * (block / 2) + 16 * (block % 2), in->stride,
                      tokens, some);
         for (size_t t = 0; t < tokens; t++)
@@ -360,16 +385,17 @@ ALWAYS_INLINE void packed_tokens(const struct byte_tile *tile, const uint8_t *pa
         byte_tile_store(tile, token + t, sum[t].total);
 }
 
-/* PANEL_TOKENS to PACKED_TOKENS_MAX. */
+/* PANEL_TOKENS to PACKED_TOKENS_MAX: in fours and threes, but 2 and 5 end with two. */
 static void packed_tile(const struct byte_tile *tile, size_t count, uint8_t *panel)
 {
+    size_t token = 0;
     make_packed_panel(tile, panel);
-    if (count == 4)
-        packed_tokens(tile, panel, 0, 4);
-    else
-        packed_tokens(tile, panel, 0, 3);
-    if (count == 5)
-        packed_tokens(tile, panel, 3, 2);
+    for (; count - token == 4 || count - token > 6; token += 4)
+        packed_tokens(tile, panel, token, 4);
+    for (; count - token >= 3; token += 3)
+        packed_tokens(tile, panel, token, 3);
+    if (token < count)
+        packed_tokens(tile, panel, token, 2);
 }
 
 ALWAYS_INLINE void tile_tokens(const struct byte_tile *tile, const struct byte_unpack *unpack,
@@ -383,8 +409,8 @@ ALWAYS_INLINE void tile_tokens(const struct byte_tile *tile, const struct byte_u
     }
     if (count >= PANEL_TOKENS) {
         make_panel(tile, unpack, kind, panel);
-        for (; count - token >= TOKENS; token += TOKENS)
-            panel_tokens(tile, kind, panel, token, TOKENS);
+        for (; count - token >= tokens_of(kind); token += tokens_of(kind))
+            panel_tokens(tile, kind, panel, token, tokens_of(kind));
         for (; count - token >= 4; token += 4)
             panel_tokens(tile, kind, panel, token, 4);
         for (; count - token >= 3; token += 3)
