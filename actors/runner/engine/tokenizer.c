@@ -118,16 +118,22 @@ static char *text_spaced(const char *text, size_t length)
     return spaced;
 }
 
+/* A Metaspace reads U+2581 as a space only now, when added tokens were looked for in the text. */
 static enum status encode_plain(struct encoding *encoding, const char *text, size_t length)
 {
-    const enum space_before where = encoding->tokenizer->space_before;
-    if ((where != SPACE_BEFORE_PIECE && where != SPACE_BEFORE_FIRST) || text[0] == ' ' ||
-        (where == SPACE_BEFORE_FIRST && text != encoding->first))
+    const struct tokenizer *tokenizer = encoding->tokenizer;
+    if (!tokenizer->has_metaspace)
         return encode_pieces(encoding, text, length);
     char *spaced = text_spaced(text, length);
     if (!spaced)
         return STATUS_NO_MEMORY;
-    enum status status = encode_pieces(encoding, spaced, length + 1);
+    length = text_spaces(spaced + 1, length);
+    const int is_first = text == encoding->first;
+    const int has_space = spaced[1] != ' ' &&
+                           (tokenizer->space_before == SPACE_BEFORE_PIECE ||
+                            (tokenizer->space_before == SPACE_BEFORE_FIRST && is_first));
+    enum status status = encode_pieces(encoding, has_space ? spaced : spaced + 1,
+                                       has_space ? length + 1 : length);
     memory_free(spaced);
     return status;
 }
@@ -326,7 +332,7 @@ enum status tokenizer_normalise(const struct tokenizer *tokenizer, const char *t
         if (status != STATUS_OK)
             return status;
     }
-    if (tokenizer->has_characters) {
+    if (tokenizer->has_characters && !tokenizer->replaces_late) {
         if (tokenizer->space_before == SPACE_BEFORE_TEXT && length > 0) {
             char *spaced = text_spaced(normalised ? normalised : text, length);
             memory_free(normalised);

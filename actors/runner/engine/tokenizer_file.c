@@ -124,6 +124,8 @@ static enum status take_metaspace(struct tokenizer *tokenizer, const json_t *par
         return refuse(reason, STATUS_UNSUPPORTED,
                       "tokenizer.json: Metaspace with prepend_scheme %.60s is not supported",
                       where);
+    tokenizer->has_metaspace = 1;
+    tokenizer->replaces_late = !tokenizer->replaces_spaces; /* unless the normaliser did */
     tokenizer->replaces_spaces = 1;
     if (json_is_false(split))
         return STATUS_OK;

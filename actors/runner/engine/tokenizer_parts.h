@@ -38,6 +38,8 @@ struct tokenizer {
      * space: in text it is read as one, in tokens it is kept as one. */
     int has_characters;
     int replaces_spaces; /* the files say so */
+    int replaces_late;   /* and only after looking for added tokens, not when normalising */
+    int has_metaspace;
     enum space_before space_before;
     int fuses;             /* what its decoder does next concerns all of the text */
     int drops_first_space; /* decoding takes it away again */
