@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/template/chat_template.h"
 
+#include "actors/runner/engine/template/json_value.h"
+#include "protocol/buffer.h"
 #include "protocol/memory.h"
 
 #include <string.h>
@@ -156,6 +158,47 @@ static json_t *content_prepared(const json_t *content)
     return json_is_array(content) ? parts_joined(content) : shared(content);
 }
 
+/* A number of a JSON text that is whole and beyond 64 bits. */
+static bool is_long(const char *text, size_t size)
+{
+    static const char most[2][20] = {"9223372036854775807", "9223372036854775808"};
+    const size_t sign = text[0] == '-';
+    const size_t digits = size - sign;
+    for (size_t at = sign; at < size; at++)
+        if (text[at] < '0' || text[at] > '9')
+            return false;
+    return text[sign] != '0' &&
+           (digits > 19 || (digits == 19 && memcmp(text + sign, most[sign], digits) > 0));
+}
+
+/* The JSON with such numbers as marked texts, which templates print as the numbers they are. */
+static json_t *parsed_marked(const char *text, size_t size)
+{
+    static const char mark[] = {'"', '\\', 'u', '0', '0', '0', '0' + JSON_DIGITS_MARK};
+    struct buffer marked;
+    bool in_string = false;
+    enum status status = STATUS_OK;
+    buffer_init(&marked, SIZE_MAX / 2);
+    for (size_t at = 0; at < size && status == STATUS_OK;) {
+        const size_t number = in_string ? 0 : strspn(text + at, "+-.0123456789eE");
+        const size_t step = number > 0 ? number : in_string && text[at] == '\\' ? 2 : 1;
+        const bool is_marked = number > 0 && is_long(text + at, number);
+        in_string = in_string != (text[at] == '"');
+        if (is_marked)
+            status = buffer_append(&marked, mark, sizeof(mark));
+        if (status == STATUS_OK)
+            status = buffer_append(&marked, text + at, step < size - at ? step : size - at);
+        if (status == STATUS_OK && is_marked)
+            status = buffer_append_text(&marked, "\"");
+        at += step;
+    }
+    json_t *json = status == STATUS_OK && marked.size > 0
+                       ? json_loadb((const char *)marked.bytes, marked.size, 0, NULL)
+                       : NULL;
+    buffer_fini(&marked);
+    return json;
+}
+
 /* Arguments that are no JSON object stay as they were: the template or the model may cope. */
 static bool arguments_parse(json_t *function)
 {
@@ -164,8 +207,11 @@ static bool arguments_parse(json_t *function)
         return true;
     if (json_string_length(arguments) == 0)
         return json_object_set_new(function, "arguments", json_object()) == 0;
+    json_error_t error;
     json_t *parsed = json_loadb(json_string_value(arguments), json_string_length(arguments), 0,
-                                NULL);
+                                &error);
+    if (!parsed && json_error_code(&error) == json_error_numeric_overflow)
+        parsed = parsed_marked(json_string_value(arguments), json_string_length(arguments));
     if (!json_is_object(parsed)) {
         json_decref(parsed);
         return true;

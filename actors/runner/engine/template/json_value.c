@@ -14,6 +14,16 @@ static bool text_value(struct rendering *rendering, const char *bytes, size_t si
     return true;
 }
 
+/* A whole number that jansson could not keep. */
+static bool is_digits(const json_t *json)
+{
+    const char *text = json_string_value(json);
+    const size_t size = json_string_length(json);
+    const size_t head = size > 1 && text[1] == '-' ? 2 : 1;
+    return size > head && text[0] == JSON_DIGITS_MARK &&
+           strspn(text + head, "0123456789") == size - head;
+}
+
 static bool array_value(struct rendering *rendering, const json_t *json,
                         struct value *value_out)
 {
@@ -49,6 +59,13 @@ static bool object_value(struct rendering *rendering, const json_t *json,
 
 bool json_value(struct rendering *rendering, const json_t *json, struct value *value_out)
 {
+    if (json_is_string(json) && is_digits(json)) {
+        if (!text_value(rendering, json_string_value(json) + 1, json_string_length(json) - 1,
+                        value_out))
+            return false;
+        value_out->kind = VALUE_DIGITS;
+        return true;
+    }
     if (json_is_string(json))
         return text_value(rendering, json_string_value(json), json_string_length(json),
                           value_out);

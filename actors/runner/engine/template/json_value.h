@@ -12,6 +12,9 @@
 
 #include <jansson.h>
 
+/* Before the digits of a text that stands for a whole number beyond 64 bits. */
+#define JSON_DIGITS_MARK '\x01'
+
 MUST_CHECK bool json_value(struct rendering *rendering, const json_t *json,
                            struct value *value_out);
 

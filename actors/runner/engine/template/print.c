@@ -211,6 +211,8 @@ bool print_repr(struct rendering *rendering, struct output *output, struct value
         return false;
     if (value.kind == VALUE_STRING)
         return print_text_repr(rendering, output, value);
+    if (value.kind == VALUE_DIGITS)
+        return output_add(rendering, output, value.as.text);
     if (value.kind == VALUE_NONE)
         return output_add_literal(rendering, output, "None");
     if (value.kind == VALUE_UNDEFINED || value.kind == VALUE_MISSING)

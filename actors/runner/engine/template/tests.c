@@ -20,7 +20,6 @@ static bool is_of_kind(struct value value, enum value_kind kind, struct value *v
     }
 KIND_TEST(boolean, VALUE_BOOL)
 KIND_TEST(float, VALUE_FLOAT)
-KIND_TEST(integer, VALUE_INT)
 KIND_TEST(mapping, VALUE_DICT)
 KIND_TEST(none, VALUE_NONE)
 KIND_TEST(string, VALUE_STRING)
@@ -38,7 +37,8 @@ KIND_TEST(undefined, VALUE_UNDEFINED)
 PLAIN_TEST(defined, self.kind != VALUE_UNDEFINED)
 PLAIN_TEST(true, self.kind == VALUE_BOOL && self.as.boolean)
 PLAIN_TEST(false, self.kind == VALUE_BOOL && !self.as.boolean)
-PLAIN_TEST(number, value_is_number(self))
+PLAIN_TEST(integer, self.kind == VALUE_INT || self.kind == VALUE_DIGITS)
+PLAIN_TEST(number, value_is_number(self) || self.kind == VALUE_DIGITS)
 PLAIN_TEST(escaped, self.is_markup)
 PLAIN_TEST(sequence, value_is_sequence(self) || self.kind == VALUE_STRING ||
                          self.kind == VALUE_DICT || self.kind == VALUE_UNDEFINED)

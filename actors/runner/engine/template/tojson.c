@@ -138,6 +138,8 @@ bool print_json(struct rendering *rendering, struct output *output, struct value
         return false;
     if (value.kind == VALUE_STRING)
         return print_json_text(rendering, output, value.as.text, style->is_ascii);
+    if (value.kind == VALUE_DIGITS)
+        return output_add(rendering, output, value.as.text);
     if (value.kind == VALUE_NONE || value_is_number(value))
         return print_json_scalar(rendering, output, value);
     bool is_list = value.kind == VALUE_LIST || value.kind == VALUE_TUPLE;

@@ -129,6 +129,7 @@ const char *value_type_name(struct value value)
         [VALUE_MISSING] = "missing",     [VALUE_UNDEFINED] = "Undefined",
         [VALUE_NONE] = "NoneType",       [VALUE_BOOL] = "bool",
         [VALUE_INT] = "int",             [VALUE_FLOAT] = "float",
+        [VALUE_DIGITS] = "int",
         [VALUE_STRING] = "str",          [VALUE_LIST] = "list",
         [VALUE_TUPLE] = "tuple",         [VALUE_RANGE] = "range",
         [VALUE_VIEW] = "dict view",      [VALUE_ITERATOR] = "generator",
@@ -255,7 +256,7 @@ static bool scalars_equal(struct value a, struct value b)
     }
     if (a.kind != b.kind)
         return false;
-    if (a.kind == VALUE_STRING)
+    if (a.kind == VALUE_STRING || a.kind == VALUE_DIGITS)
         return texts_equal(a.as.text, b.as.text);
     if (a.kind == VALUE_UNDEFINED || a.kind == VALUE_NONE)
         return true;

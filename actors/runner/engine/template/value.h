@@ -28,6 +28,7 @@ enum value_kind {
     VALUE_BOOL,
     VALUE_INT,
     VALUE_FLOAT,
+    VALUE_DIGITS, /* a whole number beyond 64 bits, as it was written: only printed */
     VALUE_STRING,
     VALUE_LIST,
     VALUE_TUPLE,

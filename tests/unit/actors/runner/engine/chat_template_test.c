@@ -252,6 +252,39 @@ START_TEST(prepares_messages_as_an_api_does)
 }
 END_TEST
 
+/* As Python does, which templates were made with. */
+START_TEST(prints_whole_numbers_beyond_64_bits_as_they_were_written)
+{
+    const char *source =
+        "{%- for m in messages %}{%- for c in m.tool_calls %}{{ c.function.arguments | tojson }} "
+        "{% for k, v in c.function.arguments | items %}{{ k }}={{ v }},{{ v is string }},"
+        "{{ v is number }} {% endfor %}{{ c.function.arguments }}{% endfor %}{% endfor %}";
+    json_t *messages = json_pack(
+        "[{s:s,s:[{s:{s:s,s:s}}]}]", "role", "assistant", "tool_calls", "function", "name", "f",
+        "arguments",
+        "{\"wei\": 12345678901234567890123, \"low\": [-9223372036854775809], \"k\": 7, "
+        "\"t\": \"a\\\"99999999999999999999\", \"r\": 0.12345678901234567890}");
+    json_t *prepared = NULL;
+    struct reason reason = {""};
+    struct chat_prompt_options options = {.add_generation_prompt = true};
+    char *text = NULL;
+    ck_assert_int_eq(chat_messages_prepare(messages, &prepared, &reason), STATUS_OK);
+    ck_assert_msg(render(source, prepared, &options, &text, &reason) == STATUS_OK, "%s",
+                  reason.text);
+    ck_assert_str_eq(
+        text, "{\"wei\": 12345678901234567890123, \"low\": [-9223372036854775809], \"k\": 7, "
+              "\"t\": \"a\\\"99999999999999999999\", \"r\": 0.12345678901234568} "
+              "wei=12345678901234567890123,False,True low=[-9223372036854775809],False,False "
+              "k=7,False,True t=a\"99999999999999999999,True,False "
+              "r=0.12345678901234568,False,True "
+              "{'wei': 12345678901234567890123, 'low': [-9223372036854775809], 'k': 7, "
+              "'t': 'a\"99999999999999999999', 'r': 0.12345678901234568}");
+    memory_free(text);
+    json_decref(prepared);
+    json_decref(messages);
+}
+END_TEST
+
 START_TEST(gives_reasoning_both_names)
 {
     json_t *messages = json_loads("[{\"role\":\"assistant\",\"reasoning\":\"r\"},"
@@ -303,6 +336,7 @@ Suite *suite_of_tests(void)
                                   passes_on_what_the_template_raises,
                                   finds_the_template_of_a_model,
                                   prepares_messages_as_an_api_does,
+                                  prints_whole_numbers_beyond_64_bits_as_they_were_written,
                                   gives_reasoning_both_names,
                                   survives_every_failing_allocation};
     suite_add(suite, "chat template", tests, COUNT_OF(tests));
