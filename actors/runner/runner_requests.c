@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/runner.h"
 
+#include "actors/runner/refusal.h"
 #include "protocol/memory.h"
 
 #include <string.h>
@@ -55,14 +56,9 @@ static void refuse_request(struct runner *runner, const struct generate *body, e
                            const char *sentence)
 {
     struct message answer;
-    if (message_init(&answer, MESSAGE_LINK, LINK_GENERATION_REFUSED) != STATUS_OK)
+    if (refusal_make(body, status, false, sentence, &answer) != STATUS_OK)
         return;
-    struct generation_refused *refused = answer.body;
-    refused->request_id = body->request_id;
-    refused->attempt = body->attempt;
-    refused->status = status;
-    if (text_set(&refused->reason, sentence))
-        outbox_send(runner->outbox, &runner->input->peer, &answer);
+    outbox_send(runner->outbox, &runner->input->peer, &answer);
     message_fini(&answer);
 }
 

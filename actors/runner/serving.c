@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/serving.h"
 
+#include "actors/runner/engine/grammar/grammar_cache.h"
 #include "actors/runner/engine/grammar/matcher.h"
 #include "actors/runner/engine/kv_cache.h"
+#include "actors/runner/refusal.h"
 #include "protocol/memory.h"
 
 #include <math.h>
@@ -49,25 +51,13 @@ static void say(struct serving *serving, uint64_t number, struct message *word)
     serving->say(serving->target, number, word);
 }
 
-static enum status say_refused(struct serving *serving, const struct generate *body,
-                               uint64_t number, enum status how, bool is_demand,
-                               const char *sentence)
+/* What its grammar learned is kept for the next, up to a limit. */
+static void close_chat(struct serving *serving, struct chat *chat)
 {
-    struct message word;
-    enum status status = message_init(&word, MESSAGE_LINK, LINK_GENERATION_REFUSED);
-    if (status != STATUS_OK)
-        return status;
-    struct generation_refused *refused = word.body;
-    refused->request_id = body->request_id;
-    refused->attempt = body->attempt;
-    refused->status = how;
-    refused->is_demand = is_demand;
-    if (!text_set(&refused->reason, sentence && sentence[0] ? sentence : status_text(how))) {
-        message_fini(&word);
-        return STATUS_NO_MEMORY;
-    }
-    say(serving, number, &word);
-    return STATUS_OK;
+    const bool has_grammar = chat->matcher != NULL;
+    chat_close(chat);
+    if (has_grammar)
+        grammar_cache_trim(serving->model.grammars);
 }
 
 enum status serving_submit(struct serving *serving, const struct message *message, uint64_t number)
@@ -75,12 +65,17 @@ enum status serving_submit(struct serving *serving, const struct message *messag
     const struct generate *body = MESSAGE_BODY(message, generate);
     struct chat *chat = NULL;
     struct message accepted;
+    struct message word;
     struct reason refusal = {""};
     bool is_demand = false;
     enum status status =
         chat_open(&serving->model, body, number, &chat, &accepted, &is_demand, &refusal);
-    if (status != STATUS_OK)
-        return say_refused(serving, body, number, status, is_demand, refusal.text);
+    if (status != STATUS_OK) {
+        status = refusal_make(body, status, is_demand, refusal.text, &word);
+        if (status == STATUS_OK)
+            say(serving, number, &word);
+        return status;
+    }
     say(serving, number, &accepted);
     struct chat **place = &serving->first;
     while (*place)
@@ -90,12 +85,11 @@ enum status serving_submit(struct serving *serving, const struct message *messag
     if (finish == FINISH_NONE)
         return STATUS_OK;
     /* Resumed at its very end: only the last word was lost. */
-    struct message word;
     status = chat_finish(chat, finish, STATUS_OK, NULL, &word);
     if (status == STATUS_OK)
         say(serving, number, &word);
     *place = NULL;
-    chat_close(chat);
+    close_chat(serving, chat);
     return status;
 }
 
@@ -111,7 +105,7 @@ static enum status remove_chat(struct serving *serving, struct chat *chat, struc
     }
     if (chat->has_sequence)
         status = rank_world_sequence_close(serving->world, chat->sequence, reason);
-    chat_close(chat);
+    close_chat(serving, chat);
     return status;
 }
 

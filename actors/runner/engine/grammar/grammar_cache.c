@@ -33,14 +33,13 @@ size_t grammar_cache_memory(const struct grammar_cache *cache)
     return bytes;
 }
 
-/* The row that was used longest ago, a free one before all; of those in use only with `in_use`. */
-static size_t oldest_row(const struct grammar_cache *cache, bool in_use)
+/* The row that was used longest ago; with `idle` only of those no answer uses. */
+static size_t oldest_row(const struct grammar_cache *cache, bool idle)
 {
     size_t oldest = GRAMMAR_CACHE_COUNT;
     for (size_t row = 0; row < GRAMMAR_CACHE_COUNT; row++) {
-        if (!cache->rows[row].grammar && !in_use)
-            return row;
-        if (cache->rows[row].grammar &&
+        const struct grammar *grammar = cache->rows[row].grammar;
+        if (grammar && (!idle || grammar->holders == 1) &&
             (oldest == GRAMMAR_CACHE_COUNT || cache->rows[row].used < cache->rows[oldest].used))
             oldest = row;
     }
@@ -59,19 +58,34 @@ struct grammar *grammar_cache_find(struct grammar_cache *cache, const char *key,
     return NULL;
 }
 
-void grammar_cache_add(struct grammar_cache *cache, const char *key, size_t key_size,
-                       struct grammar *grammar)
+/* Rows go, oldest first, until all take at most so many bytes. */
+static void shrink(struct grammar_cache *cache, size_t most, bool idle)
 {
-    /* They grow while they are used: what they take is seen now. */
-    size_t bytes = grammar_cache_memory(cache) + grammar_memory(grammar) + key_size;
-    while (bytes > GRAMMAR_CACHE_BYTES) {
-        const size_t row = oldest_row(cache, true);
+    size_t bytes = grammar_cache_memory(cache);
+    while (bytes > most) {
+        const size_t row = oldest_row(cache, idle);
         if (row == GRAMMAR_CACHE_COUNT)
-            break;
+            return;
         bytes -= grammar_memory(cache->rows[row].grammar) + cache->rows[row].key_size;
         clear_row(cache, row);
     }
-    const size_t row = oldest_row(cache, false);
+}
+
+void grammar_cache_trim(struct grammar_cache *cache)
+{
+    shrink(cache, GRAMMAR_CACHE_BYTES, true);
+}
+
+void grammar_cache_add(struct grammar_cache *cache, const char *key, size_t key_size,
+                       struct grammar *grammar)
+{
+    const size_t bytes = grammar_memory(grammar) + key_size;
+    shrink(cache, bytes < GRAMMAR_CACHE_BYTES ? GRAMMAR_CACHE_BYTES - bytes : 0, false);
+    size_t row = 0;
+    while (row < GRAMMAR_CACHE_COUNT && cache->rows[row].grammar)
+        row++;
+    if (row == GRAMMAR_CACHE_COUNT)
+        row = oldest_row(cache, false);
     clear_row(cache, row);
     cache->rows[row].key = memory_copied(key, key_size);
     if (!cache->rows[row].key)

@@ -4,8 +4,8 @@
  * for the same form compiles it once and finds its masks made.
  *
  * Owner    a model.
- * Memory   GRAMMAR_CACHE_COUNT grammars of together GRAMMAR_CACHE_BYTES; beyond that the one used
- *          longest ago goes, when the next is asked for.
+ * Memory   GRAMMAR_CACHE_COUNT grammars of together GRAMMAR_CACHE_BYTES; they grow while they are
+ *          used, and beyond that those used longest ago go, when another is kept or asked for.
  * Threads  one at a time.
  * Fails    never: what cannot be kept is not kept.
  */
@@ -32,6 +32,9 @@ void grammar_cache_fini(struct grammar_cache *cache);
 struct grammar *grammar_cache_find(struct grammar_cache *cache, const char *key, size_t key_size);
 void grammar_cache_add(struct grammar_cache *cache, const char *key, size_t key_size,
                        struct grammar *grammar);
+/* An answer ended: what it made grammars grow to beyond the limit is given back, unless it is in
+ * use. */
+void grammar_cache_trim(struct grammar_cache *cache);
 size_t grammar_cache_memory(const struct grammar_cache *cache);
 
 #endif

@@ -452,6 +452,40 @@ START_TEST(grammars_are_kept_up_to_a_number_and_a_size)
 }
 END_TEST
 
+/* They grow while they are used: when the last answer leaves, not when the next grammar comes. */
+START_TEST(kept_grammars_that_grew_go_when_they_are_idle)
+{
+    struct grammar_cache cache;
+    struct reason reason = {""};
+    struct matcher *matchers[2];
+    static const char *const keys[] = {"old", "new"};
+    grammar_cache_init(&cache);
+    for (size_t at = 0; at < COUNT_OF(keys); at++) {
+        struct grammar *grammar = grammar_of("(a|b|c|d|e|f){1,9000}");
+        grammar_cache_add(&cache, keys[at], 3, grammar);
+        ck_assert_int_eq(matcher_follow(grammar, &matchers[at], &reason), STATUS_OK);
+        grammar_release(grammar);
+    }
+    struct positions *grown[2];
+    for (size_t at = 0; at < COUNT_OF(keys); at++) {
+        /* As if an answer had been long. */
+        grown[at] = grammar_cache_find(&cache, keys[at], 3)->newest;
+        grown[at]->mask_bytes += GRAMMAR_CACHE_BYTES;
+    }
+    grammar_cache_trim(&cache);
+    ck_assert_ptr_nonnull(grammar_cache_find(&cache, "old", 3)); /* both are in use */
+    ck_assert_ptr_nonnull(grammar_cache_find(&cache, "new", 3));
+    grown[0]->mask_bytes -= GRAMMAR_CACHE_BYTES;
+    matcher_close(matchers[1]);
+    grammar_cache_trim(&cache);
+    ck_assert_ptr_null(grammar_cache_find(&cache, "new", 3));
+    ck_assert_ptr_nonnull(grammar_cache_find(&cache, "old", 3));
+    ck_assert_uint_le(grammar_cache_memory(&cache), GRAMMAR_CACHE_BYTES);
+    matcher_close(matchers[0]);
+    grammar_cache_fini(&cache);
+}
+END_TEST
+
 START_TEST(too_many_ways_at_once_are_an_error_not_a_crash)
 {
     struct reason reason = {""};
@@ -525,6 +559,7 @@ Suite *suite_of_tests(void)
         too_many_ways_at_once_are_an_error_not_a_crash,
         answers_share_a_grammar_beyond_its_limits,
         grammars_are_kept_up_to_a_number_and_a_size,
+        kept_grammars_that_grew_go_when_they_are_idle,
     };
     Suite *suite = suite_create("matcher");
     suite_add(suite, "matcher", tests, COUNT_OF(tests));
