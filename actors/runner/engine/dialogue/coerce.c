@@ -153,13 +153,29 @@ static const char *word_of(const char *text, size_t size, unsigned types)
     return NULL;
 }
 
+/* Whole numbers beyond 64 bits are read as others are; they are written as they stand. */
+static json_t *parsed_value(const char *text, size_t size, unsigned *type_out)
+{
+    json_error_t error;
+    json_t *value = json_loadb(text, size, JSON_DECODE_ANY, &error);
+    const bool is_long = !value && json_error_code(&error) == json_error_numeric_overflow;
+    if (is_long)
+        value = json_loadb(text, size, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+    bool is_whole = is_long && json_is_real(value);
+    for (size_t at = 0; is_whole && at < size; at++)
+        is_whole = !memchr(".eE", text[at], 3);
+    if (value)
+        *type_out = is_whole ? (unsigned)TYPE_INTEGER : type_of_value(value);
+    return value;
+}
+
 /* The text is JSON of a type that is allowed: it is taken over, as short as can be. */
 static bool put_parsed(const char *text, size_t size, unsigned types, struct buffer *out)
 {
-    json_t *value = json_loadb(text, size, JSON_DECODE_ANY, NULL);
+    unsigned type = 0;
+    json_t *value = parsed_value(text, size, &type);
     if (!value)
         return false;
-    unsigned type = type_of_value(value);
     const double number = json_number_value(value);
     bool good = false;
     if (type == TYPE_NUMBER && !allows(types, TYPE_NUMBER) && allows(types, TYPE_INTEGER) &&

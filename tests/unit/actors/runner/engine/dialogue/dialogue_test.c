@@ -169,6 +169,13 @@ START_TEST(calls_with_parameters_in_tags)
          "\n</tool_call>",
          "|add{\"note\":\"no end\",\"a\":5}");
     says(&xml, "<function=add>{\"a\": \"6\"}</function>", "|add{\"a\":6}");
+    /* Beyond 64 bits too. */
+    says(&xml,
+         "<tool_call>\n<function=add>\n<parameter=a>\n-12345678901234567890123\n</parameter>\n"
+         "<parameter=list>\n[1, 99999999999999999999]\n</parameter>\n<parameter=note>\n"
+         "99999999999999999999\n</parameter>\n</function>\n</tool_call>",
+         "|add{\"a\":-12345678901234567890123,\"list\":[1,99999999999999999999],\"note\":"
+         "\"99999999999999999999\"}");
     says(&xml, "<tool_call>\n<function=add>\n<parameter=note>\ncut </par",
          "|add{\"note\":\"cut </par\"}");
     says(&xml, "<function=a b>", "|C:<function=a b>");
