@@ -143,7 +143,7 @@
     F(S, u32, positions, 0, "KV cache: for all requests together, at least the context")           \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once, each with its windows and states")         \
     F(S, u32, reserve, 0, "tokens of an answer a request has room for when it begins")             \
-    F(S, kv_format, kv_format, KV_FORMAT_END, "1 f32, 2 f16, 3 int8")                              \
+    F(S, kv_format, kv_format, KV_FORMAT_END, "1 f32, 3 int8, 4 bf16")                             \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who sends which weight file")                \
     F(S, text, why, SENTENCE_SIZE_MAX, "why this placement was chosen")                            \
@@ -247,7 +247,7 @@ enum instance_status {
     F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
-    F(S, kv_format, kv_format, KV_FORMAT_END, "2 f16, 3 int8; 0: the leader's setting")
+    F(S, kv_format, kv_format, KV_FORMAT_END, "3 int8, 4 bf16; 0: the leader's setting")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")

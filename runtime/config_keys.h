@@ -31,8 +31,8 @@
     K(CONTEXT, context, NUMBER, "0", 0, 1u << 24,                                                  \
       "tokens of context promised to each instance; 0: the least of the model's, 32768 and what "  \
       "fits")                                                                                      \
-    K(KV_CACHE, kv_cache, TEXT, "f16", 3, 4,                                                       \
-      "numbers of the KV cache in fast mode: f16, or int8 in little more than half the memory, "   \
+    K(KV_CACHE, kv_cache, TEXT, "bf16", 4, 4,                                                      \
+      "numbers of the KV cache in fast mode: bf16, or int8 in little more than half the memory, "  \
       "each off by at most 1/254 of the largest of its head")                                      \
     K(RESERVE_TOKENS, reserve_tokens, NUMBER, "4096", 0, 1u << 24,                                 \
       "tokens of its answer a request has room for when it begins; beyond, it takes room as it "   \

@@ -6,9 +6,10 @@ uint64_t kv_block_bytes(uint32_t dim, enum kv_format format)
     switch (format) {
     case KV_INT8:
         return (uint64_t)KV_PAGE_POSITIONS * (dim + (dim ? sizeof(float) : 0));
-    case KV_F16:
+    case KV_BF16:
         return (uint64_t)KV_PAGE_POSITIONS * dim * 2;
     case KV_F32:
+    case KV_F16:
     case KV_FORMAT_NONE:
     case KV_FORMAT_END:
         break;

@@ -39,7 +39,7 @@ static bool read_kv_cache(const char *name, struct place_instance *place,
 {
     enum kv_format format = KV_FORMAT_NONE;
     if (!kv_format_parse(name, &format))
-        return field_is_wrong(fault_out, "kv_cache", "f16 or int8");
+        return field_is_wrong(fault_out, "kv_cache", "bf16 or int8");
     place->kv_format = (uint32_t)format;
     return true;
 }

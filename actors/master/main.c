@@ -216,7 +216,7 @@ static enum status read_settings(struct master_main *main, struct reason *reason
         .requests = (uint32_t)config_number(config, CONFIG_KEY_REQUESTS_RUNNING),
         .reserve = (uint32_t)config_number(config, CONFIG_KEY_RESERVE_TOKENS)};
     if (!kv_format_parse(config_text(config, CONFIG_KEY_KV_CACHE), &settings->placement.kv_format))
-        return refuse(reason, STATUS_INVALID, "kv_cache is f16 or int8, not %.40s",
+        return refuse(reason, STATUS_INVALID, "kv_cache is bf16 or int8, not %.40s",
                       config_text(config, CONFIG_KEY_KV_CACHE));
     settings->state = &main->state;
     const char *advertise = config_text(config, CONFIG_KEY_ADVERTISE);

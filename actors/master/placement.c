@@ -49,7 +49,7 @@ static enum kv_format format_wanted(const struct attempt *attempt)
     const enum kv_format usual = settings_of(attempt)->kv_format;
     if (mode_of(attempt->question->request) == MODE_EXACT)
         return KV_F32;
-    return asked ? (enum kv_format)asked : usual ? usual : KV_F16;
+    return asked ? (enum kv_format)asked : usual ? usual : KV_BF16;
 }
 
 /* Ranks of one machine share its memory: the sum of those up to `rank`. */
@@ -399,10 +399,10 @@ static bool wants(const struct place_instance *request, enum sharding sharding)
 
 static enum status check_format(const struct place_instance *request, struct reason *reason)
 {
-    if (request->kv_format == KV_F32 || request->kv_format >= KV_FORMAT_END ||
-        (mode_of(request) == MODE_EXACT && request->kv_format != KV_FORMAT_NONE))
+    if (request->kv_format != KV_FORMAT_NONE &&
+        (mode_of(request) == MODE_EXACT || !kv_format_is_fast(request->kv_format)))
         return refuse(reason, STATUS_INVALID,
-                      "the KV cache is f16 or int8 in fast mode and f32 in exact mode; leave its "
+                      "the KV cache is bf16 or int8 in fast mode and f32 in exact mode; leave its "
                       "format out or ask for fast mode");
     return STATUS_OK;
 }

@@ -31,7 +31,7 @@ struct placement_settings {
     uint32_t context;         /* 0: what fits */
     uint32_t requests;        /* at once; 0: 16 */
     uint32_t reserve;         /* tokens of an answer a request has room for when it begins */
-    enum kv_format kv_format; /* of fast mode; none: f16 */
+    enum kv_format kv_format; /* of fast mode; none: bf16 */
 };
 
 struct placement_question {

@@ -35,9 +35,9 @@ static const struct {
     enum engine_mode mode;
     struct placement_cache cache;
 } caches[] = {
-    {ENGINE_EXACT, {1024, 16, KV_F32}}, {ENGINE_FAST, {1024, 3, KV_F16}},
+    {ENGINE_EXACT, {1024, 16, KV_F32}}, {ENGINE_FAST, {1024, 3, KV_BF16}},
     {ENGINE_FAST, {100, 1, KV_INT8}},   {ENGINE_FAST, {70000, 64, KV_INT8}},
-    {ENGINE_FAST, {4096, 5, KV_F16}},
+    {ENGINE_FAST, {4096, 5, KV_BF16}},
 };
 
 static void check_weights(const char *name, const struct engine_model *model,

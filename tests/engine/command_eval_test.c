@@ -89,7 +89,7 @@ START_TEST(experts_may_be_held_to_those_of_exact_mode)
 {
     static const char ids[] = "--json --experts --ids "
                               "9,8,7,6,5,4,3,2,1,9,8,7,6,5,4,3,2,1,9,8,7,6,5,4,3,2,1,9,8,7,6,5,4,3";
-    static const char *const modes[] = {"", "--fast", "--fast --exact-experts --kv-cache f16"};
+    static const char *const modes[] = {"", "--fast", "--fast --exact-experts --kv-cache bf16"};
     json_t *answers[COUNT_OF(modes)];
     for (size_t i = 0; i < COUNT_OF(modes); i++) {
         char options[256];

@@ -9,6 +9,7 @@
  */
 #include "actors/runner/engine/kernels/kernels.h"
 #include "actors/runner/engine/kernels/routing.h"
+#include "actors/runner/engine/kernels/unpack.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
@@ -31,11 +32,24 @@ struct sample {
     struct activations inputs;
 };
 
+/* The nearest f16, the even one of two as near; below its normal range 0. */
+static uint16_t half_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t rest = bits & 0x7fffffff;
+    uint32_t half = (rest - 0x38000000 + 0xfff + (rest >> 13 & 1)) >> 13;
+    if (rest < 0x38800000)
+        half = 0;
+    ck_assert(half < 0x7c00);
+    return (uint16_t)((bits >> 16 & 0x8000) | half);
+}
+
 static void put_number(enum tensor_type type, uint8_t *bytes, size_t index, float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    uint16_t half = type == TENSOR_BF16 ? (uint16_t)(bits >> 16) : kernel_to_half(value);
+    uint16_t half = type == TENSOR_BF16 ? (uint16_t)(bits >> 16) : half_of(value);
     if (type == TENSOR_F32)
         memcpy(bytes + 4 * index, &value, 4);
     else
@@ -363,19 +377,58 @@ START_TEST(golden_rows_unpack_to_their_values)
 }
 END_TEST
 
-START_TEST(halves_convert_exactly_and_round_to_even)
+START_TEST(halves_are_what_they_stand_for)
 {
-    for (uint32_t half = 0; half < 0x10000; half++) {
-        float value = kernel_from_half((uint16_t)half);
-        if (isnan(value))
-            continue;
-        ck_assert_uint_eq(kernel_to_half(value), half);
+    for (uint32_t half = 0; half < 0x7c00; half++) {
+        int power = half >> 10 ? (int)(half >> 10) - 25 : -24;
+        float wanted = ldexpf((float)((half & 0x3ff) + (half >> 10 ? 0x400 : 0)), power);
+        ck_assert_float_eq(unpack_half((uint16_t)half), wanted);
+        ck_assert_float_eq(unpack_half((uint16_t)(half | 0x8000)), -wanted);
     }
-    ck_assert_uint_eq(kernel_to_half(1.0f + 0x1p-11f), 0x3c00);
-    ck_assert_uint_eq(kernel_to_half(1.0f + 0x1.8p-10f), 0x3c02);
-    ck_assert_uint_eq(kernel_to_half(65519.0f), 0x7bff);
-    ck_assert_uint_eq(kernel_to_half(65520.0f), 0x7c00);
-    ck_assert_uint_eq(kernel_to_half(0x1p-25f), 0);
+    ck_assert(isinf(unpack_half(0x7c00)) && isnan(unpack_half(0x7e00)));
+}
+END_TEST
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* Of any bits: the nearer of the two numbers beside, the even one of two as near. */
+START_TEST(bf16_rounds_to_nearest_even)
+{
+    struct seeded seeded = seeded_open(41);
+    float x[64];
+    uint16_t out[64];
+    for (size_t round = 0; round < 2000; round++) {
+        for (size_t i = 0; i < COUNT_OF(x); i++) {
+            uint32_t bits = (uint32_t)seeded_below(&seeded, UINT64_C(1) << 32);
+            bits = round % 4 == 0 ? (bits & 0xffff0000) | 0x8000 : bits;
+            x[i] = unpack_bits(round % 7 == 0 ? bits | 0x7f800000 : bits);
+        }
+        const size_t count = COUNT_OF(x) - round % 9;
+        tested->to_bf16(x, count, out);
+        for (size_t i = 0; i < count; i++) {
+            const uint16_t half = out[bf16_place(i, count)];
+            float below = unpack_bits(bits_of(x[i]) & 0xffff0000);
+            float above = unpack_bits((bits_of(x[i]) & 0xffff0000) + 0x10000);
+            float got = unpack_bits((uint32_t)half << 16);
+            ck_assert_uint_eq(kernel_to_bf16(x[i]), half);
+            ck_assert_int_eq(isnan(got) != 0, isnan(x[i]) != 0);
+            if (isnan(x[i]) || isinf(x[i]) || isinf(above))
+                continue;
+            double down = fabs((double)x[i] - (double)below);
+            double up = fabs((double)above - (double)x[i]);
+            ck_assert(got == (down < up || (down == up && !(bits_of(below) >> 16 & 1)) ? below
+                                                                                      : above));
+        }
+    }
+    const float large[] = {65504.0f, -1e6f, 3e38f};
+    for (size_t i = 0; i < COUNT_OF(large); i++)
+        ck_assert_float_eq_tol(unpack_bits((uint32_t)kernel_to_bf16(large[i]) << 16) / large[i],
+                               1.0f, 0x1p-8f);
 }
 END_TEST
 
@@ -421,7 +474,7 @@ static void check_int8(const float *x, size_t count)
         ck_assert(fabsf((float)bytes[0][i] * scale - x[i]) <= largest / 253.9f);
 }
 
-/* rmsnorm, swiglu, rope, f16 and int8 agree with the portable ones within a few last places. */
+/* rmsnorm, swiglu, rope, bf16 and int8 agree with the portable ones within a few last places. */
 START_TEST(the_other_kernels_agree_with_the_portable_ones)
 {
     const struct kernel_set *p = kernel_set_portable();
@@ -451,8 +504,8 @@ START_TEST(the_other_kernels_agree_with_the_portable_ones)
         p->rope(left, y, y, n / 2);
         tested->rope(right, y, y, n / 2);
         ck_assert_mem_eq(left, right, n / 2 * 2 * sizeof(float));
-        p->to_half(x, n, halves[0]);
-        tested->to_half(x, n, halves[1]);
+        p->to_bf16(x, n, halves[0]);
+        tested->to_bf16(x, n, halves[1]);
         ck_assert_mem_eq(halves[0], halves[1], n * sizeof(uint16_t));
         check_int8(x, n);
     }
@@ -467,7 +520,7 @@ enum { PAGE = 16, PAGES = 5, HEADS = 5, WIDTH_MAX = 96 };
 static void fill_page(uint8_t *page, enum kv_format format, struct seeded *seeded)
 {
     for (size_t i = 0; i < SCALES && format != KV_INT8; i++)
-        put_number(format == KV_F16 ? TENSOR_F16 : TENSOR_F32, page, i, seeded_float(seeded));
+        put_number(format == KV_BF16 ? TENSOR_BF16 : TENSOR_F32, page, i, seeded_float(seeded));
     for (size_t i = 0; i < SCALES && format == KV_INT8; i++)
         page[i] = (uint8_t)(int8_t)((int)seeded_below(seeded, 255) - 127);
     for (size_t i = 0; i < (size_t)2 * PAGE && format == KV_INT8; i++)
@@ -508,8 +561,8 @@ START_TEST(attention_agrees_with_the_portable_one_and_alone_with_together)
 {
     static _Alignas(64) uint8_t memory[PAGES][2 * PAGE * WIDTH_MAX * 4];
     static float queries[HEADS * WIDTH_MAX];
-    const enum kv_format formats[] = {KV_F32, KV_F16, KV_INT8};
-    const size_t sizes[KV_FORMAT_END] = {[KV_F32] = 4, [KV_F16] = 2, [KV_INT8] = 1};
+    const enum kv_format formats[] = {KV_F32, KV_BF16, KV_INT8};
+    const size_t sizes[KV_FORMAT_END] = {[KV_F32] = 4, [KV_BF16] = 2, [KV_INT8] = 1};
     const uint32_t widths[][2] = {{80, 0}, {64, 0}, {96, 64}, {20, 0}, {48, 96}};
     struct seeded seeded = seeded_open(4);
     uint8_t *pages[PAGES];
@@ -659,7 +712,7 @@ Suite *suite_of_tests(void)
         extreme_codes_do_not_overflow,
         golden_rows_unpack_to_their_values,
         golden_floats_of_4_and_8_bits_unpack_to_their_values,
-        halves_convert_exactly_and_round_to_even,
+        halves_are_what_they_stand_for, bf16_rounds_to_nearest_even,
         the_other_kernels_agree_with_the_portable_ones,
         attention_agrees_with_the_portable_one_and_alone_with_together,
         delta_steps_are_within_their_bound,

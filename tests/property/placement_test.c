@@ -193,7 +193,7 @@ START_TEST(any_nodes_are_used_within_their_means)
             ck_assert_uint_ge(a.requests, 1);
             ck_assert_uint_eq(a.kv_format, scene.request.mode == MODE_EXACT ? KV_F32
                                            : scene.request.kv_format       ? KV_INT8
-                                                                           : KV_F16);
+                                                                           : KV_BF16);
             ck_assert_uint_eq(a.sources.count, 3);
             for (uint32_t i = 0; i < 3; i++)
                 ck_assert(a.ranks.items[a.sources.items[i].rank].has_weights);

@@ -6,8 +6,9 @@
 #include <math.h>
 
 #define EXACT_ROUNDING 2e-6
-#define HALF_ROUNDING 2e-4
 #define BYTE_ROUNDING 4.8e-3
+#define BF16_CACHE_ROUNDING 1.6e-3
+#define INT8_CACHE_ROUNDING 6.1e-3
 #define DEVIATIONS 7.0
 #define AMPLIFICATION 2.0
 #define LATENT_AMPLIFICATION 3.0
@@ -39,7 +40,8 @@ struct accuracy accuracy_of(const struct engine_model *model, enum engine_mode m
     double amplification = AMPLIFICATION;
     if (mode == ENGINE_FAST) {
         accuracy.rounding = has_byte_products(model) ? BYTE_ROUNDING : EXACT_ROUNDING;
-        accuracy.cache_rounding = kv_format == KV_INT8 ? BYTE_ROUNDING : HALF_ROUNDING;
+        accuracy.cache_rounding =
+            kv_format == KV_INT8 ? INT8_CACHE_ROUNDING : BF16_CACHE_ROUNDING;
     }
     double products = 1.0;
     for (uint32_t i = 0; i < config->layers; i++) {

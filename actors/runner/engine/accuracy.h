@@ -4,14 +4,16 @@
  *
  * What is rounded, and by how much of itself (root of the mean square):
  *
- *   fp32 activations, fp32 cache   sums of some hundred terms          2e-6
- *   f16 cache                      half a unit in the last of 11 bits  2e-4
- *   8-bit activations, int8 cache  see below                           4.8e-3
+ *   fp32 activations, fp32 cache  sums of some hundred terms         2e-6
+ *   bf16 cache                    half a unit in the last of 8 bits  1.6e-3
+ *   8-bit activations             see below                          4.8e-3
+ *   int8 cache                    see below                          6.1e-3
  *
  * A block of 32 activations is rounded to steps of 1/127 of its largest, an error of a step over
  * sqrt(12) each; the largest of 32 normal numbers is 2.1 of their deviation, and 2.1 / 127 /
  * sqrt(12) is 4.8e-3.  A product adds as many such errors as its inputs' squares do, so its result
- * has the same share.
+ * has the same share.  A head of the int8 cache is such a block of 128, whose largest is 2.7 of
+ * their deviation.
  *
  * A logit is behind four products in a row in each layer (into the mixer, out of it, into the FFN,
  * out of it; latent attention has two more, into the latent and out of it) and the head's, and

@@ -29,10 +29,11 @@ void block_remember(struct engine *engine, uint8_t *page, size_t offset, size_t 
         ((float *)(void *)(page + scale_offset))[slot] =
             engine->kernels->to_bytes(values, count, (int8_t *)to + slot * count);
         break;
-    case KV_F16:
-        engine->kernels->to_half(values, count, (uint16_t *)(void *)to + slot * count);
+    case KV_BF16:
+        engine->kernels->to_bf16(values, count, (uint16_t *)(void *)to + slot * count);
         break;
     case KV_F32:
+    case KV_F16:
     case KV_FORMAT_NONE:
     case KV_FORMAT_END:
         memcpy((float *)(void *)to + slot * count, values, count * sizeof(float));

@@ -183,7 +183,7 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
     }
     if (strcmp(name, "--kv-cache") == 0)
         return kv_format_parse(value, &eval->options.kv_format) ? NULL
-                                                                : "--kv-cache is f16 or int8";
+                                                                : "--kv-cache is bf16 or int8";
     if (strcmp(name, "--kernels") == 0)
         return read_kernels(eval, value);
     if (strcmp(name, "--greedy") == 0 && engine_command_number(value, 0, IDS_MAX, &eval->greedy))

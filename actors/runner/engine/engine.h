@@ -32,7 +32,7 @@
 
 enum engine_mode {
     ENGINE_EXACT = 0, /* fp32 activations, fp32 KV cache */
-    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, f16 or int8 KV cache; what that
+    ENGINE_FAST = 1,  /* 8-bit activations where a kernel exists, bf16 or int8 KV cache; what that
                        * errs by is stated in accuracy.h */
 };
 
@@ -46,7 +46,7 @@ struct engine_options {
     uint64_t context;         /* positions of a sequence; 0: the model's, to 32768 */
     uint64_t positions;       /* of all sequences together; 0: one context */
     uint32_t sequences;       /* at a time; 0: 16 */
-    enum kv_format kv_format; /* fast mode: f16 (also 0) or int8; exact mode has f32 only */
+    enum kv_format kv_format; /* fast mode: bf16 (also 0) or int8; exact mode has f32 only */
     const struct kernel_set *kernels; /* NULL: kernel_set_choose */
     struct collective *collective;    /* tensor cut only; borrowed */
     /* Called after each layer with the residual stream [count][hidden]; for tests. */

@@ -221,11 +221,12 @@ static enum status settle_options(struct engine *engine, const struct engine_opt
     if (engine->options.positions == 0)
         engine->options.positions = engine->options.context;
     if (options->kv_format == KV_FORMAT_NONE)
-        engine->options.kv_format = is_exact ? KV_F32 : KV_F16;
-    if (is_exact != (engine->options.kv_format == KV_F32))
+        engine->options.kv_format = is_exact ? KV_F32 : KV_BF16;
+    enum kv_format format = engine->options.kv_format;
+    if (is_exact ? format != KV_F32 : !kv_format_is_fast(format))
         return refuse(reason, STATUS_INVALID, "%s mode has no KV cache of %s; exact mode keeps "
-                      "f32, fast mode f16 or int8", is_exact ? "exact" : "fast",
-                      kv_format_name(engine->options.kv_format));
+                      "f32, fast mode bf16 or int8", is_exact ? "exact" : "fast",
+                      kv_format_name(format));
     engine->kernels = options->kernels;
     return options->kernels ? STATUS_OK : kernel_set_choose(NULL, &engine->kernels, reason);
 }

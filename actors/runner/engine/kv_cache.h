@@ -8,7 +8,7 @@
  *                     laid out alike.
  *   state             so many floats for each sequence, zero at its start.
  *
- * Keys lie rotated.  Keys and values are f32, f16 or int8 (then each block of keys or values ends
+ * Keys lie rotated.  Keys and values are f32, bf16 or int8 (then each block of keys or values ends
  * with its scales: [position] of f32), states f32.  A latent layer has one head whose values are
  * the front of its keys.  runtime/kv_shape.h has the bytes of all of it.
  *

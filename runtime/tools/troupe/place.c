@@ -72,7 +72,7 @@ static int read_choice(struct cli *cli, struct place_instance *request)
         return cli_usage_failed(cli, "--sharding is none, pipeline or tensor, not %.40s", sharding);
     request->sharding = parsed;
     if (format && !kv_format_parse(format, &kv_format))
-        return cli_usage_failed(cli, "--kv-cache is f16 or int8, not %.40s", format);
+        return cli_usage_failed(cli, "--kv-cache is bf16 or int8, not %.40s", format);
     request->kv_format = kv_format;
     if (mode && strcmp(mode, "exact") == 0)
         request->mode = MODE_EXACT;

@@ -14,7 +14,7 @@
     {"sharding", "WAY", "none, pipeline or tensor; else the best is chosen"},                      \
         {"mode", "MODE", "fast (default) or exact"},                                               \
         {"nodes", "A,B", "these nodes and no others, in the order of the ranks"},                  \
-        {"kv-cache", "FORMAT", "f16 or int8; else the leader's kv_cache"},                         \
+        {"kv-cache", "FORMAT", "bf16 or int8; else the leader's kv_cache"},                        \
         {"requests", "N", "computed at once; else the leader's requests_running"},                 \
         {"min-nodes", "N", "at least so many nodes"},                                              \
         {"shares", "50,30,20", "how much each rank gets; else by memory"},                         \

@@ -125,8 +125,9 @@ struct kernel_set {
                         float *const *outs);
     /* Moves the matrix `state` on; out[value_dim] is what is read. */
     void (*delta_step)(const struct delta_step *step, float *state, float *out);
-    /* Writes count values as f16. */
-    void (*to_half)(const float *x, size_t count, uint16_t *out);
+    /* Writes count values as the cache's bf16, at their bf16_place(); the same bits in every
+     * set. */
+    void (*to_bf16)(const float *x, size_t count, uint16_t *out);
     /* Writes count values as whole numbers in [-127, 127] of the scale it returns, a 127th of the
      * largest magnitude; the same bits in every set. */
     float (*to_bytes)(const float *x, size_t count, int8_t *out);
@@ -156,9 +157,7 @@ MUST_CHECK enum status kernel_set_choose(const char *name, const struct kernel_s
 /* Names of all sets, the fastest first; NULL after the last. */
 const char *kernel_set_name(size_t index);
 
-/* Conversions, exact. */
-float kernel_from_half(uint16_t half);
 /* Rounds to nearest even. */
-uint16_t kernel_to_half(float value);
+uint16_t kernel_to_bf16(float value);
 
 #endif

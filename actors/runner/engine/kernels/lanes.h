@@ -114,7 +114,7 @@ void KERNEL_NAME(rms_norm)(const float *x, const float *weight, float epsilon, s
 void KERNEL_NAME(swiglu)(float *gate, const float *up, size_t count);
 void KERNEL_NAME(rope)(float *head, const float *cosines, const float *sines, size_t half);
 void KERNEL_NAME(delta_step)(const struct delta_step *step, float *state, float *out);
-void KERNEL_NAME(to_half)(const float *x, size_t count, uint16_t *out);
+void KERNEL_NAME(to_bf16)(const float *x, size_t count, uint16_t *out);
 float KERNEL_NAME(to_bytes)(const float *x, size_t count, int8_t *out);
 void KERNEL_NAME(prepare)(struct activations *activations, size_t row, unsigned needs);
 void KERNEL_NAME(attend)(const struct attention *attention, float *scores, float *out);

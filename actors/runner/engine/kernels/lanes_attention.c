@@ -19,7 +19,8 @@ struct heads {
     float *scores; /* [head][KERNEL_PAGE_MAX] of the present page */
     float *const *outs;
     size_t value_dim;
-    size_t key_stride; /* bytes */
+    size_t value_count; /* numbers from value to value */
+    size_t key_stride;  /* bytes */
     size_t value_stride;
     float largest[KERNEL_ATTEND_MAX];
     float total[KERNEL_ATTEND_MAX];
@@ -28,7 +29,8 @@ struct heads {
     uint32_t end[KERNEL_ATTEND_MAX];
 };
 
-ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, enum kv_format format)
+/* Number `i` of the `count` that a position has. */
+ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, size_t count, enum kv_format format)
 {
     if (format == KV_INT8)
         return (float)(int8_t)bytes[i];
@@ -38,15 +40,20 @@ ALWAYS_INLINE float element(const uint8_t *bytes, size_t i, enum kv_format forma
         return value;
     }
     uint16_t half;
-    memcpy(&half, bytes + 2 * i, sizeof half);
-    return unpack_half(half);
+    memcpy(&half, bytes + 2 * bf16_place(i, count), sizeof half);
+    return unpack_bits((uint32_t)half << 16);
 }
 
-ALWAYS_INLINE lanes eight(const uint8_t *bytes, size_t i, enum kv_format format)
+/* Numbers `i` and following of a position. */
+ALWAYS_INLINE void sixteen(const uint8_t *bytes, size_t i, enum kv_format format, lanes *out)
 {
-    return format == KV_INT8  ? lanes_signed(bytes + i)
-           : format == KV_F16 ? lanes_half(bytes + 2 * i)
-                              : lanes_load((const float *)(const void *)(bytes + 4 * i));
+    if (format == KV_BF16) {
+        lanes_cached_bf16(bytes + 2 * i, out);
+        return;
+    }
+    for (size_t k = 0; k < 2; k++, i += LANES)
+        out[k] = format == KV_INT8 ? lanes_signed(bytes + i)
+                                   : lanes_load((const float *)(const void *)(bytes + 4 * i));
 }
 
 /* Scores of KEYS keys from `key` on for `some` heads from `head` on. */
@@ -59,14 +66,17 @@ ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, 
         for (size_t k = 0; k < KEYS; k++)
             sums[n][k] = lanes_all(0.0f);
     size_t i = 0;
-    for (; i + LANES <= head_dim; i += LANES) {
-        lanes query[2];
+    for (; i + 2 * LANES <= head_dim; i += 2 * LANES) {
+        lanes query[2][2];
         for (size_t n = 0; n < some; n++)
-            query[n] = lanes_load(h->attentions[head + n].query + i);
+            for (size_t e = 0; e < 2; e++)
+                query[n][e] = lanes_load(h->attentions[head + n].query + i + e * LANES);
         for (size_t k = 0; k < KEYS; k++) {
-            lanes some_key = eight(key + k * h->key_stride, i, format);
+            lanes some_key[2];
+            sixteen(key + k * h->key_stride, i, format, some_key);
             for (size_t n = 0; n < some; n++)
-                sums[n][k] = lanes_fma(query[n], some_key, sums[n][k]);
+                for (size_t e = 0; e < 2; e++)
+                    sums[n][k] = lanes_fma(query[n][e], some_key[e], sums[n][k]);
         }
     }
     for (size_t n = 0; n < some; n++) {
@@ -75,7 +85,8 @@ ALWAYS_INLINE void score_keys(struct heads *h, size_t head, const uint8_t *key, 
         lanes_sum_4(sums[n][0], sums[n][1], sums[n][2], sums[n][3], scores);
         for (size_t k = 0; k < KEYS; k++) {
             for (size_t rest = i; rest < head_dim; rest++)
-                scores[k] += a->query[rest] * element(key + k * h->key_stride, rest, format);
+                scores[k] += a->query[rest] *
+                             element(key + k * h->key_stride, rest, head_dim, format);
             scores[k] *= a->scale;
         }
     }
@@ -136,10 +147,12 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
             lanes weight[2];
             for (size_t n = 0; n < some; n++)
                 weight[n] = lanes_all(weights[n * KERNEL_PAGE_MAX + p]);
-            for (size_t k = 0; k < 4; k++) {
-                lanes value = eight(values + p * h->value_stride, i + k * LANES, format);
+            for (size_t k = 0; k < 4; k += 2) {
+                lanes value[2];
+                sixteen(values + p * h->value_stride, i + k * LANES, format, value);
                 for (size_t n = 0; n < some; n++)
-                    sums[n][k] = lanes_fma(weight[n], value, sums[n][k]);
+                    for (size_t e = 0; e < 2; e++)
+                        sums[n][k + e] = lanes_fma(weight[n], value[e], sums[n][k + e]);
             }
         }
         for (size_t n = 0; n < some; n++)
@@ -150,7 +163,7 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
         for (size_t n = 0; n < some; n++)
             for (uint32_t p = begin; p < end; p++)
                 outs[n][i] += weights[n * KERNEL_PAGE_MAX + p] *
-                              element(values + p * h->value_stride, i, format);
+                              element(values + p * h->value_stride, i, h->value_count, format);
     }
 }
 
@@ -265,17 +278,18 @@ void KERNEL_NAME(attend_many)(const struct attention *attentions, size_t count, 
                               float *const *outs)
 {
     const struct attention *a = attentions;
-    size_t size = a->format == KV_INT8 ? 1 : a->format == KV_F16 ? 2 : 4;
+    size_t size = a->format == KV_INT8 ? 1 : a->format == KV_BF16 ? 2 : 4;
     struct heads heads = {.attentions = a, .count = count, .scores = scores, .outs = outs};
     heads.value_dim = a->value_dim ? a->value_dim : a->head_dim;
     heads.key_stride = a->head_dim * size;
-    heads.value_stride = (a->value_stride ? a->value_stride : heads.value_dim) * size;
+    heads.value_count = a->value_stride ? a->value_stride : heads.value_dim;
+    heads.value_stride = heads.value_count * size;
     ASSERT(count <= KERNEL_ATTEND_MAX && a->page_positions <= KERNEL_PAGE_MAX &&
            a->page_positions % LANES == 0);
     if (a->format == KV_INT8)
         attend_pages(&heads, KV_INT8);
-    else if (a->format == KV_F16)
-        attend_pages(&heads, KV_F16);
+    else if (a->format == KV_BF16)
+        attend_pages(&heads, KV_BF16);
     else
         attend_pages(&heads, KV_F32);
 }

@@ -139,9 +139,29 @@ ALWAYS_INLINE lanes lanes_signed(const uint8_t *bytes)
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)bytes)));
 }
 
-ALWAYS_INLINE void lanes_store_half(uint16_t *out, lanes x)
+/* bf16 in the upper halves: to nearest even; what is no number stays none. */
+ALWAYS_INLINE __m256i lanes_rounded(lanes x)
 {
-    _mm_storeu_si128((__m128i *)(void *)out, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    __m256i bits = _mm256_castps_si256(x);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i sum = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i none = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(sum, _mm256_or_si256(bits, _mm256_set1_epi32(0x400000)), none);
+}
+
+/* Sixteen numbers of the cache. */
+ALWAYS_INLINE void lanes_store_bf16(uint16_t *out, lanes first, lanes rest)
+{
+    __m256i low = _mm256_srli_epi32(lanes_rounded(first), 16);
+    __m256i high = _mm256_and_si256(lanes_rounded(rest), _mm256_set1_epi32((int)0xffff0000));
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm256_or_si256(low, high));
+}
+
+ALWAYS_INLINE void lanes_cached_bf16(const uint8_t *bytes, lanes *out)
+{
+    __m256i words = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+    out[0] = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+    out[1] = _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32((int)0xffff0000)));
 }
 
 /* Whole numbers in [-127, 127], four times eight of them, as bytes; returns their sum. */

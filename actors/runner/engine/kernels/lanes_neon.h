@@ -148,10 +148,34 @@ ALWAYS_INLINE lanes lanes_signed(const uint8_t *bytes)
                     vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide))));
 }
 
-ALWAYS_INLINE void lanes_store_half(uint16_t *out, lanes x)
+/* bf16 in the upper halves: to nearest even; what is no number stays none. */
+ALWAYS_INLINE uint32x4_t lanes_rounded(float32x4_t x)
 {
-    vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32(x.val[0])));
-    vst1_u16(out + 4, vreinterpret_u16_f16(vcvt_f16_f32(x.val[1])));
+    uint32x4_t bits = vreinterpretq_u32_f32(x);
+    uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    uint32x4_t sum = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    return vbslq_u32(vceqq_f32(x, x), sum, vorrq_u32(bits, vdupq_n_u32(0x400000)));
+}
+
+/* Sixteen numbers of the cache. */
+ALWAYS_INLINE void lanes_store_bf16(uint16_t *out, lanes first, lanes rest)
+{
+    for (size_t i = 0; i < 2; i++) {
+        uint32x4_t low = vshrq_n_u32(lanes_rounded(first.val[i]), 16);
+        uint32x4_t high = vandq_u32(lanes_rounded(rest.val[i]), vdupq_n_u32(0xffff0000));
+        vst1q_u8((uint8_t *)(out + 8 * i), vreinterpretq_u8_u32(vorrq_u32(low, high)));
+    }
+}
+
+ALWAYS_INLINE void lanes_cached_bf16(const uint8_t *bytes, lanes *out)
+{
+    uint32x4_t low = vreinterpretq_u32_u8(vld1q_u8(bytes));
+    uint32x4_t high = vreinterpretq_u32_u8(vld1q_u8(bytes + 16));
+    uint32x4_t mask = vdupq_n_u32(0xffff0000);
+    out[0] = lanes_of(vreinterpretq_f32_u32(vshlq_n_u32(low, 16)),
+                      vreinterpretq_f32_u32(vshlq_n_u32(high, 16)));
+    out[1] = lanes_of(vreinterpretq_f32_u32(vandq_u32(low, mask)),
+                      vreinterpretq_f32_u32(vandq_u32(high, mask)));
 }
 
 /* Whole numbers in [-127, 127], four times eight of them, as bytes; returns their sum. */

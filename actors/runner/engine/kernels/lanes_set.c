@@ -45,7 +45,7 @@ const struct kernel_set *KERNEL_GETTER(KERNEL_SET)(void)
         .attend = KERNEL_NAME(attend),
         .attend_many = KERNEL_NAME(attend_many),
         .delta_step = KERNEL_NAME(delta_step),
-        .to_half = KERNEL_NAME(to_half),
+        .to_bf16 = KERNEL_NAME(to_bf16),
         .to_bytes = KERNEL_NAME(to_bytes),
         .spin = KERNEL_NAME(spin),
     };

@@ -115,13 +115,13 @@ void KERNEL_NAME(delta_step)(const struct delta_step *step, float *state, float 
     }
 }
 
-void KERNEL_NAME(to_half)(const float *x, size_t count, uint16_t *out)
+void KERNEL_NAME(to_bf16)(const float *x, size_t count, uint16_t *out)
 {
     size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        lanes_store_half(out + i, lanes_load(x + i));
+    for (; i + 2 * LANES <= count; i += 2 * LANES)
+        lanes_store_bf16(out + i, lanes_load(x + i), lanes_load(x + i + LANES));
     for (; i < count; i++)
-        out[i] = kernel_to_half(x[i]);
+        out[i] = kernel_to_bf16(x[i]);
 }
 
 /* As the portable one, bit for bit. */

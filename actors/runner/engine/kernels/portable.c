@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The reference: plain C, one order of sums, no assumptions about the CPU. */
+/*
+ * The reference: plain C, one order of sums, no assumptions about the CPU.
+ *
+ * Products in fp32 and sums of activations add up in double, which costs nothing here, where each
+ * addition waits for the one before: codes above 0 times activations, less their bias, are small
+ * differences of large sums, and in fp32 one by one they err four times as much as in lanes.
+ */
 #include "actors/runner/engine/kernels/kernels.h"
 #include "actors/runner/engine/kernels/unpack.h"
 
@@ -14,30 +20,13 @@ size_t kernel_scratch_floats(size_t columns_max)
     return 4 * (columns + 2 * (columns / 16 + 8)) + 64;
 }
 
-float kernel_from_half(uint16_t half)
-{
-    return unpack_half(half);
-}
-
-uint16_t kernel_to_half(float value)
+uint16_t kernel_to_bf16(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
-    bits &= 0x7fffffff;
-    if (bits > 0x7f800000)
-        return sign | 0x7e00;
-    if (bits >= 0x477ff000) /* rounds to 65536 or more */
-        return sign | 0x7c00;
-    if (bits < 0x38800000) {
-        /* Below 2^-14: the sum with 2^-1 * 2^... aligns the last place and rounds to even. */
-        float aligned = unpack_bits(bits) + 0.5f;
-        uint32_t sum;
-        memcpy(&sum, &aligned, sizeof sum);
-        return sign | (uint16_t)(sum - 0x3f000000);
-    }
-    uint32_t odd = bits >> 13 & 1;
-    return sign | (uint16_t)((bits - 0x38000000 + 0xfff + odd) >> 13);
+    if (isnan(value))
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 void kernel_dequantise_row(const struct matrix *matrix, uint64_t row, float *out)
@@ -90,10 +79,10 @@ static void prepare(struct activations *a, size_t row, unsigned needs)
     const float *x = a->values + row * a->stride;
     if (needs & ACTIVATION_SUMS) {
         for (size_t i = 0; i < blocks; i++) {
-            float sum = 0.0f;
+            double sum = 0.0;
             for (size_t k = 0; k < 32; k++)
-                sum += x[i * 32 + k];
-            a->sums[0][row * blocks + i] = sum;
+                sum += (double)x[i * 32 + k];
+            a->sums[0][row * blocks + i] = (float)sum;
         }
         fold_sums(a->sums, row, blocks);
     }
@@ -124,15 +113,16 @@ static void matmul(const struct matrix *matrix, const struct activations *inputs
         for (size_t t = 0; t < count; t++) {
             const float *x = inputs->values + t * inputs->stride;
             const float *sums = inputs->sums[group_index(size)] + t * blocks;
-            float total = 0.0f;
+            double total = 0.0;
             for (size_t g = 0; g < groups; g++) {
-                float part = 0.0f;
+                double part = 0.0;
                 for (size_t i = 0; i < size; i++)
-                    part += codes[g * size + i] * x[g * size + i];
-                total += has_biases ? scales[g] * part + scales[groups + g] * sums[g]
-                                    : scales[g] * part;
+                    part += (double)codes[g * size + i] * (double)x[g * size + i];
+                total += (double)scales[g] * part;
+                if (has_biases)
+                    total += (double)scales[groups + g] * (double)sums[g];
             }
-            out[t * out_stride + row] = total;
+            out[t * out_stride + row] = (float)total;
         }
     }
 }
@@ -222,16 +212,16 @@ static void rope(float *head, const float *cosines, const float *sines, size_t h
 static float cached(const struct attention *a, size_t offset, size_t stride, uint32_t p, size_t i)
 {
     const uint8_t *page = a->pages[p / a->page_positions] + offset;
-    size_t index = (size_t)(p % a->page_positions) * stride + i;
+    size_t first = (size_t)(p % a->page_positions) * stride;
     if (a->format == KV_INT8)
-        return (float)(int8_t)page[index];
-    if (a->format == KV_F16) {
+        return (float)(int8_t)page[first + i];
+    if (a->format == KV_BF16) {
         uint16_t half;
-        memcpy(&half, page + 2 * index, sizeof half);
-        return unpack_half(half);
+        memcpy(&half, page + 2 * (first + bf16_place(i, stride)), sizeof half);
+        return unpack_bits((uint32_t)half << 16);
     }
     float value;
-    memcpy(&value, page + 4 * index, sizeof value);
+    memcpy(&value, page + 4 * (first + i), sizeof value);
     return value;
 }
 
@@ -304,10 +294,10 @@ static void delta_step(const struct delta_step *step, float *state, float *out)
     }
 }
 
-static void to_half(const float *x, size_t count, uint16_t *out)
+static void to_bf16(const float *x, size_t count, uint16_t *out)
 {
     for (size_t i = 0; i < count; i++)
-        out[i] = kernel_to_half(x[i]);
+        out[bf16_place(i, count)] = kernel_to_bf16(x[i]);
 }
 
 static float to_bytes(const float *x, size_t count, int8_t *out)
@@ -348,7 +338,7 @@ const struct kernel_set *kernel_set_portable(void)
         .attend = attend,
         .attend_many = attend_many,
         .delta_step = delta_step,
-        .to_half = to_half,
+        .to_bf16 = to_bf16,
         .to_bytes = to_bytes,
         .spin = spin,
     };

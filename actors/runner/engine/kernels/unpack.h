@@ -34,6 +34,12 @@ static inline float unpack_half(uint16_t half)
     return sign ? -value : value;
 }
 
+/* Where number `i` of `count` in bf16 lies in the cache: see protocol/kv_format.h. */
+static inline size_t bf16_place(size_t i, size_t count)
+{
+    return i < count / 16 * 16 ? i / 16 * 16 + 2 * (i % 8) + i / 8 % 2 : i;
+}
+
 static inline size_t tensor_type_size(enum tensor_type type)
 {
     return type == TENSOR_F32 ? 4 : 2;
