@@ -200,12 +200,29 @@ static bool has_file(const struct model_card *card, const char *name)
     return false;
 }
 
+/* A tokenizer that is a program of the repository (tokenization_NAME.py), or NULL. */
+static const char *tokenizer_code(const struct model_card *card)
+{
+    for (size_t i = 0; i < card->file_count; i++) {
+        const char *name = card->files[i].name;
+        const char *end = strrchr(name, '.');
+        if (end && strcmp(end, ".py") == 0 && strncmp(name, "tokeniz", 7) == 0)
+            return name;
+    }
+    return NULL;
+}
+
 static enum status check_tokenizer(const char *directory, const struct model_card *card,
                                    struct reason *reason)
 {
     if (has_file(card, "tokenizer.json") ||
         (has_file(card, "vocab.json") && has_file(card, "merges.txt")))
         return STATUS_OK;
+    const char *code = tokenizer_code(card);
+    if (code)
+        return refuse(reason, STATUS_UNSUPPORTED, "%s has no tokenizer.json, and code like its "
+                      "%.100s is never run; copy a tokenizer.json of the model into it",
+                      directory, code);
     return refuse(reason, STATUS_NOT_FOUND, "%s has no tokenizer.json (nor vocab.json with "
                   "merges.txt); copy the tokenizer files of the model into it", directory);
 }

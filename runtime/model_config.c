@@ -273,8 +273,9 @@ enum status model_config_parse(const char *text, size_t size, const char *label,
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
         json_decref(root);
-        return refuse(reason, STATUS_MALFORMED, "%s: %s", label, root ? "not an object"
-                                                                      : error.text);
+        return root ? refuse(reason, STATUS_MALFORMED, "%s: not an object", label)
+                    : refuse(reason, STATUS_MALFORMED, "%s, line %d: %s", label, error.line,
+                             error.text);
     }
     struct model_config *config = memory_zeroed(1, sizeof *config);
     enum status status = config ? read_root(root, config, reason)

@@ -156,6 +156,7 @@ struct model_config {
     uint32_t vocab;
     uint32_t context; /* max_position_embeddings */
     uint32_t window;  /* sliding_window; the layers that use it say so in `shapes` */
+    uint32_t prediction_layers; /* num_nextn_predict_layers */
     bool tied;
     bool has_attention_bias;
     bool has_output_bias; /* of the attention's output */

@@ -59,6 +59,10 @@ struct config_key {
         CONFIG_HAS_COUNT("max_position_embeddings", context, 1, MODEL_CONTEXT_MAX, 32768),         \
         CONFIG_NEEDS_REAL("rms_norm_eps", norm_epsilon, 0.0, 1.0)
 
+/* Layers after the last that predict later tokens; they are not used. */
+#define CONFIG_PREDICTION_KEY                                                                      \
+    CONFIG_HAS_COUNT("num_nextn_predict_layers", prediction_layers, 0, MODEL_LAYERS_MAX, 0)
+
 /* Latent attention and the experts that come with it. */
 #define CONFIG_LATENT_KEYS                                                                         \
     CONFIG_NEEDS_COUNT("intermediate_size", intermediate, 1, MODEL_WIDTH_MAX),                     \
@@ -75,7 +79,7 @@ struct config_key {
         CONFIG_HAS_REAL("routed_scaling_factor", experts.scaling, 0.0, 1e6, 1.0),                  \
         CONFIG_HAS_FLAG("norm_topk_prob", experts.normalises, true),                               \
         CONFIG_HAS_FLAG("attention_bias", has_attention_bias, false),                              \
-        CONFIG_HAS_FLAG("tie_word_embeddings", tied, false)
+        CONFIG_HAS_FLAG("tie_word_embeddings", tied, false), CONFIG_PREDICTION_KEY
 
 /* The object that holds the keys of the text model: `text_config` where there is one. */
 const struct json_t *keys_text(const struct json_t *root);
@@ -174,6 +178,7 @@ struct module_row {
     uint32_t lanes;            /* as in struct model_module; 0 is 1 */
     uint32_t lane;
     bool is_optional;          /* the files may leave it out */
+    bool is_by_head;           /* a matrix of each head: P.weight [heads][rows of one][columns] */
     const char *unless;        /* the layer has no such module where it has this one */
     const char *name;          /* in the MLX layout; after "model.layers.N." in a layer */
     const char *original;      /* in the original layout, NULL: the same */
@@ -237,10 +242,10 @@ struct model_wrapper {
         {.role = MODULE_LATENT_NORM, .kind = MODULE_VECTOR, .is_layer = true,                      \
          .columns = extent_latent_rank, .name = "self_attn.kv_a_layernorm"},                       \
         {.role = MODULE_LATENT_EMBED, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,              \
-         .rows = extent_latent_embed, .columns = extent_latent_plain,                              \
+         .rows = extent_latent_embed, .columns = extent_latent_plain, .is_by_head = true,          \
          .unless = "self_attn.kv_b_proj", .name = "self_attn.embed_q"},                            \
         {.role = MODULE_LATENT_UNEMBED, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,            \
-         .rows = extent_latent_values, .columns = extent_latent_rank,                              \
+         .rows = extent_latent_values, .columns = extent_latent_rank, .is_by_head = true,          \
          .unless = "self_attn.kv_b_proj", .name = "self_attn.unembed_out"},                        \
         {.role = MODULE_LATENT_BOTH, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,               \
          .rows = extent_latent_both, .columns = extent_latent_rank,                                \
@@ -330,7 +335,8 @@ struct model_family {
     bool (*is_shifted)(const struct tensor_table *table);
     const char *const *skips; /* starts of names that are not used, or with a '.' in front parts of
                                * names; NULL after the last; may be NULL */
-    bool skips_further_layers; /* numbers of layers beyond the last are not used either */
+    bool skips_further_layers; /* layers beyond the last that predict later tokens are not used */
+    bool keeps_head; /* a head in the files counts, whatever tie_word_embeddings says */
     /* For the table of families. */
     const char *cache;
     const char *cuts;

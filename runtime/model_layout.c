@@ -32,7 +32,9 @@ static enum status add_row(struct layout_making *making, const struct module_row
 {
     const struct model_config *config = making->config;
     const struct layer_shape *shape = row->is_layer ? &config->shapes[layer] : NULL;
-    if (row->applies && !row->applies(config, shape))
+    bool is_kept = row->role == MODULE_HEAD && config->family->keeps_head &&
+                   layout_has(making, row->name, layer);
+    if (row->applies && !row->applies(config, shape) && !is_kept)
         return STATUS_OK;
     if (row->unless && layout_has(making, row->unless, layer))
         return STATUS_OK;
@@ -207,13 +209,25 @@ static bool starts_with(const char *text, const char *start)
     return start && strncmp(text, start, strlen(start)) == 0;
 }
 
-/* A layer beyond the last: prediction heads for later tokens lie there. */
+/* A layer beyond the last that predicts later tokens: it says so by what only such layers have, or
+ * config.json counts it and it is no layer of the trunk.  Others mean that config.json has too few
+ * layers. */
 static bool is_further_layer(const struct layout_making *making, const char *name)
 {
+    static const char *const marks[] = {"eh_proj", "enorm", "hnorm"};
+    const struct model_config *config = making->config;
     const char *trunk = making->wrapper.trunk;
-    return making->config->family->skips_further_layers && starts_with(name, trunk) &&
-           starts_with(name + strlen(trunk), "layers.") &&
-           strtoul(name + strlen(trunk) + strlen("layers."), NULL, 10) >= making->config->layers;
+    if (!config->family->skips_further_layers || !starts_with(name, trunk) ||
+        !starts_with(name + strlen(trunk), "layers."))
+        return false;
+    unsigned long layer = strtoul(name + strlen(trunk) + strlen("layers."), NULL, 10);
+    if (layer < config->layers || layer >= MODULE_NO_LAYER)
+        return false;
+    for (size_t i = 0; i < COUNT_OF(marks); i++)
+        if (layout_has(making, marks[i], (uint32_t)layer))
+            return true;
+    return layer - config->layers < config->prediction_layers &&
+           !layout_has(making, "input_layernorm", (uint32_t)layer);
 }
 
 static bool is_skipped(const struct layout_making *making, const char *name)

@@ -45,6 +45,7 @@ struct wanted {
     uint64_t stack;
     uint64_t rows;
     uint64_t columns;
+    uint64_t heads; /* [heads, rows of one, columns] where it is not 0 */
     bool is_flat; /* sides of 1 do not count */
     const struct module_row *row;
 };
@@ -65,7 +66,8 @@ static bool has_shape(const struct tensor *tensor, const struct wanted *wanted)
                leading == wanted->stack * rows && last == wanted->columns;
     if (!wanted->rows)
         return tensor->rank == 1 && last == wanted->columns;
-    return tensor->rank >= 2 && leading == rows && last == wanted->columns;
+    return tensor->rank == (wanted->heads ? 3 : 2) && leading == rows && last == wanted->columns &&
+           (!wanted->heads || tensor->shape[0] == wanted->heads);
 }
 
 static enum status refuse_shape(const struct model_module *module, const struct tensor *tensor,
@@ -107,6 +109,11 @@ static enum status resolve_dense(struct layout_making *making, const struct want
         return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s%s is missing, though "
                       "config.json says the module is quantised; download the model again",
                       module->path, part_name(wanted->row, PART_SCALES));
+    if (may_be_quantised && (weight->type == TENSOR_U32 || weight->type == TENSOR_U8))
+        return refuse(making->reason, STATUS_NOT_FOUND, "tensor %s%s is missing, though %.150s is "
+                      "of type %s, as quantised ones are; download the model again", module->path,
+                      part_name(wanted->row, PART_SCALES), weight->name,
+                      tensor_type_name(weight->type));
     if (!dense_format(weight->type, &module->quantisation))
         return refuse(making->reason, STATUS_UNSUPPORTED, "tensor %.150s is of type %s; BF16, F16 "
                       "and F32 are supported here", weight->name, tensor_type_name(weight->type));
@@ -342,6 +349,7 @@ enum status layout_resolve(struct layout_making *making, const struct module_row
     };
     struct wanted wanted = {.rows = is_vector ? 0 : module->rows,
                             .columns = module->columns,
+                            .heads = row->is_by_head ? shape->heads : 0,
                             .is_flat = row->kind == MODULE_TABLE,
                             .row = row};
     if (row->tensor_rows)

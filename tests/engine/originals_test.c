@@ -233,19 +233,27 @@ END_TEST
 /* A tensor nobody asked for is named, in any family. */
 START_TEST(an_unknown_tensor_is_refused)
 {
-    struct original original = {"qwen3_moe-slim__affine4-g32", {{NULL, NULL}}, false,
-                                "model.layers.1.self_attn.q_proj.bias"};
-    struct scratch scratch;
-    struct engine_model model;
-    struct reason reason = {""};
-    scratch_open(&scratch);
-    oracle_model_open(original.model, &model);
-    write_weights(&original, &model, scratch.path);
-    write_config(&original, scratch.path);
-    engine_model_close(&model);
-    ck_assert_int_eq(engine_model_open(scratch.path, &model, &reason), STATUS_MALFORMED);
-    ck_assert_msg(strstr(reason.text, original.extra) != NULL, "%s", reason.text);
-    scratch_close(&scratch);
+    /* A layer beyond the last is one only if it predicts later tokens. */
+    static const struct original unknown[] = {
+        {"qwen3_moe-slim__affine4-g32", {{NULL, NULL}}, false,
+         "model.layers.1.self_attn.q_proj.bias"},
+        {"step3p5-slim__affine4-g32", {{NULL, NULL}}, false, "model.layers.3.self_attn.zorg"},
+        {"deepseek_v3-slim__affine4-g32", {{NULL, NULL}}, false,
+         "model.layers.9.input_layernorm.weight"},
+    };
+    for (size_t i = 0; i < COUNT_OF(unknown); i++) {
+        struct scratch scratch;
+        struct engine_model model;
+        struct reason reason = {""};
+        scratch_open(&scratch);
+        oracle_model_open(unknown[i].model, &model);
+        write_weights(&unknown[i], &model, scratch.path);
+        write_config(&unknown[i], scratch.path);
+        engine_model_close(&model);
+        ck_assert_int_eq(engine_model_open(scratch.path, &model, &reason), STATUS_MALFORMED);
+        ck_assert_msg(strstr(reason.text, unknown[i].extra) != NULL, "%s", reason.text);
+        scratch_close(&scratch);
+    }
 }
 END_TEST
 

@@ -14,6 +14,7 @@ from bad_input import (ENGINE, FAILED, HELLO, INSPECTOR, MODEL, NOT_FOUND, TROUP
                        weights_write)
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
+SCALES = TENSOR.replace(".weight", ".scales")
 
 
 def cut(directory, size):
@@ -35,17 +36,21 @@ def header_of(directory, size):
         file.write(struct.pack("<Q", size))
 
 
-def no_tensor(directory):
+def no_tensor(directory, gone=TENSOR):
     """Cut out cleanly, so that the file is a valid one of another model."""
     header, data = weights_read(directory)
     kept, out = {}, b""
     for name, entry in sorted(((name, entry) for name, entry in header.items()
-                               if name not in ("__metadata__", TENSOR)),
+                               if name not in ("__metadata__", gone)),
                               key=lambda row: row[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
         kept[name] = {**entry, "data_offsets": [len(out), len(out) + end - begin]}
         out += data[begin:end]
     weights_write(directory, kept, out)
+
+
+def shape_of(directory):
+    return weights_read(directory)[0][TENSOR]["shape"]
 
 
 def tensor_with(directory, **change):
@@ -74,6 +79,8 @@ SPOILT = {
     "overlap": (overlap, ["model.safetensors", "overlap"]),
     "huge-header": (lambda d: header_of(d, 1 << 40), ["model.safetensors", "1099511627776"]),
     "no-tensor": (no_tensor, TENSOR),
+    "no-scales": (lambda d: no_tensor(d, SCALES), SCALES + " is missing"),
+    "further-side": (lambda d: tensor_with(d, shape=[1, *shape_of(d)]), [TENSOR, "[1, "]),
     "wrong-shape": (lambda d: tensor_with(d, shape=[64, 192]), [TENSOR, "[64, 192]"]),
     "wrong-dtype": (lambda d: tensor_with(d, dtype="Q7"), [TENSOR, "Q7"]),
     "unknown-type": (lambda d: config(d, model_type="zorg"), ["zorg", "qwen3"]),
@@ -120,6 +127,15 @@ def test_a_file_is_missing(node, tmp_path, missing):
     names = "safetensors" if missing == WEIGHTS else missing
     node.refuses(NOT_FOUND, "add", directory, "--name", "missing", names=[directory, names])
     assert "missing" not in node.store()
+
+
+def test_a_tokenizer_that_is_code(node, tmp_path):
+    directory = copied(str(tmp_path / "model"), ["tokenizer.json"])
+    write(directory, "tokenization_zorg.py", "raise SystemExit('run')\n")
+    write(directory, "tiktoken.model", "IQ== 0\n")
+    node.refuses(FAILED, "add", directory, "--name", "code",
+                 names=["no tokenizer.json", "tokenization_zorg.py is never run"])
+    assert "code" not in node.store()
 
 
 def test_names_of_directories_and_models(node):

@@ -25,7 +25,7 @@ static bool has_byte_products(const struct engine_model *model)
         const struct model_module *module = &model->layout->modules[i];
         const struct matrix matrix = {.quantisation = module->quantisation};
         bool is_product = module->rows > 1 && module->role != MODULE_ROUTER &&
-                          (module->role != MODULE_EMBEDDING || model->config->tied);
+                          (module->role != MODULE_EMBEDDING || model_layout_is_tied(model->layout));
         if (is_product && matrix_has_bytes(&matrix))
             return true;
     }

@@ -22,6 +22,12 @@ static enum status take_class(struct tokenizer *tokenizer, const json_t *config,
                               struct reason *reason)
 {
     const char *class = json_string_value(json_object_get(config, "tokenizer_class"));
+    const json_t *code = json_object_get(json_object_get(config, "auto_map"), "AutoTokenizer");
+    if (code)
+        return refuse(reason, STATUS_UNSUPPORTED,
+                      "there is no tokenizer.json, and the code that tokenizer_config.json names "
+                      "in auto_map (class %.60s) is never run; copy tokenizer.json into the "
+                      "directory", class ? class : "without a name");
     if (!class)
         return refuse(reason, STATUS_UNSUPPORTED,
                       "there is no tokenizer.json, and tokenizer_config.json names no "

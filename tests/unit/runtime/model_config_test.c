@@ -37,6 +37,7 @@ static const struct row rows[] = {
     {LLAMA ",\"head_dim\":-1", "head_dim is -1"},
     {LLAMA ",\"head_dim\":0", "head_dim is 0"},
     {LLAMA ",\"head_dim\":1000000000000000000", "head_dim is 1000000000000000000"},
+    {LLAMA ",\n\"head_dim\":1000000000000000000000", "config.json, line 2: too big integer"},
     {LLAMA ",\"head_dim\":15", "head_dim 15"},
     {LLAMA ",\"head_dim\":1.5", "head_dim is not"},
     {LLAMA ",\"head_dim\":\"16\"", "head_dim is not"},
@@ -61,6 +62,12 @@ static const struct row rows[] = {
     {LLAMA ",\"layer_types\":[\"full_attention\",\"zorg\"]", "zorg"},
     {LLAMA ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "sliding_window"},
     {STEP ",\"moe_layers_enum\":3", "moe_layers_enum"},
+    {STEP ",\"moe_layers_enum\":\"0, 1\"", NULL},
+    {STEP ",\"moe_layers_enum\":\"zorg\"", "moe_layers_enum is zorg"},
+    {STEP ",\"rope_parameters\":{\"rope_type\":\"zorg\"}", "rope scaling zorg"},
+    {STEP ",\"layer_types\":[\"full_attention\",\"sliding_attention\"],"
+          "\"attention_other_setting\":{\"num_attention_heads\":4,\"num_attention_groups\":2,"
+          "\"head_dim\":32}", "head_dim in attention_other_setting"},
     {STEP ",\"swiglu_limits\":3", "swiglu_limits"},
     {STEP ",\"partial_rotary_factors\":0.5", "partial_rotary_factors"},
     {STEP ",\"attention_other_setting\":[]", "attention_other_setting"},

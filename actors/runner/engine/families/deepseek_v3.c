@@ -31,6 +31,7 @@ const struct model_family family_deepseek_v3_shape = {
     .name = "DeepSeek-V3, Kimi K2",
     MODEL_FAMILY_TABLES,
     .skips_further_layers = true,
+    .keeps_head = true,
     .cache = "latent",
     .cuts = "heads; columns of experts, shared expert and dense FFNs; vocabulary rows",
 };

@@ -28,6 +28,7 @@ const struct model_family family_glm4_moe_lite_shape = {
     .name = "GLM-4.7-Flash",
     MODEL_FAMILY_TABLES,
     .skips_further_layers = true,
+    .keeps_head = true,
     .cache = "latent",
     .cuts = "heads; columns of experts, shared expert and dense FFNs; vocabulary rows",
 };

@@ -80,6 +80,7 @@ static const char *const types[] = {"gpt_oss", NULL};
 const struct model_family family_gpt_oss_shape = {
     .name = "gpt-oss",
     MODEL_FAMILY_TABLES,
+    .keeps_head = true,
     .cache = "full and window",
     .cuts = "kv heads; columns of the experts; vocabulary rows",
 };

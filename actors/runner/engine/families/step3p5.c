@@ -32,6 +32,7 @@ static const struct config_key keys[] = {
     CONFIG_HAS_REAL("moe_router_scaling_factor", experts.scaling, 0.0, 1e6, 3.0),
     CONFIG_HAS_FLAG("norm_expert_weight", experts.normalises, true),
     CONFIG_HAS_FLAG("tie_word_embeddings", tied, false),
+    CONFIG_PREDICTION_KEY,
 };
 
 /* "1,2,3"; without it every layer but the first has experts. */
@@ -47,6 +48,14 @@ static bool has_listed_experts(const char *list, uint32_t layer)
         list = end == list ? list + 1 : end;
     }
     return false;
+}
+
+static enum status check_list(const char *list, struct reason *reason)
+{
+    if (list && list[strspn(list, "0123456789, ")] != '\0')
+        return refuse(reason, STATUS_MALFORMED, "config.json: moe_layers_enum is %.60s, no list of "
+                      "layers like 1,2,3", list);
+    return STATUS_OK;
 }
 
 static enum status read_limit(const json_t *root, const char *name, uint32_t layer,
@@ -82,9 +91,13 @@ static bool is_scaled(const json_t *root, bool is_sliding)
 static enum status settle_rope(const json_t *root, struct model_config *config, uint32_t layer,
                                bool is_sliding, struct reason *reason)
 {
+    const json_t *parameters = json_object_get(root, "rope_parameters");
+    const json_t *scaling = json_object_get(root, "rope_scaling");
     const json_t *theta = json_object_get(root, "rope_theta");
     const json_t *factor = json_array_get(json_object_get(root, "partial_rotary_factors"), layer);
     struct model_rope rope = {.theta = 10000.0, .factor = 1.0};
+    if (!theta || json_is_null(theta))
+        theta = json_object_get(parameters, "rope_theta");
     if (theta && !json_is_null(theta)) {
         if (json_is_array(theta))
             theta = json_array_get(theta, layer);
@@ -100,10 +113,23 @@ static enum status settle_rope(const json_t *root, struct model_config *config, 
     rope.dims = (uint32_t)(config->head_dim * part);
     enum status status = STATUS_OK;
     if (is_scaled(root, is_sliding))
-        status = keys_read_scaling(json_object_get(root, "rope_scaling"), config, &rope, reason);
+        status = keys_read_scaling(json_is_object(scaling) ? scaling : parameters, config, &rope,
+                                   reason);
     if (status == STATUS_OK)
         status = keys_add_rope(&rope, config, &config->shapes[layer].rope, reason);
     return status;
+}
+
+/* Sliding layers have heads of the same size. */
+static enum status check_head_dim(const json_t *other, const struct model_config *config,
+                                  struct reason *reason)
+{
+    const json_t *value = json_object_get(other, "head_dim");
+    if (!value || json_is_null(value) || json_number_value(value) == config->head_dim)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID, "config.json: head_dim in attention_other_setting is not "
+                  "%u, as that of the other layers; two sizes are not supported",
+                  config->head_dim);
 }
 
 static enum status settle_layer(const json_t *root, struct model_config *config, uint32_t layer,
@@ -125,6 +151,8 @@ static enum status settle_layer(const json_t *root, struct model_config *config,
     if (status == STATUS_OK && is_sliding && json_is_object(other))
         status = keys_count(other, "num_attention_groups", 1, MODEL_HEADS_MAX, &shape->kv_heads,
                             reason);
+    if (status == STATUS_OK && is_sliding)
+        status = check_head_dim(other, config, reason);
     shape->units = shape->kv_heads;
     if (status == STATUS_OK)
         status = read_limit(root, "swiglu_limits", layer, &shape->limit, reason);
@@ -142,11 +170,13 @@ static enum status settle(const json_t *root, struct model_config *config, struc
         {"moe_layers_enum", KEY_TEXT},         {"attention_other_setting", KEY_OBJECT},
         {"rope_scaling", KEY_OBJECT},          {"partial_rotary_factors", KEY_LIST},
         {"swiglu_limits", KEY_LIST},           {"swiglu_limits_shared", KEY_LIST},
-        {"yarn_only_types", KEY_LIST},
+        {"yarn_only_types", KEY_LIST},         {"rope_parameters", KEY_OBJECT},
     };
     enum status status = keys_settle_heads(config, reason);
     for (size_t i = 0; status == STATUS_OK && i < COUNT_OF(shapes); i++)
         status = keys_check_shape(root, shapes[i].name, shapes[i].shape, reason);
+    if (status == STATUS_OK)
+        status = check_list(json_string_value(json_object_get(root, "moe_layers_enum")), reason);
     config->experts.scoring = SCORING_SIGMOID;
     config->experts.groups = 1;
     for (uint32_t i = 0; status == STATUS_OK && i < config->layers; i++)
@@ -199,6 +229,7 @@ const struct model_family family_step3p5_shape = {
     .is_shifted = is_shifted,
     .skips = skips,
     .skips_further_layers = true,
+    .keeps_head = true,
     .cache = "full and window",
     .cuts = "kv heads; columns of experts, shared expert and dense FFNs; vocabulary rows",
 };

@@ -159,6 +159,11 @@ START_TEST(reads_vocab_and_merges_where_tokenizer_json_is_missing)
     ck_assert_int_eq(tokenizer_open(scratch.path, &older, &reason), STATUS_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(reason.text, "LlamaTokenizer"));
     json_object_set_new(config, "tokenizer_class", json_string("Qwen2Tokenizer"));
+    json_object_set_new(config, "auto_map", json_pack("{s:[s,n]}", "AutoTokenizer", "own.Own"));
+    put_json(&scratch, "tokenizer_config.json", config);
+    ck_assert_int_eq(tokenizer_open(scratch.path, &older, &reason), STATUS_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(reason.text, "auto_map (class Qwen2Tokenizer) is never run"));
+    json_object_del(config, "auto_map");
     put_json(&scratch, "tokenizer_config.json", config);
     enum status status = tokenizer_open(scratch.path, &older, &reason);
     ck_assert_msg(status == STATUS_OK, "%s", reason.text);
