@@ -14,6 +14,7 @@ from bad_input import (ENGINE, FAILED, HELLO, INSPECTOR, MODEL, NOT_FOUND, TROUP
                        weights_write)
 
 TENSOR = "model.layers.1.mlp.down_proj.weight"
+INDEX = WEIGHTS + ".index.json"
 SCALES = TENSOR.replace(".weight", ".scales")
 
 
@@ -79,7 +80,8 @@ SPOILT = {
     "overlap": (overlap, ["model.safetensors", "overlap"]),
     "huge-header": (lambda d: header_of(d, 1 << 40), ["model.safetensors", "1099511627776"]),
     "no-tensor": (no_tensor, TENSOR),
-    "no-scales": (lambda d: no_tensor(d, SCALES), SCALES + " is missing"),
+    "no-scales": (lambda d: [no_tensor(d, SCALES), os.remove(os.path.join(d, INDEX))],
+                  SCALES + " is missing"),
     "further-side": (lambda d: tensor_with(d, shape=[1, *shape_of(d)]), [TENSOR, "[1, "]),
     "wrong-shape": (lambda d: tensor_with(d, shape=[64, 192]), [TENSOR, "[64, 192]"]),
     "wrong-dtype": (lambda d: tensor_with(d, dtype="Q7"), [TENSOR, "Q7"]),
@@ -93,7 +95,7 @@ SPOILT = {
     "huge-layers": (lambda d: config(d, num_hidden_layers=10**9), "num_hidden_layers"),
     "less-than-none": (lambda d: config(d, hidden_size=-192), "hidden_size"),
     "other-size": (lambda d: config(d, vocab_size=1024), "[1024, 24]"),
-    "escape": (lambda d: json_change(d, WEIGHTS + ".index.json",
+    "escape": (lambda d: json_change(d, INDEX,
                                      lambda v: v["weight_map"].update({TENSOR: "../../x"})),
                "is not a plain"),
 }
@@ -122,7 +124,7 @@ def test_spoilt(node, tmp_path, how):
 
 @pytest.mark.parametrize("missing", ["tokenizer.json", "config.json", WEIGHTS])
 def test_a_file_is_missing(node, tmp_path, missing):
-    also = [WEIGHTS + ".index.json"] if missing == WEIGHTS else []
+    also = [INDEX] if missing == WEIGHTS else []
     directory = copied(str(tmp_path / "model"), [missing, *also])
     names = "safetensors" if missing == WEIGHTS else missing
     node.refuses(NOT_FOUND, "add", directory, "--name", "missing", names=[directory, names])

@@ -20,12 +20,12 @@ int engine_command_families(int argc, char **argv)
             printf("%s `%s`", type == family->types ? "" : ",", *type);
         printf(" | %s | %s |\n", family->cache, family->cuts);
     }
-    printf("\nCode in a model's repository is never run. A known model_type is taken though its files "
-           "name code\n(`auto_map`), as the official ones of DeepSeek-V3, Kimi and Step do: the "
-           "family's own code here is what\ncomputes, and tensors or keys it does not know are "
-           "refused. Refused by name are an unknown model_type,\na `model_file` in config.json, "
-           "and a tokenizer that is only code (no `tokenizer.json`, or `vocab.json`\nand "
-           "`merges.txt` of a known class without `auto_map`).\n");
+    printf("\nCode in a model's repository is never run. A known model_type is taken though its "
+           "files name code\n(`auto_map`), as the official ones of DeepSeek-V3, Kimi and Step do: "
+           "what computes is the family's own code\nhere, and tensors it does not know are "
+           "refused. Refused by name are an unknown model_type, a `model_file`\nin config.json, "
+           "and a tokenizer that is only code (no `tokenizer.json`, nor `vocab.json` and "
+           "`merges.txt` of\na known class without `auto_map`).\n");
     printf("\nKeys of config.json that each family reads, beside `rope_theta`, `rope_scaling`, "
            "`rope_parameters` and\n`quantization`; those in brackets may be absent.\n");
     for (const struct model_family *const *at = model_families; *at; at++) {

@@ -7,6 +7,8 @@
 
 #ifdef TROUPE_FAMILY_SHAPES_ONLY
 
+#include <jansson.h>
+
 static const struct config_key keys[] = {
     CONFIG_BASE_KEYS,
     CONFIG_LATENT_KEYS,
@@ -15,6 +17,8 @@ static const struct config_key keys[] = {
 static enum status settle(const struct json_t *root, struct model_config *config,
                           struct reason *reason)
 {
+    if (!json_object_get(root, "routed_scaling_factor"))
+        config->experts.scaling = 1.8;
     return keys_settle_latent(root, 1000000.0, config, reason);
 }
 
