@@ -22,6 +22,9 @@ struct heads {
     size_t value_count; /* numbers from value to value */
     size_t key_stride;  /* bytes */
     size_t value_stride;
+    /* What of the pages will be read next and was not asked for yet. */
+    const uint8_t *next;
+    const uint8_t *next_end;
     float largest[KERNEL_ATTEND_MAX];
     float total[KERNEL_ATTEND_MAX];
     /* Positions of the present page that each sees. */
@@ -54,6 +57,18 @@ ALWAYS_INLINE void sixteen(const uint8_t *bytes, size_t i, enum kv_format format
     for (size_t k = 0; k < 2; k++, i += LANES)
         out[k] = format == KV_INT8 ? lanes_signed(bytes + i)
                                    : lanes_load((const float *)(const void *)(bytes + 4 * i));
+}
+
+/* Asks for the next `size` bytes: a head's part of a page is too short for the processor to see a
+ * pattern in it before it ends, and memory is slower to answer than it is to compute. */
+ALWAYS_INLINE void fetch(struct heads *h, size_t size)
+{
+    size_t left = (size_t)(h->next_end - h->next);
+    if (left < size)
+        size = left;
+    for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch(h->next + i, 0, 3);
+    h->next += size;
 }
 
 /* Scores of KEYS keys from `key` on for `some` heads from `head` on. */
@@ -131,14 +146,17 @@ static void soften(struct heads *h, size_t head, uint32_t positions)
     h->total[head] += lanes_sum(sum);
 }
 
-/* Adds weight times value of positions [begin, end) for `some` heads. */
-ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *values, uint32_t begin,
-                              uint32_t end, size_t some, enum kv_format format)
+/* Elements of values that are added together. */
+#define VALUES (4 * LANES)
+
+/* Adds weight times value of positions [begin, end) for `some` heads, elements from `i` on: VALUES
+ * of them, or those at the end that are fewer. */
+ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *values, size_t i,
+                              uint32_t begin, uint32_t end, size_t some, enum kv_format format)
 {
     const float *weights = h->scores + head * KERNEL_PAGE_MAX;
     float *const *outs = h->outs + head;
-    size_t i = 0;
-    for (; i + 4 * LANES <= h->value_dim; i += 4 * LANES) {
+    if (i + VALUES <= h->value_dim) {
         lanes sums[2][4];
         for (size_t n = 0; n < some; n++)
             for (size_t k = 0; k < 4; k++)
@@ -158,6 +176,7 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
         for (size_t n = 0; n < some; n++)
             for (size_t k = 0; k < 4; k++)
                 lanes_store(outs[n] + i + k * LANES, sums[n][k]);
+        return;
     }
     for (; i < h->value_dim; i++) {
         for (size_t n = 0; n < some; n++)
@@ -167,8 +186,8 @@ ALWAYS_INLINE void add_values(struct heads *h, size_t head, const uint8_t *value
     }
 }
 
-/* The values of a page, two heads together where both see them. */
-ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values,
+/* Elements from `i` on of the values of a page, two heads together where both see them. */
+ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values, size_t i,
                             enum kv_format format)
 {
     const uint32_t *begin = h->begin + head;
@@ -176,15 +195,17 @@ ALWAYS_INLINE void add_pair(struct heads *h, size_t head, const uint8_t *values,
     uint32_t from = begin[0] > begin[1] ? begin[0] : begin[1];
     uint32_t to = end[0] < end[1] ? end[0] : end[1];
     if (from >= to) {
-        add_values(h, head, values, begin[0], end[0], 1, format);
-        add_values(h, head + 1, values, begin[1], end[1], 1, format);
+        add_values(h, head, values, i, begin[0], end[0], 1, format);
+        add_values(h, head + 1, values, i, begin[1], end[1], 1, format);
         return;
     }
     for (size_t n = 0; n < 2; n++)
-        add_values(h, head + n, values, begin[n], from, 1, format);
-    add_values(h, head, values, from, to, 2, format);
+        if (begin[n] < from)
+            add_values(h, head + n, values, i, begin[n], from, 1, format);
+    add_values(h, head, values, i, from, to, 2, format);
     for (size_t n = 0; n < 2; n++)
-        add_values(h, head + n, values, to, end[n], 1, format);
+        if (to < end[n])
+            add_values(h, head + n, values, i, to, end[n], 1, format);
 }
 
 /* Which positions of the page that starts at `start` each head sees; returns their bounds. */
@@ -209,39 +230,47 @@ static bool look(struct heads *h, uint32_t start, uint32_t *low_out, uint32_t *h
     return low < high;
 }
 
-ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, enum kv_format format)
+/* Every key meets all heads while it is near, then every few elements of all values. */
+ALWAYS_INLINE void attend_page(struct heads *h, uint32_t page, const uint8_t *next,
+                               enum kv_format format)
 {
     const struct attention *a = h->attentions;
     const uint8_t *keys = a->pages[page] + a->key_offset;
     const uint8_t *values = a->pages[page] + a->value_offset;
     const uint8_t *key_scales = a->pages[page] + a->key_scale_offset;
     const uint8_t *value_scales = a->pages[page] + a->value_scale_offset;
+    const size_t pairs = h->count / 2 * 2;
     uint32_t low = 0;
     uint32_t high = 0;
     if (!look(h, page * a->page_positions, &low, &high))
         return;
-    size_t head = 0;
-    for (; head < h->count; head += 2) {
-        size_t some = h->count - head < 2 ? 1 : 2;
-        for (uint32_t p = low / KEYS * KEYS; p < high; p += KEYS) {
-            if (some == 2)
-                score_keys(h, head, keys + p * h->key_stride, p, 2, format);
-            else
-                score_keys(h, head, keys + p * h->key_stride, p, 1, format);
-        }
-        for (size_t n = head; n < head + some; n++) {
-            if (h->begin[n] == h->end[n])
-                continue;
-            if (format == KV_INT8)
-                times_scales(h, n, key_scales, low, high);
-            soften(h, n, (high + LANES - 1) / LANES * LANES);
-            if (format == KV_INT8)
-                times_scales(h, n, value_scales, h->begin[n], h->end[n]);
-        }
-        if (some == 2)
-            add_pair(h, head, values, format);
-        else
-            add_values(h, head, values, h->begin[head], h->end[head], 1, format);
+    h->next = values + low * h->value_stride;
+    h->next_end = values + high * h->value_stride;
+    for (uint32_t p = low / KEYS * KEYS; p < high; p += KEYS) {
+        fetch(h, KEYS * h->value_stride);
+        for (size_t head = 0; head < pairs; head += 2)
+            score_keys(h, head, keys + p * h->key_stride, p, 2, format);
+        if (pairs < h->count)
+            score_keys(h, pairs, keys + p * h->key_stride, p, 1, format);
+    }
+    for (size_t head = 0; head < h->count; head++) {
+        if (h->begin[head] == h->end[head])
+            continue;
+        if (format == KV_INT8)
+            times_scales(h, head, key_scales, low, high);
+        soften(h, head, (high + LANES - 1) / LANES * LANES);
+        if (format == KV_INT8)
+            times_scales(h, head, value_scales, h->begin[head], h->end[head]);
+    }
+    h->next = next;
+    h->next_end = next ? next + a->page_positions * h->key_stride : NULL;
+    const size_t some = a->page_positions * h->key_stride * VALUES / h->value_dim + 64;
+    for (size_t i = 0; i < h->value_dim; i += VALUES) {
+        fetch(h, some);
+        for (size_t head = 0; head < pairs; head += 2)
+            add_pair(h, head, values, i, format);
+        if (pairs < h->count)
+            add_values(h, pairs, values, i, h->begin[pairs], h->end[pairs], 1, format);
     }
 }
 
@@ -258,8 +287,11 @@ ALWAYS_INLINE void attend_pages(struct heads *h, enum kv_format format)
         memset(h->outs[i], 0, h->value_dim * sizeof(float));
     }
     uint32_t size = h->attentions->page_positions;
-    for (uint32_t page = first / size; page * size < length; page++)
-        attend_page(h, page, format);
+    for (uint32_t page = first / size; page * size < length; page++) {
+        const bool is_last = (page + 1) * size >= length;
+        const uint8_t *next = is_last ? NULL : h->attentions->pages[page + 1];
+        attend_page(h, page, next ? next + h->attentions->key_offset : NULL, format);
+    }
     for (size_t i = 0; i < h->count; i++) {
         const struct attention *a = &h->attentions[i];
         float factor = 1.0f;
