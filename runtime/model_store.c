@@ -201,8 +201,9 @@ enum status store_room_check(const struct model_store *store, const char *model_
     if (room >= bytes && room - bytes >= ROOM_TO_SPARE)
         return STATUS_OK;
     return refuse(reason, STATUS_NO_SPACE,
-                  "%.100s needs %llu bytes and the disk of %.160s has %llu free; free some or move "
-                  "the model store with the setting store", model_id, (unsigned long long)bytes,
+                  "%.100s needs %llu bytes, beside which %llu must stay free, and the disk of "
+                  "%.160s has %llu free; free some or move the model store with the setting store",
+                  model_id, (unsigned long long)bytes, (unsigned long long)ROOM_TO_SPARE,
                   store->path, (unsigned long long)room);
 }
 

@@ -70,7 +70,14 @@ static uint64_t taken_up_to(const struct attempt *attempt, const struct candidat
     return taken;
 }
 
-/* 0: what fits. */
+/* What the model was made for, and no more than one request can have. */
+static uint32_t context_most(const struct model_record *model)
+{
+    const uint32_t most = model->shape.context;
+    return most > 0 && most < TOKEN_IDS_MAX ? most : TOKEN_IDS_MAX;
+}
+
+/* 0: what fits.  The node's setting is for all models: of one made for less it asks less. */
 static uint32_t context_asked(const struct attempt *attempt)
 {
     const uint32_t asked = attempt->question->request->context;
@@ -80,11 +87,9 @@ static uint32_t context_asked(const struct attempt *attempt)
 static uint32_t context_wanted(const struct attempt *attempt)
 {
     const uint32_t asked = context_asked(attempt);
-    const uint32_t most = attempt->model->shape.context;
-    uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
-    if (context > TOKEN_IDS_MAX)
-        context = TOKEN_IDS_MAX; /* no request has more */
-    return context < most || most == 0 ? context : most;
+    const uint32_t most = context_most(attempt->model);
+    const uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
+    return context < most ? context : most;
 }
 
 static uint32_t threads_for(const struct attempt *attempt, uint32_t rank)
@@ -407,6 +412,20 @@ static enum status check_format(const struct place_instance *request, struct rea
     return STATUS_OK;
 }
 
+static enum status check_context(const struct attempt *attempt, struct reason *reason)
+{
+    const uint32_t asked = attempt->question->request->context;
+    const uint32_t most = context_most(attempt->model);
+    const bool is_of_model = most == attempt->model->shape.context;
+    if (asked <= most)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID,
+                  "a context of %u is more than the %u %s; ask for at most that, or leave the "
+                  "context out",
+                  asked, most,
+                  is_of_model ? "the model was made for" : "that a request can have");
+}
+
 /* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
 static enum status check_shares(struct attempt *attempt, struct reason *reason)
 {
@@ -538,6 +557,8 @@ enum status placement_candidates(const struct placement_question *question,
     enum status status = check_format(question->request, reason);
     if (status == STATUS_OK)
         status = check_shares(&attempt, reason);
+    if (status == STATUS_OK)
+        status = check_context(&attempt, reason);
     if (status != STATUS_OK)
         return status;
     struct candidates_listed listed = {.model_id = NULL};

@@ -229,6 +229,8 @@ static enum status load_steps(struct weight_load *load,
         status = refuse(reason, STATUS_INTERNAL, "not all slices of the model came");
     if (status == STATUS_OK)
         status = weight_check(load->plans[load->rank], load->shard, reason);
+    if (status == STATUS_OK && load->files)
+        shard_keep_only(load->shard, load->files);
     return agree(collective, status, reason);
 }
 

@@ -98,14 +98,19 @@ static enum status add_launch(struct child_arguments *arguments, const char *pro
     return STATUS_OK;
 }
 
+/* All that a child gets of the supervisor's own environment: where the user's things are, what
+ * stdio is, and which kernels the engine shall use. */
+static const char *const passed_variables[] = {
+    "HOME", "PATH", "LANG", "TMPDIR", "JOURNAL_STREAM", "TROUPE_KERNELS",
+};
+
 static void add_environment(struct child_arguments *arguments,
                             const struct spawn_request *request)
 {
-    static const char *const passed[] = {"HOME", "PATH", "LANG", "TMPDIR", "JOURNAL_STREAM"};
-    for (size_t i = 0; i < COUNT_OF(passed); i++) {
-        const char *value = getenv(passed[i]);
+    for (size_t i = 0; i < COUNT_OF(passed_variables); i++) {
+        const char *value = getenv(passed_variables[i]);
         if (value)
-            add_variable(arguments, keep(arguments, "%s=%s", passed[i], value));
+            add_variable(arguments, keep(arguments, "%s=%s", passed_variables[i], value));
     }
     add_variable(arguments,
                  keep(arguments, INCARNATION_VARIABLE "=%" PRIu64, request->incarnation));

@@ -9,6 +9,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define NODES_MAX 6u
@@ -219,8 +220,34 @@ START_TEST(any_nodes_are_used_within_their_means)
 }
 END_TEST
 
-/* Prompt and answer are told in messages of so many ids: no more of a context is of use. */
-START_TEST(no_context_is_longer_than_a_request)
+/* Prompt and answer are told in messages of so many ids: no more of a context is of use; and of a
+ * model no more than it was made for.  Whoever asks for more by name is told the limit. */
+START_TEST(a_context_beyond_the_limit_is_refused_with_it)
+{
+    struct seeded seeded = seeded_open(3);
+    for (int turn = 0; turn < 100; turn++) {
+        struct scene scene;
+        struct instance_record instance = {.model_id = NULL};
+        struct reason reason = {""};
+        const bool is_of_model = turn % 2;
+        const uint32_t most = is_of_model ? 40960 : TOKEN_IDS_MAX;
+        char limit[32];
+        scene_init(&scene, &seeded);
+        scene.state.models.items[0].shape.context = is_of_model ? most : 4 * TOKEN_IDS_MAX;
+        scene.request.context = turn < 50 ? 4000000000u : most + 1;
+        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                                    scene.count, NULL, NULL};
+        ck_assert_int_eq(placement_choose(&question, &instance, &reason), STATUS_INVALID);
+        (void)snprintf(limit, sizeof(limit), "the %u %s", most,
+                       is_of_model ? "the model" : "that a request");
+        ck_assert_msg(strstr(reason.text, limit) != NULL, "%s", reason.text);
+        record_fini(&instance_record_type, &instance);
+        scene_fini(&scene);
+    }
+}
+END_TEST
+
+START_TEST(a_context_at_the_limit_is_granted)
 {
     struct seeded seeded = seeded_open(3);
     unsigned placed = 0;
@@ -230,7 +257,7 @@ START_TEST(no_context_is_longer_than_a_request)
         struct reason reason = {""};
         scene_init(&scene, &seeded);
         scene.state.models.items[0].shape.context = 4 * TOKEN_IDS_MAX;
-        scene.request.context = 2 * TOKEN_IDS_MAX;
+        scene.request.context = TOKEN_IDS_MAX;
         for (uint32_t i = 0; i < scene.count; i++)
             scene.nodes[i].memory_free = (uint64_t)1 << 40;
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
@@ -306,7 +333,8 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("placement");
     const TTest *const tests[] = {any_nodes_are_used_within_their_means,
-                                  no_context_is_longer_than_a_request,
+                                  a_context_beyond_the_limit_is_refused_with_it,
+                                  a_context_at_the_limit_is_granted,
                                   a_model_without_units_is_refused, no_cut_is_offered_twice};
     suite_add(suite, "placement", tests, COUNT_OF(tests));
     return suite;

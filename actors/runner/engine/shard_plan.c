@@ -68,7 +68,6 @@ static void add_slice(struct shard_plan *plan, const struct model_module *module
         .byte_first = lane + (is_bias ? 0 : column_byte(module, tensor, part,
                                                         range->column_first)),
         .byte_end = lane + column_byte(module, tensor, part, range->column_end),
-        .is_all = range->row_first == 0 && range->row_end == module->rows,
         .target = plan->target_size,
     };
     slice->size = (slice->row_end - slice->row_first) * (slice->byte_end - slice->byte_first);

@@ -4,14 +4,20 @@
 #include "protocol/memory.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 /* Slices are copied in windows of about this many bytes of the file; then the pages go. */
 #define WINDOW_SIZE ((uint64_t)4 << 20)
-/* Smaller parts of a tensor are copied; see is_used_in_place. */
-#define IN_PLACE_SIZE_MIN (UINT64_C(16) << 20)
+/* The system maps a file by the folios of its page cache, which are as large as this: whoever reads
+ * one byte may find all of these mapped and counted as his. */
+#define FOLIO_SIZE_MAX ((uint64_t)2 << 20)
+/* Shorter runs of a file are copied: each one used in place costs the pages at its ends, and the
+ * system one of its mappings, of which a process has about 65,000. */
+#define IN_PLACE_SIZE_MIN ((uint64_t)64 << 10)
+#define IN_PLACE_RUNS_MAX 8192u
 
 struct weight_file {
     const uint8_t *bytes;
@@ -136,21 +142,23 @@ void shard_slice_copy(const struct weight_files *files, const struct shard_slice
     shard_slice_copy_range(files, slice, 0, slice->size, bytes_out);
 }
 
-/* Only whole pages that lie in [first, end); their neighbours may be in use. */
-static void drop_pages(const uint8_t *first, const uint8_t *end)
+/* Gives back the pages of these rows of the slice's tensor, and what the system mapped beside them
+ * unasked: neighbours that are in use are found in the page cache again. */
+static void drop_rows(const struct weight_files *files, const struct shard_slice *slice,
+                      uint64_t row_first, uint64_t row_end)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)first + page - 1) / page * page;
-    uintptr_t to = (uintptr_t)end / page * page;
-    if (from < to)
-        (void)madvise((void *)from, to - from, MADV_DONTNEED);
+    const struct weight_file *file = &files->files[slice->tensor->file];
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t first = slice->tensor->offset + row_first * slice->row_bytes;
+    uint64_t end = slice->tensor->offset + row_end * slice->row_bytes + FOLIO_SIZE_MAX;
+    first = first < FOLIO_SIZE_MAX ? 0 : (first - FOLIO_SIZE_MAX) / page * page;
+    end = end < file->size ? end : file->size;
+    (void)madvise((void *)(uintptr_t)(file->bytes + first), (size_t)(end - first), MADV_DONTNEED);
 }
 
 void shard_slice_drop(const struct weight_files *files, const struct shard_slice *slice)
 {
-    const uint8_t *tensor = weight_files_tensor(files, slice->tensor);
-    drop_pages(tensor + slice->row_first * slice->row_bytes,
-               tensor + slice->row_end * slice->row_bytes);
+    drop_rows(files, slice, slice->row_first, slice->row_end);
 }
 
 static enum status allocate(struct shard *shard, struct reason *reason)
@@ -211,7 +219,6 @@ void shard_close(struct shard *shard)
 static void copy_rows(struct shard *shard, const struct weight_files *files, size_t index)
 {
     const struct shard_slice *slice = &shard->plan->slices[index];
-    const uint8_t *tensor = weight_files_tensor(files, slice->tensor);
     uint64_t width = slice->byte_end - slice->byte_first;
     uint64_t rows = slice->row_end - slice->row_first;
     uint64_t window = WINDOW_SIZE / slice->row_bytes + 1;
@@ -219,37 +226,134 @@ static void copy_rows(struct shard *shard, const struct weight_files *files, siz
         uint64_t end = row + window < rows ? row + window : rows;
         shard_slice_copy_range(files, slice, row * width, end * width,
                                shard->memory + slice->target + row * width);
-        drop_pages(tensor + (slice->row_first + row) * slice->row_bytes,
-                   tensor + (slice->row_first + end) * slice->row_bytes);
+        drop_rows(files, slice, slice->row_first + row, slice->row_first + end);
     }
     shard_received(shard, index);
 }
 
-/* The kernel maps a file by the folios of its page cache, up to 2 MiB: beside a small part of a
- * module its neighbours, which belong to other ranks, would be mapped and counted as ours. */
-static bool is_used_in_place(const struct shard_slice *slice)
+/* Bytes [first, end) of a file, which this rank keeps as they lie there. */
+struct run {
+    uint32_t file;
+    uint64_t first;
+    uint64_t end;
+    size_t slice;
+};
+
+static int compare_runs(const void *left, const void *right)
 {
-    return shard_slice_is_contiguous(slice) &&
-           (slice->is_all || slice->size >= IN_PLACE_SIZE_MIN);
+    const struct run *a = left;
+    const struct run *b = right;
+    if (a->file != b->file)
+        return a->file < b->file ? -1 : 1;
+    return a->first < b->first ? -1 : a->first > b->first;
+}
+
+static struct run run_of(const struct shard *shard, size_t index)
+{
+    const struct shard_slice *slice = &shard->plan->slices[index];
+    uint64_t first = slice->tensor->offset + slice->row_first * slice->row_bytes;
+    return (struct run){slice->tensor->file, first, first + slice->size, index};
+}
+
+/* The end of the run that begins with runs[first], what touches it being of it; its bytes end at
+ * `*end_out`. */
+static size_t run_end(const struct run *runs, size_t count, size_t first, uint64_t *end_out)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = runs[first].end;
+    size_t next = first + 1;
+    for (; next < count && runs[next].file == runs[first].file &&
+           runs[next].first <= end + page; next++)
+        end = runs[next].end > end ? runs[next].end : end;
+    *end_out = end;
+    return next;
+}
+
+static void use_in_place(struct shard *shard, const struct weight_files *files,
+                         const struct run *run)
+{
+    shard->slices[run->slice] = files->files[run->file].bytes + run->first;
+    shard->strides[run->slice] = shard->plan->slices[run->slice].row_bytes;
 }
 
 enum status shard_fill(struct shard *shard, const struct weight_files *files,
                        struct reason *reason)
 {
-    for (size_t i = 0; i < shard->plan->slice_count; i++) {
-        const struct shard_slice *slice = &shard->plan->slices[i];
-        if (slice->tensor->file >= files->count)
+    const struct shard_plan *plan = shard->plan;
+    struct run *runs = memory_zeroed(plan->slice_count, sizeof *runs);
+    size_t count = 0;
+    if (!runs)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu slices", plan->slice_count);
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        const struct shard_slice *slice = &plan->slices[i];
+        if (slice->tensor->file >= files->count) {
+            memory_free(runs);
             return refuse(reason, STATUS_NOT_FOUND, "the file of tensor %.200s is not here",
                           slice->tensor->name);
-        if (!is_used_in_place(slice)) {
-            copy_rows(shard, files, i);
-            continue;
         }
-        shard->slices[i] = weight_files_tensor(files, slice->tensor) +
-                           slice->row_first * slice->row_bytes;
-        shard->strides[i] = slice->row_bytes;
+        if (shard_slice_is_contiguous(slice))
+            runs[count++] = run_of(shard, i);
+        else
+            copy_rows(shard, files, i);
     }
+    qsort(runs, count, sizeof *runs, compare_runs);
+    uint64_t size_min = plan->bytes / IN_PLACE_RUNS_MAX;
+    size_min = size_min > IN_PLACE_SIZE_MIN ? size_min : IN_PLACE_SIZE_MIN;
+    for (size_t first = 0; first < count;) {
+        uint64_t end = 0;
+        size_t next = run_end(runs, count, first, &end);
+        bool is_large = end - runs[first].first >= size_min;
+        for (; first < next; first++) {
+            if (is_large)
+                use_in_place(shard, files, &runs[first]);
+            else
+                copy_rows(shard, files, runs[first].slice);
+        }
+    }
+    memory_free(runs);
     return STATUS_OK;
+}
+
+/* Nothing of a file's bytes [first, end) stays mapped but the pages it shares with what is kept;
+ * the addresses stay taken, so that a touch of them is a fault and nothing else comes there. */
+static void unmap_between(const struct weight_file *file, uint64_t first, uint64_t end)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    first = (first + page - 1) / page * page;
+    end = end == file->size ? (end + page - 1) / page * page : end / page * page;
+    if (first >= end)
+        return;
+    void *place = (void *)(uintptr_t)(file->bytes + first);
+    size_t size = (size_t)(end - first);
+    if (mmap(place, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+             0) == MAP_FAILED)
+        (void)madvise(place, size, MADV_DONTNEED); /* too many mappings */
+}
+
+void shard_keep_only(const struct shard *shard, const struct weight_files *files)
+{
+    const struct shard_plan *plan = shard->plan;
+    struct run *runs = memory_zeroed(plan->slice_count, sizeof *runs);
+    size_t count = 0;
+    for (size_t i = 0; runs && i < plan->slice_count; i++) {
+        const struct weight_file *file = &files->files[plan->slices[i].tensor->file];
+        uintptr_t place = (uintptr_t)shard->slices[i];
+        if (place >= (uintptr_t)file->bytes && place < (uintptr_t)file->bytes + file->size)
+            runs[count++] = run_of(shard, i);
+    }
+    if (!runs)
+        return;
+    qsort(runs, count, sizeof *runs, compare_runs);
+    size_t at = 0;
+    for (uint32_t i = 0; i < files->count; i++) {
+        uint64_t kept_end = 0;
+        while (at < count && runs[at].file == i) {
+            unmap_between(&files->files[i], kept_end, runs[at].first);
+            at = run_end(runs, count, at, &kept_end);
+        }
+        unmap_between(&files->files[i], kept_end, files->files[i].size);
+    }
+    memory_free(runs);
 }
 
 uint8_t *shard_receive_target(struct shard *shard, size_t index, uint64_t *size_out)

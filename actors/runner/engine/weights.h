@@ -8,8 +8,8 @@
  *   shard_plan     (config, layout, partition) -> the ordered slices of a rank.  Pure, so sender
  *                  and receiver compute the same list.
  *   weight_files   the model's files, mapped read-only.
- *   shard          the memory of the slices: pointers into mapped files where rows are whole,
- *                  anonymous memory elsewhere.
+ *   shard          the memory of the slices: pointers into mapped files where long runs of bytes
+ *                  are used as they lie there, anonymous memory elsewhere.
  *
  * Owner    one shard per rank; closed after the engine that uses it.
  * Memory   a shard reserves address space for all its slices and touches only what is filled.
@@ -58,7 +58,6 @@ struct shard_slice {
     uint64_t row_bytes; /* of a whole row in the file */
     uint64_t byte_first;
     uint64_t byte_end;
-    bool is_all;     /* every row of its module: no rank of a tensor cut uses rows beside them */
     uint64_t target; /* where it lies in the shard's memory when it is not mapped */
     uint64_t size;   /* (row_end - row_first) * (byte_end - byte_first) */
 };
@@ -103,7 +102,8 @@ void shard_slice_copy(const struct weight_files *files, const struct shard_slice
 /* Packs only the bytes [first, end) of the packed slice, for senders that stream in windows. */
 void shard_slice_copy_range(const struct weight_files *files, const struct shard_slice *slice,
                             uint64_t first, uint64_t end, uint8_t *bytes_out);
-/* Gives the file pages of a slice back to the system; they are read again when touched. */
+/* Gives the file pages of a slice, and those mapped beside them, back to the system; they are read
+ * again when touched. */
 void shard_slice_drop(const struct weight_files *files, const struct shard_slice *slice);
 
 /* --- the memory --- */
@@ -115,11 +115,15 @@ MUST_CHECK enum status shard_open(const struct shard_plan *plan, struct shard **
                                   struct reason *reason);
 /* Accepts NULL. */
 void shard_close(struct shard *shard);
-/* Fills everything from local files: whole tensors and large runs of rows are used where they are
+/* Fills everything from local files: what lies together in runs of some size is used where it is
  * mapped (so `files` must outlive the shard); other slices are copied once and their file pages
  * dropped. */
 MUST_CHECK enum status shard_fill(struct shard *shard, const struct weight_files *files,
                                   struct reason *reason);
+/* Unmaps everything of `files` but what the filled shard uses in place, so that a touch of it brings
+ * no neighbour's bytes into this process.  No other shard uses `files`, and nobody copies from them
+ * any more. */
+void shard_keep_only(const struct shard *shard, const struct weight_files *files);
 /* Where the bytes of slice `index` belong, for a receiver that writes them itself, in any order and
  * in pieces.  64-byte aligned.  After the last byte call shard_received. */
 uint8_t *shard_receive_target(struct shard *shard, size_t index, uint64_t *size_out);

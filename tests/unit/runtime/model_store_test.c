@@ -308,6 +308,7 @@ START_TEST(a_full_disk_names_the_bytes_needed)
     ck_assert_int_eq(status, STATUS_NO_SPACE);
     ck_assert_ptr_nonnull(strstr(reason.text, "1000000 free"));
     ck_assert_ptr_nonnull(strstr(reason.text, "needs "));
+    ck_assert_ptr_nonnull(strstr(reason.text, " must stay free"));
     ck_assert_int_eq(entries_of(fixture.models), 0);
     fixture_close(&fixture);
 }
