@@ -22,6 +22,24 @@ DEMO_MODEL = os.path.join(ROOT, "scripts", "demo-model", "model")
 FIXED_ROLES = ("supervisor", "master", "planner", "downloader", "transferer", "gateway")
 
 
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def end_by_signal(number, frame):
+    """Whoever is told to end takes his nodes with him: the exception leaves every `with`."""
+    del frame
+    for each in END_SIGNALS:  # once: the nodes' end is not to be cut short
+        signal.signal(each, lambda *_: None)
+    raise SystemExit(128 + number)
+
+
+def end_nodes_on_signals():
+    """From here on, in the main thread, which alone may take signals."""
+    if threading.current_thread() is threading.main_thread():
+        for number in END_SIGNALS:
+            signal.signal(number, end_by_signal)
+
+
 class Failed(Exception):
     """The bar does not hold, or the cluster did not do what was asked; the sentence says what."""
 
@@ -203,6 +221,7 @@ class ServiceManager(threading.Thread):
 class Cluster:
     def __init__(self, names, **settings):
         """`settings` become environment variables TROUPE_NAME of all nodes."""
+        end_nodes_on_signals()
         self.place = tempfile.mkdtemp(prefix="troupe-bar-")
         self.scratch = os.path.join(self.place, "tmp")
         os.mkdir(self.scratch)

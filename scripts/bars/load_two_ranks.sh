@@ -11,6 +11,7 @@ for program in launch_world weight_rank; do
 done
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
 if [ $# -gt 0 ]; then
     model=$(cd "$1" && pwd) || exit 2
 else
