@@ -120,9 +120,9 @@ void shard_close(struct shard *shard);
  * dropped. */
 MUST_CHECK enum status shard_fill(struct shard *shard, const struct weight_files *files,
                                   struct reason *reason);
-/* Unmaps everything of `files` but what the filled shard uses in place, so that a touch of it brings
- * no neighbour's bytes into this process.  No other shard uses `files`, and nobody copies from them
- * any more. */
+/* Unmaps everything of `files` but what the filled shard uses in place, so that a touch of it
+ * brings no neighbour's bytes into this process.  No other shard uses `files`, and nobody copies
+ * from them any more. */
 void shard_keep_only(const struct shard *shard, const struct weight_files *files);
 /* Where the bytes of slice `index` belong, for a receiver that writes them itself, in any order and
  * in pieces.  64-byte aligned.  After the last byte call shard_received. */

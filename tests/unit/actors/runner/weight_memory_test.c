@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,12 +53,11 @@ static uint64_t resident_bytes(void)
     if (!file)
         return UINT64_MAX;
     while (fgets(line, sizeof(line), file)) {
-        unsigned long long first = 0;
-        unsigned long long number = 0;
-        if (sscanf(line, "%llx-%llx ", &first, &number) == 2)
+        static const char rss[] = "Rss:";
+        if (line[0] < 'A' || line[0] > 'Z') /* a mapping; its figures have names */
             is_weights = strstr(line, scratch.path) != NULL;
-        else if (is_weights && sscanf(line, "Rss: %llu kB", &number) == 1)
-            kb += number;
+        else if (is_weights && strncmp(line, rss, strlen(rss)) == 0)
+            kb += strtoull(line + strlen(rss), NULL, 10);
     }
     (void)fclose(file);
     return kb << 10;
