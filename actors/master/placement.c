@@ -576,20 +576,45 @@ enum status placement_candidates(const struct placement_question *question,
 
 /* ---- choosing ---- */
 
+/* The largest weight file without a source, the first by name of several; the number of files when
+ * all have one. */
+static uint32_t next_file(const struct model_record *model, const uint32_t *ranks)
+{
+    uint32_t best = model->files.count;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        const struct file_entry *file = &model->files.items[i];
+        if (file->is_weight && ranks[i] == RANK_COUNT_MAX &&
+            (best == model->files.count || file->size > model->files.items[best].size))
+            best = i;
+    }
+    return best;
+}
+
+/* Which rank sends which file: the largest first, each by the holder that has least to send. */
 static enum status fill_sources(const struct model_record *model, struct instance_record *instance)
 {
-    uint32_t turn = 0;
+    uint64_t loads[RANK_COUNT_MAX] = {0};
+    uint32_t ranks[MODEL_FILE_COUNT_MAX];
+    for (uint32_t i = 0; i < model->files.count; i++)
+        ranks[i] = RANK_COUNT_MAX;
+    for (uint32_t at = 0; (at = next_file(model, ranks)) < model->files.count;) {
+        uint32_t least = RANK_COUNT_MAX;
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
+            if (instance->ranks.items[rank].has_weights &&
+                (least == RANK_COUNT_MAX || loads[rank] < loads[least]))
+                least = rank;
+        ASSERT(least < instance->ranks.count); /* no candidate is without a holder */
+        ranks[at] = least;
+        loads[least] += model->files.items[at].size;
+    }
     for (uint32_t i = 0; i < model->files.count; i++) {
         if (!model->files.items[i].is_weight)
             continue;
-        /* Several holders: file by file in turn. */
-        while (!instance->ranks.items[turn % instance->ranks.count].has_weights)
-            turn++;
         struct file_source *source = record_list_push(
             &file_source_type, RECORD_LIST(instance->sources), NULL, MODEL_FILE_COUNT_MAX);
         if (!source || !text_set(&source->name, model->files.items[i].name))
             return STATUS_NO_MEMORY;
-        source->rank = turn++ % instance->ranks.count;
+        source->rank = ranks[i];
     }
     return STATUS_OK;
 }

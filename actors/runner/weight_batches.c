@@ -23,8 +23,10 @@ static void add_slice(struct weight_batches *list, const struct shard_slice *sli
         struct weight_batch *batch =
             list->batch_count ? &list->batches[list->batch_count - 1] : NULL;
         if (!batch || batch->layer != slice->layer || batch->size == batch_size) {
+            const uint32_t step = !batch ? 0 : batch->step + (batch->layer != slice->layer);
             batch = &list->batches[list->batch_count++];
             *batch = (struct weight_batch){.layer = slice->layer,
+                                           .step = step,
                                            .piece_first = list->piece_count,
                                            .piece_end = list->piece_count};
         }

@@ -26,6 +26,7 @@ struct weight_batch {
     size_t piece_first; /* pieces [piece_first, piece_end) */
     size_t piece_end;
     uint64_t size;
+    uint32_t step; /* which of the list's layers it is of, counted from 0 */
 };
 
 struct weight_batches {

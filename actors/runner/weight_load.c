@@ -15,6 +15,7 @@ static const uint64_t table_size_max = (uint64_t)128 << 20;
 struct table_head {
     uint64_t size; /* 0: the sender has none to give */
     struct hash digest;
+    struct mac_key key; /* of the checks of this load */
 };
 
 /* True when every rank is well; all ranks call at the same time. */
@@ -80,15 +81,26 @@ static enum status table_unpack(struct weight_load *load, const struct table_hea
     return weight_table_parse(bytes, head->size, &load->table, reason);
 }
 
-/* Every rank ends with a table, the same one.  `own` is how reading went so far: a rank that failed
- * goes on until all agree to stop, as the others wait for it. */
+static enum status draw_key(struct mac_key *key_out, struct reason *reason)
+{
+    enum status status = mac_key_draw(key_out);
+    return status == STATUS_OK
+               ? status
+               : refuse(reason, status, "this machine gives no random bytes for a key");
+}
+
+/* Every rank ends with a table, the same one, and the key of this load.  `own` is how reading went
+ * so far: a rank that failed goes on until all agree to stop, as the others wait for it. */
 static enum status table_exchange(struct weight_load *load, struct collective *collective,
-                                  uint32_t table_rank, enum status own, struct reason *reason)
+                                  uint32_t table_rank, enum status own, struct mac_key *key_out,
+                                  struct reason *reason)
 {
     struct table_head own_head = {.size = 0};
     uint8_t *bytes = NULL;
     if (own == STATUS_OK && load->table)
         own = table_pack_own(load, &bytes, &own_head, reason);
+    if (own == STATUS_OK && load->rank == table_rank)
+        own = draw_key(&own_head.key, reason);
     struct table_head head = own_head;
     if (own != STATUS_OK)
         head.size = 0;
@@ -120,6 +132,7 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
     if (receives)
         memory_free(whole);
     memory_free(bytes);
+    *key_out = head.key;
     return own;
 }
 
@@ -170,7 +183,7 @@ static bool all_have_files(const struct weight_load_request *request, uint32_t r
 
 static enum status stream_slices(struct weight_load *load,
                                  const struct weight_load_request *request,
-                                 struct reason *reason)
+                                 const struct mac_key *key, struct reason *reason)
 {
     uint32_t *file_sources = NULL;
     enum status status = resolve_sources(load, request, &file_sources, reason);
@@ -183,6 +196,7 @@ static enum status stream_slices(struct weight_load *load,
             .has_files = request->has_files,
             .files = load->files,
             .shard = load->shard,
+            .key = *key,
             .batch_size = request->batch_size,
             .progressed = request->progressed,
             .sending = request->sending,
@@ -199,6 +213,7 @@ static enum status load_steps(struct weight_load *load,
 {
     struct collective *collective = request->collective;
     uint32_t table_rank = 0;
+    struct mac_key key = {{0}};
     enum status status = check_request(request, load->rank_count, &table_rank, reason);
     if (status != STATUS_OK)
         return status; /* the same on every rank */
@@ -211,14 +226,14 @@ static enum status load_steps(struct weight_load *load,
             weight_fault_watch(load->files);
     }
     if (collective && load->rank_count > 1)
-        status = table_exchange(load, collective, table_rank, status, reason);
+        status = table_exchange(load, collective, table_rank, status, &key, reason);
     if (status == STATUS_OK)
         status = plan_all(load, request, reason);
     status = agree(collective, status, reason);
     if (status != STATUS_OK)
         return status;
     if (!is_local) {
-        status = stream_slices(load, request, reason);
+        status = stream_slices(load, request, &key, reason);
         /* Siblings may be waiting inside the stream and cannot be told: the process must end. */
         if (status != STATUS_OK)
             return status;

@@ -160,6 +160,31 @@ static void check_units(const struct scene *scene, const struct instance_record 
     }
 }
 
+/* Every weight file has a source that holds it, and no holder sends more than another by more than
+ * one file. */
+static void check_sources(const struct model_record *model, const struct instance_record *instance)
+{
+    uint64_t loads[RANK_COUNT_MAX] = {0};
+    uint64_t largest = 0;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        const struct file_entry *file = &model->files.items[i];
+        if (!file->is_weight)
+            continue;
+        ck_assert_uint_lt(at, instance->sources.count);
+        const struct file_source *source = &instance->sources.items[at++];
+        ck_assert_str_eq(source->name, file->name);
+        ck_assert(instance->ranks.items[source->rank].has_weights);
+        loads[source->rank] += file->size;
+        largest = file->size > largest ? file->size : largest;
+    }
+    ck_assert_uint_eq(at, instance->sources.count);
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        for (uint32_t j = 0; j < instance->ranks.count; j++)
+            if (instance->ranks.items[i].has_weights && instance->ranks.items[j].has_weights)
+                ck_assert_uint_le(loads[i], loads[j] + largest);
+}
+
 static void check_refusal(const struct scene *scene, enum status status)
 {
     bool has_holder = false;
@@ -195,9 +220,7 @@ START_TEST(any_nodes_are_used_within_their_means)
             ck_assert_uint_eq(a.kv_format, scene.request.mode == MODE_EXACT ? KV_F32
                                            : scene.request.kv_format       ? KV_INT8
                                                                            : KV_BF16);
-            ck_assert_uint_eq(a.sources.count, 3);
-            for (uint32_t i = 0; i < 3; i++)
-                ck_assert(a.ranks.items[a.sources.items[i].rank].has_weights);
+            check_sources(&scene.state.models.items[0], &a);
             if (scene.request.context)
                 ck_assert_uint_eq(a.context, scene.request.context);
         } else {
