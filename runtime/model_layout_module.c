@@ -70,21 +70,28 @@ static bool has_shape(const struct tensor *tensor, const struct wanted *wanted)
            (!wanted->heads || tensor->shape[0] == wanted->heads);
 }
 
+static const char *wanted_text(const struct wanted *wanted, char *text_out)
+{
+    const uint64_t stack = wanted->heads ? wanted->heads : wanted->stack;
+    const uint64_t sides[] = {stack, wanted->heads ? wanted->rows / wanted->heads : wanted->rows};
+    size_t length = (size_t)snprintf(text_out, 96, "[");
+    for (size_t i = 0; i < COUNT_OF(sides); i++)
+        if (sides[i])
+            length += (size_t)snprintf(text_out + length, 96 - length, "%llu, ",
+                                       (unsigned long long)sides[i]);
+    (void)snprintf(text_out + length, 96 - length, "%llu]", (unsigned long long)wanted->columns);
+    return text_out;
+}
+
 static enum status refuse_shape(const struct model_module *module, const struct tensor *tensor,
                                 const struct wanted *wanted, struct reason *reason)
 {
     char text[96];
     char asked[96];
-    if (wanted->stack)
-        (void)snprintf(asked, sizeof asked, "%llu x ", (unsigned long long)wanted->stack);
-    else
-        asked[0] = '\0';
     return refuse(reason, STATUS_MALFORMED,
-                  "tensor %.150s is %s %s, where config.json asks for %s[%llu, %llu] (%s); the "
-                  "files and the configuration are of two models", tensor->name,
-                  tensor_type_name(tensor->type), shape_text(tensor, text), asked,
-                  (unsigned long long)(wanted->rows ? wanted->rows : 1),
-                  (unsigned long long)wanted->columns, module->path);
+                  "tensor %.150s is %s %s, where config.json asks for %s (%s); the files and the "
+                  "configuration are of two models", tensor->name, tensor_type_name(tensor->type),
+                  shape_text(tensor, text), wanted_text(wanted, asked), module->path);
 }
 
 static bool dense_format(enum tensor_type type, struct quantisation *quantisation_out)
