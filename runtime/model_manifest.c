@@ -25,24 +25,6 @@ static bool is_plain(char c)
            c == '.' || c == '_' || c == '-';
 }
 
-bool model_id_is_sound(const char *model_id)
-{
-    size_t length = model_id ? strlen(model_id) : 0;
-    if (length == 0 || length > NAME_SIZE_MAX || strstr(model_id, "--") ||
-        strstr(model_id, "..") || model_id[length - 1] == '/')
-        return false;
-    for (size_t i = 0; i < length; i++) {
-        const bool begins = i == 0 || model_id[i - 1] == '/';
-        if (begins && (model_id[i] == '/' || model_id[i] == '.' || model_id[i] == '-'))
-            return false;
-        if (model_id[i] != '/' && !is_plain(model_id[i]))
-            return false;
-        if (model_id[i] == '-' && model_id[i + 1] == '/')
-            return false;
-    }
-    return true;
-}
-
 enum status model_directory_name(const char *model_id, char name_out[MODEL_DIRECTORY_NAME_SIZE],
                                  struct reason *reason)
 {

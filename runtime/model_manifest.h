@@ -23,6 +23,7 @@
 
 #include "protocol/schema.h"
 #include "protocol/status.h"
+#include "runtime/hub_names.h"
 
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -43,8 +44,6 @@ struct model_manifest {
     struct file_stamp *stamps; /* one per file of the record */
 };
 
-/* "org/name": letters, digits, '.', '_', '-'; no "..", no "--", no empty part. */
-bool model_id_is_sound(const char *model_id);
 /* "org/name" -> "org--name"; INVALID for a name that is not sound. */
 MUST_CHECK enum status model_directory_name(const char *model_id,
                                             char name_out[MODEL_DIRECTORY_NAME_SIZE],

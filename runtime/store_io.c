@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -67,9 +68,80 @@ int store_create_file(int directory, const char *name)
     return openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
+int store_open_own(int directory, const char *name, mode_t mode)
+{
+    struct stat facts;
+    if (fails())
+        return -1;
+    int file = openat(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                      mode);
+    if (file >= 0 && (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_nlink > 1)) {
+        (void)close(file);
+        errno = EINVAL;
+        return -1;
+    }
+    return file;
+}
+
+int store_open_above(int directory, int levels)
+{
+    char path[3 * 32 + 1] = "";
+    if (fails())
+        return -1;
+    for (int i = 0; i < levels && i < 32; i++)
+        memcpy(path + 3 * i, "../", 4);
+    return openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 int store_make_directory(int parent, const char *name)
 {
     return fails() ? -1 : mkdirat(parent, name, 0700);
+}
+
+int store_share_directory(int parent, const char *name)
+{
+    if (fails())
+        return -1;
+    return mkdirat(parent, name, 0777) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+int store_allocate(int file, uint64_t size)
+{
+    if (fails() || ftruncate(file, (off_t)size) != 0)
+        return -1;
+#ifdef __linux__
+    if (size > 0 && fallocate(file, 0, 0, (off_t)size) != 0 && errno != EOPNOTSUPP)
+        return -1;
+#endif
+    return 0;
+}
+
+int64_t store_read_link(int directory, const char *name, char *target_out, size_t size)
+{
+    return fails() ? -1 : readlinkat(directory, name, target_out, size);
+}
+
+int store_make_link(int directory, const char *name, const char *target)
+{
+    return fails() ? -1 : symlinkat(target, directory, name);
+}
+
+int store_unlink(int directory, const char *name)
+{
+    return fails() ? -1 : unlinkat(directory, name, 0);
+}
+
+int store_remove_directory(int parent, const char *name)
+{
+    return fails() ? -1 : unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+int store_lock(int file)
+{
+    int result = fails() ? -1 : flock(file, LOCK_EX | LOCK_NB);
+    while (result != 0 && errno == EINTR)
+        result = flock(file, LOCK_EX | LOCK_NB);
+    return result;
 }
 
 int store_write_all(int file, const void *bytes, size_t size)

@@ -20,9 +20,25 @@
 
 MUST_CHECK int store_open_directory(int parent, const char *name);
 MUST_CHECK int store_open_file(int directory, const char *name);
+/* The directory `levels` above an open one, as the disk has it. */
+MUST_CHECK int store_open_above(int directory, int levels);
+/* A file of ours for reading and writing, made when there is none. */
+MUST_CHECK int store_open_own(int directory, const char *name, mode_t mode);
 /* A new file of ours; one of that name must not be there. */
 MUST_CHECK int store_create_file(int directory, const char *name);
 MUST_CHECK int store_make_directory(int parent, const char *name);
+/* As the user's mask has it, for others to read; one that is there is fine. */
+MUST_CHECK int store_share_directory(int parent, const char *name);
+/* `size` bytes, all of them with their place on the disk where the file system can promise it. */
+MUST_CHECK int store_allocate(int file, uint64_t size);
+/* At most `size` bytes, without a NUL. */
+MUST_CHECK int64_t store_read_link(int directory, const char *name, char *target_out, size_t size);
+MUST_CHECK int store_make_link(int directory, const char *name, const char *target);
+MUST_CHECK int store_unlink(int directory, const char *name);
+/* An empty directory. */
+MUST_CHECK int store_remove_directory(int parent, const char *name);
+/* Without waiting: EWOULDBLOCK when another has it. */
+MUST_CHECK int store_lock(int file);
 /* All of it, whatever the system takes at a time. */
 MUST_CHECK int store_write_all(int file, const void *bytes, size_t size);
 /* Up to `size` bytes, fewer only at the end of the file. */
