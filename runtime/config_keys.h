@@ -44,7 +44,12 @@
       "requests that wait beside those; more are refused with 429 and Retry-After")                \
     K(PREFILL_ROWS, prefill_rows, NUMBER, "128", 1, 448,                                           \
       "tokens of prompts read between two tokens of the answers that run meanwhile")               \
-    K(STORE, store, TEXT, "", 0, 1024, "directory of models; empty: HOME/models")                  \
+    K(STORE, store, TEXT, "", 0, 1024,                                                             \
+      "directory of models, in the layout of the Hugging Face cache; empty: that cache, as "       \
+      "HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME name it, else ~/.cache/huggingface/hub")            \
+    K(MODEL_DIRECTORIES, model_directories, TEXT, "", 0, 1024,                                     \
+      "further directories whose models are used where they lie and never written, separated by "  \
+      "colons: caches, directories of ORG/NAME directories, or models")                            \
     K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
       "let debuggers and tools of this user look into the processes, and let them dump core")      \
     K(LOG_LEVEL, log_level, TEXT, "notice", 5, 7, "error, warning, notice or debug")               \

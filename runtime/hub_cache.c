@@ -22,6 +22,7 @@
     "# Models in the layout of the Hugging Face cache; see https://bford.info/cachedir/\n"
 #define LOCKS ".locks"
 #define LOCK_STEP_MS 20u
+#define REPLACED_MAX 100 /* times in a row that a lock file is another than the one locked */
 #define ROOM_TO_SPARE ((uint64_t)1 << 20)
 
 enum status hub_cache_failed(const struct hub_cache *cache, const char *model_id,
@@ -145,9 +146,10 @@ enum status hub_cache_room_check(const struct hub_cache *cache, const char *what
     if (room >= bytes && room - bytes >= ROOM_TO_SPARE)
         return STATUS_OK;
     return refuse(reason, STATUS_NO_SPACE,
-                  "%.100s needs %llu bytes and the disk of %.160s has %llu free; free some or move "
-                  "the model store with the setting store", what, (unsigned long long)bytes,
-                  cache->root, (unsigned long long)room);
+                  "%.100s needs %llu bytes, beside which %llu must stay free, and the disk of "
+                  "%.160s has %llu free; free some or move the model store with the setting store",
+                  what, (unsigned long long)bytes, (unsigned long long)ROOM_TO_SPARE, cache->root,
+                  (unsigned long long)room);
 }
 
 /* ---- locks ---- */
@@ -232,13 +234,17 @@ enum status hub_cache_lock(const struct hub_cache *cache, const char *model_id, 
     if (directory < 0)
         return hub_cache_failed(cache, model_id, LOCKS, reason);
     const uint64_t limit_ms = clock_now_ms() + timeout_ms;
-    for (;;) {
+    for (int replaced = 0;;) {
         int file = store_open_own(directory, name, 0666);
         const bool is_held = file >= 0 && store_lock(file) == 0;
         if (is_held && is_in_place(directory, name, file)) {
             (void)close(directory);
             lock_out->file = file;
             return STATUS_OK;
+        }
+        if (is_held && ++replaced < REPLACED_MAX) {
+            (void)close(file);
+            continue;
         }
         if (file < 0 || (!is_held && errno != EWOULDBLOCK))
             status = hub_cache_failed(cache, model_id, name, reason);

@@ -36,6 +36,7 @@
 
 #define HUB_ROOT_SIZE 1088
 #define HUB_PARTIAL_END ".troupe.incomplete"
+#define HUB_NEW_END ".troupe.new" /* links and refs, for the moment before they are renamed */
 
 struct hub_cache {
     char root[HUB_ROOT_SIZE];

@@ -98,9 +98,19 @@ static enum status open_part(const struct hub_cache *cache, const char *model_id
 static enum status drop_ref(void *who, int directory, const char *name, size_t depth)
 {
     char commit[HUB_COMMIT_SIZE];
+    const char *end = strstr(name, HUB_NEW_END);
     (void)depth;
-    if (hub_ref_read(directory, name, commit) == STATUS_OK && strcmp(commit, who) == 0 &&
-        store_unlink(directory, name) != 0)
+    /* One of ours that a kill left. */
+    if (end && !end[strlen(HUB_NEW_END)] && store_unlink(directory, name) != 0)
+        return status_from_errno(errno);
+    if (end && !end[strlen(HUB_NEW_END)])
+        return STATUS_OK;
+    const enum status status = hub_ref_read(directory, name, commit);
+    if (status != STATUS_OK) /* what is no ref stays */
+        return status == STATUS_DAMAGED || status == STATUS_NOT_FOUND || status == STATUS_INVALID
+                   ? STATUS_OK
+                   : status;
+    if (strcmp(commit, who) == 0 && store_unlink(directory, name) != 0)
         return status_from_errno(errno);
     return STATUS_OK;
 }
@@ -108,9 +118,11 @@ static enum status drop_ref(void *who, int directory, const char *name, size_t d
 static enum status collect(void *who, int directory, const char *name, size_t depth)
 {
     char blob[HUB_BLOB_NAME_SIZE];
-    /* What is no link of the cache holds no blob. */
-    return hub_link_read(directory, name, depth, blob) == 0 ? names_add(who, blob, NULL)
-                                                            : STATUS_OK;
+    if (hub_link_read(directory, name, depth, blob) == 0)
+        return names_add(who, blob, NULL);
+    /* What is no link of the cache holds no blob; one that cannot be read may hold any. */
+    return errno == ELOOP || errno == EINVAL || errno == ENOENT ? STATUS_OK
+                                                                : status_from_errno(errno);
 }
 
 static enum status drop_snapshot(const struct hub_cache *cache, const char *model_id,
@@ -187,38 +199,52 @@ static enum status drop_blobs(const struct hub_cache *cache, const char *model_i
     return status;
 }
 
-static void drop_below(int model, const char *part, const char *name)
+static bool drop_below(int model, const char *part, const char *name)
 {
     const int directory = store_open_directory(model, part);
     if (directory < 0)
-        return;
-    (void)!store_remove_tree(directory, name);
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+    const bool is_gone = store_remove_tree(directory, name) == 0;
     (void)close(directory);
+    return is_gone;
 }
 
-/* What is left of a model nobody has a snapshot of; a directory with something in it stays, and
- * "snapshots" with it, without which others take the directory for damaged. */
-static void drop_empty(const struct hub_cache *cache, const char *model_id, const char *commit)
+/* Empty directories of a model nobody has a snapshot of; "snapshots" stays as long as anything
+ * does, for without it others take the directory for damaged. */
+static bool drop_directories(const struct hub_cache *cache, int model, const char *name)
 {
     static const char *const parts[] = {REFS "/refs/pr", REFS "/refs", REFS, TREES, NO_EXIST,
                                         BLOBS, SNAPSHOTS};
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        if (store_remove_directory(model, parts[i]) == 0 || errno == ENOENT)
+            continue;
+        return errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR;
+    }
+    return store_remove_directory(cache->directory, name) == 0 || errno == ENOENT ||
+           errno == ENOTEMPTY || errno == EEXIST;
+}
+
+/* What is left of a commit, and of a model nobody has a snapshot of. */
+static enum status drop_empty(const struct hub_cache *cache, const char *model_id,
+                              const char *commit, struct reason *reason)
+{
     char name[HUB_NAME_SIZE];
-    struct reason unread;
     struct stat facts;
     int model = -1;
-    if (hub_cache_directory(cache, model_id, "", false, &model, &unread) != STATUS_OK)
-        return;
+    enum status status = open_part(cache, model_id, "", &model, reason);
+    if (status != STATUS_OK || model < 0)
+        return status;
     (void)snprintf(name, sizeof(name), "%s.json", commit);
-    drop_below(model, TREES, name);
-    drop_below(model, NO_EXIST, commit);
-    if (store_stat(model, SNAPSHOTS, &facts) == 0 && facts.st_nlink <= 2) {
-        bool is_empty = true;
-        for (size_t i = 0; i < COUNT_OF(parts) && is_empty; i++)
-            is_empty = store_remove_directory(model, parts[i]) == 0 || errno == ENOENT;
-        if (is_empty && hub_model_name(model_id, name, &unread) == STATUS_OK)
-            (void)!store_remove_directory(cache->directory, name);
-    }
+    bool is_done = drop_below(model, TREES, name) && drop_below(model, NO_EXIST, commit) &&
+                   hub_model_name(model_id, name, reason) == STATUS_OK;
+    if (is_done && store_stat(model, SNAPSHOTS, &facts) != 0)
+        is_done = errno == ENOENT && drop_directories(cache, model, name);
+    else if (is_done && facts.st_nlink <= 2)
+        is_done = drop_directories(cache, model, name);
+    if (!is_done)
+        status = hub_cache_failed(cache, model_id, "an empty directory", reason);
     (void)close(model);
+    return status;
 }
 
 enum status hub_cache_snapshot_remove(const struct hub_cache *cache, const char *model_id,
@@ -238,7 +264,7 @@ enum status hub_cache_snapshot_remove(const struct hub_cache *cache, const char 
     if (status == STATUS_OK)
         status = drop_blobs(cache, model_id, &names, reason);
     if (status == STATUS_OK)
-        drop_empty(cache, model_id, commit);
+        status = drop_empty(cache, model_id, commit, reason);
     memory_free(names.names);
     return status;
 }

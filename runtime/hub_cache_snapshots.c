@@ -16,7 +16,6 @@
 #define BLOBS "blobs"
 #define REFS "refs"
 #define SNAPSHOTS "snapshots"
-#define NEW_END ".troupe.new"
 #define PLACE_SIZE (sizeof(SNAPSHOTS) + HUB_COMMIT_SIZE + NAME_SIZE_MAX + 2)
 
 /* "snapshots/COMMIT" and the directories of `path`; `name_out` is its last part. */
@@ -67,7 +66,7 @@ enum status hub_cache_snapshot_link(const struct hub_cache *cache, const char *m
                                     struct reason *reason)
 {
     char place[PLACE_SIZE];
-    char beside[NAME_SIZE_MAX + sizeof(NEW_END) + 1];
+    char beside[NAME_SIZE_MAX + sizeof(HUB_NEW_END) + 1];
     char target[3 * (HUB_DEPTH_MAX + 2) + sizeof(BLOBS) + ETAG_SIZE] = "";
     char blob[HUB_BLOB_NAME_SIZE];
     const char *name = NULL;
@@ -83,13 +82,15 @@ enum status hub_cache_snapshot_link(const struct hub_cache *cache, const char *m
     for (size_t i = 0; i < depth; i++)
         memcpy(target + 3 * i, "../", 4);
     (void)snprintf(target + 3 * depth, sizeof(target) - 3 * depth, BLOBS "/%s", etag);
-    (void)snprintf(beside, sizeof(beside), "%s" NEW_END, name);
+    (void)snprintf(beside, sizeof(beside), "%s" HUB_NEW_END, name);
     if (hub_link_read(directory, name, depth, blob) != 0 || strcmp(blob, etag) != 0) {
         /* One of a writer that was killed. */
         if ((store_unlink(directory, beside) != 0 && errno != ENOENT) ||
             store_make_link(directory, beside, target) != 0 ||
-            store_rename(directory, beside, name) != 0 || store_sync(directory) != 0)
+            store_rename(directory, beside, name) != 0 || store_sync(directory) != 0) {
             status = hub_cache_failed(cache, model_id, path, reason);
+            (void)!store_unlink(directory, beside);
+        }
     }
     (void)close(directory);
     return status;
@@ -148,7 +149,7 @@ enum status hub_cache_ref_set(const struct hub_cache *cache, const char *model_i
                               const char *ref, const char *commit, struct reason *reason)
 {
     char place[PLACE_SIZE];
-    char beside[NAME_SIZE_MAX + sizeof(NEW_END) + 1];
+    char beside[NAME_SIZE_MAX + sizeof(HUB_NEW_END) + 1];
     const char *name = NULL;
     int directory = -1;
     if (!hub_commit_is_sound(commit))
@@ -159,12 +160,14 @@ enum status hub_cache_ref_set(const struct hub_cache *cache, const char *model_i
         status = hub_cache_directory(cache, model_id, place, true, &directory, reason);
     if (status != STATUS_OK)
         return status;
-    (void)snprintf(beside, sizeof(beside), ".%s" NEW_END, name);
+    (void)snprintf(beside, sizeof(beside), ".%s" HUB_NEW_END, name);
     (void)!store_unlink(directory, beside);
     int file = store_open_own(directory, beside, 0666);
     if (file < 0 || store_write_all(file, commit, strlen(commit)) != 0 || store_sync(file) != 0 ||
-        store_rename(directory, beside, name) != 0 || store_sync(directory) != 0)
+        store_rename(directory, beside, name) != 0 || store_sync(directory) != 0) {
         status = hub_cache_failed(cache, model_id, ref, reason);
+        (void)!store_unlink(directory, beside);
+    }
     if (file >= 0)
         (void)close(file);
     (void)close(directory);

@@ -8,41 +8,23 @@
 #include "runtime/store_io.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC "TROUPEMF"
+#define MAGIC "TROUPEHO"
 #define MAGIC_SIZE 8u
-#define HEADER_SIZE 16u
-#define STAMP_SIZE 24u
+#define HEADER_SIZE 80u
+#define FILE_SIZE 64u
 #define VERSION 1u
-#define MANIFEST_SIZE_MAX ((size_t)4 << 20)
-#define NEW_NAME MODEL_MANIFEST_NAME ".new"
+/* A model of 4 TB has 16 MB of chunk digests. */
+#define HOLDING_SIZE_MAX ((size_t)64 << 20)
+#define LOCATION_SIZE_MAX 4096u
+#define FLAG_PINNED 1u
+#define FLAG_MADE 2u
+#define INDEX_END ".safetensors.index.json"
 
-static bool is_plain(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
-}
-
-enum status model_directory_name(const char *model_id, char name_out[MODEL_DIRECTORY_NAME_SIZE],
-                                 struct reason *reason)
-{
-    size_t size = 0;
-    if (!model_id_is_sound(model_id))
-        return refuse(reason, STATUS_INVALID,
-                      "%.100s is no name for a model; use letters, digits, . _ - and /, without "
-                      "\"..\" or \"--\"", text_or_empty(model_id));
-    for (const char *at = model_id; *at; at++) {
-        if (size + 3 >= MODEL_DIRECTORY_NAME_SIZE)
-            return refuse(reason, STATUS_TOO_LARGE, "%.100s is too long a name", model_id);
-        name_out[size++] = *at == '/' ? '-' : *at;
-        if (*at == '/')
-            name_out[size++] = '-';
-    }
-    name_out[size] = '\0';
-    return STATUS_OK;
-}
+/* ---- names and digests ---- */
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -56,16 +38,26 @@ bool model_file_is_weight_kind(const char *name)
     return ends_with(name, ".safetensors");
 }
 
+bool model_file_is_small(const struct file_entry *file)
+{
+    return !file->is_weight && !ends_with(text_or_empty(file->name), INDEX_END);
+}
+
 bool model_file_name_is_sound(const char *name)
 {
-    size_t length = name ? strlen(name) : 0;
-    if (length == 0 || length > NAME_SIZE_MAX || name[0] == '.' || name[0] == '-')
-        return false;
-    for (size_t i = 0; i < length; i++)
-        if (!is_plain(name[i]) && name[i] != '+' && name[i] != '@' && name[i] != '=')
-            return false;
-    return model_file_is_weight_kind(name) || ends_with(name, ".json") ||
-           ends_with(name, ".jinja") || ends_with(name, ".txt") || ends_with(name, ".model");
+    return hub_path_is_sound(name) &&
+           (model_file_is_weight_kind(name) || ends_with(name, ".json") ||
+            ends_with(name, ".jinja") || ends_with(name, ".txt") || ends_with(name, ".model"));
+}
+
+static void hash_file_entry(struct hash_stream *stream, const struct file_entry *file)
+{
+    const char *name = text_or_empty(file->name);
+    uint8_t size[8];
+    put_u64(size, file->size);
+    hash_update(stream, name, strlen(name) + 1);
+    hash_update(stream, size, sizeof(size));
+    hash_update(stream, &file->digest, sizeof(file->digest));
 }
 
 struct hash model_revision(const struct model_record *record)
@@ -73,17 +65,41 @@ struct hash model_revision(const struct model_record *record)
     struct hash_stream stream;
     struct hash revision;
     hash_init(&stream);
-    for (uint32_t i = 0; i < record->files.count; i++) {
-        const struct file_entry *file = &record->files.items[i];
-        const char *name = text_or_empty(file->name);
-        uint8_t size[8];
-        put_u64(size, file->size);
-        hash_update(&stream, name, strlen(name) + 1);
-        hash_update(&stream, size, sizeof(size));
-        hash_update(&stream, &file->digest, sizeof(file->digest));
-    }
+    for (uint32_t i = 0; i < record->files.count; i++)
+        hash_file_entry(&stream, &record->files.items[i]);
     hash_final(&stream, &revision);
     return revision;
+}
+
+void model_commit(const struct hash *revision, char commit_out[HUB_COMMIT_SIZE])
+{
+    (void)hex_print(revision, (HUB_COMMIT_SIZE - 1) / 2, commit_out);
+}
+
+uint64_t chunk_count(uint64_t size)
+{
+    return size / CHUNK_SIZE + (size % CHUNK_SIZE > 0);
+}
+
+bool model_manifest_digest(const struct model_manifest *manifest, struct hash *digest_out)
+{
+    struct hash_stream stream;
+    hash_init(&stream);
+    hash_update(&stream, &manifest->record.revision, sizeof(manifest->record.revision));
+    for (uint32_t i = 0; i < manifest->record.files.count; i++) {
+        const struct file_entry *file = &manifest->record.files.items[i];
+        const uint64_t count = chunk_count(file->size);
+        uint8_t number[8];
+        if (count > 0 && !manifest->files[i].chunks)
+            return false;
+        put_u64(number, count);
+        hash_file_entry(&stream, file);
+        hash_update(&stream, number, sizeof(number));
+        if (count > 0)
+            hash_update(&stream, manifest->files[i].chunks, (size_t)count * sizeof(struct hash));
+    }
+    hash_final(&stream, digest_out);
+    return true;
 }
 
 struct file_stamp file_stamp_of(const struct stat *facts)
@@ -103,64 +119,123 @@ bool file_stamp_equal(const struct file_stamp *a, const struct file_stamp *b)
     return a->inode == b->inode && a->size == b->size && a->changed_ns == b->changed_ns;
 }
 
+enum status model_manifest_make_files(struct model_manifest *manifest, struct reason *reason)
+{
+    manifest->files = memory_zeroed(manifest->record.files.count, sizeof(manifest->files[0]));
+    return manifest->files ? STATUS_OK
+                           : refuse(reason, STATUS_NO_MEMORY, "no memory for the files of a model");
+}
+
+enum status model_holding_name(const char *model_id, char name_out[HOLDING_NAME_SIZE],
+                               struct reason *reason)
+{
+    char name[HUB_NAME_SIZE];
+    enum status status = hub_model_name(model_id, name, reason);
+    if (status == STATUS_OK)
+        (void)snprintf(name_out, HOLDING_NAME_SIZE, "%s" HOLDING_END, name);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static bool append(struct buffer *bytes, const void *from, size_t size)
+{
+    return buffer_append(bytes, from, size) == STATUS_OK;
+}
+
+static bool append_file(struct buffer *bytes, const struct file_facts *facts)
+{
+    uint8_t row[FILE_SIZE] = {0};
+    const enum etag_kind kind = etag_kind_of(facts->etag);
+    put_u64(row, facts->stamp.inode);
+    put_u64(row + 8, facts->stamp.size);
+    put_u64(row + 16, facts->stamp.changed_ns);
+    row[24] = (uint8_t)kind;
+    row[25] = facts->chunks != NULL;
+    return (kind == ETAG_NONE || hex_parse(facts->etag, row + 32, strlen(facts->etag) / 2)) &&
+           append(bytes, row, sizeof(row));
+}
+
 static enum status encode(const struct model_manifest *manifest, struct buffer *bytes)
 {
-    uint8_t header[HEADER_SIZE] = MAGIC;
-    enum status status = buffer_append(bytes, header, sizeof(header));
-    if (status == STATUS_OK)
-        status = record_encode(&model_record_type, &manifest->record, bytes);
+    const struct model_record *record = &manifest->record;
+    const size_t location_size = manifest->location ? strlen(manifest->location) : 0;
+    uint8_t header[HEADER_SIZE] = {0};
+    struct hash hash;
+    uint64_t chunks = 0;
+    memcpy(header, MAGIC, MAGIC_SIZE);
+    bool fits = append(bytes, header, sizeof(header));
+    enum status status = fits ? record_encode(&model_record_type, record, bytes)
+                              : STATUS_NO_MEMORY;
     if (status != STATUS_OK)
         return status;
-    put_u32(bytes->bytes + MAGIC_SIZE, VERSION);
-    put_u32(bytes->bytes + MAGIC_SIZE + 4, (uint32_t)(bytes->size - HEADER_SIZE));
-    for (uint32_t i = 0; i < manifest->record.files.count && status == STATUS_OK; i++) {
-        uint8_t stamp[STAMP_SIZE];
-        put_u64(stamp, manifest->stamps[i].inode);
-        put_u64(stamp + 8, manifest->stamps[i].size);
-        put_u64(stamp + 16, manifest->stamps[i].changed_ns);
-        status = buffer_append(bytes, stamp, sizeof(stamp));
+    put_u32(header + 12, (uint32_t)(bytes->size - HEADER_SIZE));
+    fits = append(bytes, text_or_empty(manifest->location), location_size);
+    for (uint32_t i = 0; fits && i < record->files.count; i++) {
+        fits = append_file(bytes, &manifest->files[i]);
+        chunks += manifest->files[i].chunks ? chunk_count(record->files.items[i].size) : 0;
     }
-    struct hash hash;
+    for (uint32_t i = 0; fits && i < record->files.count; i++)
+        if (manifest->files[i].chunks)
+            fits = append(bytes, manifest->files[i].chunks,
+                          (size_t)chunk_count(record->files.items[i].size) * sizeof(struct hash));
+    if (!fits)
+        return STATUS_TOO_LARGE;
+    put_u32(header + 8, VERSION);
+    put_u32(header + 16, (uint32_t)location_size);
+    put_u32(header + 20, (uint32_t)chunks);
+    header[24] = (uint8_t)((manifest->is_pinned ? FLAG_PINNED : 0) |
+                           (manifest->is_made ? FLAG_MADE : 0));
+    put_u64(header + 32, manifest->used_ms);
+    memcpy(header + 40, manifest->commit, HUB_COMMIT_SIZE - 1);
+    memcpy(bytes->bytes, header, sizeof(header));
     hash_of(bytes->bytes, bytes->size, &hash);
-    return status == STATUS_OK ? buffer_append(bytes, &hash, sizeof(hash)) : status;
+    return append(bytes, &hash, sizeof(hash)) ? STATUS_OK : STATUS_TOO_LARGE;
 }
 
-static enum status put_file(int directory, const struct buffer *bytes, struct reason *reason)
+enum status holding_file_put(int holdings, const char *owner, const char *name, const void *bytes,
+                             size_t size, struct reason *reason)
 {
-    if (store_remove_tree(directory, NEW_NAME) != 0)
-        return refuse(reason, status_from_errno(errno), NEW_NAME ": %s", strerror(errno));
-    int file = store_create_file(directory, NEW_NAME);
-    if (file < 0)
-        return refuse(reason, status_from_errno(errno), NEW_NAME ": %s", strerror(errno));
-    bool is_written = store_write_all(file, bytes->bytes, bytes->size) == 0 &&
-                      store_sync(file) == 0;
+    char beside[HOLDING_NAME_SIZE + 64];
+    (void)snprintf(beside, sizeof(beside), "%s.%.32s" HOLDING_NEW_END, name, owner);
+    (void)!store_unlink(holdings, beside);
+    int file = store_create_file(holdings, beside);
+    const bool is_written =
+        file >= 0 && store_write_all(file, bytes, size) == 0 && store_sync(file) == 0;
     int error = errno;
-    (void)close(file);
-    if (is_written && store_rename(directory, NEW_NAME, MODEL_MANIFEST_NAME) == 0 &&
-        store_sync(directory) == 0)
+    if (file >= 0)
+        (void)close(file);
+    if (is_written && store_rename(holdings, beside, name) == 0 && store_sync(holdings) == 0)
         return STATUS_OK;
     error = is_written ? errno : error;
-    return refuse(reason, status_from_errno(error), MODEL_MANIFEST_NAME ": %s", strerror(error));
+    (void)!store_unlink(holdings, beside);
+    return refuse(reason, status_from_errno(error), "%.200s: %s", name, strerror(error));
 }
 
-enum status model_manifest_write(int directory, const struct model_manifest *manifest,
-                                 struct reason *reason)
+enum status model_manifest_write(int holdings, const char *owner,
+                                 const struct model_manifest *manifest, struct reason *reason)
 {
     struct buffer bytes;
-    buffer_init(&bytes, MANIFEST_SIZE_MAX);
-    enum status status = encode(manifest, &bytes);
+    char name[HOLDING_NAME_SIZE];
+    enum status status = model_holding_name(manifest->record.model_id, name, reason);
     if (status != STATUS_OK)
-        status = refuse(reason, status, "the manifest of %.100s: %s",
-                        text_or_empty(manifest->record.model_id), status_text(status));
+        return status;
+    buffer_init(&bytes, HOLDING_SIZE_MAX);
+    status = encode(manifest, &bytes);
+    if (status != STATUS_OK)
+        status = refuse(reason, status, "%.200s: %s", name, status_text(status));
     else
-        status = put_file(directory, &bytes, reason);
+        status = holding_file_put(holdings, owner, name, bytes.bytes, bytes.size, reason);
     buffer_fini(&bytes);
     return status;
 }
 
+/* ---- reading ---- */
+
 static enum status damaged(struct reason *reason, const char *what)
 {
-    return refuse(reason, STATUS_DAMAGED, MODEL_MANIFEST_NAME " %s; take the model in again", what);
+    return refuse(reason, STATUS_DAMAGED, "what this node noted of the model %s; take the model in "
+                  "again", what);
 }
 
 static bool record_is_sound(const struct model_record *record)
@@ -179,6 +254,38 @@ static bool record_is_sound(const struct model_record *record)
     return ID_EQUAL(revision, record->revision);
 }
 
+/* The rows of the files and their chunks, which fill what is left exactly. */
+static enum status decode_files(const uint8_t *bytes, size_t size, uint64_t chunks,
+                                struct model_manifest *manifest, struct reason *reason)
+{
+    const uint32_t count = manifest->record.files.count;
+    uint64_t chunks_left = chunks;
+    if ((uint64_t)count * FILE_SIZE + chunks * sizeof(struct hash) != size)
+        return damaged(reason, "is cut");
+    enum status status = model_manifest_make_files(manifest, reason);
+    const uint8_t *chunk = bytes + (size_t)count * FILE_SIZE;
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        const uint8_t *row = bytes + (size_t)i * FILE_SIZE;
+        struct file_facts *facts = &manifest->files[i];
+        const uint64_t own = row[25] ? chunk_count(manifest->record.files.items[i].size) : 0;
+        facts->stamp = (struct file_stamp){get_u64(row), get_u64(row + 8), get_u64(row + 16)};
+        if (row[24] != ETAG_NONE)
+            (void)hex_print(row + 32, row[24] == ETAG_SHA256 ? 32 : 20, facts->etag);
+        if (own > chunks_left)
+            return damaged(reason, "has other chunks than its files");
+        chunks_left -= own;
+        facts->chunks = row[25] ? memory_zeroed((size_t)own, sizeof(struct hash)) : NULL;
+        if (row[25] && !facts->chunks)
+            status = refuse(reason, STATUS_NO_MEMORY, "no memory for the chunks of a model");
+        else if (own > 0)
+            memcpy(facts->chunks, chunk, (size_t)own * sizeof(struct hash));
+        chunk += own * sizeof(struct hash);
+    }
+    if (status == STATUS_OK && chunks_left > 0)
+        return damaged(reason, "has other chunks than its files");
+    return status;
+}
+
 static enum status decode(const uint8_t *bytes, size_t size, struct model_manifest *manifest,
                           struct reason *reason)
 {
@@ -188,54 +295,77 @@ static enum status decode(const uint8_t *bytes, size_t size, struct model_manife
     hash_of(bytes, size - sizeof(hash), &hash);
     if (memcmp(&hash, bytes + size - sizeof(hash), sizeof(hash)) != 0)
         return damaged(reason, "does not match its hash");
-    if (get_u32(bytes + MAGIC_SIZE) != VERSION)
+    if (get_u32(bytes + 8) != VERSION)
         return damaged(reason, "is of another version");
-    size_t record_size = get_u32(bytes + MAGIC_SIZE + 4);
-    size_t room = size - HEADER_SIZE - sizeof(hash);
-    if (record_size > room)
+    const size_t record_size = get_u32(bytes + 12);
+    const size_t location_size = get_u32(bytes + 16);
+    const size_t room = size - HEADER_SIZE - sizeof(hash);
+    if (record_size > room || location_size > room - record_size ||
+        location_size > LOCATION_SIZE_MAX)
         return damaged(reason, "is cut");
+    const uint8_t *location = bytes + HEADER_SIZE + record_size;
     enum status status = record_decode(&model_record_type, bytes + HEADER_SIZE, record_size,
                                        &manifest->record, reason);
     if (status != STATUS_OK)
         return status;
-    uint32_t count = manifest->record.files.count;
-    if (room - record_size != (size_t)count * STAMP_SIZE || !record_is_sound(&manifest->record))
+    memcpy(manifest->commit, bytes + 40, HUB_COMMIT_SIZE - 1);
+    if (!record_is_sound(&manifest->record) || !hub_commit_is_sound(manifest->commit) ||
+        (location_size > 0 && (location[0] != '/' || memchr(location, '\0', location_size))))
         return damaged(reason, "names impossible files");
-    manifest->stamps = memory_zeroed(count, sizeof(manifest->stamps[0]));
-    if (!manifest->stamps)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for the manifest of a model");
-    for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *at = bytes + HEADER_SIZE + record_size + (size_t)i * STAMP_SIZE;
-        manifest->stamps[i] = (struct file_stamp){get_u64(at), get_u64(at + 8), get_u64(at + 16)};
+    manifest->is_pinned = bytes[24] & FLAG_PINNED;
+    manifest->is_made = bytes[24] & FLAG_MADE;
+    manifest->used_ms = get_u64(bytes + 32);
+    if (location_size > 0 &&
+        !(manifest->location = memory_text((const char *)location, location_size)))
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for what is noted of a model");
+    return decode_files(location + location_size, room - record_size - location_size,
+                        get_u32(bytes + 20), manifest, reason);
+}
+
+enum status holding_file_read(int holdings, const char *name, uint8_t **bytes_out,
+                              size_t *size_out, struct reason *reason)
+{
+    struct stat facts;
+    int file = store_open_file(holdings, name);
+    if (file < 0)
+        return refuse(reason, status_from_errno(errno), "%.200s: %s", name, strerror(errno));
+    uint8_t *bytes = NULL;
+    enum status status = STATUS_OK;
+    if (fstat(file, &facts) != 0 || facts.st_size > (off_t)HOLDING_SIZE_MAX)
+        status = refuse(reason, STATUS_DAMAGED, "%.200s is too large; take the model in again",
+                        name);
+    else if (!(bytes = memory_zeroed((size_t)facts.st_size + 1, 1)))
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory to read %.200s", name);
+    else if (store_read_at(file, bytes, (size_t)facts.st_size, 0) != (int64_t)facts.st_size)
+        status = refuse(reason, STATUS_IO, "%.200s: %s", name, strerror(errno));
+    (void)close(file);
+    if (status != STATUS_OK) {
+        memory_free(bytes);
+        return status;
     }
+    *bytes_out = bytes;
+    *size_out = (size_t)facts.st_size;
     return STATUS_OK;
 }
 
-enum status model_manifest_read(int directory, struct model_manifest *manifest_out,
-                                struct reason *reason)
+enum status model_manifest_read(int holdings, const char *model_id,
+                                struct model_manifest *manifest_out, struct reason *reason)
 {
-    struct stat facts;
-    int file = store_open_file(directory, MODEL_MANIFEST_NAME);
-    if (file < 0 && errno == ENOENT)
-        return refuse(reason, STATUS_NOT_FOUND, "there is no " MODEL_MANIFEST_NAME
-                      "; take the model in with `troupe add`");
-    if (file < 0)
-        return refuse(reason, status_from_errno(errno), MODEL_MANIFEST_NAME ": %s",
-                      strerror(errno));
-    if (fstat(file, &facts) != 0 || facts.st_size > (off_t)MANIFEST_SIZE_MAX) {
-        (void)close(file);
-        return damaged(reason, "is too large");
-    }
-    size_t size = (size_t)facts.st_size;
-    uint8_t *bytes = memory_zeroed(size + 1, 1);
+    char name[HOLDING_NAME_SIZE];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
     struct model_manifest manifest = {0};
-    enum status status = bytes ? STATUS_OK : STATUS_NO_MEMORY;
-    if (status == STATUS_OK && store_read_at(file, bytes, size, 0) != (int64_t)size)
-        status = refuse(reason, STATUS_IO, MODEL_MANIFEST_NAME ": %s", strerror(errno));
-    (void)close(file);
+    enum status status = model_holding_name(model_id, name, reason);
+    if (status == STATUS_OK)
+        status = holding_file_read(holdings, name, &bytes, &size, reason);
+    if (status == STATUS_NOT_FOUND)
+        return refuse(reason, STATUS_NOT_FOUND, "%.100s is not on this node's disk; take it in "
+                      "with `troupe add`", model_id);
     if (status == STATUS_OK)
         status = decode(bytes, size, &manifest, reason);
     memory_free(bytes);
+    if (status == STATUS_OK && strcmp(manifest.record.model_id, model_id) != 0)
+        status = damaged(reason, "is another's");
     if (status != STATUS_OK) {
         model_manifest_fini(&manifest);
         return status;
@@ -244,9 +374,23 @@ enum status model_manifest_read(int directory, struct model_manifest *manifest_o
     return STATUS_OK;
 }
 
+void model_manifest_take_record(struct model_manifest *manifest, struct model_record *record_out)
+{
+    /* The lists of the files are freed by the count of the record. */
+    for (uint32_t i = 0; i < manifest->record.files.count; i++) {
+        memory_free(manifest->files[i].chunks);
+        manifest->files[i].chunks = NULL;
+    }
+    *record_out = manifest->record;
+    memset(&manifest->record, 0, sizeof(manifest->record));
+}
+
 void model_manifest_fini(struct model_manifest *manifest)
 {
+    for (uint32_t i = 0; manifest->files && i < manifest->record.files.count; i++)
+        memory_free(manifest->files[i].chunks);
+    memory_free(manifest->files);
+    memory_free(manifest->location);
     record_fini(&model_record_type, &manifest->record);
-    memory_free(manifest->stamps);
-    manifest->stamps = NULL;
+    memset(manifest, 0, sizeof(*manifest));
 }

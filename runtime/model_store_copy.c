@@ -1,29 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_store_copy: how a model comes into the store: from a directory, or its small files from a
- * peer.
+ * model_store_copy: how a model is taken in: copied from a directory into the store, or read where
+ * it lies, every byte once, for the digests of files, chunks and blobs together.
  */
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/hub_link.h"
 #include "runtime/model_store.h"
 #include "runtime/safetensors.h"
 #include "runtime/store_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define COPY_SIZE ((size_t)1 << 20)
 #define PROGRESS_STEP ((uint64_t)16 << 20)
+/* The hub keeps larger plain files by their SHA-256 too. */
+#define PLAIN_SIZE_MAX ((uint64_t)10 << 20)
 
-struct copying {
+_Static_assert(CHUNK_SIZE % COPY_SIZE == 0, "a chunk ends with a window");
+
+struct taking {
     struct model_store *store;
     const struct model_import *import;
     struct model_manifest manifest;
-    char partial[64];
-    int directory;
+    char real[PATH_MAX]; /* of the source */
+    bool is_in_place;
+    int source;
+    int blobs; /* where files are copied to */
+    char (*partials)[STORE_PARTIAL_SIZE]; /* one per file */
+    char old_commit[HUB_COMMIT_SIZE]; /* snapshot this node made before, under the same name */
+    struct model_manifest old;        /* its holding */
     uint8_t *window;
     uint64_t bytes_have;
     uint64_t bytes_total;
@@ -37,442 +49,431 @@ static enum status no_memory(struct reason *reason)
 }
 
 /* The name borrowed: refusals name the file, not the directory it is copied to. */
-static enum status copy_failed(struct copying *copying, const char *name)
+static enum status copy_failed(struct taking *taking, const char *name)
 {
     const int error = errno;
     if (error == ENOSPC)
-        return refuse(copying->reason, STATUS_NO_SPACE,
+        return refuse(taking->reason, STATUS_NO_SPACE,
                       "the disk of %.200s is full: %.80s needs %llu bytes in all; free some or "
-                      "move the model store", copying->store->path, copying->import->model_id,
-                      (unsigned long long)copying->bytes_total);
-    return refuse(copying->reason, status_from_errno(error), "%.100s cannot be copied to %.200s: "
-                  "%s", name, copying->store->path, strerror(error));
+                      "move the model store", taking->store->cache.root,
+                      taking->import->model_id, (unsigned long long)taking->bytes_total);
+    if (taking->is_in_place)
+        return refuse(taking->reason, status_from_errno(error), "%.100s cannot be read in %.200s: "
+                      "%s", name, taking->real, strerror(error));
+    return refuse(taking->reason, status_from_errno(error), "%.100s cannot be copied to %.200s: "
+                  "%s", name, taking->store->cache.root, strerror(error));
 }
 
-static void tell_progress(struct copying *copying)
+static void tell_progress(struct taking *taking)
 {
-    if (copying->import->progress &&
-        (copying->bytes_have - copying->bytes_told >= PROGRESS_STEP ||
-         copying->bytes_have == copying->bytes_total)) {
-        copying->bytes_told = copying->bytes_have;
-        copying->import->progress(copying->import->who, copying->bytes_have,
-                                  copying->bytes_total);
+    if (taking->import->progress &&
+        (taking->bytes_have - taking->bytes_told >= PROGRESS_STEP ||
+         taking->bytes_have == taking->bytes_total)) {
+        taking->bytes_told = taking->bytes_have;
+        taking->import->progress(taking->import->who, taking->bytes_have, taking->bytes_total);
     }
 }
 
 /* What is taken in: the files we can read, nothing else that lies in the directory. */
-static enum status choose_files(struct copying *copying, const struct model_card *card)
+static enum status choose_files(struct taking *taking, const struct model_card *card)
 {
-    struct model_record *record = &copying->manifest.record;
+    struct model_record *record = &taking->manifest.record;
     for (size_t i = 0; i < card->file_count; i++) {
         const struct model_card_file *file = &card->files[i];
         if (!model_file_name_is_sound(file->name)) {
             if (file->is_weight)
-                return refuse(copying->reason, STATUS_INVALID,
+                return refuse(taking->reason, STATUS_INVALID,
                               "%.150s is no name for a weight file; rename it", file->name);
             continue;
         }
         if (!file->is_weight && model_file_is_weight_kind(file->name))
             continue; /* the model does not use it */
         if (!file->is_weight && file->size > SMALL_FILE_SIZE_MAX)
-            return refuse(copying->reason, STATUS_TOO_LARGE,
+            return refuse(taking->reason, STATUS_TOO_LARGE,
                           "%.100s has %llu bytes, at most %llu are taken; remove it from the "
                           "directory", file->name, (unsigned long long)file->size,
                           (unsigned long long)SMALL_FILE_SIZE_MAX);
         if (record->files.count == MODEL_FILE_COUNT_MAX)
-            return refuse(copying->reason, STATUS_TOO_LARGE, "the model has more than %d files",
+            return refuse(taking->reason, STATUS_TOO_LARGE, "the model has more than %d files",
                           MODEL_FILE_COUNT_MAX);
         struct file_entry *entry = record_list_push(&file_entry_type, RECORD_LIST(record->files),
                                                     NULL, MODEL_FILE_COUNT_MAX);
         if (!entry || !text_set(&entry->name, file->name))
-            return no_memory(copying->reason);
+            return no_memory(taking->reason);
         entry->size = file->size;
         entry->is_weight = file->is_weight;
-        copying->bytes_total += file->size;
+        taking->bytes_total += file->size;
     }
-    copying->manifest.stamps = memory_zeroed(record->files.count, sizeof(struct file_stamp));
-    return copying->manifest.stamps ? STATUS_OK : no_memory(copying->reason);
+    taking->partials = memory_zeroed(record->files.count, STORE_PARTIAL_SIZE);
+    taking->window = memory_zeroed(COPY_SIZE, 1);
+    if (!taking->partials || !taking->window ||
+        !text_set(&record->model_id, taking->import->model_id))
+        return no_memory(taking->reason);
+    return model_manifest_make_files(&taking->manifest, taking->reason);
 }
 
-static enum status changed(struct copying *copying, const char *name)
+/* ---- where it lies ---- */
+
+/* The rest of `path` below `root`, "" for itself; NULL: it lies elsewhere. */
+static const char *path_below(const char *path, const char *root)
 {
-    return refuse(copying->reason, STATUS_STALE,
+    const size_t length = strlen(root);
+    if (length < 2 || strncmp(path, root, length) != 0)
+        return NULL;
+    return path[length] == '/' ? path + length + 1 : path[length] ? NULL : path + length;
+}
+
+/* "models--org--name/snapshots/COMMIT". */
+static bool parse_snapshot(const char *rest, char model_id_out[HUB_NAME_SIZE],
+                           char commit_out[HUB_COMMIT_SIZE])
+{
+    char name[HUB_NAME_SIZE];
+    const size_t length = strcspn(rest, "/");
+    if (length >= sizeof(name) || strncmp(rest + length, "/snapshots/", 11) != 0 ||
+        !hub_commit_is_sound(rest + length + 11))
+        return false;
+    memcpy(name, rest, length);
+    name[length] = '\0';
+    memcpy(commit_out, rest + length + 11, HUB_COMMIT_SIZE);
+    return hub_model_id(name, model_id_out);
+}
+
+static bool is_below_directories(const char *directories, const char *path)
+{
+    char one[PATH_MAX];
+    char real[PATH_MAX];
+    for (const char *at = directories; *at; at += at[strcspn(at, ":")] ? strcspn(at, ":") + 1
+                                                                      : strcspn(at, ":")) {
+        const size_t length = strcspn(at, ":");
+        if (length == 0 || length >= sizeof(one))
+            continue;
+        memcpy(one, at, length);
+        one[length] = '\0';
+        if (realpath(one, real) && path_below(path, real))
+            return true;
+    }
+    return false;
+}
+
+/* In place or not, and under which commit. */
+static enum status settle_place(struct taking *taking)
+{
+    char root[PATH_MAX];
+    char model_id[HUB_NAME_SIZE];
+    struct model_manifest *manifest = &taking->manifest;
+    if (!realpath(taking->import->source, taking->real))
+        return refuse(taking->reason, status_from_errno(errno), "%.300s cannot be opened: %s",
+                      taking->import->source, strerror(errno));
+    const char *rest = realpath(taking->store->cache.root, root) ? path_below(taking->real, root)
+                                                                 : NULL;
+    bool is_located = false;
+    if (rest && parse_snapshot(rest, model_id, manifest->commit)) {
+        taking->is_in_place = true;
+        is_located = strcmp(model_id, taking->import->model_id) != 0;
+    } else if (is_below_directories(taking->store->directories, taking->real)) {
+        const char *base = strrchr(taking->real, '/') + 1;
+        taking->is_in_place = is_located = true;
+        if (hub_commit_is_sound(base))
+            memcpy(manifest->commit, base, HUB_COMMIT_SIZE);
+    }
+    manifest->is_made = !taking->is_in_place;
+    if (is_located && !(manifest->location = memory_text(taking->real, strlen(taking->real))))
+        return no_memory(taking->reason);
+    taking->source = open(taking->real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (taking->source < 0)
+        return copy_failed(taking, taking->real);
+    return STATUS_OK;
+}
+
+/* ---- one file ---- */
+
+static enum status changed(struct taking *taking, const char *name)
+{
+    return refuse(taking->reason, STATUS_STALE,
                   "%.100s changed while it was copied; wait until its writer is done and add the "
                   "model again", name);
 }
 
-static enum status copy_bytes(struct copying *copying, struct file_entry *entry, int from, int to)
+/* `to` is negative when the file is read where it lies. */
+static enum status read_bytes(struct taking *taking, struct file_entry *entry,
+                              struct file_facts *facts, int from, int to,
+                              struct etag_stream *etag)
 {
-    struct hash_stream stream;
-    hash_init(&stream);
+    struct hash_stream whole;
+    struct hash_stream chunk;
+    hash_init(&whole);
+    hash_init(&chunk);
     for (uint64_t offset = 0; offset < entry->size;) {
         uint64_t left = entry->size - offset;
         size_t want = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
-        if (copying->import->is_cancelled && copying->import->is_cancelled(copying->import->who))
-            return refuse(copying->reason, STATUS_CANCELLED, "taking in %.100s was interrupted",
-                          copying->import->model_id);
-        int64_t count = store_read_at(from, copying->window, want, offset);
+        if (taking->import->is_cancelled && taking->import->is_cancelled(taking->import->who))
+            return refuse(taking->reason, STATUS_CANCELLED, "taking in %.100s was interrupted",
+                          taking->import->model_id);
+        int64_t count = store_read_at(from, taking->window, want, offset);
         if (count < 0)
-            return copy_failed(copying, entry->name);
+            return copy_failed(taking, entry->name);
         if (count != (int64_t)want)
-            return changed(copying, entry->name);
-        hash_update(&stream, copying->window, want);
-        if (store_write_all(to, copying->window, want) != 0)
-            return copy_failed(copying, entry->name);
+            return changed(taking, entry->name);
+        hash_update(&whole, taking->window, want);
+        hash_update(&chunk, taking->window, want);
+        etag_stream_update(etag, taking->window, want);
+        if (to >= 0 && store_write_all(to, taking->window, want) != 0)
+            return copy_failed(taking, entry->name);
         offset += want;
-        copying->bytes_have += want;
-        tell_progress(copying);
+        if (offset % CHUNK_SIZE == 0 || offset == entry->size) {
+            hash_final(&chunk, &facts->chunks[(offset - 1) / CHUNK_SIZE]);
+            hash_init(&chunk);
+        }
+        taking->bytes_have += want;
+        tell_progress(taking);
     }
-    hash_final(&stream, &entry->digest);
-    return STATUS_OK;
+    hash_final(&whole, &entry->digest);
+    return etag_stream_final(etag, facts->etag, taking->reason);
 }
 
 /* From the disk again: what was written must be what is there. */
-static enum status read_back(struct copying *copying, struct file_entry *entry, int file,
-                             struct file_stamp *stamp_out)
+static enum status read_back(struct taking *taking, struct file_entry *entry, int file)
 {
     struct hash digest;
-    struct stat facts;
     if (store_sync(file) != 0)
-        return copy_failed(copying, entry->name);
+        return copy_failed(taking, entry->name);
 #ifdef POSIX_FADV_DONTNEED
     (void)posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
 #endif
     enum status status = store_file_digest(file, entry->name, entry->size, &digest,
-                                           copying->reason);
-    if (status != STATUS_OK)
-        return status;
-    if (fstat(file, &facts) != 0)
-        return copy_failed(copying, entry->name);
-    if (!ID_EQUAL(digest, entry->digest))
-        return refuse(copying->reason, STATUS_HASH_MISMATCH,
+                                           taking->reason);
+    if (status == STATUS_OK && !ID_EQUAL(digest, entry->digest))
+        return refuse(taking->reason, STATUS_HASH_MISMATCH,
                       "%.100s reads back from %.200s otherwise than it was written; the disk is "
-                      "not to be trusted", entry->name, copying->store->path);
-    *stamp_out = file_stamp_of(&facts);
-    return STATUS_OK;
+                      "not to be trusted", entry->name, taking->store->cache.root);
+    return status;
 }
 
-static enum status copy_file(struct copying *copying, uint32_t at)
+/* `blob_out` is the name the cache has for it, if it lies in one. */
+static enum status open_source(struct taking *taking, const char *name, int *file_out,
+                               char blob_out[HUB_BLOB_NAME_SIZE])
 {
-    struct file_entry *entry = &copying->manifest.record.files.items[at];
-    struct stat before;
-    struct stat after;
-    int from = -1;
     uint64_t size = 0;
-    enum status status = model_file_open(copying->import->source, entry->name, &from, &size,
-                                         copying->reason);
-    if (status != STATUS_OK)
-        return status;
-    int to = store_create_file(copying->directory, entry->name);
-    if (to < 0 || fstat(from, &before) != 0)
-        status = copy_failed(copying, entry->name);
-    else if (size != entry->size)
-        status = changed(copying, entry->name);
+    *file_out = hub_file_open(taking->source, name, blob_out);
+    if (*file_out >= 0)
+        return STATUS_OK;
+    /* It says what is wrong. */
+    return model_file_open(taking->real, name, file_out, &size, taking->reason);
+}
+
+static enum status read_one(struct taking *taking, uint32_t at, int from, const char *blob)
+{
+    struct file_entry *entry = &taking->manifest.record.files.items[at];
+    struct file_facts *facts = &taking->manifest.files[at];
+    struct etag_stream *etag = NULL;
+    int to = -1;
+    enum etag_kind kind = etag_kind_of(blob);
+    if (kind == ETAG_NONE)
+        kind = entry->is_weight || entry->size > PLAIN_SIZE_MAX ? ETAG_SHA256 : ETAG_GIT_SHA1;
+    facts->chunks = memory_zeroed((size_t)chunk_count(entry->size), sizeof(struct hash));
+    enum status status = facts->chunks ? STATUS_OK : no_memory(taking->reason);
+    if (status == STATUS_OK && !taking->is_in_place)
+        status = store_partial_make(taking->store, taking->import->model_id, taking->blobs,
+                                    taking->partials[at], &to, taking->reason);
     if (status == STATUS_OK)
-        status = copy_bytes(copying, entry, from, to);
-    if (status == STATUS_OK && fstat(from, &after) != 0)
-        status = copy_failed(copying, entry->name);
-    if (status == STATUS_OK) {
-        const struct file_stamp first = file_stamp_of(&before);
-        const struct file_stamp last = file_stamp_of(&after);
-        if (!file_stamp_equal(&first, &last))
-            status = changed(copying, entry->name);
-    }
+        status = etag_stream_open(kind, entry->size, &etag, taking->reason);
     if (status == STATUS_OK)
-        status = read_back(copying, entry, to, &copying->manifest.stamps[at]);
-    (void)close(from);
+        status = read_bytes(taking, entry, facts, from, to, etag);
+    if (status == STATUS_OK && taking->is_in_place && etag_kind_of(blob) != ETAG_NONE &&
+        strcmp(blob, facts->etag) != 0)
+        status = refuse(taking->reason, STATUS_HASH_MISMATCH,
+                        "%.100s of %.80s in %.120s does not have the hash it is named by; remove "
+                        "blobs/%s and download the model again", entry->name,
+                        taking->import->model_id, taking->real, blob);
+    if (status == STATUS_OK && to >= 0)
+        status = read_back(taking, entry, to);
+    etag_stream_close(etag);
     if (to >= 0)
         (void)close(to);
     return status;
 }
 
-static bool run_holds(const struct layer_run *run, const struct layer_run *next)
+static enum status take_file(struct taking *taking, uint32_t at)
 {
-    struct layer_run one = *run;
-    one.layers = next->layers;
-    return record_equal(&layer_run_type, &one, next);
+    struct file_entry *entry = &taking->manifest.record.files.items[at];
+    char blob[HUB_BLOB_NAME_SIZE] = "";
+    struct stat before;
+    struct stat after;
+    int from = -1;
+    enum status status = open_source(taking, entry->name, &from, blob);
+    if (status != STATUS_OK)
+        return status;
+    if (fstat(from, &before) != 0)
+        status = copy_failed(taking, entry->name);
+    else if ((uint64_t)before.st_size != entry->size)
+        status = changed(taking, entry->name);
+    if (status == STATUS_OK)
+        status = read_one(taking, at, from, blob);
+    if (status == STATUS_OK && fstat(from, &after) != 0)
+        status = copy_failed(taking, entry->name);
+    if (status == STATUS_OK) {
+        const struct file_stamp first = file_stamp_of(&before);
+        const struct file_stamp last = file_stamp_of(&after);
+        if (!file_stamp_equal(&first, &last))
+            status = changed(taking, entry->name);
+        taking->manifest.files[at].stamp = last; /* of a copy, when it is in its place */
+    }
+    (void)close(from);
+    return status;
 }
 
-static bool add_layer(struct model_shape *shape, const struct model_card_layer *cost)
-{
-    const struct layer_run next = {.layers = 1,
-                                   .units = cost->units,
-                                   .heads = cost->cache.heads,
-                                   .key_dim = cost->cache.key_dim,
-                                   .value_dim = cost->cache.value_dim,
-                                   .window = cost->cache.window,
-                                   .state_floats = cost->cache.state_floats,
-                                   .is_shared = cost->is_shared,
-                                   .mixer_bytes = cost->mixer_bytes,
-                                   .ffn_bytes = cost->ffn_bytes,
-                                   .whole_bytes = cost->whole_bytes};
-    struct layer_run *last =
-        shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
-    if (!last || !run_holds(last, &next))
-        return record_list_push(&layer_run_type, RECORD_LIST(shape->runs), &next,
-                                LAYER_COUNT_MAX) != NULL;
-    last->layers++;
-    return true;
-}
+/* ---- the whole ---- */
 
-enum status model_record_fill(const struct model_card *card, struct model_record *record,
-                              struct reason *reason)
+/* What was taken is judged like the source: whatever changed in between, it is sound. */
+static enum status judge(struct taking *taking, const char *path)
 {
-    struct model_shape *shape = &record->shape;
-    if (card->layers > LAYER_COUNT_MAX)
-        return refuse(reason, STATUS_TOO_LARGE, "%u layers; at most %d", card->layers,
-                      LAYER_COUNT_MAX);
-    shape->layers = card->layers;
-    shape->hidden = card->hidden;
-    shape->heads = card->heads;
-    /* What the placement shares, whatever the family calls it. */
-    shape->kv_heads = card->mixer_units;
-    shape->intermediate = card->ffn_columns;
-    shape->ffn_unit = card->ffn_unit;
-    shape->kv_unit = card->kv_unit;
-    shape->vocab = card->vocab;
-    shape->tied = card->tied;
-    shape->context = card->context;
-    shape->embedding_bytes = card->embedding_bytes;
-    shape->head_bytes = card->head_bytes;
-    shape->norm_bytes = card->other_bytes;
-    shape->weight_bytes = card->weight_bytes;
-    for (uint32_t i = 0; i < card->layers; i++)
-        if (!add_layer(shape, &card->costs[i]))
-            return no_memory(reason);
-    return text_set(&shape->model_type, card->model_type) ? STATUS_OK : no_memory(reason);
-}
-
-/* The copy is judged like the source: whatever changed in between, what is stored is sound. */
-static enum status judge_copy(struct copying *copying)
-{
-    char path[MODEL_STORE_PATH_SIZE + 64];
     struct model_card *card = NULL;
-    (void)snprintf(path, sizeof(path), "%s/%s", copying->store->path, copying->partial);
-    enum status status = model_card_read(path, MODEL_CARD_WITH_TOKENIZER, &card, copying->reason);
+    enum status status = model_card_read(path, MODEL_CARD_WITH_TOKENIZER, &card, taking->reason);
     if (status == STATUS_OK)
-        status = model_record_fill(card, &copying->manifest.record, copying->reason);
+        status = model_record_fill(card, &taking->manifest.record, taking->reason);
     model_card_free(card);
-    copying->manifest.record.revision = model_revision(&copying->manifest.record);
     return status;
 }
 
-static enum status copy_into_partial(struct copying *copying)
+static enum status place_all(struct taking *taking)
 {
-    struct model_record *record = &copying->manifest.record;
+    struct model_manifest *manifest = &taking->manifest;
     enum status status = STATUS_OK;
-    copying->window = memory_zeroed(COPY_SIZE, 1);
-    if (!copying->window || !text_set(&record->model_id, copying->import->model_id))
-        return no_memory(copying->reason);
-    for (uint32_t i = 0; i < record->files.count && status == STATUS_OK; i++)
-        status = copy_file(copying, i);
-    if (status == STATUS_OK)
-        status = judge_copy(copying);
-    if (status == STATUS_OK)
-        status = model_manifest_write(copying->directory, &copying->manifest, copying->reason);
+    for (uint32_t i = 0; i < manifest->record.files.count && status == STATUS_OK; i++)
+        status = store_partial_place(taking->store, taking->import->model_id, taking->blobs,
+                                     taking->partials[i], &manifest->record.files.items[i],
+                                     &manifest->files[i], taking->reason);
+    if (status == STATUS_OK && store_sync(taking->blobs) != 0)
+        status = copy_failed(taking, "blobs");
     return status;
+}
+
+/* Blobs, links, judgement, branch: everything but the holding. */
+static enum status put_into_cache(struct taking *taking)
+{
+    struct model_manifest *manifest = &taking->manifest;
+    struct store_journal journal = {.model_id = taking->import->model_id,
+                                    .blobs = manifest,
+                                    .gone = &taking->old};
+    const struct hub_cache *cache = &taking->store->cache;
+    char path[MODEL_STORE_PATH_SIZE];
+    char place[16 + HUB_COMMIT_SIZE];
+    int snapshot = -1;
+    (void)snprintf(place, sizeof(place), "snapshots/%s", manifest->commit);
+    enum status status = hub_cache_directory(cache, journal.model_id, place, false, &snapshot,
+                                             taking->reason);
+    journal.was_there = status == STATUS_OK;
+    if (snapshot >= 0)
+        (void)close(snapshot);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        return status;
+    memcpy(journal.made, manifest->commit, HUB_COMMIT_SIZE);
+    if (strcmp(taking->old_commit, manifest->commit) != 0)
+        memcpy(journal.removed, taking->old_commit, HUB_COMMIT_SIZE);
+    status = store_journal_put(taking->store, &journal, taking->reason);
+    if (status == STATUS_OK)
+        status = place_all(taking);
+    if (status == STATUS_OK)
+        status = store_link_all(taking->store, manifest, taking->reason);
+    if (status == STATUS_OK)
+        status = hub_cache_snapshot_path(cache, journal.model_id, manifest->commit, path,
+                                         sizeof(path), taking->reason);
+    if (status == STATUS_OK)
+        status = judge(taking, path);
+    if (status == STATUS_OK)
+        status = store_set_main(taking->store, manifest, taking->old_commit, taking->reason);
+    return status;
+}
+
+static enum status take_all(struct taking *taking)
+{
+    struct model_manifest *manifest = &taking->manifest;
+    struct model_record *record = &manifest->record;
+    struct store_journal journal = {.model_id = taking->import->model_id, .gone = &taking->old};
+    int snapshots = -1;
+    enum status status = STATUS_OK;
+    if (taking->is_in_place)
+        memcpy(journal.removed, taking->old_commit, HUB_COMMIT_SIZE);
+    if (!taking->is_in_place || journal.removed[0])
+        status = store_journal_put(taking->store, &journal, taking->reason);
+    if (status == STATUS_OK && !taking->is_in_place) {
+        /* Without it others take the directory of the model for damaged. */
+        status = hub_cache_directory(&taking->store->cache, journal.model_id, "snapshots", true,
+                                     &snapshots, taking->reason);
+        if (snapshots >= 0)
+            (void)close(snapshots);
+        if (status == STATUS_OK)
+            status = hub_cache_directory(&taking->store->cache, journal.model_id, "blobs", true,
+                                         &taking->blobs, taking->reason);
+    }
+    for (uint32_t i = 0; i < record->files.count && status == STATUS_OK; i++)
+        status = take_file(taking, i);
+    if (status != STATUS_OK)
+        return status;
+    record->revision = model_revision(record);
+    if (!manifest->commit[0])
+        model_commit(&record->revision, manifest->commit);
+    status = taking->is_in_place ? judge(taking, taking->real) : put_into_cache(taking);
+    if (status == STATUS_OK)
+        status = model_manifest_write(taking->store->holdings, taking->store->owner, manifest,
+                                      taking->reason);
+    return status;
+}
+
+/* What stood under this name: it is replaced, or stays when this import fails. */
+static void read_old(struct taking *taking)
+{
+    struct model_manifest *old = &taking->old;
+    struct reason unread;
+    if (model_manifest_read(taking->store->holdings, taking->import->model_id, old, &unread) !=
+        STATUS_OK)
+        return;
+    if (old->is_made && !old->location)
+        memcpy(taking->old_commit, old->commit, HUB_COMMIT_SIZE);
+    taking->manifest.is_pinned = old->is_pinned;
+    taking->manifest.used_ms = old->used_ms;
 }
 
 enum status model_store_import(struct model_store *store, const struct model_import *import,
                                struct model_record *record_out, struct reason *reason)
 {
-    struct copying copying = {.store = store, .import = import, .directory = -1, .reason = reason};
+    struct taking taking = {.store = store, .import = import, .source = -1, .blobs = -1,
+                            .reason = reason};
     struct model_card *card = NULL;
-    char place[MODEL_DIRECTORY_NAME_SIZE];
-    enum status status = model_directory_name(import->model_id, place, reason);
+    char place[HUB_NAME_SIZE];
+    struct hub_lock lock = {-1};
+    struct reason unread;
+    enum status status = hub_model_name(import->model_id, place, reason);
     if (status == STATUS_OK)
         status = model_card_read(import->source, MODEL_CARD_WITH_TOKENIZER, &card, reason);
     if (status == STATUS_OK)
-        status = choose_files(&copying, card);
+        status = settle_place(&taking);
     if (status == STATUS_OK)
-        status = store_room_check(store, import->model_id, copying.bytes_total, reason);
+        status = choose_files(&taking, card);
+    if (status == STATUS_OK && !taking.is_in_place)
+        status = hub_cache_room_check(&store->cache, import->model_id, taking.bytes_total, reason);
     if (status == STATUS_OK)
-        status = store_partial_make(store, copying.partial, &copying.directory, reason);
+        status = store_lock_model(store, import->model_id, STORE_WAIT_LONG_MS, import, &lock,
+                                  reason);
+    if (status == STATUS_OK)
+        status = store_journal_settle(store, import->model_id, reason);
     if (status == STATUS_OK) {
-        status = copy_into_partial(&copying);
-        if (status == STATUS_OK)
-            status = store_partial_place(store, copying.partial, copying.directory,
-                                         import->model_id, reason);
-        if (status == STATUS_OK)
-            (void)close(copying.directory);
-        else
-            store_partial_drop(store, copying.partial, copying.directory);
+        read_old(&taking);
+        status = take_all(&taking);
+        /* Forwards or backwards; what cannot be settled now is at the next start. */
+        (void)!store_journal_settle(store, import->model_id, &unread);
     }
-    if (status == STATUS_OK) {
-        *record_out = copying.manifest.record;
-        memset(&copying.manifest.record, 0, sizeof(copying.manifest.record));
-    }
+    if (status == STATUS_OK)
+        model_manifest_take_record(&taking.manifest, record_out);
+    hub_cache_unlock(&lock);
     model_card_free(card);
-    memory_free(copying.window);
-    model_manifest_fini(&copying.manifest);
-    return status;
-}
-
-/* ---- small files ---- */
-
-/* Weights that are here and whole stay: the new directory gets a second name of the same file. */
-static void keep_weights(struct model_store *store, struct model_manifest *manifest, int directory,
-                         const char *place)
-{
-    struct model_manifest old = {0};
-    struct reason unread;
-    struct stat facts;
-    int from = store_open_directory(store->directory, place);
-    if (from < 0)
-        return;
-    if (model_manifest_read(from, &old, &unread) == STATUS_OK &&
-        ID_EQUAL(old.record.revision, manifest->record.revision)) {
-        for (uint32_t i = 0; i < old.record.files.count; i++) {
-            const struct file_entry *entry = &old.record.files.items[i];
-            if (!entry->is_weight || old.stamps[i].inode == 0 ||
-                store_stat(from, entry->name, &facts) != 0 || !S_ISREG(facts.st_mode))
-                continue;
-            const struct file_stamp now = file_stamp_of(&facts);
-            if (file_stamp_equal(&now, &old.stamps[i]) &&
-                store_link(from, directory, entry->name) == 0)
-                manifest->stamps[i] = now; /* the same revision has the same list of files */
-        }
-    }
-    model_manifest_fini(&old);
-    (void)close(from);
-}
-
-static enum status put_file(int directory, const struct file_entry *entry,
-                            const struct bytes *content, struct file_stamp *stamp_out,
-                            struct reason *reason)
-{
-    struct hash digest;
-    struct stat facts;
-    hash_of(content->items, content->count, &digest);
-    if (content->count != entry->size || !ID_EQUAL(digest, entry->digest))
-        return refuse(reason, STATUS_HASH_MISMATCH, "%.100s is not what its manifest says",
-                      entry->name);
-    int file = store_create_file(directory, entry->name);
-    bool is_put = file >= 0 && store_write_all(file, content->items, content->count) == 0 &&
-                  store_sync(file) == 0 && fstat(file, &facts) == 0;
-    const int error = errno;
-    if (file >= 0)
-        (void)close(file);
-    if (!is_put)
-        return refuse(reason, status_from_errno(error), "%.100s cannot be stored: %s",
-                      entry->name, strerror(error));
-    *stamp_out = file_stamp_of(&facts);
-    return STATUS_OK;
-}
-
-static enum status put_small(struct model_store *store, struct model_manifest *manifest,
-                             const struct bytes *contents, int directory, struct reason *reason)
-{
-    char place[MODEL_DIRECTORY_NAME_SIZE];
-    enum status status = model_directory_name(manifest->record.model_id, place, reason);
-    for (uint32_t i = 0; i < manifest->record.files.count && status == STATUS_OK; i++)
-        if (!manifest->record.files.items[i].is_weight)
-            status = put_file(directory, &manifest->record.files.items[i], &contents[i],
-                              &manifest->stamps[i], reason);
-    if (status != STATUS_OK)
-        return status;
-    keep_weights(store, manifest, directory, place);
-    return model_manifest_write(directory, manifest, reason);
-}
-
-static enum status small_record_check(const struct model_store *store,
-                                      const struct model_record *record, struct reason *reason)
-{
-    uint64_t bytes = 0;
-    const struct hash revision = model_revision(record);
-    for (uint32_t i = 0; i < record->files.count; i++) {
-        const struct file_entry *file = &record->files.items[i];
-        if (!model_file_name_is_sound(file->name) ||
-            (i > 0 && strcmp(record->files.items[i - 1].name, file->name) >= 0))
-            return refuse(reason, STATUS_INVALID, "%.100s is no name for a file of a model",
-                          text_or_empty(file->name));
-        bytes += file->is_weight ? 0 : file->size;
-    }
-    if (!ID_EQUAL(revision, record->revision))
-        return refuse(reason, STATUS_HASH_MISMATCH, "the list of files of %.100s does not match "
-                      "its revision", text_or_empty(record->model_id));
-    return store_room_check(store, text_or_empty(record->model_id), bytes, reason);
-}
-
-enum status model_store_put_small(struct model_store *store, const struct model_record *record,
-                                  const struct bytes *contents, struct reason *reason)
-{
-    struct model_manifest manifest = {0};
-    char partial[64];
-    int directory = -1;
-    enum status status = small_record_check(store, record, reason);
-    if (status != STATUS_OK)
-        return status;
-    status = record_copy(&model_record_type, record, &manifest.record);
-    if (status != STATUS_OK)
-        return no_memory(reason);
-    while (manifest.record.holders.count > 0)
-        record_list_remove(&holder_record_type, RECORD_LIST(manifest.record.holders),
-                           manifest.record.holders.count - 1);
-    manifest.stamps = memory_zeroed(record->files.count, sizeof(struct file_stamp));
-    status = manifest.stamps ? store_partial_make(store, partial, &directory, reason)
-                             : no_memory(reason);
-    if (status == STATUS_OK) {
-        status = put_small(store, &manifest, contents, directory, reason);
-        if (status == STATUS_OK)
-            status = store_partial_place(store, partial, directory, record->model_id, reason);
-        if (status == STATUS_OK)
-            (void)close(directory);
-        else
-            store_partial_drop(store, partial, directory);
-    }
-    model_manifest_fini(&manifest);
-    return status;
-}
-
-static enum status read_part(int directory, const struct file_entry *entry, uint64_t offset,
-                             uint8_t *part_out, uint32_t *size_out, struct reason *reason)
-{
-    uint64_t left = entry->size - offset;
-    size_t want = left < FILE_PART_SIZE ? (size_t)left : FILE_PART_SIZE;
-    int file = store_open_file(directory, entry->name);
-    int64_t count = file >= 0 ? store_read_at(file, part_out, want, offset) : -1;
-    const int error = errno;
-    if (file >= 0)
-        (void)close(file);
-    if (count < 0)
-        return refuse(reason, status_from_errno(error), "%.100s: %s", entry->name,
-                      strerror(error));
-    if (count != (int64_t)want)
-        return refuse(reason, STATUS_DAMAGED, "%.100s is shorter than it was", entry->name);
-    *size_out = (uint32_t)want;
-    return STATUS_OK;
-}
-
-enum status model_store_read_small(const struct model_store *store, const char *model_id,
-                                   const struct hash *revision, const char *name, uint64_t offset,
-                                   uint8_t *part_out, uint32_t *size_out, uint64_t *total_out,
-                                   struct reason *reason)
-{
-    char place[MODEL_DIRECTORY_NAME_SIZE];
-    struct model_manifest manifest = {0};
-    enum status status = model_directory_name(model_id, place, reason);
-    if (status != STATUS_OK)
-        return status;
-    int directory = store_open_directory(store->directory, place);
-    if (directory < 0)
-        return refuse(reason, status_from_errno(errno), "%.100s is not in this store", model_id);
-    status = model_manifest_read(directory, &manifest, reason);
-    const struct file_entry *entry = NULL;
-    for (uint32_t i = 0; status == STATUS_OK && i < manifest.record.files.count; i++)
-        if (strcmp(manifest.record.files.items[i].name, name) == 0)
-            entry = &manifest.record.files.items[i];
-    if (status == STATUS_OK && !ID_EQUAL(manifest.record.revision, *revision))
-        status = refuse(reason, STATUS_STALE, "another revision of %.100s is stored here",
-                        model_id);
-    else if (status == STATUS_OK && (!entry || entry->is_weight || offset > entry->size))
-        status = refuse(reason, STATUS_REFUSED, "%.100s is no small file of %.100s", name,
-                        model_id);
-    if (status == STATUS_OK)
-        status = read_part(directory, entry, offset, part_out, size_out, reason);
-    if (status == STATUS_OK)
-        *total_out = entry->size;
-    model_manifest_fini(&manifest);
-    (void)close(directory);
+    if (taking.source >= 0)
+        (void)close(taking.source);
+    if (taking.blobs >= 0)
+        (void)close(taking.blobs);
+    memory_free(taking.partials);
+    memory_free(taking.window);
+    model_manifest_fini(&taking.old);
+    model_manifest_fini(&taking.manifest);
     return status;
 }

@@ -51,6 +51,50 @@ static enum status home_find(struct paths *paths, const char *home, struct reaso
                   "no directory for this node: set --home DIR, XDG_STATE_HOME or HOME");
 }
 
+/* Where the hub's own client keeps its cache. */
+static enum status hub_cache_find(struct paths *paths, struct reason *reason)
+{
+    static const struct {
+        const char *variable;
+        const char *below; /* NULL: the directory itself */
+    } rows[] = {{"HF_HUB_CACHE", NULL},
+                {"HUGGINGFACE_HUB_CACHE", NULL},
+                {"HF_HOME", "hub"},
+                {"XDG_CACHE_HOME", "huggingface/hub"},
+                {"HOME", ".cache/huggingface/hub"}};
+    const char *home = getenv("HOME");
+    char base[PATH_SIZE];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        const char *value = getenv(rows[i].variable);
+        if (!value || !*value)
+            continue;
+        int length = value[0] == '~' && value[1] == '/' && home
+                         ? snprintf(base, sizeof(base), "%s%s", home, value + 1)
+                         : snprintf(base, sizeof(base), "%s", value);
+        if (length < 0 || (size_t)length >= sizeof(base) || base[0] != '/')
+            return refuse(reason, STATUS_INVALID, "%s=%.200s is no absolute path", rows[i].variable,
+                          value);
+        if (rows[i].below)
+            return path_join(paths->models, sizeof(paths->models), base, rows[i].below, reason);
+        return path_absolute(base, paths->models, sizeof(paths->models), reason);
+    }
+    return STATUS_OK;
+}
+
+enum status paths_set_directories(struct paths *paths, const char *directories,
+                                  struct reason *reason)
+{
+    for (const char *at = directories; *at; at += strcspn(at, ":") + (at[strcspn(at, ":")] == ':'))
+        if (*at != '/' && *at != ':')
+            return refuse(reason, STATUS_INVALID,
+                          "model_directories: %.200s does not begin with /", at);
+    if (strlen(directories) >= sizeof(paths->directories))
+        return refuse(reason, STATUS_TOO_LARGE, "model_directories is longer than %zu characters",
+                      sizeof(paths->directories) - 1);
+    memcpy(paths->directories, directories, strlen(directories) + 1);
+    return STATUS_OK;
+}
+
 enum status paths_init(struct paths *paths, const char *home, const char *store,
                        struct reason *reason)
 {
@@ -62,12 +106,14 @@ enum status paths_init(struct paths *paths, const char *home, const char *store,
     } rows[] = {
         {paths->config, "config.ini"}, {paths->identity, "identity"}, {paths->log, "log"},
         {paths->models, "models"},     {paths->run, "run"},           {paths->journal, "journal"},
+        {paths->holdings, "holdings"},
     };
     for (size_t i = 0; i < COUNT_OF(rows) && status == STATUS_OK; i++)
         status = path_join(rows[i].path, sizeof(paths->config), paths->home, rows[i].name, reason);
-    if (status == STATUS_OK && store && *store)
-        status = path_absolute(store, paths->models, sizeof(paths->models), reason);
-    return status;
+    if (status != STATUS_OK)
+        return status;
+    return store && *store ? path_absolute(store, paths->models, sizeof(paths->models), reason)
+                           : hub_cache_find(paths, reason);
 }
 
 static enum status make_one(const char *path, mode_t mode, struct reason *reason)
@@ -113,7 +159,7 @@ enum status directory_make(const char *path, struct reason *reason)
 enum status paths_make(const struct paths *paths, struct reason *reason)
 {
     const char *const all[] = {paths->home, paths->identity, paths->log,
-                               paths->models, paths->run, paths->journal};
+                               paths->models, paths->run, paths->journal, paths->holdings};
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         enum status status = directory_make(all[i], reason);
         if (status != STATUS_OK)
@@ -121,7 +167,8 @@ enum status paths_make(const struct paths *paths, struct reason *reason)
         if (access(all[i], R_OK | W_OK | X_OK) != 0)
             return refuse(reason, status_from_errno(errno),
                           "%s cannot be written: %s; give it to this user or choose another with "
-                          "--home", all[i], strerror(errno));
+                          "%s", all[i], strerror(errno),
+                          all[i] == paths->models ? "the setting store" : "--home");
     }
     struct stat found;
     if (stat(paths->run, &found) != 0)

@@ -21,15 +21,21 @@ struct paths {
     char config[PATH_SIZE + 32];   /* home/config.ini */
     char identity[PATH_SIZE + 32]; /* home/identity */
     char log[PATH_SIZE + 32];
-    char models[PATH_SIZE + 32];   /* or the setting `store` */
+    char models[PATH_SIZE + 32];   /* setting `store`, else the cache of the hub */
+    char holdings[PATH_SIZE + 32]; /* what this node knows of its models */
+    char directories[PATH_SIZE + 32]; /* setting `model_directories`, "DIR:DIR" */
     char run[PATH_SIZE + 32];
     char journal[PATH_SIZE + 32];
     int lock_fd;                   /* -1: not held */
 };
 
-/* Fills the paths; touches nothing on disk.  `home` and `store` may be empty or NULL. */
+/* Fills the paths; touches nothing on disk.  `home` and `store` may be empty or NULL;
+ * the store is then the hub's cache of this user, or HOME/models where there is no user's home. */
 MUST_CHECK enum status paths_init(struct paths *paths, const char *home, const char *store,
                                   struct reason *reason);
+/* Takes the setting `model_directories`; every one must be absolute. */
+MUST_CHECK enum status paths_set_directories(struct paths *paths, const char *directories,
+                                             struct reason *reason);
 /* Makes home and all below it, mode 0700, and tries that they can be written. */
 MUST_CHECK enum status paths_make(const struct paths *paths, struct reason *reason);
 /* Takes the home for this process; ends with it. */

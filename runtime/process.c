@@ -94,6 +94,9 @@ static enum status open_rest(struct process *process, const struct key_pair *pai
     enum status status = paths_init(&process->paths, config_text(config, CONFIG_KEY_HOME),
                                     config_text(config, CONFIG_KEY_STORE), reason);
     if (status == STATUS_OK)
+        status = paths_set_directories(
+            &process->paths, config_text(config, CONFIG_KEY_MODEL_DIRECTORIES), reason);
+    if (status == STATUS_OK)
         status = paths_enter_run(&process->paths, reason);
     if (status == STATUS_OK)
         status = read_role(process, reason);

@@ -2,12 +2,14 @@
 /*
  * rights: what a process keeps of its rights for the rest of its life, in words, like pledge.
  *
- *   home    writes below HOME                 read    reads the model store
+ *   home    writes below HOME                 read    reads the model store and its holdings
  *   run     writes below HOME/run             source  reads any directory: users name their models'
  *   log     writes the event log              net     binds and connects tcp
- *   store   reads and writes the model store  hub     connects tcp, binds none
+ *   store   writes those two                  hub     connects tcp, binds none
  *   http    writes the journal of requests,   spawn   starts processes
  *           reads the file of HTTP keys       mpi     tcp, shared memory, files below TMPDIR
+ *
+ * Both `store` and `read` read the directories of the setting model_directories.
  *
  * Whatever the words: no new privileges, no core dump, no debugger (setting `debuggable` allows
  * both), reading only of libraries, programs, /etc, /proc, /sys and what a word names, no system

@@ -134,6 +134,21 @@ static void allow_system(const struct ruleset *ruleset)
     allow_suppressions(ruleset);
 }
 
+/* "DIR:DIR", of models that are used in place. */
+static void allow_directories(const struct ruleset *ruleset, const char *directories)
+{
+    char path[PATH_SIZE + 32];
+    for (const char *at = directories; *at;) {
+        const size_t length = strcspn(at, ":");
+        if (length < sizeof(path)) {
+            memcpy(path, at, length);
+            path[length] = '\0';
+            allow(ruleset, path, ACCESS_READ);
+        }
+        at += length + (at[length] == ':');
+    }
+}
+
 static void allow_words(const struct ruleset *ruleset, unsigned rights,
                         const struct rights_places *places)
 {
@@ -148,9 +163,11 @@ static void allow_words(const struct ruleset *ruleset, unsigned rights,
         {RIGHT_RUN, paths->run, ACCESS_READ | ACCESS_WRITE},
         {RIGHT_LOG, paths->log, ACCESS_READ | ACCESS_WRITE},
         {RIGHT_STORE, paths->models, ACCESS_READ | ACCESS_WRITE},
+        {RIGHT_STORE, paths->holdings, ACCESS_READ | ACCESS_WRITE},
         {RIGHT_HTTP, paths->journal, ACCESS_READ | ACCESS_WRITE},
         {RIGHT_HTTP, places->key_file, LANDLOCK_ACCESS_FS_READ_FILE},
         {RIGHT_READ, paths->models, ACCESS_READ},
+        {RIGHT_READ, paths->holdings, ACCESS_READ},
         {RIGHT_SOURCE, "/", ACCESS_READ},
         {RIGHT_SPAWN, places->program, LANDLOCK_ACCESS_FS_READ_FILE},
         {RIGHT_MPI, "/dev/shm", ACCESS_READ | ACCESS_WRITE},
@@ -159,6 +176,8 @@ static void allow_words(const struct ruleset *ruleset, unsigned rights,
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         if (rights & rows[i].right)
             allow(ruleset, rows[i].path, rows[i].access);
+    if (rights & (RIGHT_STORE | RIGHT_READ))
+        allow_directories(ruleset, paths->directories);
 }
 
 /* Tcp has no rules by port here: what is handled is denied, what is not is allowed. */

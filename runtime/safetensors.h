@@ -104,7 +104,7 @@ const struct tensor *tensor_table_find(const struct tensor_table *table, const c
 /* A plain file name ending in .safetensors: no path, no "..", no control byte. */
 bool safetensors_is_file_name(const char *name);
 /* Opens a file of a model directory for reading.  A symbolic link is followed only as the hub's
- * cache makes them ("../../blobs/HASH"). */
+ * cache makes them (runtime/hub_link.h). */
 MUST_CHECK enum status model_file_open(const char *directory, const char *name, int *file_out,
                                        uint64_t *size_out, struct reason *reason);
 /* Reads a whole small file of a model directory, NUL after it; free with memory_free. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "protocol/memory.h"
+#include "runtime/hub_link.h"
+#include "runtime/hub_names.h"
 #include "runtime/safetensors.h"
 #include "runtime/safetensors_scan.h"
 
@@ -55,19 +57,19 @@ static enum status names_add(struct file_names *list, const char *name, struct r
     return STATUS_OK;
 }
 
-/* Only "../../blobs/HASH" may be followed. */
-static bool is_cache_link(const char *path)
+/* A name that the cache could have may be one of its links. */
+static int open_below(const char *directory, const char *name)
 {
-    const char *prefix = "../../blobs/";
-    char target[PATH_SIZE_MAX];
-    ssize_t length = readlink(path, target, sizeof target - 1);
-    if (length <= 0 || (size_t)length >= sizeof target - 1)
-        return false;
-    target[length] = '\0';
-    if (strncmp(target, prefix, strlen(prefix)) != 0)
-        return false;
-    const char *rest = target + strlen(prefix);
-    return *rest != '\0' && *rest != '.' && !strchr(rest, '/');
+    const int opened = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0)
+        return -1;
+    const int file = hub_path_is_sound(name)
+                         ? hub_file_open(opened, name, NULL)
+                         : openat(opened, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int error = errno;
+    (void)close(opened);
+    errno = error;
+    return file;
 }
 
 enum status model_file_open(const char *directory, const char *name, int *file_out,
@@ -77,13 +79,12 @@ enum status model_file_open(const char *directory, const char *name, int *file_o
     int length = snprintf(path, sizeof path, "%s/%s", directory, name);
     if (length < 0 || (size_t)length >= sizeof path)
         return refuse(reason, STATUS_TOO_LARGE, "the path of %.100s is too long", name);
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (file < 0 && errno == ELOOP) {
-        if (!is_cache_link(path))
-            return refuse(reason, STATUS_REFUSED, "%s is a symbolic link out of the model; put the "
-                          "file itself there", path);
-        file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    }
+    int file = open_below(directory, name);
+    if (file < 0 && errno == ELOOP)
+        return refuse(reason, STATUS_REFUSED, "%s is a symbolic link out of the model; put the "
+                      "file itself there", path);
+    if (file < 0 && errno == EINVAL)
+        return refuse(reason, STATUS_INVALID, "%s is not a regular file", path);
     if (file < 0 && errno == ENOENT)
         return refuse(reason, STATUS_NOT_FOUND,
                       "%s is missing; name a whole model directory in the MLX layout", path);

@@ -24,6 +24,11 @@ void store_io_fail_after(uint64_t calls, int error)
     atomic_store(&calls_left, calls);
 }
 
+bool store_io_has_failed(void)
+{
+    return atomic_load(&calls_left) == UINT64_MAX;
+}
+
 void store_io_pretend_free(uint64_t bytes)
 {
     atomic_store(&pretended_free, bytes);

@@ -14,6 +14,7 @@
 
 #include "protocol/assert.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -55,6 +56,8 @@ MUST_CHECK int store_remove_tree(int parent, const char *name);
 
 /* Tests only: after `calls` more calls one fails with `error`; UINT64_MAX switches it off. */
 void store_io_fail_after(uint64_t calls, int error);
+/* Tests only: true when that one has failed since. */
+bool store_io_has_failed(void);
 /* Tests only: what store_free_bytes says; UINT64_MAX: the truth. */
 void store_io_pretend_free(uint64_t bytes);
 

@@ -13,7 +13,8 @@ int main(int argc, char **argv)
     enum status status = process_open(&process, ACTOR_DOWNLOADER, argc, argv, NULL, &reason);
     if (status != STATUS_OK)
         return process_failed(&process, status, &reason);
-    status = model_store_open(&store, process.paths.models, "downloader", &reason);
+    const struct model_store_places places = model_store_places_of(&process.paths);
+    status = model_store_open(&store, &places, "downloader", &reason);
     if (status == STATUS_OK)
         status = process_keep(&process, actor_rights(ACTOR_DOWNLOADER), &reason);
     if (status != STATUS_OK) {

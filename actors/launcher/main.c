@@ -45,6 +45,9 @@ static enum status keep_rights(const struct launcher_options *options, struct re
         return status;
     status = paths_init(&paths, config_text(&config, CONFIG_KEY_HOME),
                         config_text(&config, CONFIG_KEY_STORE), reason);
+    if (status == STATUS_OK)
+        status = paths_set_directories(
+            &paths, config_text(&config, CONFIG_KEY_MODEL_DIRECTORIES), reason);
     /* HOME/run, as its directory stands; by hand and in tests it may be another. */
     if (status == STATUS_OK && !getcwd(paths.run, sizeof(paths.run)))
         status = refuse(reason, status_from_errno(errno), "the working directory has no name");

@@ -106,12 +106,19 @@ static enum status load(struct engine_thread *thread, const char *directory, str
 }
 
 /* The store may have changed since the placement: stamps tell at every load. */
-static enum status check_store(const struct engine_thread *thread, const char *directory,
-                               struct reason *reason)
+static enum status check_store(const struct engine_thread *thread,
+                               char directory_out[MODEL_STORE_PATH_SIZE], struct reason *reason)
 {
     const struct instance_record *instance = &thread->world.instance;
     struct model_record record = {.model_id = NULL};
-    const enum model_holding holding = model_directory_check(directory, &record, reason);
+    struct model_store store;
+    enum status status = model_store_open_read(&store, &thread->options.places, reason);
+    if (status != STATUS_OK)
+        return status;
+    const enum model_holding holding =
+        model_store_locate(&store, text_or_empty(instance->model_id), directory_out,
+                           MODEL_STORE_PATH_SIZE, &record, reason);
+    model_store_close(&store);
     const bool is_other =
         holding >= MODEL_SMALL_FILES && !ID_EQUAL(record.revision, instance->revision);
     record_fini(&model_record_type, &record);
@@ -142,11 +149,7 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);
-    enum status status =
-        model_store_path(thread->options.store, text_or_empty(world->instance.model_id), directory,
-                         sizeof(directory), reason);
-    if (status == STATUS_OK)
-        status = check_store(thread, directory, reason);
+    enum status status = check_store(thread, directory, reason);
     return status == STATUS_OK ? load(thread, directory, reason) : status;
 }
 

@@ -14,11 +14,12 @@
 
 #include "actors/runner/runner.h"
 #include "actors/runner/serving.h"
+#include "runtime/model_store.h"
 
 struct engine_thread;
 
 struct engine_thread_options {
-    const char *store; /* directory of models */
+    struct model_store_places places; /* where models lie; the texts outlive the thread */
     struct serving_settings serving; /* of rank 0 */
     void (*post)(void *target, const struct result *result);
     void *target;

@@ -39,7 +39,7 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
 {
     struct runner_main *main = self;
     const struct engine_thread_options options = {
-        .store = main->process.paths.models,
+        .places = model_store_places_of(&main->process.paths),
         .serving = {.prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
         .post = post,
         .target = loop};

@@ -50,14 +50,15 @@ static void add_settings(struct child_arguments *arguments, const struct config 
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
         const char *value = config->texts[key];
         const char *name = config_name((enum config_key)key);
-        if (key == CONFIG_KEY_HOME || (key == CONFIG_KEY_THREADS && request->threads > 0) ||
+        if (key == CONFIG_KEY_HOME || key == CONFIG_KEY_STORE ||
+            (key == CONFIG_KEY_THREADS && request->threads > 0) ||
             (config->origins[key] != CONFIG_FLAG && config->origins[key] != CONFIG_ENVIRONMENT))
             continue;
-        /* Children live in HOME/run; `store` is absolute in the paths. */
-        if (key == CONFIG_KEY_STORE && value[0])
-            value = paths->models;
         add_argument(arguments, keep(arguments, "--%s=%s", name, value));
     }
+    /* Children live in HOME/run and have no variables of the hub's: the path is absolute. */
+    add_argument(arguments, keep(arguments, "--%s=%s", config_name(CONFIG_KEY_STORE),
+                                 paths->models));
     if (request->threads > 0)
         add_argument(arguments, keep(arguments, "--%s=%" PRIu32, config_name(CONFIG_KEY_THREADS),
                                      request->threads));

@@ -68,6 +68,9 @@ static enum status prepare(struct supervisor_main *self, int argc, char **argv,
         status = paths_init(&process->paths, config_text(config, CONFIG_KEY_HOME),
                             config_text(config, CONFIG_KEY_STORE), reason);
     if (status == STATUS_OK)
+        status = paths_set_directories(
+            &process->paths, config_text(config, CONFIG_KEY_MODEL_DIRECTORIES), reason);
+    if (status == STATUS_OK)
         status = lock_home(&process->paths, reason);
     if (status == STATUS_OK)
         status = programs_directory(self->shell.programs, sizeof(self->shell.programs),

@@ -191,7 +191,7 @@ static enum status holder_failed(struct transferer_step *step, const char *what)
 
 static bool is_lacking(const struct fetch *fetch, uint32_t file)
 {
-    return !fetch->record.files.items[file].is_weight && !fetch->is_right[file] &&
+    return model_file_is_small(&fetch->record.files.items[file]) && !fetch->is_right[file] &&
            fetch->record.files.items[file].size > 0;
 }
 
@@ -356,7 +356,7 @@ static enum status make_room(struct fetch *fetch, const struct model_record *mod
     if (!fetch->contents || !fetch->bytes_have || !fetch->is_right)
         return STATUS_NO_MEMORY;
     for (uint32_t i = 0; i < count; i++) {
-        if (model->files.items[i].is_weight)
+        if (!model_file_is_small(&model->files.items[i]))
             continue;
         fetch->contents[i].count = (uint32_t)model->files.items[i].size;
         fetch->contents[i].items = memory_zeroed((size_t)model->files.items[i].size, 1);
@@ -376,7 +376,7 @@ static bool is_sound(const struct model_record *model)
         const struct file_entry *file = &model->files.items[i];
         if (!model_file_name_is_sound(file->name))
             return false;
-        if (file->is_weight)
+        if (!model_file_is_small(file))
             continue;
         if (file->size > SMALL_FILE_SIZE_MAX)
             return false;

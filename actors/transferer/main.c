@@ -32,8 +32,9 @@ int main(int argc, char **argv)
     if (status != STATUS_OK)
         return process_failed(&process, status, &reason);
     status = fill_settings(&process, &settings, &reason);
+    const struct model_store_places places = model_store_places_of(&process.paths);
     if (status == STATUS_OK)
-        status = model_store_open(&store, process.paths.models, "transferer", &reason);
+        status = model_store_open(&store, &places, "transferer", &reason);
     if (status == STATUS_OK)
         status = process_keep(&process, actor_rights(ACTOR_TRANSFERER), &reason);
     if (status != STATUS_OK) {

@@ -67,7 +67,8 @@ static enum status judge(const struct transferer *transferer, const struct file_
     for (uint32_t i = 0; i < model->files.count; i++) {
         const struct file_entry *file = &model->files.items[i];
         if (strcmp(text_or_empty(file->name), text_or_empty(asked->name)) == 0)
-            return file->is_weight || asked->offset > file->size ? STATUS_REFUSED : STATUS_OK;
+            return !model_file_is_small(file) || asked->offset > file->size ? STATUS_REFUSED
+                                                                            : STATUS_OK;
     }
     return STATUS_REFUSED;
 }

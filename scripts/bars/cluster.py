@@ -101,6 +101,13 @@ def processes_below(directory):
     return found
 
 
+def snapshot(store, model):
+    """The one snapshot of a model in a store in the hub's layout; None: there is none."""
+    place = os.path.join(store, "models--" + model.replace("/", "--"), "snapshots")
+    commits = os.listdir(place) if os.path.isdir(place) else []
+    return os.path.join(place, commits[0]) if commits else None
+
+
 class Node:
     """One node.  Its HTTP port is fixed, so that clients find it again."""
 
@@ -112,7 +119,17 @@ class Node:
         self.manager = None
 
     def settings(self):
-        return ["--home", self.home, "--name", self.name, "--http", f"127.0.0.1:{self.port}"]
+        return ["--home", self.home, "--name", self.name, "--http", f"127.0.0.1:{self.port}",
+                "--store", self.models]
+
+    @property
+    def models(self):
+        """Its own store, never the user's cache."""
+        return os.path.join(self.home, "models")
+
+    def stored(self, model):
+        """The directory of a model's files; None when it has none."""
+        return snapshot(self.models, model)
 
     def troupe(self, *words, check=True, timeout=120, text=None):
         """Runs a command of the command line on this node."""

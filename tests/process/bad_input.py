@@ -67,7 +67,8 @@ class Node:
         self.settings = settings
 
     def up(self):
-        code, out, err = troupe("up", "--home", self.home, "--http", "127.0.0.1:0", *self.settings)
+        code, out, err = troupe("up", "--home", self.home, "--http", "127.0.0.1:0", "--store",
+                                self.models, *self.settings)
         assert code == 0, (out, err)
 
     def __enter__(self):
@@ -112,8 +113,23 @@ class Node:
                 found.setdefault(os.path.basename(words[0]), []).append(int(entry))
         return found
 
+    @property
+    def models(self):
+        return os.path.join(self.home, "models")
+
+    def stored(self, model):
+        """The directory of a model's files."""
+        place = os.path.join(self.models, "models--" + model.replace("/", "--"), "snapshots")
+        return os.path.join(place, os.listdir(place)[0])
+
     def store(self):
-        return sorted(os.listdir(os.path.join(self.home, "models")))
+        """Names of the models of which anything is there, files on their way too."""
+        return sorted(name[len("models--"):].replace("--", "/")
+                      for name in os.listdir(self.models) if name.startswith("models--"))
+
+    def partials(self):
+        return [name for _, _, names in os.walk(self.models) for name in names
+                if name.endswith(".incomplete")]
 
     def verified(self):
         code, out, err = run(INSPECTOR, "verify", "--log", os.path.join(self.home, "log"))

@@ -58,7 +58,8 @@ class Stage:
         self.thread.start()
         program = os.path.join(os.environ["TROUPE_BUILD_DIR"], "actors/gateway/troupe-gateway")
         self.process = subprocess.Popen([program, "--home", self.home.name, "--http",
-                                         "127.0.0.1:0"])
+                                         "127.0.0.1:0", "--store",
+                                         os.path.join(self.home.name, "models")])
         self.wait_ready()
         return self
 

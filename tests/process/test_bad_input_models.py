@@ -233,7 +233,7 @@ def test_a_file_that_shrinks_while_it_is_used(node):
     node.does("place", "shrinks", "--wait")
     assert node.serves("shrinks")
     before = {name: pids for name, pids in node.processes().items() if name != "troupe-runner"}
-    cut(os.path.join(node.home, "models", "shrinks"), 4096)
+    cut(node.stored("shrinks"), 4096)
     status, answer = node.chat("shrinks", 200)
     # The node may have missed the file before the answer was given up: then that is said.
     said = answer["error"]["message"]
@@ -262,7 +262,7 @@ def test_a_model_changed_or_lost_while_placed(node):
             ("lost", lambda d: os.rename(d, d + "-away"), "cannot be opened")):
         node.does("add", MODEL, "--name", model)
         node.does("place", model, "--wait")
-        directory = os.path.join(node.home, "models", model)
+        directory = node.stored(model)
         spoil(directory)
         os.kill(node.processes()["troupe-runner"][0], signal.SIGKILL)
         wait_for("a refusal by name", lambda: names in json.dumps(last_reason(node, model)))
@@ -283,7 +283,7 @@ def test_a_directory_deleted_by_hand(node):
                        if one["model_id"] == "deleted"]
     assert holders() and holders()[0], node.shows("models")
     node.does("place", "deleted", "--wait")
-    shutil.rmtree(os.path.join(node.home, "models", "deleted"))
+    shutil.rmtree(os.path.join(node.models, "models--deleted"))
     wait_for("no holder", lambda: holders() == [[]], seconds=30)
     # What runs goes on; what cannot come back is given up, whoever waits for it.
     assert node.serves("deleted")
@@ -307,7 +307,7 @@ def test_two_adds_of_one_name(node):
     if codes == [0, FAILED]:
         assert any("being taken in already" in text for text in said), said
     assert node.store().count("twice") == 1
-    assert not [name for name in node.store() if name.startswith(".partial")]
+    assert not node.partials()
     first, second = (json.loads(node.does("place", "twice", "--json"))["instance_id"]
                      for _ in range(2))
     assert first != second

@@ -78,13 +78,14 @@ def master(tmp_path):
 
 
 def up(home, name):
-    troupe("up", "--name", name, "--http", "127.0.0.1:0", home=home)
+    troupe("up", "--name", name, "--http", "127.0.0.1:0", "--store", str(home / "models"),
+           home=home)
     return home
 
 
 def join(home, name, token, code=0):
-    return troupe("join", "-", "--name", name, "--http", "127.0.0.1:0", home=home, code=code,
-                  text_in=token)
+    return troupe("join", "-", "--name", name, "--http", "127.0.0.1:0", "--store",
+                  str(home / "models"), home=home, code=code, text_in=token)
 
 
 def test_help_of_every_command_names_its_options():

@@ -38,11 +38,19 @@ def digest(path):
 
 def stored_files(node, model):
     """Name -> digest of the files of a stored model, its manifest left out."""
-    directory = os.path.join(node.home, "models", model)
-    if not os.path.isdir(directory):
+    directory = node.stored(model)
+    if not directory:
         return {}
-    return {name: digest(os.path.join(directory, name)) for name in os.listdir(directory)
-            if not name.startswith(".")}
+    return {name: digest(os.path.join(directory, name)) for name in os.listdir(directory)}
+
+
+def partials(node):
+    return [name for _, _, names in os.walk(node.models) for name in names
+            if name.endswith(".incomplete")]
+
+
+def models(node):
+    return [name for name in os.listdir(node.models) if name.startswith("models--")]
 
 
 def source_files():
@@ -54,19 +62,19 @@ def test_a_model_is_whole_on_one_node_and_small_on_the_other():
     with running("a", "b") as (first, second):
         first.troupe("add", DEMO_MODEL, "--name", "org/demo")
         whole = source_files()
-        small = {name: value for name, value in whole.items() if name != WEIGHTS}
-        assert stored_files(first, "org--demo") == whole
-        assert stored_files(second, "org--demo") == {}
+        small = {name: value for name, value in whole.items()
+                 if name not in (WEIGHTS, WEIGHTS + ".index.json")}
+        assert stored_files(first, "org/demo") == whole
+        assert stored_files(second, "org/demo") == {}
         # The one that serves is killed while it is asked: the other waits for its successor.
         holder = first.processes()["transferer"]
         os.kill(holder, signal.SIGSTOP)
         first.troupe("place", "org/demo", "--sharding", "pipeline", "--min-nodes", "2")
         time.sleep(0.5)
-        assert stored_files(second, "org--demo") == {}
+        assert stored_files(second, "org/demo") == {}
         os.kill(holder, signal.SIGKILL)
-        wait_for("small files", lambda: stored_files(second, "org--demo") == small, 60)
-        for entry in os.listdir(os.path.join(second.home, "models")):
-            assert not entry.startswith(".partial"), entry
+        wait_for("small files", lambda: stored_files(second, "org/demo") == small, 60)
+        assert not partials(second)
 
 
 def test_the_work_of_a_killed_downloader_is_done_by_its_successor():
@@ -91,21 +99,21 @@ def test_a_spoilt_directory_is_refused_with_one_sentence():
         said = run.stdout + run.stderr
         assert run.returncode != 0, said
         assert "tokenizer.json" in said, said
-        assert os.listdir(os.path.join(node.home, "models")) == []
+        assert models(node) == []
 
 
 def test_a_removed_model_leaves_every_store():
     with running("a") as (node,):
         node.troupe("add", DEMO_MODEL, "--name", "demo")
         node.troupe("remove", "demo")
-        wait_for("an empty store", lambda: os.listdir(os.path.join(node.home, "models")) == [])
+        wait_for("an empty store", lambda: models(node) == [])
 
 
 def test_a_file_lost_while_the_node_was_down_is_told():
     with running("a") as (node,):
         node.troupe("add", DEMO_MODEL, "--name", "demo")
         node.troupe("stop")
-        os.unlink(os.path.join(node.home, "models", "demo", WEIGHTS))
+        os.unlink(os.path.join(node.stored("demo"), WEIGHTS))
         node.up()
         wait_for("the loss in the state", lambda: not any(
             holder["has_weights"] for model in node.listed("models")

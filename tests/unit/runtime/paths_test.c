@@ -15,7 +15,9 @@ static struct paths paths_of(const struct scratch *scratch, const char *name)
     struct paths paths;
     struct reason reason = {""};
     char home[256];
-    ck_assert_msg(paths_init(&paths, scratch_path(scratch, name, home), NULL, &reason) ==
+    char store[256];
+    (void)scratch_path(scratch, "hub", store);
+    ck_assert_msg(paths_init(&paths, scratch_path(scratch, name, home), store, &reason) ==
                   STATUS_OK, "%s", reason.text);
     return paths;
 }
@@ -30,7 +32,7 @@ START_TEST(a_home_is_made_private)
     ck_assert_msg(paths_make(&paths, &reason) == STATUS_OK, "%s", reason.text);
     ck_assert_int_eq(paths_make(&paths, &reason), STATUS_OK);
     const char *const all[] = {paths.home, paths.identity, paths.log, paths.models, paths.run,
-                               paths.journal};
+                               paths.journal, paths.holdings};
     for (size_t i = 0; i < COUNT_OF(all); i++) {
         ck_assert_int_eq(stat(all[i], &found), 0);
         ck_assert(S_ISDIR(found.st_mode));
@@ -77,7 +79,7 @@ START_TEST(what_is_in_the_way_is_named)
     ck_assert_ptr_nonnull(strstr(reason.text, "--home"));
     paths = paths_of(&scratch, "home/below");
     ck_assert_int_ne(paths_make(&paths, &reason), STATUS_OK);
-    ck_assert_int_eq(paths_init(&paths, "/proc/nowhere/home", NULL, &reason), STATUS_OK);
+    ck_assert_int_eq(paths_init(&paths, "/proc/nowhere/home", scratch.path, &reason), STATUS_OK);
     ck_assert_int_ne(paths_make(&paths, &reason), STATUS_OK);
     ck_assert_ptr_nonnull(strstr(reason.text, "/proc/nowhere"));
     scratch_close(&scratch);
@@ -99,6 +101,44 @@ START_TEST(a_store_elsewhere_is_taken)
     ck_assert_str_eq(paths.home, "/people/someone/.local/state/troupe");
     ck_assert_int_eq(unsetenv("HOME"), 0);
     ck_assert_int_eq(paths_init(&paths, NULL, NULL, NULL), STATUS_INVALID);
+}
+END_TEST
+
+START_TEST(the_store_is_the_cache_of_the_hub)
+{
+    /* The first that is set counts, as for the hub's own client. */
+    static const struct {
+        const char *variable;
+        const char *value;
+        const char *path;
+    } rows[] = {
+        {"HOME", "/people/someone", "/people/someone/.cache/huggingface/hub"},
+        {"XDG_CACHE_HOME", "/cache", "/cache/huggingface/hub"},
+        {"HF_HOME", "~/hf", "/people/someone/hf/hub"},
+        {"HUGGINGFACE_HUB_CACHE", "/older", "/older"},
+        {"HF_HUB_CACHE", "/disk/hub", "/disk/hub"},
+    };
+    struct paths paths;
+    struct reason reason = {""};
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        ck_assert_int_eq(unsetenv(rows[i].variable), 0);
+    ck_assert_int_eq(paths_init(&paths, "/h", NULL, &reason), STATUS_OK);
+    ck_assert_str_eq(paths.models, "/h/models");
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        ck_assert_int_eq(setenv(rows[i].variable, rows[i].value, 1), 0);
+        ck_assert_int_eq(paths_init(&paths, "/h", "", &reason), STATUS_OK);
+        ck_assert_str_eq(paths.models, rows[i].path);
+    }
+    ck_assert_int_eq(setenv("HF_HUB_CACHE", "here", 1), 0);
+    ck_assert_int_eq(paths_init(&paths, "/h", NULL, &reason), STATUS_INVALID);
+    ck_assert_ptr_nonnull(strstr(reason.text, "HF_HUB_CACHE"));
+    ck_assert_int_eq(paths_init(&paths, "/h", "/own", &reason), STATUS_OK);
+    ck_assert_str_eq(paths.models, "/own");
+    ck_assert_str_eq(paths.holdings, "/h/holdings");
+    ck_assert_int_eq(paths_set_directories(&paths, "/a:/b", &reason), STATUS_OK);
+    ck_assert_str_eq(paths.directories, "/a:/b");
+    ck_assert_int_eq(paths_set_directories(&paths, "/a:b", &reason), STATUS_INVALID);
+    ck_assert_ptr_nonnull(strstr(reason.text, "model_directories"));
 }
 END_TEST
 
@@ -126,7 +166,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("paths");
     const TTest *const tests[] = {
         a_home_is_made_private,    a_home_has_one_supervisor, what_is_in_the_way_is_named,
-        a_store_elsewhere_is_taken, a_file_is_replaced_whole,
+        a_store_elsewhere_is_taken, the_store_is_the_cache_of_the_hub, a_file_is_replaced_whole,
     };
     suite_add(suite, "home", tests, COUNT_OF(tests));
     return suite;

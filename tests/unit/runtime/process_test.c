@@ -106,11 +106,12 @@ static enum status open_with_rank(const char *rank, struct process *process)
     char run[256];
     scratch_open(&scratch);
     ck_assert_int_eq(mkdir(scratch_path(&scratch, "run", run), 0700), 0);
-    char *argv[] = {name, option, scratch.path, NULL};
+    char store[] = "--store=/nonexistent";
+    char *argv[] = {name, option, scratch.path, store, NULL};
     ck_assert_int_eq(setenv(INSTANCE_VARIABLE, LEADER, 1), 0);
     ck_assert_int_eq(setenv(GENERATION_VARIABLE, "3." LEADER ".17", 1), 0);
     ck_assert_int_eq(setenv(RANK_VARIABLE, rank, 1), 0);
-    enum status status = process_open(process, ACTOR_RUNNER, 3, argv, NULL, &reason);
+    enum status status = process_open(process, ACTOR_RUNNER, 4, argv, NULL, &reason);
     if (status == STATUS_OK)
         process_close(process);
     else

@@ -30,6 +30,7 @@
 static struct scratch scratch;
 static struct paths paths;
 static char key_file[256];
+static char more[256];      /* setting model_directories */
 static char temporary[256]; /* TMPDIR of the tries: files of MPI lie below it */
 static struct rights_kept kept_here; /* by this kernel and build */
 
@@ -90,8 +91,15 @@ static void home_open(void)
     (void)scratch_path(&scratch, "keys", key_file);
     file_put(key_file, "key\n", 4);
     ck_assert_int_eq(mkdir(scratch_path(&scratch, "temporary", temporary), 0700), 0);
-    ck_assert_int_eq(paths_init(&paths, scratch_path(&scratch, "home", path), NULL, &reason),
+    char store[256];
+    (void)scratch_path(&scratch, "hub", store);
+    ck_assert_int_eq(paths_init(&paths, scratch_path(&scratch, "home", path), store, &reason),
                      STATUS_OK);
+    ck_assert_int_eq(mkdir(scratch_path(&scratch, "more", more), 0700), 0);
+    (void)snprintf(path, sizeof(path), "/nonexistent:%.200s", more);
+    ck_assert_int_eq(paths_set_directories(&paths, path, &reason), STATUS_OK);
+    (void)snprintf(path, sizeof(path), "%.200s/config.json", more);
+    file_put(path, "{}", 2);
     ck_assert_msg(paths_make(&paths, &reason) == STATUS_OK, "%s", reason.text);
     (void)snprintf(path, sizeof(path), "%.200s/secret", paths.identity);
     file_put(path, "s", 1);
@@ -297,6 +305,7 @@ START_TEST(each_actor_writes_only_where_its_row_says)
         const char *word; /* that allows it; empty: none does */
     } places[] = {
         {paths.run, "run"},  {paths.log, "log"},  {paths.models, "store"}, {paths.journal, "http"},
+        {paths.holdings, "store"}, {more, ""},
         {temporary, "mpi"},  {"/dev/shm", "mpi"}, {paths.identity, ""},    {paths.home, ""},
         {scratch.path, ""},  {"/etc", ""},
     };
@@ -314,7 +323,9 @@ END_TEST
 START_TEST(the_key_of_the_node_is_read_by_nobody_else)
 {
     char secret[PATH_SIZE + 64];
+    char own_model[PATH_SIZE];
     (void)snprintf(secret, sizeof(secret), "%s/secret", paths.identity);
+    (void)snprintf(own_model, sizeof(own_model), "%s/config.json", more);
     const char *words;
     for (size_t actor = 0; (words = words_of(actor)) != NULL; actor++) {
         if (has_word(words, "source"))
@@ -322,6 +333,8 @@ START_TEST(the_key_of_the_node_is_read_by_nobody_else)
         ck_assert_int_eq(try_with(words, try_read, secret), EACCES);
         ck_assert_int_eq(try_with(words, try_read, key_file), has_word(words, "http") ? 0 : EACCES);
         ck_assert_int_eq(try_with(words, try_read, "/etc/hosts"), 0);
+        ck_assert_int_eq(try_with(words, try_read, own_model),
+                         has_word(words, "store") || has_word(words, "read") ? 0 : EACCES);
         ck_assert_int_eq(try_with(words, try_read, "/proc/meminfo"), 0);
         ck_assert_int_eq(try_with(words, try_read, "/root"), EACCES);
     }
@@ -381,7 +394,8 @@ END_TEST
 /* What a supervisor keeps is enough for each of its own to keep its row. */
 START_TEST(a_supervisor_keeps_what_its_actors_need)
 {
-    const char *const all[] = {paths.run, paths.log, paths.models, paths.journal, paths.home};
+    const char *const all[] = {paths.run, paths.log, paths.models, paths.journal, paths.home,
+                               paths.holdings};
     for (size_t i = 0; i < COUNT_OF(all); i++)
         ck_assert_int_eq(try_with(SUPERVISOR_RIGHTS, try_write, all[i]), 0);
     ck_assert_int_eq(try_with(SUPERVISOR_RIGHTS, try_fork, NULL), 0);
@@ -404,7 +418,7 @@ static int kernel_has(void)
     struct rights_kept kept;
     int status = 0;
     const struct rights_places places = {.paths = &here};
-    if (paths_init(&here, "/nonexistent", NULL, &reason) != STATUS_OK)
+    if (paths_init(&here, "/nonexistent", "/nonexistent", &reason) != STATUS_OK)
         return UNKNOWN;
     const pid_t pid = fork();
     if (pid == 0) {
