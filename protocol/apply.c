@@ -5,6 +5,7 @@
  * A handler returns false only without memory.  An event about a thing that is gone changes
  * nothing: refusing belongs to the leader before the event, not to those who read it.
  */
+#include "protocol/apply_transfers.h"
 #include "protocol/state.h"
 
 #include <string.h>
@@ -75,7 +76,7 @@ static bool apply_node_removed(struct state *state, const struct message *event)
             REMOVE(given_up_record, state->given_up, i);
     for (uint32_t i = 0; i < state->models.count; i++)
         forget_holder(&state->models.items[i], &body->node_id);
-    return true;
+    return transfers_forget_node(state, &body->node_id);
 }
 
 static bool apply_node_described(struct state *state, const struct message *event)
@@ -285,6 +286,13 @@ static bool apply_model_imported(struct state *state, const struct message *even
             return false;
         while (model->holders.count > 0)
             REMOVE(holder_record, model->holders, model->holders.count - 1);
+        if (!transfers_forget_model(state, model->model_id, &model->revision))
+            return false;
+    }
+    if (ID_IS_ZERO(model->manifest)) {
+        model->manifest = body->model.manifest;
+        model->signer = body->model.signer;
+        model->signature = body->model.signature;
     }
     return set_holder(model, &body->node_id, true);
 }
@@ -331,7 +339,36 @@ static bool apply_model_removed(struct state *state, const struct message *event
     struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
     if (model)
         REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
-    return true;
+    return transfers_forget_model(state, text_or_empty(body->model_id), NULL);
+}
+
+/* ---- transfers ---- */
+
+static bool apply_transfer_requested(struct state *state, const struct message *event)
+{
+    return transfers_apply_requested(state, event);
+}
+
+static bool apply_transfer_started(struct state *state, const struct message *event)
+{
+    return transfers_apply_started(state, event);
+}
+
+static bool apply_transfer_ended(struct state *state, const struct message *event)
+{
+    const struct transfer_ended *body = event->body;
+    const struct transfer_record *transfer = state_find_transfer(state, &body->transfer_id);
+    bool is_held = false;
+    if (!transfers_apply_ended(state, body, &is_held))
+        return false;
+    struct model_record *model =
+        is_held ? find_revision(state, transfer->model_id, &transfer->revision) : NULL;
+    return !model || set_holder(model, &body->node_id, true);
+}
+
+static bool apply_transfer_cancelled(struct state *state, const struct message *event)
+{
+    return transfers_apply_cancelled(state, event);
 }
 
 /* ---- instances ---- */

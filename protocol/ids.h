@@ -14,6 +14,7 @@ struct node_id { uint8_t bytes[16]; };        /* from the node's public keys */
 struct machine_id { uint8_t bytes[16]; };     /* machine and network namespace */
 struct instance_id { uint8_t bytes[16]; };
 struct request_id { uint8_t bytes[16]; };
+struct transfer_id { uint8_t bytes[16]; };
 struct command_key { uint8_t bytes[16]; };    /* idempotency key; also the id of a task */
 struct public_key { uint8_t bytes[32]; };     /* CURVE (X25519) or Ed25519 */
 struct signature { uint8_t bytes[64]; };

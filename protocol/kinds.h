@@ -23,7 +23,9 @@
     M(9, REMOVE_NODE, remove_node, "take a node out of the cluster")                               \
     M(10, ADMIT_CLIENT, admit_client, "let a remote ZeroMQ client in")                             \
     M(11, REMOVE_CLIENT, remove_client, "keep it out again")                                       \
-    M(12, ASK_CANDIDATES, ask_candidates, "how could this be placed? answered by candidates")
+    M(12, ASK_CANDIDATES, ask_candidates, "how could this be placed? answered by candidates")      \
+    M(13, DISTRIBUTE_MODEL, distribute_model, "copy a model to the disks of these nodes")          \
+    M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")
 
 /* Past fact; leader -> every master -> every actor, in order; stands in the log. */
 #define EVENT_LIST(M)                                                                              \
@@ -54,7 +56,11 @@
     M(25, GENERATION_FAILED, generation_failed, "a generation ended before it was asked to")       \
     M(26, INSTANCE_RETRIED, instance_retried, "failures are forgiven, a generation may start")     \
     M(27, PROCESS_ENDED, process_ended, "a supervised process ended")                              \
-    M(28, PROCESS_GIVEN_UP, process_given_up, "a process died too often to be started again")
+    M(28, PROCESS_GIVEN_UP, process_given_up, "a process died too often to be started again")      \
+    M(29, TRANSFER_REQUESTED, transfer_requested, "nodes were asked to copy a model")              \
+    M(30, TRANSFER_STARTED, transfer_started, "one of them began")                                 \
+    M(31, TRANSFER_ENDED, transfer_ended, "one of them has it, or could not")                      \
+    M(32, TRANSFER_CANCELLED, transfer_cancelled, "those that have it not yet shall stop")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */
 #define REPORT_LIST(M)                                                                             \
@@ -68,7 +74,9 @@
     M(8, RANK_ADDRESSED, rank_addressed, "launcher or runner")                                     \
     M(9, RUNNER_STATUS_CHANGED, runner_status_changed, "runner")                                   \
     M(10, PROCESS_ENDED, process_ended, "supervisor")                                              \
-    M(11, PROCESS_GIVEN_UP, process_given_up, "supervisor")
+    M(11, PROCESS_GIVEN_UP, process_given_up, "supervisor")                                        \
+    M(12, TRANSFER_STARTED, transfer_started, "transferer")                                        \
+    M(13, TRANSFER_ENDED, transfer_ended, "transferer")
 
 /* Imperative; planner -> local actor through the local master; answered. */
 #define TASK_LIST(M)                                                                               \
@@ -77,14 +85,16 @@
     M(3, IMPORT_MODEL, import_model, "downloader: take a directory into the store")                \
     M(4, FETCH_SMALL_FILES, fetch_small_files, "transferer: get all but the weights")              \
     M(5, DELETE_FILES, delete_files, "downloader: delete a model from the store")                  \
-    M(6, LIST_TASKS, list_tasks, "any: what do you hold?")
+    M(6, LIST_TASKS, list_tasks, "any: what do you hold?")                                         \
+    M(7, FETCH_MODEL, fetch_model, "transferer: copy a whole model from those who have it")
 
 /* To whoever watches; may be lost; carries an expiry. */
 #define SIGNAL_LIST(M)                                                                             \
     M(1, NODE_LOAD, node_load, "free memory and processors of a node")                             \
     M(2, LOAD_PROGRESSED, load_progressed, "bytes of weights a rank has")                          \
     M(3, IMPORT_PROGRESSED, import_progressed, "bytes the downloader has taken in")                \
-    M(4, HEARTBEAT, heartbeat, "a rank lives; which collective it is in")
+    M(4, HEARTBEAT, heartbeat, "a rank lives; which collective it is in")                          \
+    M(5, TRANSFER_PROGRESSED, transfer_progressed, "bytes of a model a node has got")
 
 /* To a command, report or task, with its key. */
 #define ANSWER_LIST(M)                                                                             \
@@ -123,7 +133,14 @@
     M(45, GENERATION_FINISHED, generation_finished, "runner: the last word")                       \
     M(46, CANCEL_GENERATION, cancel_generation, "gateway: the client is gone")                     \
     M(50, FILE_ASKED, file_asked, "transferer: a part of a small file")                            \
-    M(51, FILE_PART, file_part, "transferer: here it is")
+    M(51, FILE_PART, file_part, "transferer: here it is")                                          \
+    M(52, SOURCE_ASKED, source_asked, "transferer: what have you of this model?")                  \
+    M(53, SOURCE_TOLD, source_told, "transferer: these chunks, over there")                        \
+    M(54, MANIFEST_ASKED, manifest_asked, "transferer: a part of the manifest")                    \
+    M(55, MANIFEST_PART, manifest_part, "transferer: here it is")                                  \
+    M(56, CHUNK_ASKED, chunk_asked, "transferer: send this chunk")                                 \
+    M(57, CHUNK_REFUSED, chunk_refused, "transferer: I cannot")                                    \
+    M(58, SOURCE_LEFT, source_left, "transferer: the stream is over")
 
 #define KIND_MEMBER_COMMAND(code, NAME, record, sentence) COMMAND_##NAME = code,
 #define KIND_MEMBER_EVENT(code, NAME, record, sentence) EVENT_##NAME = code,

@@ -29,6 +29,8 @@
 #define TOKEN_COUNT_MAX 64   /* join tokens not yet spent */
 #define CLIENT_COUNT_MAX 64
 #define IMPORT_COUNT_MAX 64
+#define TRANSFER_COUNT_MAX 64 /* those that run and the last that ended */
+#define CHUNK_COUNT_MAX (1u << 18) /* of a model: 2 TiB */
 /* Processes with an address in state: every actor of every node and both of every rank. */
 #define ENDPOINT_COUNT_MAX 512
 /* Reports of a process are counted by incarnation; old incarnations of a process are dropped. */

@@ -10,6 +10,7 @@
 #define FIELD_KIND_rank_status FIELD_U32
 #define FIELD_KIND_instance_status FIELD_U32
 #define FIELD_KIND_client_role FIELD_U32
+#define FIELD_KIND_transfer_phase FIELD_U32
 #define FIELD_KIND_actor_kind FIELD_U32
 #define FIELD_KIND_status_code FIELD_U32
 #define FIELD_KIND_u64 FIELD_U64
@@ -22,6 +23,7 @@
 #define FIELD_KIND_machine_id FIELD_FIXED
 #define FIELD_KIND_instance_id FIELD_FIXED
 #define FIELD_KIND_request_id FIELD_FIXED
+#define FIELD_KIND_transfer_id FIELD_FIXED
 #define FIELD_KIND_command_key FIELD_FIXED
 #define FIELD_KIND_public_key FIELD_FIXED
 #define FIELD_KIND_signature FIELD_FIXED
@@ -35,6 +37,7 @@
 #define FIELD_WORD_rank_status rank_status_name
 #define FIELD_WORD_instance_status instance_status_name
 #define FIELD_WORD_client_role client_role_name
+#define FIELD_WORD_transfer_phase transfer_phase_name
 #define FIELD_WORD_actor_kind actor_kind_name
 #define FIELD_WORD_status_code status_code_name
 #define FIELD_WORD_u64 NULL
@@ -47,6 +50,7 @@
 #define FIELD_WORD_machine_id NULL
 #define FIELD_WORD_instance_id NULL
 #define FIELD_WORD_request_id NULL
+#define FIELD_WORD_transfer_id NULL
 #define FIELD_WORD_command_key NULL
 #define FIELD_WORD_public_key NULL
 #define FIELD_WORD_signature NULL

@@ -16,6 +16,7 @@
 #include "protocol/record.h"
 #include "protocol/schema_links.h"
 #include "protocol/schema_state.h"
+#include "protocol/schema_transfers.h"
 
 #define SCHEMA_TYPE_boolean bool
 #define SCHEMA_TYPE_u32 uint32_t
@@ -25,6 +26,7 @@
 #define SCHEMA_TYPE_rank_status uint32_t
 #define SCHEMA_TYPE_instance_status uint32_t
 #define SCHEMA_TYPE_client_role uint32_t
+#define SCHEMA_TYPE_transfer_phase uint32_t
 #define SCHEMA_TYPE_actor_kind uint32_t
 #define SCHEMA_TYPE_status_code uint32_t
 #define SCHEMA_TYPE_u64 uint64_t
@@ -37,6 +39,7 @@
 #define SCHEMA_TYPE_machine_id struct machine_id
 #define SCHEMA_TYPE_instance_id struct instance_id
 #define SCHEMA_TYPE_request_id struct request_id
+#define SCHEMA_TYPE_transfer_id struct transfer_id
 #define SCHEMA_TYPE_command_key struct command_key
 #define SCHEMA_TYPE_public_key struct public_key
 #define SCHEMA_TYPE_signature struct signature

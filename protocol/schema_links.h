@@ -375,7 +375,8 @@
     X(generation_finished, GENERATION_FINISHED)                                                    \
     X(cancel_generation, CANCEL_GENERATION)                                                        \
     X(file_asked, FILE_ASKED)                                                                      \
-    X(file_part, FILE_PART)
+    X(file_part, FILE_PART)                                                                        \
+    TRANSFER_LINK_LIST(X)
 
 enum message_kind {
     MESSAGE_NONE,

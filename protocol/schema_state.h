@@ -99,7 +99,10 @@
     F(S, hash, revision, 32, "digest of the sorted file list")                                     \
     R(S, model_shape, shape, "what placement reckons with")                                        \
     L(S, file_entry, files, MODEL_FILE_COUNT_MAX, "sorted by name")                                \
-    L(S, holder_record, holders, NODE_COUNT_MAX, "who has it on disk")
+    L(S, holder_record, holders, NODE_COUNT_MAX, "who has it on disk")                             \
+    F(S, hash, manifest, 32, "digest of its chunk_manifest; zero: it was never cut")               \
+    F(S, node_id, signer, 16, "whose key signed it")                                               \
+    F(S, signature, signature, 64, "over model, revision and manifest")
 
 #define IMPORT_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "whose downloader works on it")                                     \
@@ -187,7 +190,8 @@
     L(S, instance_record, instances, INSTANCE_COUNT_MAX, "")                                       \
     L(S, incarnation_record, incarnations, INCARNATION_COUNT_MAX, "")                              \
     L(S, command_record, commands, COMMAND_KEY_COUNT_MAX, "oldest first")                          \
-    L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")
+    L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")           \
+    L(S, transfer_record, transfers, TRANSFER_COUNT_MAX, "oldest first")
 
 /* In the order in which one may contain another. */
 #define STATE_RECORD_LIST(X)                                                                       \
@@ -210,6 +214,7 @@
     X(incarnation_record, INCARNATION_RECORD)                                                      \
     X(command_record, COMMAND_RECORD)                                                              \
     X(given_up_record, GIVEN_UP_RECORD)                                                            \
+    TRANSFER_STATE_LIST(X)                                                                         \
     X(state, STATE)
 
 enum mode { MODE_NONE, MODE_EXACT, MODE_FAST, MODE_END };
@@ -422,6 +427,7 @@ enum instance_status {
     X(generation_failed, GENERATION_FAILED)                                                        \
     X(instance_retried, INSTANCE_RETRIED)                                                          \
     X(process_ended, PROCESS_ENDED)                                                                \
-    X(process_given_up, PROCESS_GIVEN_UP)
+    X(process_given_up, PROCESS_GIVEN_UP)                                                          \
+    TRANSFER_EVENT_LIST(X)
 
 #endif

@@ -48,6 +48,14 @@ struct endpoint_record *state_find_endpoint(const struct state *state,
 struct incarnation_record *state_find_incarnation(const struct state *state,
                                                   const struct node_id *node, uint32_t actor,
                                                   uint64_t incarnation);
+struct transfer_record *state_find_transfer(const struct state *state,
+                                            const struct transfer_id *id);
+struct transfer_target *transfer_find_target(const struct transfer_record *transfer,
+                                             const struct node_id *node);
+/* The one under way that brings this revision to all of these nodes, 16 bytes each. */
+struct transfer_record *state_find_transfer_to(const struct state *state, const char *model_id,
+                                               const struct hash *revision,
+                                               const struct bytes *node_ids);
 /* Index of the event a command became, or 0. */
 uint64_t state_find_command(const struct state *state, const struct command_key *key);
 
@@ -62,6 +70,11 @@ const char *mode_name(uint32_t mode);
 const char *rank_status_name(uint32_t status);
 const char *instance_status_name(uint32_t status);
 const char *client_role_name(uint32_t role);
+const char *transfer_phase_name(uint32_t phase);
+/* Asked or running. */
+bool transfer_target_is_open(const struct transfer_target *target);
+/* Of all its targets: done only when each of them is. */
+enum transfer_phase transfer_phase_of(const struct transfer_record *transfer);
 
 /* How long a failed generation waits before the next: 0.2 s doubling to 30 s.  `failures` counts
  * from 1. */

@@ -50,6 +50,8 @@
     K(MODEL_DIRECTORIES, model_directories, TEXT, "", 0, 1024,                                     \
       "further directories whose models are used where they lie and never written, separated by "  \
       "colons: caches, directories of ORG/NAME directories, or models")                            \
+    K(TRANSFER_RATE, transfer_rate, SIZE, "0", 0, 1ull << 50,                                      \
+      "bytes a second of models that leave this node for other disks; 0: no limit")                \
     K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
       "let debuggers and tools of this user look into the processes, and let them dump core")      \
     K(LOG_LEVEL, log_level, TEXT, "notice", 5, 7, "error, warning, notice or debug")               \

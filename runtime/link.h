@@ -35,6 +35,8 @@ struct link_options {
     char endpoint[LINK_ENDPOINT_SIZE]; /* ipc: plain; tcp: always CURVE; a port of 0 when binding
                                           takes any free one and keeps it while the link lives */
     struct public_key server_key;      /* connecting over tcp: whom to expect there */
+    bool is_plain;                     /* tcp without CURVE: all that passes is sealed by its
+                                          owner, and whoever connects may be anyone */
     bool has_own_pair;                 /* connect with `own_pair`, not the process's (join) */
     struct key_pair own_pair;
     uint64_t message_size_max;

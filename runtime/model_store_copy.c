@@ -6,6 +6,7 @@
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "runtime/hub_link.h"
+#include "runtime/model_chunks.h"
 #include "runtime/model_store.h"
 #include "runtime/safetensors.h"
 #include "runtime/store_io.h"
@@ -414,6 +415,8 @@ static enum status take_all(struct taking *taking)
     if (!manifest->commit[0])
         model_commit(&record->revision, manifest->commit);
     status = taking->is_in_place ? judge(taking, taking->real) : put_into_cache(taking);
+    if (status == STATUS_OK)
+        status = model_chunks_name(manifest, taking->reason);
     if (status == STATUS_OK)
         status = model_manifest_write(taking->store->holdings, taking->store->owner, manifest,
                                       taking->reason);

@@ -118,13 +118,14 @@ static enum status options_check(const struct transport *transport,
         return refuse(reason, STATUS_INVALID, "an endpoint is longer than %d characters",
                       LINK_ENDPOINT_SIZE - 1);
     bool is_tcp = strncmp(endpoint, "tcp://", 6) == 0;
+    const bool is_curve = is_tcp && !options->is_plain;
     if (!is_tcp && strncmp(endpoint, "ipc://", 6) != 0)
         return refuse(reason, STATUS_INVALID,
                       "%s is no address: it must begin with tcp:// or ipc://", endpoint);
-    if (is_tcp && id_is_zero(transport->pair.secret, 32) && !options->has_own_pair)
+    if (is_curve && id_is_zero(transport->pair.secret, 32) && !options->has_own_pair)
         return refuse(reason, STATUS_INVALID, "%s needs a key pair and this process has none",
                       endpoint);
-    if (is_tcp && options->role == LINK_CONNECT &&
+    if (is_curve && options->role == LINK_CONNECT &&
         id_is_zero(options->server_key.bytes, sizeof(options->server_key)))
         return refuse(reason, STATUS_INVALID, "%s: the key of the other side is not known",
                       endpoint);

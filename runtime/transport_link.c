@@ -80,6 +80,8 @@ static bool set_bound(const struct link *link, const struct transport *transport
         uid_t user = getuid();
         return zmq_setsockopt(link->socket, ZMQ_IPC_FILTER_UID, &user, sizeof(user)) == 0;
     }
+    if (link->options.is_plain)
+        return true;
     char domain[16];
     int length = snprintf(domain, sizeof(domain), "link-%u", (unsigned)link->domain);
     const struct int_option curve[] = {{ZMQ_CURVE_SERVER, 1}, {ZMQ_ZAP_ENFORCE_DOMAIN, 1}};
@@ -94,7 +96,7 @@ static bool set_connected(const struct link *link, const struct transport *trans
     const struct int_option immediate = {ZMQ_IMMEDIATE, 1};
     if (!set_ints(link->socket, &immediate, 1))
         return false;
-    if (!link->is_tcp)
+    if (!link->is_tcp || link->options.is_plain)
         return true;
     const struct key_pair *pair = link->options.has_own_pair ? &link->options.own_pair
                                                              : &transport->pair;

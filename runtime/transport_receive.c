@@ -117,7 +117,7 @@ static bool read_route(struct link *link, struct peer *peer_out)
 /* The key ZAP gave as user id: who really sent it.  Checked against the list of this moment. */
 static bool read_key(const struct link *link, zmq_msg_t *message, struct public_key *key_out)
 {
-    if (!link->is_tcp)
+    if (!link->is_tcp || link->options.is_plain)
         return true;
     const char *user = zmq_msg_gets(message, "User-Id");
     return user && hex_parse(user, key_out->bytes, sizeof(key_out->bytes)) &&

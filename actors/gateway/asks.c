@@ -78,11 +78,14 @@ static void answer_applied(struct gateway *gateway, struct ask *ask)
         if (status == STATUS_OK)
             status = instance_print(gateway, found, &json);
     }
+    if (status == STATUS_OK &&
+        (ask->kind == ASK_DISTRIBUTE || ask->kind == ASK_CANCEL_TRANSFER))
+        status = transfer_print_asked(gateway, ask, &json);
     if (status == STATUS_OK)
         status = buffer_append_text(&json, "}");
     if (status != STATUS_OK)
         gateway->outbox->failed = status;
-    reply(gateway, ask->exchange, 200, &json);
+    reply(gateway, ask->exchange, ask->kind == ASK_DISTRIBUTE ? 202 : 200, &json);
     ask_end(ask);
 }
 

@@ -129,7 +129,7 @@ struct chat {
     char sentence[160];  /* why the last runner was lost */
 };
 
-enum ask_kind { ASK_PLACE, ASK_DELETE, ASK_CANDIDATES };
+enum ask_kind { ASK_PLACE, ASK_DELETE, ASK_CANDIDATES, ASK_DISTRIBUTE, ASK_CANCEL_TRANSFER };
 
 /* A command on its way. */
 struct ask {
@@ -223,6 +223,18 @@ void model_loading_print(const struct gateway *gateway, const char *model_id, ch
                          size_t size);
 /* No node that is here has its weights, and no ready instance needs them. */
 bool model_is_away(const struct gateway *gateway, const char *model_id);
+
+/* ---- transfers.c: routes about copying models between nodes ---- */
+void route_distribute(struct gateway *gateway, const struct http_arrival *request);
+void route_transfers(struct gateway *gateway, const struct http_arrival *request);
+void route_transfer(struct gateway *gateway, const struct http_arrival *request);
+void route_cancel_transfer(struct gateway *gateway, const struct http_arrival *request);
+MUST_CHECK enum status transfer_print(const struct gateway *gateway,
+                                      const struct transfer_record *transfer,
+                                      struct buffer *json);
+/* The transfer that a command made, joined or cancelled, as more members of the answer. */
+MUST_CHECK enum status transfer_print_asked(const struct gateway *gateway, const struct ask *ask,
+                                            struct buffer *json);
 
 /* ---- asks.c ---- */
 /* Sends a command; its client is answered within GATEWAY_ANSWER_MS. */

@@ -60,7 +60,11 @@ static const struct {
 } routes[] = {
     {HTTP_METHOD_POST, "/v1/chat/completions", chat_begin},
     {HTTP_METHOD_GET, "/v1/models", route_models},
+    {HTTP_METHOD_GET, "/v1/models/transfers", route_transfers},
+    {HTTP_METHOD_GET, "/v1/models/transfers/", route_transfer},
+    {HTTP_METHOD_DELETE, "/v1/models/transfers/", route_cancel_transfer},
     {HTTP_METHOD_GET, "/v1/models/", route_model},
+    {HTTP_METHOD_POST, "/v1/models/", route_distribute},
     {HTTP_METHOD_GET, "/health", route_health},
     {HTTP_METHOD_GET, "/livez", route_livez},
     {HTTP_METHOD_GET, "/state", route_state},

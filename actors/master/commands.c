@@ -5,6 +5,7 @@
 #include "actors/master/master.h"
 
 #include "actors/master/placement.h"
+#include "actors/master/transfer_rules.h"
 #include "protocol/hash.h"
 
 #include <string.h>
@@ -203,6 +204,18 @@ static enum status remove_model(struct command *command)
     if (status != STATUS_OK)
         return status;
     return out_of_memory(text_set(&MESSAGE_BODY(command->event, model_removed)->model_id, name));
+}
+
+static enum status distribute_model(struct command *command)
+{
+    return transfer_rules_distribute(&command->master->state, command->message, command->event,
+                                     command->reason);
+}
+
+static enum status cancel_transfer(struct command *command)
+{
+    return transfer_rules_cancel(&command->master->state, command->message, command->event,
+                                 command->reason);
 }
 
 /* ---- trust ---- */

@@ -377,6 +377,8 @@ static bool role_allows(const struct local *local, const struct message *message
     case COMMAND_PLACE_INSTANCE:
     case COMMAND_DELETE_INSTANCE:
     case COMMAND_RETRY_INSTANCE:
+    case COMMAND_DISTRIBUTE_MODEL:
+    case COMMAND_CANCEL_TRANSFER:
         return local->role >= ROLE_OPERATE;
     case COMMAND_NONE:
     case COMMAND_JOIN:

@@ -206,6 +206,7 @@ static enum status read_settings(struct master_main *main, struct reason *reason
     settings->node_id = main->identity.node;
     settings->key = main->identity.transport_pair.public_key;
     settings->sign_key = main->identity.sign_key;
+    settings->identity = &main->identity;
     settings->incarnation = main->process.incarnation;
     settings->lease_ms = config_number(config, CONFIG_KEY_LEASE_MS);
     settings->beat_ms = config_number(config, CONFIG_KEY_BEAT_MS);

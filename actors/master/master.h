@@ -105,6 +105,7 @@ struct master_settings {
     struct placement_settings placement;
     const struct join_token *join; /* NULL: found a cluster when there is none */
     struct signature join_signature;
+    const struct identity *identity; /* signs what this node took in; NULL: nothing is signed */
     struct state *state;           /* as recovered; moved into the actor */
     struct event_stamp tail;       /* of the log */
     struct epoch promised;         /* of the epoch file or the log, the higher */

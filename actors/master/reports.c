@@ -80,7 +80,7 @@ static enum status model_imported(struct decision *decision)
         body->model.files.count == 0)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
     decision->is_needed =
-        !(holder && holder->has_weights) ||
+        !(holder && holder->has_weights) || ID_IS_ZERO(model->manifest) ||
         state_find_import(&decision->master->state, &body->node_id, body->model.model_id);
     return STATUS_OK;
 }
@@ -121,6 +121,41 @@ static enum status holding_changed(struct decision *decision)
     decision->is_needed = body->has_small_files != (holder != NULL) ||
                           (holder && holder->has_weights != body->has_weights);
     return STATUS_OK;
+}
+
+/* NULL when there is nothing left to end or to begin at this node. */
+static const struct transfer_target *open_target(struct decision *decision,
+                                                 const struct transfer_id *transfer_id,
+                                                 const struct node_id *node_id)
+{
+    const struct transfer_record *transfer =
+        state_find_transfer(&decision->master->state, transfer_id);
+    const struct transfer_target *target =
+        transfer ? transfer_find_target(transfer, node_id) : NULL;
+    return target && transfer_target_is_open(target) ? target : NULL;
+}
+
+static enum status transfer_started(struct decision *decision)
+{
+    const struct transfer_started *body = decision->report->body;
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    const struct transfer_target *target =
+        open_target(decision, &body->transfer_id, &body->node_id);
+    if (!target)
+        return stale(decision, "the transfer");
+    decision->is_needed = target->phase == TRANSFER_ASKED;
+    return STATUS_OK;
+}
+
+static enum status transfer_ended(struct decision *decision)
+{
+    const struct transfer_ended *body = decision->report->body;
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    return open_target(decision, &body->transfer_id, &body->node_id)
+               ? STATUS_OK
+               : stale(decision, "the transfer");
 }
 
 static enum status rank_addressed(struct decision *decision)

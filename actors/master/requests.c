@@ -13,6 +13,7 @@
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_manifest.h"
 
 #include <string.h>
 
@@ -240,6 +241,11 @@ static enum status complete(struct master *master, const struct message *message
                             struct message *copy_out)
 {
     enum status status = message_copy(message, copy_out);
+    /* Only the master has the key by which a node vouches for what it took in. */
+    if (status == STATUS_OK && master->settings->identity &&
+        message_is(message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED))
+        status = chunk_manifest_sign(master->settings->identity,
+                                     &MESSAGE_BODY(copy_out, model_imported)->model);
     if (status != STATUS_OK || message->head.kind != MESSAGE_COMMAND)
         return status;
     if (ID_IS_ZERO(copy_out->head.key) && !message_is(message, MESSAGE_COMMAND,

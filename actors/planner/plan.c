@@ -109,6 +109,34 @@ static struct planned_task fetch_missing_small_files(const struct plan_question 
     return nothing;
 }
 
+static const struct task_in_flight *find_transfer(const struct plan_question *question,
+                                                  const struct transfer_id *transfer_id)
+{
+    for (uint32_t i = 0; i < question->in_flight->count; i++) {
+        const struct task_in_flight *task = &question->in_flight->items[i];
+        if (task->code == TASK_FETCH_MODEL && ID_EQUAL(task->transfer_id, *transfer_id))
+            return task;
+    }
+    return NULL;
+}
+
+static struct planned_task fetch_transferred_model(const struct plan_question *question)
+{
+    for (uint32_t i = 0; i < question->state->transfers.count; i++) {
+        const struct transfer_record *transfer = &question->state->transfers.items[i];
+        const struct transfer_target *target = transfer_find_target(transfer, question->node);
+        if (!target || !transfer_target_is_open(target) ||
+            is_taken(question, find_transfer(question, &transfer->transfer_id)))
+            continue;
+        return (struct planned_task){.code = TASK_FETCH_MODEL,
+                                     .route = ACTOR_TRANSFERER,
+                                     .model_id = text_or_empty(transfer->model_id),
+                                     .revision = transfer->revision,
+                                     .transfer_id = transfer->transfer_id};
+    }
+    return nothing;
+}
+
 static struct planned_task start_missing_rank(const struct plan_question *question)
 {
     for (uint32_t i = 0; i < question->state->instances.count; i++) {
@@ -144,6 +172,7 @@ static struct planned_task (*const plan_rules[])(const struct plan_question *que
     import_requested_model,
     fetch_missing_small_files,
     start_missing_rank,
+    fetch_transferred_model,
 };
 
 struct planned_task plan_next(const struct plan_question *question)
@@ -170,6 +199,7 @@ struct command_key planned_task_key(const struct planned_task *task)
     hash_update(&stream, &task->instance_id, sizeof(task->instance_id));
     hash_update(&stream, model_id, strlen(model_id));
     hash_update(&stream, &task->revision, sizeof(task->revision));
+    hash_update(&stream, &task->transfer_id, sizeof(task->transfer_id));
     hash_final(&stream, &hash);
     memcpy(&key, &hash, sizeof(key));
     return key;

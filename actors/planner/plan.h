@@ -25,6 +25,7 @@ struct task_in_flight {
     uint32_t rank;
     char model_id[NAME_SIZE_MAX + 1];
     struct hash revision;
+    struct transfer_id transfer_id;
     bool is_held;         /* the actor works on it (a process: it runs) */
     bool is_ended;        /* the process ended; its generation does not start it again */
     bool is_failed;       /* it answered that it could not */
@@ -56,6 +57,7 @@ struct planned_task {
     const char *model_id;
     const char *path;
     struct hash revision;
+    struct transfer_id transfer_id;
 };
 
 struct planned_task plan_next(const struct plan_question *question);

@@ -83,8 +83,10 @@ static void take_list(struct planner_step *step, const struct tasks_listed *list
     step->planner->lists_wanted &= ~(1u << actor);
     if (actor == ACTOR_DOWNLOADER)
         compare_list(step, listed, TASK_IMPORT_MODEL);
-    if (actor == ACTOR_TRANSFERER)
+    if (actor == ACTOR_TRANSFERER) {
         compare_list(step, listed, TASK_FETCH_SMALL_FILES);
+        compare_list(step, listed, TASK_FETCH_MODEL);
+    }
     if (actor != ACTOR_SUPERVISOR)
         return;
     for (uint32_t i = in_flight->count; i-- > 0;)
@@ -196,13 +198,23 @@ static void fail_tasks_of(struct planner_step *step, uint32_t actor)
     for (uint32_t i = 0; i < in_flight->count; i++) {
         struct task_in_flight *task = &in_flight->items[i];
         const bool is_import = task->code == TASK_IMPORT_MODEL;
-        const bool is_fetch = task->code == TASK_FETCH_SMALL_FILES;
+        const bool is_fetch =
+            task->code == TASK_FETCH_SMALL_FILES || task->code == TASK_FETCH_MODEL;
         if ((actor == ACTOR_DOWNLOADER && is_import) || (actor == ACTOR_TRANSFERER && is_fetch)) {
             task->is_failed = true;
             task->is_held = false;
             task->retry_at_ms = step->input->now_ms + TASK_RETRY_MS;
         }
     }
+}
+
+static bool transfer_is_open(const struct planner *planner, const struct task_in_flight *task)
+{
+    const struct transfer_record *transfer =
+        state_find_transfer(&planner->session.mirror.state, &task->transfer_id);
+    const struct transfer_target *target =
+        transfer ? transfer_find_target(transfer, &planner->session.mirror.node_id) : NULL;
+    return target && transfer_target_is_open(target);
 }
 
 static void take_event(struct planner_step *step, const struct message *event)
@@ -229,6 +241,8 @@ static void take_event(struct planner_step *step, const struct message *event)
             const struct model_record *model = state_find_model(state, task->model_id);
             if (!model || model_find_holder(model, &planner->session.mirror.node_id))
                 in_flight_remove(&planner->in_flight, i);
+        } else if (task->code == TASK_FETCH_MODEL && !transfer_is_open(planner, task)) {
+            in_flight_remove(&planner->in_flight, i);
         }
     }
 }
@@ -267,6 +281,13 @@ static enum status fill_task(const struct planned_task *planned, struct message 
         ok = text_set(&body->model_id, planned->model_id);
         break;
     }
+    case TASK_FETCH_MODEL: {
+        struct fetch_model *body = task->body;
+        body->revision = planned->revision;
+        body->transfer_id = planned->transfer_id;
+        ok = text_set(&body->model_id, planned->model_id);
+        break;
+    }
     case TASK_DELETE_FILES:
     case TASK_LIST_TASKS:
     case TASK_CODE_NONE:
@@ -301,7 +322,8 @@ static void put_in_flight(struct planner_step *step, const struct planned_task *
                                     .instance_id = planned->instance_id,
                                     .generation = planned->generation,
                                     .rank = planned->rank,
-                                    .revision = planned->revision};
+                                    .revision = planned->revision,
+                                    .transfer_id = planned->transfer_id};
     (void)snprintf(task->model_id, sizeof(task->model_id), "%s",
                    planned->model_id ? planned->model_id : "");
 }

@@ -42,7 +42,10 @@ int main(int argc, char **argv)
         process_close(&process);
         return failed_code;
     }
-    struct transferer_shell shell = {&store};
+    struct transferer_shell shell = {
+        .store = &store,
+        .listen = settings.listen,
+        .rate = config_number(&process.config, CONFIG_KEY_TRANSFER_RATE)};
     const struct loop_options options = {.ops = &transferer_ops,
                                          .settings = &settings,
                                          .shell = transferer_shell(&shell)};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/transferer.h"
 
+#include "protocol/hash.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -92,7 +93,15 @@ static enum status list_tasks(struct transferer_step *step, const struct message
                                          .code = TASK_FETCH_SMALL_FILES,
                                          .phase = TASK_RUNNING};
         if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
-                              TRANSFERER_TASKS_MAX))
+                              2 * TRANSFERER_TASKS_MAX))
+            status = STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < transferer->receive_task_count && status == STATUS_OK; i++) {
+        const struct task_held record = {.key = transferer->receive_tasks[i].key,
+                                         .code = TASK_FETCH_MODEL,
+                                         .phase = TASK_RUNNING};
+        if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
+                              2 * TRANSFERER_TASKS_MAX))
             status = STATUS_NO_MEMORY;
     }
     if (status == STATUS_OK)
@@ -106,6 +115,8 @@ static enum status take_task(struct transferer_step *step, const struct message 
     struct transferer *transferer = step->transferer;
     if (message->head.code == TASK_LIST_TASKS)
         return list_tasks(step, message);
+    if (message->head.code == TASK_FETCH_MODEL)
+        return receive_take_task(step, message);
     if (message->head.code != TASK_FETCH_SMALL_FILES)
         return session_answer(&transferer->session, message, STATUS_UNSUPPORTED,
                               "the transferer does not do that", step->outbox);
@@ -183,7 +194,8 @@ static enum status take_change(struct transferer_step *step, enum mirror_change 
     if (change != MIRROR_APPLIED || is_node_event)
         transferer->endpoint_check_ms = step->input->now_ms + ENDPOINT_CHECK_MS;
     serve_allow(step);
-    return fetch_state_changed(step);
+    enum status status = fetch_state_changed(step);
+    return status == STATUS_OK ? receive_state_changed(step) : status;
 }
 
 static enum status take_bound(struct transferer_step *step)
@@ -200,6 +212,11 @@ static enum status take_bound(struct transferer_step *step)
 static enum status take_result(struct transferer_step *step)
 {
     struct result *result = step->input->result;
+    if (result->kind == TRANSFERER_MANIFEST ||
+        (result->kind >= BULK_FIRST && result->kind < BULK_RECEIVE_FIRST))
+        return lend_result(step);
+    if (result->kind == TRANSFERER_FIND || result->kind >= BULK_RECEIVE_FIRST)
+        return receive_result(step);
     switch ((enum transferer_effect)result->kind) {
     case TRANSFERER_CHECK:
         return fetch_checked(step, result->value);
@@ -207,6 +224,9 @@ static enum status take_result(struct transferer_step *step)
         return fetch_stored(step);
     case TRANSFERER_READ:
         return serve_read(step, result->value);
+    case TRANSFERER_MANIFEST:
+    case TRANSFERER_FIND:
+        break;
     }
     return STATUS_INTERNAL;
 }
@@ -223,11 +243,29 @@ static enum status take_input(struct transferer_step *step)
         return take_bound(step);
     if (input->kind == INPUT_LINK_REFUSED && input->peer.link == SERVE_LINK)
         return refuse(step->reason, input->status, "%s", input->reason);
-    if (input->kind == INPUT_MESSAGE && input->peer.link == SERVE_LINK)
-        return serve_asked(step);
+    if ((input->kind == INPUT_MESSAGE || input->kind == INPUT_LINK_DOWN) &&
+        input->peer.link == SERVE_LINK) {
+        bool is_taken = false;
+        enum status status = lend_input(step, &is_taken);
+        return is_taken ? status : serve_asked(step);
+    }
+    if (input->peer.link >= RECEIVE_LINK_FIRST)
+        return receive_input(step);
     if (input->peer.link >= FETCH_LINK_FIRST && input->peer.link == transferer->fetch.link)
         return fetch_input(step);
     return STATUS_OK;
+}
+
+struct hash transferer_draw(struct transferer *transferer)
+{
+    struct hash_stream stream;
+    struct hash drawn;
+    transferer->drawn++;
+    hash_init(&stream);
+    hash_update(&stream, transferer->seed, sizeof(transferer->seed));
+    hash_update(&stream, &transferer->drawn, sizeof(transferer->drawn));
+    hash_final(&stream, &drawn);
+    return drawn;
 }
 
 static void open_serving(struct transferer_step *step)
@@ -244,8 +282,10 @@ static enum status transferer_step(void *actor, const struct input *input, struc
     struct transferer *transferer = actor;
     struct transferer_step step = {transferer, input, outbox, reason};
     enum mirror_change change;
-    if (input->kind == INPUT_START)
+    if (input->kind == INPUT_START) {
+        memcpy(transferer->seed, input->seed, sizeof(transferer->seed));
         open_serving(&step);
+    }
     if (input->kind == INPUT_STOP) {
         outbox_exit(outbox, 0);
         return STATUS_OK;
@@ -259,6 +299,8 @@ static enum status transferer_step(void *actor, const struct input *input, struc
         status = check_endpoint(&step);
     if (status == STATUS_OK)
         status = fetch_time(&step);
+    if (status == STATUS_OK)
+        status = receive_time(&step);
     return status;
 }
 
@@ -275,6 +317,7 @@ static void transferer_fini(void *actor)
 {
     struct transferer *transferer = actor;
     fetch_clear(&transferer->fetch);
+    receive_clear(&transferer->receive);
     session_fini(&transferer->session);
 }
 

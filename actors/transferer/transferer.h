@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * transferer: how the small files of a model go between the disks of peers.
+ * transferer: how models, or their small files alone, go between the disks of peers.
  *
- * Accepts  tasks fetch_small_files, list_tasks; file_asked of other transferers; file_part of the
- *          one it asks; the state and events of its master; results of its shell.
- * Emits    reports small_files_stored, holding_changed, endpoint_opened; file_asked, file_part;
- *          answers task_held, tasks_listed, done.
+ * Accepts  tasks fetch_small_files, fetch_model, list_tasks; file_asked, source_asked,
+ *          manifest_asked, chunk_asked, source_left of other transferers and their answers; the
+ *          state and events of its master; results of its shell.
+ * Emits    reports small_files_stored, holding_changed, endpoint_opened, transfer_started,
+ *          transfer_ended; what it asks and answers other transferers; answers task_held,
+ *          tasks_listed, done; the signal transfer_progressed.
  * Owner    runtime/loop.h; pure, the disk is the shell's (transferer_shell.h).
  * Memory   the mirror of the state; the small files of the one model being fetched, at most
  *          FETCH_BYTES_MAX; at most SERVE_READS_MAX parts on their way out.
@@ -15,10 +17,19 @@
  * A fetch asks one holder after the other: each has CONNECT_MS to be there and PART_MS for each
  * part.  A file that was had whole and right stays when the holder changes.  After FETCH_ROUNDS
  * rounds over all holders the task fails with the last reason; the planner gives it again.
+ *
+ * A whole model is received from up to RECEIVE_SOURCES_MAX nodes at once (receive.c): those who
+ * hold it, and those who receive it too, of whose chunks we take what they have by then.  Each has
+ * RECEIVE_WINDOW credits.  One that falls silent, closes or sends something wrong is left, its
+ * chunks are asked of others, and it is tried again later, unless it sent wrong bytes too often.
+ * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason.  The
+ * bytes themselves travel beside the loop (bulk.h).
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 
+#include "actors/transferer/bulk.h"
+#include "runtime/chunk_choice.h"
 #include "runtime/model_store.h"
 #include "runtime/session.h"
 
@@ -34,6 +45,20 @@
 #define FETCH_BACKOFF_MS 200u
 #define SERVE_READS_MAX 64
 #define TRANSFER_MESSAGE_MAX (2u << 20)
+#define RECEIVE_LINK_FIRST 100u /* a new number for each source, too */
+#define RECEIVE_LINK_COUNT 100u
+#define RECEIVE_SOURCES_MAX 8
+#define RECEIVE_WINDOW 4u
+#define RECEIVE_WRONG_MAX 3u /* wrong chunks of a node before it is not asked again */
+#define RECEIVE_CONNECT_MS 3000u
+#define RECEIVE_ANSWER_MS 5000u
+#define RECEIVE_CHUNK_MS 20000u
+#define RECEIVE_POLL_MS 200u
+#define RECEIVE_REST_MS 500u
+#define RECEIVE_REST_MS_MAX 8000u
+#define RECEIVE_SILENCE_MS 60000u
+#define RECEIVE_PROGRESS_MS 500u
+#define LEND_WINDOW_MAX 8u /* more than any honest receiver asks for at once */
 
 struct transferer_settings {
     struct session_settings session;
@@ -45,7 +70,9 @@ struct transferer_settings {
 enum transferer_effect {
     TRANSFERER_CHECK = 1, /* request and value: struct check_request */
     TRANSFERER_STORE,     /* struct store_request; no value */
-    TRANSFERER_READ       /* request and value: struct read_request */
+    TRANSFERER_READ,      /* request and value: struct read_request */
+    TRANSFERER_MANIFEST,  /* request and value: struct manifest_request */
+    TRANSFERER_FIND       /* as TRANSFERER_CHECK, for a receive */
 };
 
 struct check_request {
@@ -62,6 +89,13 @@ struct read_request {
     struct file_asked asked;
     struct file_part part_out;
 };
+struct manifest_request {
+    struct peer peer;
+    struct manifest_asked asked;
+    struct model_record record; /* what it is checked against */
+    struct manifest_part part_out;
+};
+void manifest_request_free(void *request);
 void store_request_free(void *request);
 void read_request_free(void *request);
 void contents_free(struct bytes *contents, uint32_t count);
@@ -106,6 +140,85 @@ struct fetch {
     struct reason last;
 };
 
+/* ---- receiving whole models ---- */
+
+enum receive_phase {
+    RECEIVE_IDLE,
+    RECEIVE_CHECKING, /* is it here already? */
+    RECEIVE_ASKING,   /* for the manifest */
+    RECEIVE_OPENING,
+    RECEIVE_RUNNING,
+    RECEIVE_PLACING
+};
+
+struct receive_task {
+    struct command_key key;
+    struct transfer_id transfer_id;
+    char model_id[NAME_SIZE_MAX + 1];
+    struct hash revision;
+};
+
+enum source_phase { SOURCE_NONE, SOURCE_CONNECTING, SOURCE_ASKED, SOURCE_OPEN };
+
+struct receive_source {
+    enum source_phase phase;
+    struct node_id node_id;
+    uint32_t link;
+    char host[LINK_ENDPOINT_SIZE]; /* its transferer's address: the stream is at the same host */
+    struct request_id session;
+    struct hash key;
+    bool is_joined; /* the stream was begun */
+    bool is_whole;
+    uint8_t *held;
+    uint32_t window[RECEIVE_WINDOW];
+    uint32_t window_count;
+    uint64_t deadline_ms;
+    uint64_t poll_ms;
+};
+
+/* What is remembered of a node that failed us. */
+struct source_rest {
+    struct node_id node_id;
+    uint32_t failures;
+    uint32_t wrong;
+    uint64_t until_ms;
+};
+
+/* The receive of receive_tasks[0]. */
+struct receive {
+    enum receive_phase phase;
+    uint64_t number; /* results of an earlier one are told by it */
+    struct model_record record;
+    struct buffer manifest_bytes;
+    uint64_t manifest_total;
+    uint32_t manifest_link; /* of the source that is asked; 0: none */
+    uint8_t *have;
+    uint8_t *asked;
+    uint8_t *available;
+    uint32_t chunk_count;
+    uint32_t chunk_have;
+    uint64_t bytes_have;
+    uint64_t bytes_total;
+    uint64_t bytes_received;
+    struct receive_source sources[RECEIVE_SOURCES_MAX];
+    struct source_rest rests[NODE_COUNT_MAX];
+    uint32_t rest_count;
+    uint64_t silent_ms;   /* without a chunk until then it fails */
+    uint64_t progress_ms;
+    struct reason last;
+};
+
+/* What we lend to one receiver. */
+struct lent {
+    bool is_used;
+    bool is_ready;
+    struct peer peer;
+    struct request_id session;
+    char model_id[NAME_SIZE_MAX + 1];
+    struct hash revision;
+    uint32_t asked; /* chunks on their way */
+};
+
 struct transferer {
     const struct transferer_settings *settings;
     struct session session;
@@ -119,6 +232,16 @@ struct transferer {
     bool has_allowed;
     bool is_ready_told;
     uint64_t endpoint_check_ms; /* 0: nothing to check */
+    uint8_t seed[ACTOR_SEED_SIZE];
+    uint64_t drawn;
+    char bulk_address[LINK_ENDPOINT_SIZE]; /* of our streams; empty: not bound yet */
+    struct receive_task receive_tasks[TRANSFERER_TASKS_MAX];
+    uint32_t receive_task_count;
+    struct receive receive;
+    uint64_t receives;
+    uint32_t receive_links;
+    bool has_swept;
+    struct lent lents[LENDS_MAX];
 };
 
 struct transferer_step {
@@ -143,6 +266,37 @@ enum status fetch_state_changed(struct transferer_step *step);
 /* Deadlines; asks for the next wake-up. */
 enum status fetch_time(struct transferer_step *step);
 void fetch_clear(struct fetch *fetch);
+
+/* ---- receive.c ---- */
+enum status receive_take_task(struct transferer_step *step, const struct message *message);
+enum status receive_begin(struct transferer_step *step);
+enum status receive_result(struct transferer_step *step);
+enum status receive_state_changed(struct transferer_step *step);
+enum status receive_time(struct transferer_step *step);
+void receive_clear(struct receive *receive);
+/* OK: the model is here. */
+enum status receive_end(struct transferer_step *step, enum status how, const char *sentence);
+/* The manifest came whole. */
+enum status receive_open(struct transferer_step *step);
+/* Some or all chunks are here. */
+enum status receive_go_on(struct transferer_step *step);
+const struct transfer_record *receive_transfer(const struct transferer *transferer);
+const struct model_record *receive_model(const struct transferer *transferer);
+
+/* ---- receive_sources.c ---- */
+enum status receive_input(struct transferer_step *step);
+/* Connects to those that may have something, and asks for as much as the credits allow. */
+enum status sources_fill(struct transferer_step *step);
+enum status sources_chunk(struct transferer_step *step, const struct chunk_told *told);
+enum status sources_time(struct transferer_step *step);
+void sources_close(struct transferer_step *step);
+
+/* ---- lend.c ---- */
+enum status lend_input(struct transferer_step *step, bool *is_taken_out);
+enum status lend_result(struct transferer_step *step);
+
+/* 32 bytes nobody else can know. */
+struct hash transferer_draw(struct transferer *transferer);
 
 /* A peer asks for a part. */
 enum status serve_asked(struct transferer_step *step);

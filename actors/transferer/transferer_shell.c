@@ -46,6 +46,31 @@ void transferer_read(const struct model_store *store, struct read_request *reque
                                           &part->total, &reason);
 }
 
+void transferer_manifest(const struct model_store *store, struct manifest_request *request)
+{
+    struct manifest_part *part = &request->part_out;
+    struct model_source source;
+    struct buffer bytes;
+    struct reason reason;
+    part->revision = request->asked.revision;
+    part->offset = request->asked.offset;
+    part->status = STATUS_NOT_FOUND;
+    if (!request->record.model_id)
+        return;
+    buffer_init(&bytes, CHUNK_MANIFEST_SIZE_MAX);
+    part->status = model_source_open(store, &request->record, &source, &bytes, &reason);
+    if (part->status == STATUS_OK)
+        model_source_close(&source);
+    if (part->status == STATUS_OK && part->offset < bytes.size) {
+        const size_t left = bytes.size - (size_t)part->offset;
+        part->total = bytes.size;
+        if (!bytes_set(&part->part, bytes.bytes + part->offset,
+                       left < FILE_PART_SIZE ? left : FILE_PART_SIZE))
+            part->status = STATUS_NO_MEMORY;
+    }
+    buffer_fini(&bytes);
+}
+
 static void do_work(void *argument)
 {
     struct work *work = argument;
@@ -53,7 +78,11 @@ static void do_work(void *argument)
                             .status = STATUS_OK};
     switch ((enum transferer_effect)work->effect.kind) {
     case TRANSFERER_CHECK:
+    case TRANSFERER_FIND:
         transferer_check(work->shell->store, work->effect.request);
+        break;
+    case TRANSFERER_MANIFEST:
+        transferer_manifest(work->shell->store, work->effect.request);
         break;
     case TRANSFERER_READ:
         transferer_read(work->shell->store, work->effect.request);
@@ -77,6 +106,8 @@ static void do_work(void *argument)
 static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
+    if (effect->kind >= BULK_FIRST)
+        return bulk_take(((struct transferer_shell *)self)->bulk, effect);
     struct work *work = memory_zeroed(1, sizeof(*work));
     if (!work)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to work on a model");
@@ -90,7 +121,23 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
     return STATUS_OK;
 }
 
+static enum status open_bulk(void *self, struct loop *loop, struct reason *reason)
+{
+    struct transferer_shell *shell = self;
+    const struct bulk_options options = {.loop = loop, .store = shell->store,
+                                         .listen = shell->listen, .rate = shell->rate};
+    return bulk_open(&options, &shell->bulk, reason);
+}
+
+static void close_bulk(void *self)
+{
+    struct transferer_shell *shell = self;
+    bulk_close(shell->bulk);
+    shell->bulk = NULL;
+}
+
 struct shell transferer_shell(struct transferer_shell *self)
 {
-    return (struct shell){.self = self, .perform = perform};
+    return (struct shell){.self = self, .open = open_bulk, .perform = perform,
+                          .close = close_bulk};
 }

@@ -16,6 +16,9 @@
 
 struct transferer_shell {
     struct model_store *store;
+    const char *listen; /* of the streams */
+    uint64_t rate;      /* bytes a second; 0: no limit */
+    struct bulk *bulk;
 };
 
 /* The store is open and stays the caller's. */
@@ -23,6 +26,7 @@ struct shell transferer_shell(struct transferer_shell *self);
 
 /* What a thread does for each effect; fills what the request has for the answer. */
 void transferer_check(const struct model_store *store, struct check_request *request);
+void transferer_manifest(const struct model_store *store, struct manifest_request *request);
 void transferer_read(const struct model_store *store, struct read_request *request);
 
 #endif

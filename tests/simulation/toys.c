@@ -278,6 +278,7 @@ static void take_task(struct toy_worker *worker, const struct input *input, stru
     case TASK_LIST_TASKS:
         take_list(worker, input, outbox);
         break;
+    case TASK_FETCH_MODEL:
     case TASK_DELETE_FILES:
     case TASK_CODE_NONE:
         break;

@@ -29,7 +29,7 @@ START_TEST(a_message_that_is_no_event_is_refused)
     stage.event.head.kind = MESSAGE_EVENT;
     stage.event.head.code = EVENT_NONE;
     ck_assert_int_eq(state_apply(&stage.state, &stage.event), STATUS_MALFORMED);
-    stage.event.head.code = EVENT_PROCESS_GIVEN_UP + 1;
+    stage.event.head.code = EVENT_TRANSFER_CANCELLED + 1;
     ck_assert_int_eq(state_apply(&stage.state, &stage.event), STATUS_MALFORMED);
     ck_assert_uint_eq(stage.state.index, 0);
     stage.event.head.code = EVENT_NODE_REMOVED;
@@ -49,8 +49,8 @@ START_TEST(every_event_has_a_meaning)
         stage_apply();
         events++;
     }
-    ck_assert_uint_eq(events, 28);
-    ck_assert_uint_eq(stage.state.index, 28);
+    ck_assert_uint_eq(events, 32);
+    ck_assert_uint_eq(stage.state.index, 32);
 }
 END_TEST
 

@@ -167,6 +167,37 @@ START_TEST(an_instance_of_one_rank_has_no_launcher)
 }
 END_TEST
 
+START_TEST(fetch_transferred_model)
+{
+    const struct transfer_target targets[] = {{.node_id = there, .phase = TRANSFER_ASKED},
+                                              {.node_id = here, .phase = TRANSFER_ASKED}};
+    struct transfer_record *transfer = record_list_push(
+        &transfer_record_type, RECORD_LIST(state.transfers), NULL, TRANSFER_COUNT_MAX);
+    ck_assert(transfer && text_set(&transfer->model_id, "m"));
+    transfer->transfer_id.bytes[0] = 4;
+    transfer->revision.bytes[0] = 3;
+    ck_assert_ptr_nonnull(record_list_push(&transfer_target_type, RECORD_LIST(transfer->targets),
+                                           &targets[0], 8));
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE);
+    struct transfer_target *target = record_list_push(
+        &transfer_target_type, RECORD_LIST(transfer->targets), &targets[1], 8);
+    const struct planned_task task = next_at(0);
+    ck_assert_int_eq(task.code, TASK_FETCH_MODEL);
+    ck_assert_int_eq(task.route, ACTOR_TRANSFERER);
+    ck_assert_str_eq(task.model_id, "m");
+    ck_assert_uint_eq(task.transfer_id.bytes[0], 4);
+    give(&task)->transfer_id = task.transfer_id;
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE);
+    in_flight.items[0].is_failed = true;
+    in_flight.items[0].retry_at_ms = 500;
+    ck_assert_int_eq(next_at(499).code, TASK_CODE_NONE);
+    target->phase = TRANSFER_RUNNING; /* by a transferer that died */
+    ck_assert_int_eq(next_at(500).code, TASK_FETCH_MODEL);
+    target->phase = TRANSFER_STOPPED;
+    ck_assert_int_eq(next_at(500).code, TASK_CODE_NONE);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("plan");
@@ -175,6 +206,7 @@ Suite *suite_of_tests(void)
                                   import_requested_model,
                                   fetch_missing_small_files,
                                   start_missing_rank,
+                                  fetch_transferred_model,
                                   an_instance_of_one_rank_has_no_launcher};
     TCase *group = tcase_create("rules");
     tcase_add_checked_fixture(group, setup, teardown);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bulk: the sealed streams by which chunks of models travel, on two threads beside the loop.
+ *
+ * The lender binds one plain endpoint and sends the chunks it is told to; the receiver connects to
+ * lenders, opens, checks and stores.  Who asks whom for what is agreed over the CURVE links of the
+ * loop (receive.c, lend.c); nothing here decides anything.
+ *
+ * A stream begins with a message of its receiver: its session (16 bytes, in the clear) and a sealed
+ * empty message, so that the lender learns which connection it is; each session is taken once.
+ * Then the lender sends pieces of at most PIECE_SIZE, in order:
+ *
+ *   4      chunk, counted over all files of the manifest
+ *   4      offset in it
+ *   n+24   the piece, sealed with session, chunk and offset (runtime/crypto_seal.h)
+ *
+ * What does not open, or is not the next piece, ends the stream.  The lender's endpoint takes no
+ * message longer than LENDER_MESSAGE_MAX, so a stranger can make nobody allocate anything.
+ *
+ * Owner    the transferer's shell.
+ * Memory   the receiver: one chunk for each stream.  The lender: one chunk.
+ * Threads  bulk_open, bulk_take and bulk_close on the loop's; the work on two of their own, which
+ *          run at a lower priority than everything else on the node.
+ * Fails    into results.
+ */
+#ifndef TROUPE_ACTORS_TRANSFERER_BULK_H
+#define TROUPE_ACTORS_TRANSFERER_BULK_H
+
+#include "runtime/crypto_seal.h"
+#include "runtime/loop.h"
+#include "runtime/model_receive.h"
+
+#define PIECE_SIZE ((size_t)1 << 20)
+#define PIECE_HEADER_SIZE 8u
+#define PIECE_MESSAGE_MAX (PIECE_HEADER_SIZE + PIECE_SIZE + SEAL_OVERHEAD)
+#define HELLO_SIZE (16u + SEAL_OVERHEAD)
+#define LENDER_MESSAGE_MAX 256u /* what ZeroMQ says itself at the start of a connection fits */
+#define LENDS_MAX 256   /* streams of one lender */
+#define STREAMS_MAX 16  /* of one receiver */
+
+/* ---- what the loop tells the threads, and hears of them ---- */
+
+/* A stream of the lender, or of the receiver. */
+struct stream_request {
+    uint32_t link; /* the receiver's number for it */
+    struct request_id session;
+    struct hash key;
+    bool is_aes;
+    char address[LINK_ENDPOINT_SIZE]; /* the receiver's: where to connect */
+    char model_id[NAME_SIZE_MAX + 1]; /* the lender's: what to read from */
+    struct hash revision;
+    struct model_record record;       /* the lender's */
+};
+void stream_request_free(void *request);
+
+struct chunk_request {
+    struct request_id session;
+    uint32_t chunk;
+};
+
+/* To open a receive, and what was found of it. */
+struct receive_request {
+    struct model_record record;
+    struct bytes manifest;
+    uint8_t *have_out; /* a set of chunks */
+    uint32_t count_out;
+    uint64_t bytes_out;
+};
+void receive_request_free(void *request);
+
+/* Unasked: a chunk was stored, or a stream broke (`chunk` is CHUNK_NONE). */
+struct chunk_told {
+    uint32_t link;
+    uint32_t chunk;
+    uint64_t bytes;
+};
+
+/* Unasked: a chunk left, or could not (the result's status). */
+struct chunk_sent {
+    struct request_id session;
+    uint32_t chunk;
+};
+
+enum bulk_kind {
+    BULK_FIRST = 100,
+    BULK_LEND = BULK_FIRST, /* stream_request */
+    BULK_SEND,              /* chunk_request */
+    BULK_LEAVE_LENT,        /* chunk_request: the session alone */
+    BULK_LENDER_BOUND,      /* unasked: value is a text, the address */
+    BULK_CHUNK_SENT,        /* unasked: chunk_sent */
+    BULK_RECEIVE_FIRST = 120,
+    BULK_RECEIVE_OPEN = BULK_RECEIVE_FIRST, /* receive_request, also the value */
+    BULK_JOIN,                              /* stream_request */
+    BULK_LEAVE,                             /* stream_request: the link alone */
+    BULK_RECEIVE_PLACE,                     /* no request */
+    BULK_RECEIVE_CLOSE,                     /* no request; no result */
+    BULK_RECEIVE_DROP,                      /* no request; no result */
+    BULK_CHUNK_TOLD,                        /* unasked: chunk_told */
+    BULK_SWEEP                              /* sweep_request; no result */
+};
+
+struct sweep_request {
+    char kept[TRANSFER_COUNT_MAX][RECEIVING_NAME_SIZE];
+    size_t count;
+};
+
+struct bulk;
+
+struct bulk_options {
+    struct loop *loop;
+    struct model_store *store;
+    const char *listen;     /* "tcp://127.0.0.1:0" */
+    uint64_t rate;          /* bytes a second that leave; 0: no limit */
+};
+
+MUST_CHECK enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out,
+                                 struct reason *reason);
+/* Takes the request of the effect. */
+MUST_CHECK enum status bulk_take(struct bulk *bulk, struct effect *effect);
+/* Accepts NULL. */
+void bulk_close(struct bulk *bulk);
+
+/* ---- between the files of bulk alone ---- */
+
+struct bulk_thread;
+struct bulk_ops {
+    /* On the thread, before and after everything else. */
+    enum status (*begin)(void *self, struct transport *transport, struct reason *reason);
+    void (*end)(void *self);
+    void (*take)(void *self, struct effect *effect);
+    void (*event)(void *self, const struct transport_event *event);
+};
+/* The thread has a transport of its own, which `begin` is given. */
+MUST_CHECK enum status bulk_thread_open(const struct bulk_ops *ops, void *self,
+                                        struct bulk_thread **thread_out, struct reason *reason);
+MUST_CHECK enum status bulk_thread_post(struct bulk_thread *thread, struct effect *effect);
+/* Long work gives up. */
+bool bulk_thread_is_ending(const struct bulk_thread *thread);
+void bulk_thread_close(struct bulk_thread *thread);
+
+struct bulk_lender;
+MUST_CHECK enum status bulk_lender_open(const struct bulk_options *options,
+                                        struct bulk_lender **lender_out, struct reason *reason);
+struct bulk_thread *bulk_lender_thread(struct bulk_lender *lender);
+void bulk_lender_close(struct bulk_lender *lender);
+
+struct bulk_receiver;
+MUST_CHECK enum status bulk_receiver_open(const struct bulk_options *options,
+                                          struct bulk_receiver **receiver_out,
+                                          struct reason *reason);
+struct bulk_thread *bulk_receiver_thread(struct bulk_receiver *receiver);
+void bulk_receiver_close(struct bulk_receiver *receiver);
+
+/* What is sealed with a piece: session, chunk, offset. */
+#define PIECE_WITH_SIZE 24u
+void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offset,
+                uint8_t with_out[PIECE_WITH_SIZE]);
+/* Posts a result; takes the value. */
+void bulk_post(struct loop *loop, uint32_t kind, uint64_t id, enum status status,
+               const struct reason *reason, void *value, void (*value_free)(void *value));
+
+#endif

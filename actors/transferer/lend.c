@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lend: what other transferers take of our models: the manifest, and chunks by credits.
+ */
+#include "actors/transferer/transferer.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void manifest_request_free(void *value)
+{
+    struct manifest_request *request = value;
+    if (!request)
+        return;
+    record_fini(&manifest_asked_type, &request->asked);
+    record_fini(&model_record_type, &request->record);
+    record_fini(&manifest_part_type, &request->part_out);
+    memory_free(request);
+}
+
+static const struct model_record *known_model(const struct transferer *transferer,
+                                              const char *model_id, const struct hash *revision)
+{
+    const struct model_record *model =
+        state_find_model(&transferer->session.mirror.state, text_or_empty(model_id));
+    return model && ID_EQUAL(model->revision, *revision) ? model : NULL;
+}
+
+static bool is_whole(const struct transferer *transferer, const struct model_record *model)
+{
+    const struct holder_record *holder =
+        model_find_holder(model, &transferer->session.mirror.node_id);
+    return holder && holder->has_weights;
+}
+
+/* The chunks we have of a model that is on its way to us; NULL: it is not. */
+static const uint8_t *part_of(const struct transferer *transferer,
+                              const struct model_record *model)
+{
+    const struct receive *receive = &transferer->receive;
+    const bool is_it = (receive->phase == RECEIVE_RUNNING || receive->phase == RECEIVE_PLACING) &&
+                       ID_EQUAL(receive->record.revision, model->revision) &&
+                       strcmp(text_or_empty(receive->record.model_id),
+                              text_or_empty(model->model_id)) == 0;
+    return is_it ? receive->have : NULL;
+}
+
+static struct lent *find(struct transferer *transferer, const struct peer *peer,
+                         const struct request_id *session)
+{
+    for (size_t i = 0; i < LENDS_MAX; i++) {
+        struct lent *lent = &transferer->lents[i];
+        if (lent->is_used && ID_EQUAL(lent->session, *session) &&
+            (!peer || peer_equal(&lent->peer, peer)))
+            return lent;
+    }
+    return NULL;
+}
+
+/* ---- answers ---- */
+
+static enum status tell(struct transferer_step *step, const struct peer *peer,
+                        const struct request_id *session, enum status how,
+                        const struct lent *lent, bool is_aes)
+{
+    const struct transferer *transferer = step->transferer;
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_SOURCE_TOLD);
+    if (status != STATUS_OK)
+        return status;
+    struct source_told *body = message.body;
+    const struct model_record *model =
+        lent ? known_model(transferer, lent->model_id, &lent->revision) : NULL;
+    body->session = *session;
+    body->status = how == STATUS_OK && !model ? STATUS_STALE : how;
+    body->is_aes = is_aes;
+    if (body->status == STATUS_OK) {
+        body->is_whole = is_whole(transferer, model);
+        const uint8_t *part = body->is_whole ? NULL : part_of(transferer, model);
+        if ((part && !bytes_set(&body->held, part, transferer->receive.chunk_count / 8 + 1)) ||
+            !text_set(&body->address, transferer->bulk_address))
+            status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK)
+        outbox_send(step->outbox, peer, &message);
+    message_fini(&message);
+    return status;
+}
+
+static enum status refuse_chunk(struct transferer_step *step, const struct peer *peer,
+                                const struct request_id *session, uint32_t chunk, enum status how)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_CHUNK_REFUSED);
+    if (status != STATUS_OK)
+        return status;
+    *MESSAGE_BODY(&message, chunk_refused) =
+        (struct chunk_refused){.session = *session, .chunk = chunk, .status = how};
+    outbox_send(step->outbox, peer, &message);
+    message_fini(&message);
+    return STATUS_OK;
+}
+
+/* ---- questions ---- */
+
+static enum status begin_lend(struct transferer_step *step, const struct source_asked *asked,
+                              const struct model_record *model)
+{
+    struct transferer *transferer = step->transferer;
+    struct lent *lent = NULL;
+    for (size_t i = 0; i < LENDS_MAX && !lent; i++)
+        if (!transferer->lents[i].is_used)
+            lent = &transferer->lents[i];
+    if (!lent || find(transferer, NULL, &asked->session) || !transferer->bulk_address[0])
+        return tell(step, &step->input->peer, &asked->session, STATUS_BUSY, NULL, false);
+    struct stream_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request || record_copy(&model_record_type, model, &request->record) != STATUS_OK) {
+        memory_free(request);
+        return STATUS_NO_MEMORY;
+    }
+    request->session = asked->session;
+    request->key = asked->key;
+    request->revision = asked->revision;
+    request->is_aes = asked->has_aes && seal_has_aes();
+    (void)snprintf(request->model_id, sizeof(request->model_id), "%s",
+                   text_or_empty(asked->model_id));
+    *lent = (struct lent){.is_used = true, .peer = step->input->peer, .session = asked->session,
+                          .revision = asked->revision};
+    memcpy(lent->model_id, request->model_id, sizeof(lent->model_id));
+    outbox_effect(step->outbox, 0, BULK_LEND, request, stream_request_free);
+    return STATUS_OK;
+}
+
+static enum status take_source_asked(struct transferer_step *step,
+                                     const struct source_asked *asked)
+{
+    struct transferer *transferer = step->transferer;
+    const struct lent *known = find(transferer, &step->input->peer, &asked->session);
+    const struct model_record *model =
+        known_model(transferer, asked->model_id, &asked->revision);
+    if (known && !known->is_ready)
+        return STATUS_OK; /* answered when it is */
+    if (known)
+        return tell(step, &step->input->peer, &asked->session, STATUS_OK, known,
+                    asked->has_aes && seal_has_aes());
+    if (!model || (!is_whole(transferer, model) && !part_of(transferer, model)))
+        return tell(step, &step->input->peer, &asked->session, STATUS_NOT_FOUND, NULL, false);
+    return begin_lend(step, asked, model);
+}
+
+static bool can_send(const struct transferer *transferer, const struct lent *lent, uint32_t chunk)
+{
+    const struct model_record *model =
+        known_model(transferer, lent->model_id, &lent->revision);
+    if (!model)
+        return false;
+    if (is_whole(transferer, model))
+        return true; /* whether there is such a chunk is seen where the manifest is */
+    const uint8_t *part = part_of(transferer, model);
+    return part && chunk < transferer->receive.chunk_count && chunk_has(part, chunk);
+}
+
+static enum status take_chunk_asked(struct transferer_step *step, const struct chunk_asked *asked)
+{
+    struct lent *lent = find(step->transferer, &step->input->peer, &asked->session);
+    if (!lent || !lent->is_ready || lent->asked >= LEND_WINDOW_MAX ||
+        !can_send(step->transferer, lent, asked->chunk))
+        return refuse_chunk(step, &step->input->peer, &asked->session, asked->chunk,
+                            lent && lent->asked >= LEND_WINDOW_MAX ? STATUS_BUSY
+                                                                   : STATUS_NOT_FOUND);
+    struct chunk_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    *request = (struct chunk_request){asked->session, asked->chunk};
+    lent->asked++;
+    outbox_effect(step->outbox, 0, BULK_SEND, request, memory_free);
+    return STATUS_OK;
+}
+
+static enum status end_lend(struct transferer_step *step, struct lent *lent)
+{
+    struct chunk_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    request->session = lent->session;
+    *lent = (struct lent){.is_used = false};
+    outbox_effect(step->outbox, 0, BULK_LEAVE_LENT, request, memory_free);
+    return STATUS_OK;
+}
+
+static enum status take_manifest_asked(struct transferer_step *step,
+                                       const struct manifest_asked *asked)
+{
+    struct transferer *transferer = step->transferer;
+    const struct model_record *model =
+        known_model(transferer, asked->model_id, &asked->revision);
+    struct manifest_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    request->peer = step->input->peer;
+    enum status status = record_copy(&manifest_asked_type, asked, &request->asked);
+    if (status == STATUS_OK && model)
+        status = record_copy(&model_record_type, model, &request->record);
+    if (status != STATUS_OK) {
+        manifest_request_free(request);
+        return status;
+    }
+    if (transferer->reads == SERVE_READS_MAX) {
+        manifest_request_free(request);
+        return STATUS_OK; /* asked again after a while */
+    }
+    transferer->reads++;
+    outbox_effect(step->outbox, 0, TRANSFERER_MANIFEST, request, manifest_request_free);
+    return STATUS_OK;
+}
+
+enum status lend_input(struct transferer_step *step, bool *is_taken_out)
+{
+    const struct input *input = step->input;
+    struct transferer *transferer = step->transferer;
+    *is_taken_out = true;
+    if (input->kind == INPUT_LINK_DOWN) {
+        enum status status = STATUS_OK;
+        for (size_t i = 0; i < LENDS_MAX && status == STATUS_OK; i++)
+            if (transferer->lents[i].is_used &&
+                peer_equal(&transferer->lents[i].peer, &input->peer))
+                status = end_lend(step, &transferer->lents[i]);
+        return status;
+    }
+    if (input->kind == INPUT_MESSAGE && input->message->head.kind == MESSAGE_LINK) {
+        const struct message *message = input->message;
+        if (message->head.code == LINK_SOURCE_ASKED)
+            return take_source_asked(step, message->body);
+        if (message->head.code == LINK_CHUNK_ASKED)
+            return take_chunk_asked(step, message->body);
+        if (message->head.code == LINK_MANIFEST_ASKED)
+            return take_manifest_asked(step, message->body);
+        if (message->head.code == LINK_SOURCE_LEFT) {
+            struct lent *lent = find(transferer, &input->peer,
+                                     &MESSAGE_BODY(message, source_left)->session);
+            return lent ? end_lend(step, lent) : STATUS_OK;
+        }
+    }
+    *is_taken_out = false;
+    return STATUS_OK;
+}
+
+/* ---- results ---- */
+
+static enum status lend_ready(struct transferer_step *step, const struct stream_request *request)
+{
+    const enum status how = step->input->result->status;
+    struct lent *lent = request ? find(step->transferer, NULL, &request->session) : NULL;
+    if (!lent)
+        return STATUS_OK; /* its receiver left meanwhile */
+    lent->is_ready = how == STATUS_OK;
+    enum status status = tell(step, &lent->peer, &lent->session, how, lent, request->is_aes);
+    if (how != STATUS_OK)
+        *lent = (struct lent){.is_used = false};
+    return status;
+}
+
+static enum status chunk_left(struct transferer_step *step, const struct chunk_sent *sent)
+{
+    const enum status how = step->input->result->status;
+    struct lent *lent = sent ? find(step->transferer, NULL, &sent->session) : NULL;
+    if (!lent)
+        return STATUS_OK;
+    lent->asked -= lent->asked > 0;
+    return how == STATUS_OK
+               ? STATUS_OK
+               : refuse_chunk(step, &lent->peer, &lent->session, sent->chunk, how);
+}
+
+static enum status send_manifest(struct transferer_step *step,
+                                 const struct manifest_request *request)
+{
+    struct message message;
+    step->transferer->reads--;
+    if (!request)
+        return STATUS_OK;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_MANIFEST_PART);
+    if (status != STATUS_OK)
+        return status;
+    record_fini(&manifest_part_type, message.body);
+    status = record_copy(&manifest_part_type, &request->part_out, message.body);
+    if (status == STATUS_OK)
+        outbox_send(step->outbox, &request->peer, &message);
+    message_fini(&message);
+    return status;
+}
+
+enum status lend_result(struct transferer_step *step)
+{
+    const struct result *result = step->input->result;
+    struct transferer *transferer = step->transferer;
+    if (result->kind == TRANSFERER_MANIFEST)
+        return send_manifest(step, result->value);
+    if (result->kind == BULK_LEND)
+        return lend_ready(step, result->value);
+    if (result->kind == BULK_CHUNK_SENT)
+        return chunk_left(step, result->value);
+    if (result->kind == BULK_LENDER_BOUND && result->status != STATUS_OK)
+        return refuse(step->reason, result->status, "%s", result->reason.text);
+    if (result->kind == BULK_LENDER_BOUND)
+        transferer_address(result->value, transferer->settings->advertise,
+                           transferer->bulk_address);
+    return STATUS_OK;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * receive: brings one whole model after the other to this node's disk.
+ */
+#include "actors/transferer/transferer.h"
+
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SIGNAL_LIFE_MS 5000u
+#define IDLE_MS 500u
+
+void receive_clear(struct receive *receive)
+{
+    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
+        memory_free(receive->sources[i].held);
+    buffer_fini(&receive->manifest_bytes);
+    memory_free(receive->have);
+    memory_free(receive->asked);
+    memory_free(receive->available);
+    record_fini(&model_record_type, &receive->record);
+    memset(receive, 0, sizeof(*receive));
+}
+
+const struct transfer_record *receive_transfer(const struct transferer *transferer)
+{
+    return transferer->receive_task_count > 0
+               ? state_find_transfer(&transferer->session.mirror.state,
+                                     &transferer->receive_tasks[0].transfer_id)
+               : NULL;
+}
+
+const struct model_record *receive_model(const struct transferer *transferer)
+{
+    const struct receive_task *task = &transferer->receive_tasks[0];
+    const struct model_record *model =
+        state_find_model(&transferer->session.mirror.state, task->model_id);
+    return model && ID_EQUAL(model->revision, task->revision) ? model : NULL;
+}
+
+/* The state still wants it: it was not cancelled, and its model is there. */
+static bool is_wanted(const struct transferer *transferer)
+{
+    const struct transfer_record *transfer = receive_transfer(transferer);
+    const struct transfer_target *target =
+        transfer ? transfer_find_target(transfer, &transferer->session.mirror.node_id) : NULL;
+    return target && transfer_target_is_open(target) && receive_model(transferer);
+}
+
+/* ---- the end ---- */
+
+static enum status answer_done(struct transferer_step *step, const struct command_key *key,
+                               enum status how, const char *sentence)
+{
+    struct message answer;
+    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
+    if (status != STATUS_OK)
+        return status;
+    answer.head.key = *key;
+    answer.head.status = how;
+    if (text_set(&answer.head.reason, sentence))
+        session_send(&step->transferer->session, &answer, step->outbox);
+    else
+        status = STATUS_NO_MEMORY;
+    message_fini(&answer);
+    return status;
+}
+
+static enum status report(struct transferer_step *step, enum report_code code, enum status how,
+                          const char *sentence)
+{
+    struct transferer *transferer = step->transferer;
+    const struct receive_task *task = &transferer->receive_tasks[0];
+    struct message message;
+    bool is_filled = true;
+    enum status status = message_init(&message, MESSAGE_REPORT, code);
+    if (status != STATUS_OK)
+        return status;
+    if (code == REPORT_TRANSFER_STARTED) {
+        struct transfer_started *body = message.body;
+        body->node_id = transferer->session.mirror.node_id;
+        body->transfer_id = task->transfer_id;
+    } else {
+        struct transfer_ended *body = message.body;
+        body->node_id = transferer->session.mirror.node_id;
+        body->transfer_id = task->transfer_id;
+        body->status = how;
+        is_filled = text_set(&body->reason, sentence);
+    }
+    status = is_filled ? session_report(&transferer->session, &message, step->input->now_ms,
+                                        step->outbox)
+                       : STATUS_NO_MEMORY;
+    message_fini(&message);
+    return status;
+}
+
+static enum status finish(struct transferer_step *step, enum status how, const char *sentence)
+{
+    struct transferer *transferer = step->transferer;
+    const struct command_key key = transferer->receive_tasks[0].key;
+    const enum receive_phase phase = transferer->receive.phase;
+    sources_close(step);
+    if (how != STATUS_OK && phase >= RECEIVE_OPENING)
+        outbox_effect(step->outbox, transferer->receive.number, BULK_RECEIVE_DROP, NULL, NULL);
+    receive_clear(&transferer->receive);
+    transferer->receive_task_count--;
+    memmove(&transferer->receive_tasks[0], &transferer->receive_tasks[1],
+            transferer->receive_task_count * sizeof(transferer->receive_tasks[0]));
+    enum status status = answer_done(step, &key, how, sentence);
+    return status == STATUS_OK ? receive_begin(step) : status;
+}
+
+enum status receive_end(struct transferer_step *step, enum status how, const char *sentence)
+{
+    enum status status =
+        report(step, REPORT_TRANSFER_ENDED, how,
+               how == STATUS_OK || sentence[0] ? sentence : status_text(how));
+    return status == STATUS_OK ? finish(step, how, sentence) : status;
+}
+
+/* ---- tasks ---- */
+
+static enum status answer_held(struct transferer_step *step, const struct receive_task *task)
+{
+    struct message answer;
+    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
+    if (status != STATUS_OK)
+        return status;
+    struct task_held *body = answer.body;
+    answer.head.key = task->key;
+    body->key = task->key;
+    body->code = TASK_FETCH_MODEL;
+    body->phase = TASK_RUNNING;
+    session_send(&step->transferer->session, &answer, step->outbox);
+    message_fini(&answer);
+    return STATUS_OK;
+}
+
+enum status receive_take_task(struct transferer_step *step, const struct message *message)
+{
+    struct transferer *transferer = step->transferer;
+    for (uint32_t i = 0; i < transferer->receive_task_count; i++)
+        if (ID_EQUAL(transferer->receive_tasks[i].key, message->head.key))
+            return answer_held(step, &transferer->receive_tasks[i]);
+    if (transferer->receive_task_count == TRANSFERER_TASKS_MAX)
+        return session_answer(&transferer->session, message, STATUS_BUSY,
+                              "too many models are being received; it is tried again",
+                              step->outbox);
+    const struct fetch_model *body = MESSAGE_BODY(message, fetch_model);
+    struct receive_task *task = &transferer->receive_tasks[transferer->receive_task_count++];
+    *task = (struct receive_task){.key = message->head.key, .transfer_id = body->transfer_id,
+                                  .revision = body->revision};
+    (void)snprintf(task->model_id, sizeof(task->model_id), "%s", text_or_empty(body->model_id));
+    enum status status = answer_held(step, task);
+    return status == STATUS_OK ? receive_begin(step) : status;
+}
+
+/* ---- beginning ---- */
+
+/* By whom the manifest was signed, when that node is still here. */
+static bool is_vouched_for(const struct transferer *transferer, const struct model_record *model)
+{
+    const struct node_record *signer =
+        state_find_node(&transferer->session.mirror.state, &model->signer);
+    return !signer || chunk_manifest_is_signed(model, &signer->sign_key);
+}
+
+enum status receive_begin(struct transferer_step *step)
+{
+    struct transferer *transferer = step->transferer;
+    struct receive *receive = &transferer->receive;
+    if (transferer->receive_task_count == 0 || receive->phase != RECEIVE_IDLE)
+        return STATUS_OK;
+    const struct model_record *model = receive_model(transferer);
+    if (!is_wanted(transferer) || !model)
+        return finish(step, STATUS_STALE, "the transfer is over");
+    if (!is_vouched_for(transferer, model))
+        return receive_end(step, STATUS_NOT_ADMITTED,
+                              "the signature of the model's manifest does not hold; take the "
+                              "model in again with `troupe add`");
+    struct check_request *check = memory_zeroed(1, sizeof(*check));
+    if (!check || record_copy(&model_record_type, model, &receive->record) != STATUS_OK) {
+        memory_free(check);
+        return STATUS_NO_MEMORY;
+    }
+    buffer_init(&receive->manifest_bytes, CHUNK_MANIFEST_SIZE_MAX);
+    receive->phase = RECEIVE_CHECKING;
+    receive->number = ++transferer->receives;
+    for (uint32_t i = 0; i < receive->record.files.count; i++)
+        receive->bytes_total += receive->record.files.items[i].size;
+    (void)snprintf(check->model_id, sizeof(check->model_id), "%s",
+                   transferer->receive_tasks[0].model_id);
+    outbox_effect(step->outbox, receive->number, TRANSFERER_FIND, check, memory_free);
+    return report(step, REPORT_TRANSFER_STARTED, STATUS_OK, "");
+}
+
+static enum status take_found(struct transferer_step *step, const struct check_request *check)
+{
+    struct receive *receive = &step->transferer->receive;
+    if (!check || receive->phase != RECEIVE_CHECKING)
+        return STATUS_OK;
+    if (!is_wanted(step->transferer))
+        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    if (check->holding_out == MODEL_WHOLE &&
+        ID_EQUAL(check->revision_out, receive->record.revision))
+        return receive_end(step, STATUS_OK, "");
+    receive->phase = RECEIVE_ASKING;
+    receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
+    return sources_fill(step);
+}
+
+enum status receive_open(struct transferer_step *step)
+{
+    struct receive *receive = &step->transferer->receive;
+    struct receive_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    if (record_copy(&model_record_type, &receive->record, &request->record) != STATUS_OK ||
+        !bytes_set(&request->manifest, receive->manifest_bytes.bytes,
+                   receive->manifest_bytes.size)) {
+        receive_request_free(request);
+        return STATUS_NO_MEMORY;
+    }
+    receive->phase = RECEIVE_OPENING;
+    outbox_effect(step->outbox, receive->number, BULK_RECEIVE_OPEN, request,
+                  receive_request_free);
+    return STATUS_OK;
+}
+
+static enum status take_opened(struct transferer_step *step, struct receive_request *request)
+{
+    struct receive *receive = &step->transferer->receive;
+    const struct result *result = step->input->result;
+    if (!is_wanted(step->transferer))
+        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    if (result->status != STATUS_OK || !request)
+        return receive_end(step, result->status, result->reason.text);
+    receive->chunk_count = request->count_out;
+    receive->bytes_have = request->bytes_out;
+    receive->have = request->have_out;
+    request->have_out = NULL;
+    receive->asked = memory_zeroed(receive->chunk_count / 8 + 1, 1);
+    receive->available = memory_zeroed(receive->chunk_count + 1, 1);
+    if (!receive->asked || !receive->available)
+        return STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < receive->chunk_count; i++)
+        receive->chunk_have += chunk_has(receive->have, i);
+    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
+        receive->sources[i].poll_ms = 0; /* what they have, and where their streams are */
+    receive->phase = RECEIVE_RUNNING;
+    receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
+    return receive_go_on(step);
+}
+
+/* ---- going on ---- */
+
+static enum status tell_progress(struct transferer_step *step)
+{
+    struct receive *receive = &step->transferer->receive;
+    struct message signal;
+    if (step->input->now_ms < receive->progress_ms)
+        return STATUS_OK;
+    enum status status = message_init(&signal, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED);
+    if (status != STATUS_OK)
+        return status;
+    struct transfer_progressed *body = signal.body;
+    receive->progress_ms = step->input->now_ms + RECEIVE_PROGRESS_MS;
+    signal.head.expires_ms = step->input->wall_ms + SIGNAL_LIFE_MS;
+    body->transfer_id = step->transferer->receive_tasks[0].transfer_id;
+    body->bytes_have = receive->bytes_have;
+    body->bytes_total = receive->bytes_total;
+    body->bytes_received = receive->bytes_received;
+    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
+        body->sources += receive->sources[i].window_count > 0;
+    session_send(&step->transferer->session, &signal, step->outbox);
+    message_fini(&signal);
+    return STATUS_OK;
+}
+
+enum status receive_go_on(struct transferer_step *step)
+{
+    struct receive *receive = &step->transferer->receive;
+    enum status status = tell_progress(step);
+    if (status != STATUS_OK || receive->chunk_have < receive->chunk_count)
+        return status == STATUS_OK ? sources_fill(step) : status;
+    sources_close(step);
+    receive->phase = RECEIVE_PLACING;
+    outbox_effect(step->outbox, receive->number, BULK_RECEIVE_PLACE, NULL, NULL);
+    return STATUS_OK;
+}
+
+static enum status take_placed(struct transferer_step *step)
+{
+    const struct result *result = step->input->result;
+    /* Also when it was cancelled meanwhile: it is whole, and the store says so by itself. */
+    if (!is_wanted(step->transferer))
+        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    return receive_end(step, result->status, result->reason.text);
+}
+
+enum status receive_result(struct transferer_step *step)
+{
+    struct result *result = step->input->result;
+    struct receive *receive = &step->transferer->receive;
+    if (result->kind == BULK_CHUNK_TOLD)
+        return result->value ? sources_chunk(step, result->value) : STATUS_OK;
+    if (result->id != receive->number || receive->phase == RECEIVE_IDLE)
+        return STATUS_OK;
+    if (result->kind == TRANSFERER_FIND)
+        return take_found(step, result->value);
+    if (result->kind == BULK_RECEIVE_OPEN && receive->phase == RECEIVE_OPENING)
+        return take_opened(step, result->value);
+    if (result->kind == BULK_RECEIVE_PLACE && receive->phase == RECEIVE_PLACING)
+        return take_placed(step);
+    return STATUS_OK;
+}
+
+/* What lies about of transfers that are over, from before this process began. */
+static enum status sweep(struct transferer_step *step)
+{
+    struct transferer *transferer = step->transferer;
+    const struct state *state = &transferer->session.mirror.state;
+    struct sweep_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    transferer->has_swept = true;
+    for (uint32_t i = 0; i < state->transfers.count; i++) {
+        const struct transfer_record *transfer = &state->transfers.items[i];
+        const struct transfer_target *target =
+            transfer_find_target(transfer, &transferer->session.mirror.node_id);
+        if (target && transfer_target_is_open(target))
+            model_receive_name(text_or_empty(transfer->model_id), &transfer->revision,
+                               request->kept[request->count++]);
+    }
+    outbox_effect(step->outbox, 0, BULK_SWEEP, request, memory_free);
+    return STATUS_OK;
+}
+
+enum status receive_state_changed(struct transferer_step *step)
+{
+    struct transferer *transferer = step->transferer;
+    struct receive *receive = &transferer->receive;
+    enum status status = STATUS_OK;
+    if (!transferer->has_swept && transferer->session.mirror.has_state)
+        status = sweep(step);
+    if (status != STATUS_OK || receive->phase == RECEIVE_IDLE)
+        return status;
+    /* What a thread works on is waited for: its result comes in any case. */
+    const bool is_waiting = receive->phase == RECEIVE_ASKING || receive->phase == RECEIVE_RUNNING;
+    if (is_waiting && !is_wanted(transferer))
+        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    return is_waiting ? sources_fill(step) : STATUS_OK;
+}
+
+enum status receive_time(struct transferer_step *step)
+{
+    struct receive *receive = &step->transferer->receive;
+    char sentence[SENTENCE_SIZE_MAX];
+    if (receive->phase != RECEIVE_ASKING && receive->phase != RECEIVE_RUNNING)
+        return STATUS_OK;
+    if (step->input->now_ms >= receive->silent_ms) {
+        (void)snprintf(sentence, sizeof(sentence),
+                       "no node sends %.100s any more: %.250s; start a node that holds it and ask "
+                       "again", text_or_empty(receive->record.model_id),
+                       receive->last.text[0] ? receive->last.text : "none that holds it is here");
+        return receive_end(step, STATUS_NO_HOLDER, sentence);
+    }
+    outbox_wake(step->outbox, step->input->now_ms + IDLE_MS);
+    return sources_time(step);
+}

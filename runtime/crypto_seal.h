@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * crypto_seal: one direction of a sealed stream.
+ *
+ * AES-256-GCM where both processors have it, else XChaCha20-Poly1305.  Each message is
+ *
+ *   8      counter, little-endian: 0, 1, 2, ... of this direction
+ *   size   the bytes, enciphered
+ *   16     tag over them and what goes with them (`with`, which travels in the clear or not at all)
+ *
+ * The nonce is the direction and the counter, and a key is used for one stream alone.  A message
+ * that is repeated, out of order, cut, of another direction or of another stream does not open.
+ *
+ * Owner    one thread; one seal for each direction.
+ * Memory   a plain value; seal_fini wipes it.
+ * Fails    HASH_MISMATCH for everything that does not open, without a word more.
+ */
+#ifndef TROUPE_RUNTIME_CRYPTO_SEAL_H
+#define TROUPE_RUNTIME_CRYPTO_SEAL_H
+
+#include "protocol/ids.h"
+#include "protocol/status.h"
+
+#include <stdbool.h>
+
+#define SEAL_OVERHEAD 24u
+
+enum seal_direction { SEAL_FROM_SOURCE = 1, SEAL_TO_SOURCE = 2 };
+
+struct seal {
+    _Alignas(16) uint8_t state[512]; /* the expanded key of AES, or the key itself */
+    uint64_t counter;
+    uint32_t direction;
+    bool is_aes;
+};
+
+/* This processor has what AES-256-GCM needs. */
+bool seal_has_aes(void);
+void seal_init(struct seal *seal, const struct hash *key, enum seal_direction direction,
+               bool is_aes);
+void seal_fini(struct seal *seal);
+/* Writes size + SEAL_OVERHEAD bytes. */
+void seal_close(struct seal *seal, const void *with, size_t with_size, const void *bytes,
+                size_t size, uint8_t *sealed_out);
+/* Writes sealed_size - SEAL_OVERHEAD bytes, which may lie where the sealed ones do (8 behind). */
+MUST_CHECK enum status seal_open(struct seal *seal, const void *with, size_t with_size,
+                                 const uint8_t *sealed, size_t sealed_size, uint8_t *bytes_out);
+
+#endif

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes copy a model to each other's disks: to one, to all, over kills, cancelled, removed
+meanwhile, onto a full disk; and what was copied runs on the node that got it, alone.
+"""
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.environ["TROUPE_SOURCE_DIR"]
+sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
+sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
+import tap  # noqa: E402
+from cluster import DEMO_MODEL, Cluster, engine_tool, wait_for  # noqa: E402
+
+CHUNK = 8 << 20
+
+
+@contextlib.contextmanager
+def running(*names, **settings):
+    with Cluster(names, **settings) as cluster:
+        cluster.start()
+        cluster.wait_in_view()
+        yield cluster.nodes
+
+
+def make_model(place):
+    """About 20 chunks of random weights in a shape that can be taken in."""
+    path = os.path.join(place, "shape")
+    subprocess.run([engine_tool(), "shape", "--out", path, "--like", "qwen3-0.6b", "--bits", "2",
+                    "--group", "128"], check=True, stdout=subprocess.DEVNULL)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(os.path.join(DEMO_MODEL, name), path)
+    return path
+
+
+def size_of(path):
+    return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() \
+            if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
+
+
+def stored(node, model):
+    """Name -> digest of the files of a stored model."""
+    place = node.stored(model)
+    return {name: digest(os.path.join(place, name)) for name in os.listdir(place)} if place else {}
+
+
+def half_made(node):
+    """What is on its way or was left lying about."""
+    found = []
+    for place, directories, names in os.walk(node.models):
+        found += [os.path.join(place, name) for name in directories + names
+                  if name.startswith(".receiving") or name.endswith(".incomplete")]
+    return found
+
+
+def holders(node, model):
+    names = {entry["node_id"]: entry["name"] for entry in node.listed("nodes")}
+    return {names[holder["node_id"]] for entry in node.listed("models")
+            if entry["model_id"] == model for holder in entry["holders"]
+            if holder.get("has_weights")}
+
+
+def distribute(node, model, targets, **more):
+    return node.request("POST", f"/v1/models/{model}/distribute",
+                        {"target_node_ids": targets, **more})
+
+
+def transfer(node, transfer_id):
+    return node.request("GET", f"/v1/models/transfers/{transfer_id}")[1]
+
+
+def wait_status(node, transfer_id, wanted, limit_s=60):
+    wait_for(f"transfer {wanted}",
+             lambda: transfer(node, transfer_id).get("status") == wanted, limit_s)
+    return transfer(node, transfer_id)
+
+
+def target_of(told, name):
+    return next(target for target in told["targets"] if target["node"] == name)
+
+
+def log_of(node):
+    text = ""
+    for place, _, names in os.walk(node.home):
+        for name in names:
+            if name.endswith(".log"):
+                with open(os.path.join(place, name), encoding="utf-8", errors="replace") as file:
+                    text += file.read()
+    return text
+
+
+def test_a_model_reaches_all_nodes_and_runs_on_one_of_them_alone():
+    with running("n1", "n2", "n3") as (first, second, third):
+        first.troupe("add", DEMO_MODEL, "--name", "org/demo")
+        status, told = distribute(first, "org/demo", "all")
+        assert status == 202, told
+        assert wait_status(third, told["transfer_id"], "done")
+        assert holders(second, "org/demo") == {"n1", "n2", "n3"}
+        whole = stored(first, "org/demo")
+        assert whole and stored(second, "org/demo") == whole == stored(third, "org/demo")
+        assert not half_made(second) and not half_made(third)
+        # Who holds it already is done at once, the source among the targets is left out.
+        names = {entry["name"]: entry["node_id"] for entry in first.listed("nodes")}
+        status, told = distribute(first, "org/demo", [names["n1"], "n2"], source_node_id="n1")
+        assert status == 202 and told["transfer"]["status"] == "done", told
+        assert [target["node"] for target in told["transfer"]["targets"]] == ["n2"], told
+        first.troupe("place", "org/demo", "--nodes", "n1", "--mode", "exact", "--wait")
+        ask = {"model": "org/demo", "max_tokens": 12}
+        said = first.chat("What is a fox?", **ask)[1]["choices"][0]["message"]
+        first.troupe("delete", "org/demo")
+        first.stop()
+        wait_for("a leader", lambda: second.request("GET", "/health")[0] == 200)
+        # The new leader places when it has heard what is free.
+        wait_for("a placement", lambda: second.troupe(
+            "place", "org/demo", "--nodes", "n2", "--mode", "exact", "--wait",
+            check=False).returncode == 0)
+        again = second.chat("What is a fox?", **ask)[1]["choices"][0]["message"]
+        assert said == again, (said, again)
+
+
+def test_what_cannot_be_copied_is_refused_at_the_command():
+    with running("n1", "n2") as (first, second):
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        assert distribute(first, "demo", [])[0] == 400
+        assert distribute(first, "demo", "some")[0] == 400
+        assert distribute(first, "demo", ["nobody"])[0] == 404
+        assert distribute(first, "other", ["n2"])[0] == 404
+        assert distribute(first, "demo", ["n1"], source_node_id="n2")[0] == 409
+        assert first.request("POST", "/v1/models/demo/distribute", {})[0] == 400
+        assert first.request("POST", "/v1/models/demo", {})[0] == 405
+        assert first.request("GET", "/v1/models/transfers/" + 32 * "0")[0] == 404
+        assert first.request("DELETE", "/v1/models/transfers/zz")[0] == 404
+        assert first.request("GET", "/v1/models/transfers")[1] == {"transfers": []}
+        second.stop()
+        wait_for("n2 out of the view", lambda: not next(
+            node for node in first.listed("nodes") if node["name"] == "n2").get("in_view"))
+        status, told = distribute(first, "demo", ["n2"])
+        assert status == 409 and "away" in told["error"]["message"], told
+
+
+def test_kills_of_both_ends_cost_one_chunk_a_connection():
+    with tempfile.TemporaryDirectory() as place, \
+            running("n1", "n2", transfer_rate="60M") as (first, second):
+        path = make_model(place)
+        size = size_of(path)
+        first.troupe("add", path, "--name", "big")
+        status, told = distribute(first, "big", ["n2"])
+        assert status == 202, told
+        # The same again joins it.
+        joined = distribute(second, "big", ["n2"])[1]
+        assert joined["transfer_id"] == told["transfer_id"], joined
+        wait_for("half of it", lambda: written(second) > size // 4)
+        os.kill(second.processes()["transferer"], signal.SIGKILL)
+        kept = written(second) // CHUNK
+        wait_for("more of it", lambda: written(second) > size // 2)
+        assert not stored(second, "big")
+        os.kill(first.processes()["transferer"], signal.SIGKILL)
+        wait_status(first, told["transfer_id"], "done", 90)
+        assert stored(second, "big") == stored(first, "big")
+        assert not half_made(second)
+        # One connection: all but the chunk that was being written is here again, and what came
+        # after the second kill came once.
+        here = [int(number) for number in re.findall(r"(\d+) of \d+ chunks are here",
+                                                     log_of(second))]
+        chunks = int(re.findall(r"of (\d+) chunks are here", log_of(second))[-1])
+        late = [int(number) for number in re.findall(r"(\d+) chunks stored", log_of(second))]
+        assert here[0] == 0 and here[-1] >= max(kept - 1, 1), (here, kept)
+        assert here[-1] + late[-1] == chunks, (here, late, chunks)
+
+
+def written(node):
+    """Bytes that have their place in half-made files and were written."""
+    total = 0
+    for place in half_made(node):
+        with contextlib.suppress(OSError):
+            for entry in os.listdir(place):
+                total += data_bytes(os.path.join(place, entry))
+    return total
+
+
+def data_bytes(path):
+    total = 0
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        at = 0
+        while at < end:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                hole = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            except OSError:
+                break
+            total += hole - at
+            at = hole
+    return total
+
+
+def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
+    with tempfile.TemporaryDirectory() as place, \
+            running("n1", "n2", transfer_rate="20M") as (first, second):
+        first.troupe("add", make_model(place), "--name", "big")
+        told = distribute(first, "big", ["n2"])[1]
+        wait_for("it begins", lambda: half_made(second))
+        assert second.request("DELETE", "/v1/models/transfers/" + told["transfer_id"])[0] == 200
+        assert wait_status(first, told["transfer_id"], "cancelled")
+        wait_for("nothing left", lambda: not half_made(second))
+        told = distribute(first, "big", ["n2"])[1]
+        wait_for("it begins again", lambda: half_made(second))
+        first.troupe("remove", "big")
+        told = wait_status(first, told["transfer_id"], "failed")
+        assert "removed" in target_of(told, "n2")["reason"], told
+        wait_for("nothing left", lambda: not half_made(second))
+        assert not stored(second, "big")
+
+
+def test_a_full_disk_ends_that_transfer_with_the_bytes_needed():
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        raise tap.Skip("a small disk cannot be mounted here")
+    with tempfile.TemporaryDirectory() as place, Cluster(["n1", "n2"]) as cluster:
+        first, second = cluster.nodes
+        models = second.models
+        os.makedirs(models, mode=0o700)
+        os.chmod(second.home, 0o700)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "none", models],
+                          capture_output=True, check=False).returncode != 0:
+            raise tap.Skip("a small disk cannot be mounted here")
+        try:
+            cluster.start()
+            cluster.wait_in_view()
+            first.troupe("add", make_model(place), "--name", "big")
+            first.troupe("add", DEMO_MODEL, "--name", "demo")
+            told = distribute(first, "big", ["n2"])[1]
+            target = target_of(wait_status(first, told["transfer_id"], "failed"), "n2")
+            assert target["code"] == "NO_SPACE" and "bytes" in target["reason"], target
+            assert not half_made(second)
+            told = distribute(first, "demo", ["n2"])[1]
+            wait_status(first, told["transfer_id"], "done")
+        finally:
+            second.stop()
+            time.sleep(0.1)
+            subprocess.run(["umount", "-l", models], check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(sys.modules[__name__]))

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/transferer/transferer.h"
+#include "protocol/hash.h"
+#include "protocol/memory.h"
+#include "tests/support/check_main.h"
+#include "tests/support/step_bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ADDRESS "tcp://127.0.0.1:4000"
+#define STREAM_ADDRESS "tcp://10.9.9.9:5000"
+#define CHUNKS 6u
+
+static const struct node_id own = {{1}};
+static const struct command_key task_key = {{9}};
+static const struct transfer_id transfer_id = {{4}};
+static const struct transferer_settings settings = {
+    .session = {.actor = ACTOR_TRANSFERER, .incarnation = 5, .build = "test",
+                .key = {{50}}, .wants_events = true},
+    .listen = "tcp://127.0.0.1:0"};
+
+static struct step_bench bench;
+static struct model_record record;
+static struct buffer manifest_bytes;
+static struct identity identity;
+
+static void add_node(struct state *state, uint8_t number)
+{
+    struct node_record *node =
+        record_list_push(&node_record_type, RECORD_LIST(state->nodes), NULL, 10);
+    char name[16];
+    (void)snprintf(name, sizeof(name), "node%u", number);
+    ck_assert(node && text_set(&node->name, name));
+    node->node_id.bytes[0] = number;
+    node->in_view = true;
+    struct endpoint_record *endpoint =
+        record_list_push(&endpoint_record_type, RECORD_LIST(state->endpoints), NULL, 10);
+    ck_assert(endpoint && text_set(&endpoint->address, ADDRESS));
+    endpoint->node_id = node->node_id;
+    endpoint->actor = ACTOR_TRANSFERER;
+    endpoint->key.bytes[0] = (uint8_t)(50 * number);
+    endpoint->incarnation = number == 1 ? 5 : 6;
+}
+
+/* One file of CHUNKS chunks, its manifest in manifest_bytes. */
+static void make_model(void)
+{
+    struct chunk_manifest manifest = {.files = {NULL, 0}};
+    uint8_t digests[CHUNKS * sizeof(struct hash)] = {1};
+    struct file_entry *file =
+        record_list_push(&file_entry_type, RECORD_LIST(record.files), NULL, 10);
+    struct manifest_file *entry =
+        record_list_push(&manifest_file_type, RECORD_LIST(manifest.files), NULL, 10);
+    ck_assert(text_set(&record.model_id, "org/m") && text_set(&file->name, "m.safetensors") &&
+              text_set(&entry->name, "m.safetensors"));
+    file->size = entry->size = CHUNKS * CHUNK_SIZE - 1;
+    file->is_weight = true;
+    record.revision = manifest.revision = model_revision(&record);
+    ck_assert(bytes_set(&entry->chunks, digests, sizeof(digests)));
+    buffer_init(&manifest_bytes, CHUNK_MANIFEST_SIZE_MAX);
+    ck_assert_int_eq(chunk_manifest_encode(&manifest, &manifest_bytes, &record.manifest),
+                     STATUS_OK);
+    record_fini(&chunk_manifest_type, &manifest);
+    ck_assert_int_eq(identity_make(&identity), STATUS_OK);
+    ck_assert_int_eq(chunk_manifest_sign(&identity, &record), STATUS_OK);
+}
+
+/* Nodes 1 to 3; 2 and 3 hold the model; a transfer of it to us. */
+static void fill_state(struct state *state)
+{
+    const struct transfer_target target = {.node_id = own};
+    state_init(state);
+    for (uint8_t i = 1; i <= 3; i++)
+        add_node(state, i);
+    state->nodes.items[1].sign_key = identity.sign_key;
+    record.signer = state->nodes.items[1].node_id;
+    struct model_record *model =
+        record_list_push(&model_record_type, RECORD_LIST(state->models), &record, 10);
+    for (uint8_t i = 2; i <= 3; i++) {
+        const struct holder_record holder = {{{i}}, true};
+        ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
+                                               RECORD_LIST(model->holders), &holder, 10));
+    }
+    struct transfer_record *transfer =
+        record_list_push(&transfer_record_type, RECORD_LIST(state->transfers), NULL, 10);
+    transfer->transfer_id = transfer_id;
+    transfer->revision = record.revision;
+    ck_assert(text_set(&transfer->model_id, "org/m"));
+    ck_assert_ptr_nonnull(record_list_push(&transfer_target_type, RECORD_LIST(transfer->targets),
+                                           &target, 10));
+}
+
+static void setup(void)
+{
+    memset(&record, 0, sizeof(record));
+    make_model();
+}
+
+static void teardown(void)
+{
+    step_bench_close(&bench);
+    record_fini(&model_record_type, &record);
+    buffer_fini(&manifest_bytes);
+    identity_fini(&identity);
+}
+
+static void result_of(struct effect *effect, enum status status, void *value,
+                      void (*value_free)(void *value))
+{
+    ck_assert_ptr_nonnull(effect);
+    bench_result(&bench, effect, status, status == STATUS_OK ? "" : "it did not work", value,
+                 value_free);
+    ck_assert_int_eq(bench.failed, STATUS_OK);
+}
+
+static void unasked(uint32_t kind, enum status status, void *value)
+{
+    const struct effect effect = {.kind = kind};
+    bench_result(&bench, &effect, status, status == STATUS_OK ? "" : "broke", value, memory_free);
+    ck_assert_int_eq(bench.failed, STATUS_OK);
+}
+
+static void begin_with(struct state *state)
+{
+    step_bench_open(&bench, &transferer_ops, &settings);
+    bench_feed(&bench, (struct input){.kind = INPUT_START});
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND, .peer = peer_of_link(SERVE_LINK),
+                                      .endpoint = ADDRESS});
+    unasked(BULK_LENDER_BOUND, STATUS_OK, memory_text("tcp://127.0.0.1:7777", 20));
+    bench_welcome(&bench, &own);
+    bench_state(&bench, state);
+    state_fini(state);
+}
+
+static void give_task(void)
+{
+    struct message task;
+    ck_assert_int_eq(message_init(&task, MESSAGE_TASK, TASK_FETCH_MODEL), STATUS_OK);
+    task.head.key = task_key;
+    struct fetch_model *body = task.body;
+    body->revision = record.revision;
+    body->transfer_id = transfer_id;
+    ck_assert(text_set(&body->model_id, "org/m"));
+    bench_message(&bench, peer_of_link(SESSION_LINK), &task);
+}
+
+static void answer_find(enum model_holding holding)
+{
+    struct effect *effect = bench_effect(&bench, TRANSFERER_FIND);
+    struct check_request *check = effect->request;
+    effect->request = NULL;
+    check->holding_out = holding;
+    check->revision_out = record.revision;
+    result_of(effect, STATUS_OK, check, memory_free);
+}
+
+/* Asked for by the state, and not here yet. */
+static void begin(void)
+{
+    struct state state;
+    fill_state(&state);
+    begin_with(&state);
+    give_task();
+    ck_assert_ptr_nonnull(bench_sent(&bench, MESSAGE_REPORT, REPORT_TRANSFER_STARTED));
+    answer_find(MODEL_ABSENT);
+}
+
+/* The link number opened last for the node. */
+static struct peer link_to(uint8_t node)
+{
+    for (size_t i = bench.link_count; i-- > 0;)
+        if (bench.links[i].kind == OUTBOX_LINK_OPEN &&
+            bench.links[i].peer.link >= RECEIVE_LINK_FIRST &&
+            bench.links[i].options->server_key.bytes[0] == (uint8_t)(50 * node))
+            return peer_of_link(bench.links[i].peer.link);
+    ck_abort_msg("no link to node %u", node);
+    return peer_of_link(0);
+}
+
+/* The last message of that code to that link. */
+static const void *sent_to(struct peer peer, uint32_t code)
+{
+    for (size_t i = bench.sent_count; i-- > 0;)
+        if (bench.sent[i].peer.link == peer.link &&
+            message_is(&bench.sent[i].message, MESSAGE_LINK, code))
+            return bench.sent[i].message.body;
+    return NULL;
+}
+
+static void tell(struct peer peer, bool is_whole, const uint8_t *held)
+{
+    struct message message;
+    const struct source_asked *asked = sent_to(peer, LINK_SOURCE_ASKED);
+    ck_assert_ptr_nonnull(asked);
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_SOURCE_TOLD), STATUS_OK);
+    struct source_told *body = message.body;
+    body->session = asked->session;
+    body->is_whole = is_whole;
+    ck_assert(text_set(&body->address, STREAM_ADDRESS));
+    if (held)
+        ck_assert(bytes_set(&body->held, held, CHUNKS / 8 + 1));
+    bench_message(&bench, peer, &message);
+}
+
+static void give_manifest(struct peer peer, bool is_right)
+{
+    struct message message;
+    ck_assert_ptr_nonnull(sent_to(peer, LINK_MANIFEST_ASKED));
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_MANIFEST_PART), STATUS_OK);
+    struct manifest_part *body = message.body;
+    body->revision = record.revision;
+    body->total = manifest_bytes.size;
+    ck_assert(bytes_set(&body->part, manifest_bytes.bytes, manifest_bytes.size));
+    body->part.items[body->part.count / 2] ^= !is_right;
+    bench_message(&bench, peer, &message);
+}
+
+static void up(struct peer peer)
+{
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_UP, .peer = peer});
+}
+
+static void answer_open(enum status status, const uint8_t *here)
+{
+    struct effect *effect = bench_effect(&bench, BULK_RECEIVE_OPEN);
+    struct receive_request *request = effect->request;
+    effect->request = NULL;
+    request->count_out = CHUNKS;
+    request->have_out = memory_zeroed(CHUNKS / 8 + 1, 1);
+    if (here)
+        memcpy(request->have_out, here, CHUNKS / 8 + 1);
+    result_of(effect, status, request, receive_request_free);
+}
+
+/* Both sources are up and whole, the receive is open, both streams are joined. */
+static void run_with_two(void)
+{
+    begin();
+    up(link_to(2));
+    up(link_to(3));
+    tell(link_to(2), true, NULL);
+    give_manifest(link_to(2), true);
+    tell(link_to(3), true, NULL);
+    answer_open(STATUS_OK, NULL);
+    tell(link_to(2), true, NULL);
+    tell(link_to(3), true, NULL);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_JOIN), 2);
+}
+
+static uint32_t asked_of(struct peer peer, uint32_t *chunks_out)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < bench.sent_count; i++)
+        if (bench.sent[i].peer.link == peer.link &&
+            message_is(&bench.sent[i].message, MESSAGE_LINK, LINK_CHUNK_ASKED) && count < 16)
+            chunks_out[count++] = MESSAGE_BODY(&bench.sent[i].message, chunk_asked)->chunk;
+    return count;
+}
+
+static void chunk(struct peer peer, uint32_t number, enum status status)
+{
+    struct chunk_told *told = memory_zeroed(1, sizeof(*told));
+    *told = (struct chunk_told){peer.link, number, CHUNK_SIZE};
+    unasked(BULK_CHUNK_TOLD, status, told);
+}
+
+static const struct transfer_ended *ended(void)
+{
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_TRANSFER_ENDED);
+    return report ? MESSAGE_BODY(report, transfer_ended) : NULL;
+}
+
+START_TEST(a_model_comes_from_several_nodes_at_once)
+{
+    uint32_t chunks[16];
+    uint32_t seen = 0;
+    run_with_two();
+    const struct stream_request *join = bench_effect(&bench, BULK_JOIN)->request;
+    /* Its port, but the host that the state knows. */
+    ck_assert_str_eq(join->address, "tcp://127.0.0.1:5000");
+    for (uint8_t node = 2; node <= 3; node++) {
+        const uint32_t count = asked_of(link_to(node), chunks);
+        ck_assert_uint_gt(count, 0);
+        ck_assert_uint_le(count, RECEIVE_WINDOW);
+        for (uint32_t i = 0; i < count; i++) {
+            ck_assert_uint_eq(seen & 1u << chunks[i], 0);
+            seen |= 1u << chunks[i];
+        }
+    }
+    ck_assert_uint_eq(seen, (1u << CHUNKS) - 1);
+    for (uint8_t node = 2; node <= 3; node++) {
+        const uint32_t count = asked_of(link_to(node), chunks);
+        for (uint32_t i = 0; i < count; i++)
+            chunk(link_to(node), chunks[i], STATUS_OK);
+    }
+    result_of(bench_effect(&bench, BULK_RECEIVE_PLACE), STATUS_OK, NULL, NULL);
+    ck_assert_ptr_nonnull(ended());
+    ck_assert_uint_eq(ended()->status, STATUS_OK);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_DROP), 0);
+    ck_assert_ptr_nonnull(bench_sent(&bench, MESSAGE_ANSWER, ANSWER_DONE));
+}
+END_TEST
+
+START_TEST(a_model_that_is_here_is_done_at_once)
+{
+    struct state state;
+    fill_state(&state);
+    begin_with(&state);
+    give_task();
+    answer_find(MODEL_WHOLE);
+    ck_assert_uint_eq(ended()->status, STATUS_OK);
+}
+END_TEST
+
+START_TEST(a_signature_that_does_not_hold_ends_it)
+{
+    struct state state;
+    record.signature.bytes[0] ^= 1;
+    fill_state(&state);
+    begin_with(&state);
+    give_task();
+    ck_assert_uint_eq(ended()->status, STATUS_NOT_ADMITTED);
+    ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), 0);
+}
+END_TEST
+
+START_TEST(a_wrong_manifest_is_asked_of_another)
+{
+    begin();
+    up(link_to(2));
+    up(link_to(3));
+    tell(link_to(2), true, NULL);
+    tell(link_to(3), true, NULL);
+    give_manifest(link_to(2), false);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_OPEN), 0);
+    give_manifest(link_to(3), true);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_OPEN), 1);
+}
+END_TEST
+
+START_TEST(the_chunks_of_a_source_that_fails_are_asked_of_another)
+{
+    uint32_t lost[16];
+    uint32_t again[16];
+    run_with_two();
+    const struct peer first = link_to(2);
+    const struct peer second = link_to(3);
+    const uint32_t count = asked_of(first, lost);
+    const uint32_t before = asked_of(second, again);
+    chunk(first, lost[0], STATUS_HASH_MISMATCH);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_LEAVE), 1);
+    for (uint32_t i = 0; i < before; i++)
+        chunk(second, again[i], STATUS_OK);
+    ck_assert_uint_eq(asked_of(second, again), before + count);
+    for (uint32_t i = 0; i < count; i++) {
+        bool is_asked = false;
+        for (uint32_t k = before; k < before + count; k++)
+            is_asked = is_asked || again[k] == lost[i];
+        ck_assert(is_asked);
+    }
+}
+END_TEST
+
+START_TEST(a_chunk_nobody_asked_for_ends_its_source)
+{
+    run_with_two();
+    chunk(link_to(2), CHUNKS + 7, STATUS_OK);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_LEAVE), 1);
+}
+END_TEST
+
+START_TEST(a_full_disk_ends_the_transfer_and_leaves_nothing)
+{
+    begin();
+    up(link_to(2));
+    tell(link_to(2), true, NULL);
+    give_manifest(link_to(2), true);
+    answer_open(STATUS_NO_SPACE, NULL);
+    ck_assert_uint_eq(ended()->status, STATUS_NO_SPACE);
+    ck_assert_str_eq(ended()->reason, "it did not work");
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_DROP), 1);
+}
+END_TEST
+
+START_TEST(a_cancelled_transfer_is_dropped)
+{
+    struct message event;
+    run_with_two();
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_TRANSFER_CANCELLED), STATUS_OK);
+    MESSAGE_BODY(&event, transfer_cancelled)->transfer_id = transfer_id;
+    bench_event(&bench, &event);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_LEAVE), 2);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_DROP), 1);
+    ck_assert_ptr_null(ended());
+}
+END_TEST
+
+START_TEST(only_what_a_receiver_has_is_asked_of_it)
+{
+    const uint8_t part[CHUNKS / 8 + 1] = {1u << 4};
+    uint32_t chunks[16];
+    begin();
+    up(link_to(2));
+    up(link_to(3));
+    tell(link_to(2), true, NULL);
+    give_manifest(link_to(2), true);
+    answer_open(STATUS_OK, NULL);
+    tell(link_to(3), false, part);
+    ck_assert_uint_eq(asked_of(link_to(3), chunks), 1);
+    ck_assert_uint_eq(chunks[0], 4);
+}
+END_TEST
+
+START_TEST(without_a_chunk_for_a_minute_it_fails_with_the_last_reason)
+{
+    begin();
+    up(link_to(2));
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_DOWN, .peer = link_to(2)});
+    for (unsigned passed = 0; passed < RECEIVE_SILENCE_MS + 1000 && !ended(); passed += 500)
+        bench_pass(&bench, 500);
+    ck_assert_ptr_nonnull(ended());
+    ck_assert_uint_eq(ended()->status, STATUS_NO_HOLDER);
+    ck_assert_ptr_nonnull(strstr(ended()->reason, "node"));
+}
+END_TEST
+
+/* ---- lending ---- */
+
+static struct peer receiver(void)
+{
+    return (struct peer){.link = SERVE_LINK, .route_size = 5, .route = {1}, .key = {{100}}};
+}
+
+static void ask_lend(void)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_SOURCE_ASKED), STATUS_OK);
+    struct source_asked *body = message.body;
+    body->revision = record.revision;
+    body->session.bytes[0] = 3;
+    ck_assert(text_set(&body->model_id, "org/m"));
+    bench_message(&bench, receiver(), &message);
+}
+
+static void ask_chunk(uint32_t number)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_CHUNK_ASKED), STATUS_OK);
+    MESSAGE_BODY(&message, chunk_asked)->session.bytes[0] = 3;
+    MESSAGE_BODY(&message, chunk_asked)->chunk = number;
+    bench_message(&bench, receiver(), &message);
+}
+
+START_TEST(nothing_is_lent_of_what_is_not_here)
+{
+    struct state state;
+    fill_state(&state);
+    begin_with(&state);
+    ask_lend();
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_LEND), 0);
+    const struct message *told = bench_sent(&bench, MESSAGE_LINK, LINK_SOURCE_TOLD);
+    ck_assert_uint_eq(MESSAGE_BODY(told, source_told)->status, STATUS_NOT_FOUND);
+    ask_chunk(0);
+    ck_assert_ptr_nonnull(bench_sent(&bench, MESSAGE_LINK, LINK_CHUNK_REFUSED));
+}
+END_TEST
+
+START_TEST(no_receiver_gets_more_credit_than_there_is)
+{
+    struct state state;
+    fill_state(&state);
+    state.models.items[0].holders.items[0].node_id = own;
+    begin_with(&state);
+    ask_lend();
+    struct effect *lend = bench_effect(&bench, BULK_LEND);
+    struct stream_request *request = lend->request;
+    lend->request = NULL;
+    result_of(lend, STATUS_OK, request, stream_request_free);
+    const struct message *told = bench_sent(&bench, MESSAGE_LINK, LINK_SOURCE_TOLD);
+    ck_assert(MESSAGE_BODY(told, source_told)->is_whole);
+    ck_assert_str_eq(MESSAGE_BODY(told, source_told)->address, "tcp://127.0.0.1:7777");
+    for (uint32_t i = 0; i <= LEND_WINDOW_MAX; i++)
+        ask_chunk(i);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_SEND), LEND_WINDOW_MAX);
+    const struct message *refused = bench_sent(&bench, MESSAGE_LINK, LINK_CHUNK_REFUSED);
+    ck_assert_uint_eq(MESSAGE_BODY(refused, chunk_refused)->status, STATUS_BUSY);
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_DOWN, .peer = receiver()});
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_LEAVE_LENT), 1);
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("transferer receive");
+    const TTest *const tests[] = {
+        a_model_comes_from_several_nodes_at_once,
+        a_model_that_is_here_is_done_at_once,
+        a_signature_that_does_not_hold_ends_it,
+        a_wrong_manifest_is_asked_of_another,
+        the_chunks_of_a_source_that_fails_are_asked_of_another,
+        a_chunk_nobody_asked_for_ends_its_source,
+        a_full_disk_ends_the_transfer_and_leaves_nothing,
+        a_cancelled_transfer_is_dropped,
+        only_what_a_receiver_has_is_asked_of_it,
+        without_a_chunk_for_a_minute_it_fails_with_the_last_reason,
+        nothing_is_lent_of_what_is_not_here,
+        no_receiver_gets_more_credit_than_there_is,
+    };
+    TCase *group = tcase_create("receive");
+    tcase_add_checked_fixture(group, setup, teardown);
+    for (size_t i = 0; i < COUNT_OF(tests); i++)
+        tcase_add_test(group, tests[i]);
+    suite_add_tcase(suite, group);
+    return suite;
+}
