@@ -146,7 +146,10 @@ static enum status plan_all(struct weight_load *load, const struct weight_load_r
                                  &load->plans[rank], reason);
     if (status != STATUS_OK)
         return status;
-    return shard_open(load->plans[load->rank], &load->shard, reason);
+    status = shard_open(load->plans[load->rank], &load->shard, reason);
+    if (status == STATUS_OK && request->opened && !request->has_files[load->rank])
+        request->opened(request->context, load->plans[load->rank], load->shard);
+    return status;
 }
 
 /* The rank that sends it, for each file of the table. */

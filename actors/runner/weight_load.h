@@ -33,6 +33,9 @@ struct weight_load_request {
     const struct weight_source *sources; /* every weight file; ignored when all ranks have files */
     size_t source_count;
     uint64_t batch_size; /* 0: the default */
+    /* Sees, and in tests fills, the memory of a rank without files before anything came; may be
+     * NULL. */
+    void (*opened)(void *context, const struct shard_plan *plan, struct shard *shard);
     /* As in weight_stream_options; may be NULL. */
     void (*progressed)(void *context, uint64_t bytes_have, uint64_t bytes_total);
     void (*sending)(void *context, uint32_t receiver, size_t batch, int attempt, uint8_t *bytes,

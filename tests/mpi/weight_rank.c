@@ -2,7 +2,7 @@
 /*
  * weight_rank: one rank of a world in which some ranks have the weight files and some do not.
  *
- *     weight_rank MODEL SHARDING SHARES HOLDERS [BATCH_SIZE [once|twice|report|load]]
+ *     weight_rank MODEL SHARDING SHARES HOLDERS [BATCH_SIZE [once|twice|report|load|link]]
  *
  * SHARES is "1,1" or "50,30,20", one for each rank; HOLDERS the ranks that have the files, "0" or
  * "1,2"; weight file i is sent by holder i modulo their number.  Every rank then compares all its
@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RANKS_MAX = 8, FILES_MAX = 64 };
+enum { RANKS_MAX = 8, FILES_MAX = 64, PLAIN_SIZE = 8 << 20 };
 
 struct world {
     struct collective *collective;
@@ -177,6 +177,67 @@ static void report(const struct world *world, const struct weight_load *load, ui
     (void)fflush(stdout);
 }
 
+/* As many bytes as the load sent, of nothing, in turn to each receiver; by the first holder. */
+static void send_plain(const struct world *world, uint64_t *left, uint8_t *buffer)
+{
+    struct collective *collective = world->collective;
+    uint32_t source = 0;
+    while (!world->has_files[source])
+        source++;
+    for (bool is_sent = true; is_sent;) {
+        is_sent = false;
+        for (uint32_t rank = 0; rank < collective->size; rank++) {
+            const uint64_t size = left[rank] < PLAIN_SIZE ? left[rank] : PLAIN_SIZE;
+            if (world->has_files[rank] || size == 0)
+                continue;
+            is_sent = true;
+            left[rank] -= size;
+            if (collective->rank == source)
+                EXPECT(collective->ops->send(collective, buffer, size, rank) == STATUS_OK);
+            else if (collective->rank == rank)
+                EXPECT(collective->ops->receive(collective, buffer, size, source) == STATUS_OK);
+        }
+    }
+}
+
+static uint64_t passed_us(struct collective *collective, uint64_t start_us)
+{
+    EXPECT(collective->ops->barrier(collective) == STATUS_OK);
+    return clock_now_us() - start_us;
+}
+
+static void compare_with_link(const struct world *world, const struct weight_load_request *request)
+{
+    struct collective *collective = world->collective;
+    uint8_t *buffer = memory_zeroed(PLAIN_SIZE, 1);
+    EXPECT(buffer);
+    memset(buffer, 1, PLAIN_SIZE);
+    for (int turn = 0; turn < 5; turn++) {
+        struct weight_load load;
+        struct reason reason = {""};
+        uint64_t left[RANKS_MAX] = {0};
+        uint64_t kept = 0;
+        EXPECT(collective->ops->barrier(collective) == STATUS_OK);
+        uint64_t start_us = clock_now_us();
+        EXPECT(weight_load_open(request, &load, &reason) == STATUS_OK);
+        const uint64_t load_us = passed_us(collective, start_us);
+        for (uint32_t rank = 0; rank < collective->size; rank++) {
+            left[rank] = load.plans[rank]->bytes;
+            kept += world->has_files[rank] ? 0 : left[rank];
+        }
+        const uint64_t sent = load.counters.bytes_sent;
+        weight_load_close(&load);
+        EXPECT(collective->ops->barrier(collective) == STATUS_OK);
+        start_us = clock_now_us();
+        send_plain(world, left, buffer);
+        const uint64_t plain_us = passed_us(collective, start_us);
+        if (collective->rank == 0)
+            printf("turn %d load_us %" PRIu64 " plain_us %" PRIu64 " kept %" PRIu64
+                   " sent %" PRIu64 "\n", turn, load_us, plain_us, kept, sent);
+    }
+    memory_free(buffer);
+}
+
 int main(int count, char **arguments)
 {
     static struct world world;
@@ -208,6 +269,11 @@ int main(int count, char **arguments)
         .sending = damages ? damage : NULL,
         .context = &world,
     };
+    if (strcmp(world.action, "link") == 0) {
+        compare_with_link(&world, &request);
+        collective_mpi_close(world.collective);
+        return 0;
+    }
     struct weight_load load;
     struct watcher watcher = {.peak_kb = 0};
     bool is_watched = strcmp(world.action, "load") == 0;
