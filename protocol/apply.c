@@ -339,6 +339,11 @@ static bool apply_model_removed(struct state *state, const struct message *event
     struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
     if (model)
         REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
+    /* What is still on its way is not wanted any more either. */
+    for (uint32_t i = state->imports.count; i-- > 0;)
+        if (strcmp(text_or_empty(state->imports.items[i].model_id),
+                   text_or_empty(body->model_id)) == 0)
+            REMOVE(import_record, state->imports, i);
     return transfers_forget_model(state, text_or_empty(body->model_id), NULL);
 }
 

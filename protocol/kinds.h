@@ -25,7 +25,8 @@
     M(11, REMOVE_CLIENT, remove_client, "keep it out again")                                       \
     M(12, ASK_CANDIDATES, ask_candidates, "how could this be placed? answered by candidates")      \
     M(13, DISTRIBUTE_MODEL, distribute_model, "copy a model to the disks of these nodes")          \
-    M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")
+    M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")                                     \
+    M(15, PULL_MODEL, pull_model, "bring a model from the hub to the disk of a node")
 
 /* Past fact; leader -> every master -> every actor, in order; stands in the log. */
 #define EVENT_LIST(M)                                                                              \
@@ -82,7 +83,7 @@
 #define TASK_LIST(M)                                                                               \
     M(1, START_PROCESS, start_process, "supervisor: start a launcher or a runner")                 \
     M(2, STOP_PROCESS, stop_process, "supervisor: stop it")                                        \
-    M(3, IMPORT_MODEL, import_model, "downloader: take a directory into the store")                \
+    M(3, IMPORT_MODEL, import_model, "downloader: take in a directory, or a model of the hub")     \
     M(4, FETCH_SMALL_FILES, fetch_small_files, "transferer: get all but the weights")              \
     M(5, DELETE_FILES, delete_files, "downloader: delete a model from the store")                  \
     M(6, LIST_TASKS, list_tasks, "any: what do you hold?")                                         \

@@ -45,7 +45,8 @@
     F(S, u32, rank, RANK_COUNT_MAX, "")
 #define IMPORT_MODEL_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
-    F(S, text, path, PATH_SIZE_MAX, "")
+    F(S, text, path, PATH_SIZE_MAX, "empty: from the hub")                                         \
+    F(S, text, hub_revision, NAME_SIZE_MAX, "")
 #define FETCH_SMALL_FILES_FIELDS(F, L, R, S)                                                       \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")
@@ -96,8 +97,13 @@
     F(S, u64, bytes_total, 0, "")
 #define IMPORT_PROGRESSED_FIELDS(F, L, R, S)                                                       \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, node_id, node_id, 16, "whose disk")                                                       \
     F(S, u64, bytes_have, 0, "")                                                                   \
-    F(S, u64, bytes_total, 0, "")
+    F(S, u64, bytes_total, 0, "")                                                                  \
+    F(S, text, file, NAME_SIZE_MAX, "that is worked on; empty: not told")                          \
+    F(S, u64, file_have, 0, "")                                                                    \
+    F(S, u64, file_total, 0, "")                                                                   \
+    F(S, u64, bytes_per_s, 0, "from the hub; 0: not told")
 #define HEARTBEAT_FIELDS(F, L, R, S)                                                               \
     F(S, instance_id, instance_id, 16, "of a rank")                                                \
     R(S, generation, generation, "of a rank")                                                      \

@@ -107,7 +107,8 @@
 #define IMPORT_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "whose downloader works on it")                                     \
     F(S, text, model_id, NAME_SIZE_MAX, "name it will get")                                        \
-    F(S, text, path, PATH_SIZE_MAX, "directory on that node")                                      \
+    F(S, text, path, PATH_SIZE_MAX, "directory on that node; empty: it comes from the hub")        \
+    F(S, text, hub_revision, NAME_SIZE_MAX, "branch, tag or commit at the hub; empty: main")       \
     F(S, u64, requested_index, 0, "event that asked for it")
 
 #define FILE_SOURCE_FIELDS(F, L, R, S)                                                             \
@@ -262,6 +263,11 @@ enum instance_status {
     F(S, text, model_id, NAME_SIZE_MAX, "name it gets")                                            \
     F(S, text, path, PATH_SIZE_MAX, "absolute path of a directory there")
 
+#define PULL_MODEL_FIELDS(F, L, R, S)                                                              \
+    F(S, node_id, node_id, 16, "whose disk; zero: the node asked")                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "repository at the hub, and name it gets")                 \
+    F(S, text, hub_revision, NAME_SIZE_MAX, "branch, tag or commit; empty: main")
+
 #define REMOVE_MODEL_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
 
 #define CREATE_TOKEN_FIELDS(F, L, R, S)                                                            \
@@ -393,6 +399,7 @@ enum instance_status {
     X(delete_instance, DELETE_INSTANCE)                                                            \
     X(retry_instance, RETRY_INSTANCE)                                                              \
     X(add_model, ADD_MODEL)                                                                        \
+    X(pull_model, PULL_MODEL)                                                                      \
     X(remove_model, REMOVE_MODEL)                                                                  \
     X(create_token, CREATE_TOKEN)                                                                  \
     X(revoke_token, REVOKE_TOKEN)                                                                  \

@@ -52,6 +52,10 @@
       "colons: caches, directories of ORG/NAME directories, or models")                            \
     K(TRANSFER_RATE, transfer_rate, SIZE, "0", 0, 1ull << 50,                                      \
       "bytes a second of models that leave this node for other disks; 0: no limit")                \
+    K(HUB_CONNECTIONS, hub_connections, NUMBER, "4", 1, 16,                                        \
+      "connections of a pull from a hub, each with a range of 8 MiB")                              \
+    K(HUB_TRIES, hub_tries, NUMBER, "5", 0, 100,                                                   \
+      "times in a row that a hub may fail to answer before a pull gives up")                       \
     K(DEBUGGABLE, debuggable, SWITCH, "false", 0, 1,                                               \
       "let debuggers and tools of this user look into the processes, and let them dump core")      \
     K(LOG_LEVEL, log_level, TEXT, "notice", 5, 7, "error, warning, notice or debug")               \

@@ -22,6 +22,7 @@ void import_request_free(void *request)
         return;
     memory_free(import->model_id);
     memory_free(import->path);
+    memory_free(import->hub_revision);
     memory_free(import);
 }
 
@@ -178,25 +179,32 @@ static enum status list_tasks(struct downloader_step *step, const struct message
     return status;
 }
 
-static enum status ask_shell(struct downloader_step *step, enum downloader_effect effect,
-                             uint64_t id, const char *model_id, const char *path)
+struct wish {
+    enum downloader_effect effect;
+    const char *model_id;
+    const char *path;
+    const char *hub_revision;
+};
+
+static enum status ask_shell(struct downloader_step *step, const struct wish *wish, uint64_t id)
 {
     struct import_request *request = memory_zeroed(1, sizeof(*request));
     if (!request)
         return STATUS_NO_MEMORY;
-    request->model_id = memory_text(model_id, strlen(model_id));
-    request->path = memory_text(path, strlen(path));
-    if (!request->model_id || !request->path) {
+    request->model_id = memory_text(wish->model_id, strlen(wish->model_id));
+    request->path = memory_text(wish->path, strlen(wish->path));
+    request->hub_revision = memory_text(wish->hub_revision, strlen(wish->hub_revision));
+    if (!request->model_id || !request->path || !request->hub_revision) {
         import_request_free(request);
         return STATUS_NO_MEMORY;
     }
-    outbox_effect(step->outbox, id, effect, request, import_request_free);
+    outbox_effect(step->outbox, id, wish->effect, request, import_request_free);
     return STATUS_OK;
 }
 
 /* A new task: held, and given to the shell. */
 static enum status begin(struct downloader_step *step, const struct message *message,
-                         enum downloader_effect effect, const char *model_id, const char *path)
+                         const struct wish *wish)
 {
     struct downloader *downloader = step->downloader;
     if (downloader->task_count == DOWNLOADER_TASKS_MAX)
@@ -208,8 +216,8 @@ static enum status begin(struct downloader_step *step, const struct message *mes
                                .key = message->head.key,
                                .code = message->head.code,
                                .phase = TASK_RUNNING};
-    (void)snprintf(task->model_id, sizeof(task->model_id), "%s", model_id);
-    enum status status = ask_shell(step, effect, task->id, model_id, path);
+    (void)snprintf(task->model_id, sizeof(task->model_id), "%s", wish->model_id);
+    enum status status = ask_shell(step, wish, task->id);
     return status == STATUS_OK ? answer_held(step, task) : status;
 }
 
@@ -223,12 +231,16 @@ static enum status take_task(struct downloader_step *step, const struct message 
         return answer_held(step, held);
     if (message->head.code == TASK_IMPORT_MODEL) {
         const struct import_model *body = MESSAGE_BODY(message, import_model);
-        return begin(step, message, DOWNLOADER_IMPORT, text_or_empty(body->model_id),
-                     text_or_empty(body->path));
+        const char *path = text_or_empty(body->path);
+        const struct wish wish = {path[0] ? DOWNLOADER_IMPORT : DOWNLOADER_PULL,
+                                  text_or_empty(body->model_id), path,
+                                  text_or_empty(body->hub_revision)};
+        return begin(step, message, &wish);
     }
     if (message->head.code == TASK_DELETE_FILES) {
         const struct delete_files *body = MESSAGE_BODY(message, delete_files);
-        return begin(step, message, DOWNLOADER_DELETE, text_or_empty(body->model_id), "");
+        const struct wish wish = {DOWNLOADER_DELETE, text_or_empty(body->model_id), "", ""};
+        return begin(step, message, &wish);
     }
     return session_answer(&downloader->session, message, STATUS_UNSUPPORTED,
                           "the downloader does not do that", step->outbox);
@@ -272,6 +284,8 @@ static enum status tell_progress(struct downloader_step *step)
     signal.head.expires_ms = step->input->wall_ms + SIGNAL_LIFE_MS;
     record_fini(&import_progressed_type, signal.body);
     status = record_copy(&import_progressed_type, step->input->result->value, signal.body);
+    if (status == STATUS_OK)
+        MESSAGE_BODY(&signal, import_progressed)->node_id = *own_node(step->downloader);
     if (status == STATUS_OK)
         session_send(&step->downloader->session, &signal, step->outbox);
     message_fini(&signal);
@@ -394,8 +408,11 @@ static enum status take_result(struct downloader_step *step)
     case DOWNLOADER_LOOK:
         return take_found(step);
     case DOWNLOADER_IMPORT:
+    case DOWNLOADER_PULL:
     case DOWNLOADER_DELETE:
         return task_ended(step);
+    case DOWNLOADER_CANCEL:
+        return STATUS_OK;
     case DOWNLOADER_PROGRESS:
         return tell_progress(step);
     }
@@ -413,9 +430,18 @@ static enum status take_event(struct downloader_step *step)
     }
     if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
         return STATUS_OK;
-    const struct model_removed *body = MESSAGE_BODY(step->input->message, model_removed);
-    return ask_shell(step, DOWNLOADER_DELETE, ++downloader->last_id,
-                     text_or_empty(body->model_id), "");
+    const char *model_id =
+        text_or_empty(MESSAGE_BODY(step->input->message, model_removed)->model_id);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
+        const struct held_task *task = &downloader->tasks[i];
+        const struct wish cancel = {DOWNLOADER_CANCEL, model_id, "", ""};
+        if (task->phase == TASK_RUNNING && task->code == TASK_IMPORT_MODEL &&
+            strcmp(task->model_id, model_id) == 0)
+            status = ask_shell(step, &cancel, task->id);
+    }
+    const struct wish wish = {DOWNLOADER_DELETE, model_id, "", ""};
+    return status == STATUS_OK ? ask_shell(step, &wish, ++downloader->last_id) : status;
 }
 
 static enum status take_change(struct downloader_step *step, enum mirror_change change)

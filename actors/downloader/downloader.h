@@ -2,8 +2,8 @@
 /*
  * downloader: how a model comes to this node's disk.
  *
- * Accepts  tasks import_model, delete_files, list_tasks; the state and events of its master
- *          (model_removed deletes); results of its shell.
+ * Accepts  tasks import_model (from a directory or from a hub), delete_files, list_tasks; the state
+ *          and events of its master (model_removed cancels and deletes); results of its shell.
  * Emits    reports model_imported, model_import_failed, holding_changed; signal
  *          import_progressed; answers task_held, tasks_listed, done.
  * Owner    runtime/loop.h; pure, the disk is the shell's (downloader_shell.h).
@@ -25,12 +25,15 @@ enum downloader_effect {
     DOWNLOADER_LOOK = 1, /* no request; value: struct store_found */
     DOWNLOADER_IMPORT,   /* struct import_request; value: struct model_record */
     DOWNLOADER_DELETE,   /* struct import_request, its path empty; no value */
-    DOWNLOADER_PROGRESS  /* unasked, id of the import; value: struct import_progressed */
+    DOWNLOADER_PROGRESS, /* unasked, id of the import; value: struct import_progressed */
+    DOWNLOADER_PULL,     /* struct import_request, its path empty; value: struct model_record */
+    DOWNLOADER_CANCEL    /* struct import_request of the pull; no result: the pull has one */
 };
 
 struct import_request {
     char *model_id;
     char *path;
+    char *hub_revision; /* of a pull; empty: main */
 };
 void import_request_free(void *request);
 void model_record_free(void *record);

@@ -2,9 +2,15 @@
 #include "actors/downloader/downloader_shell.h"
 
 #include "actors/downloader/downloader.h"
+#include "actors/downloader/hub_pull.h"
 #include "protocol/memory.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+_Static_assert(LEDGER_CHUNK_SIZE == CHUNK_SIZE, "chunks of a pull are those of a manifest");
 
 struct work {
     struct downloader_shell *shell;
@@ -12,11 +18,34 @@ struct work {
     uint64_t id;
     uint32_t kind;
     struct import_request *request;
+    struct work *next; /* of shell->works */
+    atomic_bool is_cancelled;
 };
+
+void downloader_shell_init(struct downloader_shell *self)
+{
+    hub_gates_init(&self->gates);
+    (void)pthread_mutex_init(&self->mutex, NULL);
+    self->works = NULL;
+}
+
+void downloader_shell_fini(struct downloader_shell *self)
+{
+    (void)pthread_mutex_destroy(&self->mutex);
+    hub_gates_fini(&self->gates);
+}
 
 static void work_free(void *argument)
 {
     struct work *work = argument;
+    struct downloader_shell *shell = work->shell;
+    (void)pthread_mutex_lock(&shell->mutex);
+    for (struct work **at = &shell->works; *at; at = &(*at)->next)
+        if (*at == work) {
+            *at = work->next;
+            break;
+        }
+    (void)pthread_mutex_unlock(&shell->mutex);
     import_request_free(work->request);
     memory_free(work);
 }
@@ -37,9 +66,8 @@ static enum status look_at(void *who, const char *model_id)
     struct found_model *model = &look->found->models[look->found->count];
     model->reason.text[0] = '\0';
     model->holding =
-        look->is_glance
-            ? model_store_check(look->store, model_id, &model->record, &model->reason)
-            : model_store_verify(look->store, model_id, &model->record, &model->reason);
+        look->is_glance ? model_store_check(look->store, model_id, &model->record, &model->reason)
+                        : model_store_verify(look->store, model_id, &model->record, &model->reason);
     if (model->record.model_id)
         look->found->count++;
     else
@@ -60,35 +88,64 @@ static void do_look(const struct work *work, struct result *result)
     result->value_free = store_found_free;
 }
 
-/* ---- importing ---- */
+/* ---- telling ---- */
 
-static void tell_progress(void *who, uint64_t bytes_have, uint64_t bytes_total)
+static void post_progress(const struct work *work, struct import_progressed *progressed,
+                          const char *file)
 {
-    const struct work *work = who;
-    struct result result = {.id = work->id, .kind = DOWNLOADER_PROGRESS, .status = STATUS_OK,
+    struct result result = {.id = work->id,
+                            .kind = DOWNLOADER_PROGRESS,
+                            .status = STATUS_OK,
+                            .value = progressed,
                             .value_free = import_progressed_free};
-    struct import_progressed *progressed = memory_zeroed(1, sizeof(*progressed));
-    if (!progressed)
-        return;
-    progressed->bytes_have = bytes_have;
-    progressed->bytes_total = bytes_total;
-    result.value = progressed;
-    if (text_set(&progressed->model_id, work->request->model_id))
+    if (text_set(&progressed->model_id, work->request->model_id) &&
+        text_set(&progressed->file, file))
         loop_post(work->loop, &result);
     else
         import_progressed_free(progressed);
 }
 
+static void tell_progress(void *who, uint64_t bytes_have, uint64_t bytes_total)
+{
+    struct import_progressed *progressed = memory_zeroed(1, sizeof(*progressed));
+    if (!progressed)
+        return;
+    progressed->bytes_have = bytes_have;
+    progressed->bytes_total = bytes_total;
+    post_progress(who, progressed, "");
+}
+
+static void tell_pull(void *who, const struct hub_progress *progress)
+{
+    struct import_progressed *progressed = memory_zeroed(1, sizeof(*progressed));
+    if (!progressed)
+        return;
+    progressed->bytes_have = progress->bytes_have;
+    progressed->bytes_total = progress->bytes_total;
+    progressed->file_have = progress->file_have;
+    progressed->file_total = progress->file_total;
+    progressed->bytes_per_s = progress->bytes_per_s;
+    post_progress(who, progressed, progress->file);
+}
+
 static bool is_cancelled(void *who)
 {
     const struct work *work = who;
-    return loop_is_ending(work->loop);
+    return atomic_load(&work->is_cancelled) || loop_is_ending(work->loop);
 }
 
-static void do_import(struct work *work, struct result *result)
+static bool is_unwanted(void *who)
+{
+    const struct work *work = who;
+    return atomic_load(&work->is_cancelled);
+}
+
+/* ---- importing and pulling ---- */
+
+static void take_in(struct work *work, const char *path, struct result *result)
 {
     const struct model_import import = {.model_id = work->request->model_id,
-                                        .source = work->request->path,
+                                        .source = path,
                                         .progress = tell_progress,
                                         .is_cancelled = is_cancelled,
                                         .who = work};
@@ -102,6 +159,68 @@ static void do_import(struct work *work, struct result *result)
     result->value_free = model_record_free;
 }
 
+/* A commit of the cache becomes a model of the store. */
+static void adopt(struct work *work, const char *commit, struct result *result)
+{
+    char path[HUB_ROOT_SIZE + HUB_NAME_SIZE];
+    result->status = hub_cache_snapshot_path(work->shell->cache, work->request->model_id, commit,
+                                             path, sizeof(path), &result->reason);
+    if (result->status == STATUS_OK)
+        take_in(work, path, result);
+}
+
+static const char *get_variable(const char *name)
+{
+    return getenv(name);
+}
+
+/* Without a word to the hub: what lies in the cache or in a directory of models, if it does. */
+static bool pull_offline(struct work *work, struct result *result)
+{
+    const struct import_request *request = work->request;
+    char path[MODEL_STORE_PATH_SIZE];
+    struct reason why = {""};
+    if (model_store_find(work->shell->store, request->model_id,
+                         request->hub_revision[0] ? request->hub_revision : NULL, path,
+                         sizeof(path), &why) != STATUS_OK)
+        return false;
+    take_in(work, path, result);
+    return true;
+}
+
+static void do_pull(struct work *work, struct result *result)
+{
+    struct downloader_shell *shell = work->shell;
+    struct hub_pulled pulled = {.commit = ""};
+    struct hub_env *env = memory_zeroed(1, sizeof(*env));
+    if (!env) {
+        result->status = STATUS_NO_MEMORY;
+        return;
+    }
+    const struct hub_pull pull = {.env = env,
+                                  .gates = &shell->gates,
+                                  .cache = shell->cache,
+                                  .ledgers = shell->ledgers,
+                                  .model_id = work->request->model_id,
+                                  .revision = work->request->hub_revision,
+                                  .connections = shell->connections,
+                                  .tries_max = shell->tries_max,
+                                  .progress = tell_pull,
+                                  .is_cancelled = is_cancelled,
+                                  .is_unwanted = is_unwanted,
+                                  .who = work};
+    result->status = hub_env_read(env, get_variable, &result->reason);
+    const bool is_adopted =
+        result->status == STATUS_OK && env->is_offline && pull_offline(work, result);
+    if (result->status == STATUS_OK && !is_adopted) {
+        result->status = hub_pull_run(&pull, &pulled, &result->reason);
+        if (result->status == STATUS_OK)
+            adopt(work, pulled.commit, result);
+    }
+    hub_env_wipe(env);
+    memory_free(env);
+}
+
 static void do_work(void *argument)
 {
     struct work *work = argument;
@@ -111,27 +230,54 @@ static void do_work(void *argument)
         do_look(work, &result);
         break;
     case DOWNLOADER_IMPORT:
-        do_import(work, &result);
+        take_in(work, work->request->path, &result);
+        break;
+    case DOWNLOADER_PULL:
+        do_pull(work, &result);
         break;
     case DOWNLOADER_DELETE:
-        result.status = model_store_delete(work->shell->store, work->request->model_id,
-                                           &result.reason);
+        result.status =
+            model_store_delete(work->shell->store, work->request->model_id, &result.reason);
         break;
+    case DOWNLOADER_CANCEL:
     case DOWNLOADER_PROGRESS:
         break;
     }
-    loop_post(work->loop, &result);
+    struct loop *loop = work->loop;
     work_free(work);
+    loop_post(loop, &result);
+}
+
+static void cancel(struct downloader_shell *shell, uint64_t id)
+{
+    (void)pthread_mutex_lock(&shell->mutex);
+    for (struct work *work = shell->works; work; work = work->next)
+        if (work->id == id && (work->kind == DOWNLOADER_PULL || work->kind == DOWNLOADER_IMPORT))
+            atomic_store(&work->is_cancelled, true);
+    (void)pthread_mutex_unlock(&shell->mutex);
 }
 
 static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
+    struct downloader_shell *shell = self;
+    if (effect->kind == DOWNLOADER_CANCEL) {
+        cancel(shell, effect->id);
+        return STATUS_OK;
+    }
     struct work *work = memory_zeroed(1, sizeof(*work));
     if (!work)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to work on a model");
-    *work = (struct work){self, loop, effect->id, effect->kind, effect->request};
+    work->shell = shell;
+    work->loop = loop;
+    work->id = effect->id;
+    work->kind = effect->kind;
+    work->request = effect->request;
     effect->request = NULL;
+    (void)pthread_mutex_lock(&shell->mutex);
+    work->next = shell->works;
+    shell->works = work;
+    (void)pthread_mutex_unlock(&shell->mutex);
     enum status status = loop_work(loop, do_work, work_free, work);
     if (status != STATUS_OK) {
         work_free(work);

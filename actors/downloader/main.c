@@ -2,6 +2,7 @@
 #include "actors/actors.h"
 #include "actors/downloader/downloader.h"
 #include "actors/downloader/downloader_shell.h"
+#include "actors/downloader/hub_fetch.h"
 
 #include "runtime/process.h"
 
@@ -16,21 +17,31 @@ int main(int argc, char **argv)
     const struct model_store_places places = model_store_places_of(&process.paths);
     status = model_store_open(&store, &places, "downloader", &reason);
     if (status == STATUS_OK)
+        status = hub_fetch_library_open(&reason);
+    if (status == STATUS_OK)
         status = process_keep(&process, actor_rights(ACTOR_DOWNLOADER), &reason);
     if (status != STATUS_OK) {
         int failed_code = process_failed(&process, status, &reason);
         process_close(&process);
         return failed_code;
     }
-    struct downloader_shell shell = {&store};
+    struct downloader_shell shell = {
+        .store = &store,
+        .cache = &store.cache,
+        .ledgers = process.paths.holdings,
+        .connections = (uint32_t)config_number(&process.config, CONFIG_KEY_HUB_CONNECTIONS),
+        .tries_max = (uint32_t)config_number(&process.config, CONFIG_KEY_HUB_TRIES)};
     const struct session_settings settings = {.actor = ACTOR_DOWNLOADER,
                                               .incarnation = process.incarnation,
                                               .build = process.build,
                                               .wants_events = true};
+    downloader_shell_init(&shell);
     const struct loop_options options = {.ops = &downloader_ops,
                                          .settings = &settings,
                                          .shell = downloader_shell(&shell)};
     int exit_code = process_run(&process, &options);
+    downloader_shell_fini(&shell);
+    hub_fetch_library_close();
     model_store_close(&store);
     process_close(&process);
     return exit_code;

@@ -189,12 +189,40 @@ static enum status add_model(struct command *command)
     return out_of_memory(text_set(&import->model_id, name) && text_set(&import->path, path));
 }
 
+static enum status pull_model(struct command *command)
+{
+    const struct pull_model *body = command->message->body;
+    const char *name = text_or_empty(body->model_id);
+    if (!name_is_plain(name))
+        return refuse(command->reason, STATUS_INVALID,
+                      "%.60s is no name of a repository; give ORG/NAME", name);
+    if (!state_find_node(&command->master->state, &body->node_id))
+        return not_found(command, "node");
+    if (state_find_import(&command->master->state, &body->node_id, name))
+        return refuse(command->reason, STATUS_BUSY, "%.100s is being taken in already", name);
+    enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
+    if (status != STATUS_OK)
+        return status;
+    struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
+    import->node_id = body->node_id;
+    return out_of_memory(text_set(&import->model_id, name) &&
+                         text_set(&import->hub_revision, text_or_empty(body->hub_revision)));
+}
+
+static bool is_on_its_way(const struct state *state, const char *model_id)
+{
+    for (uint32_t i = 0; i < state->imports.count; i++)
+        if (strcmp(text_or_empty(state->imports.items[i].model_id), model_id) == 0)
+            return true;
+    return false;
+}
+
 static enum status remove_model(struct command *command)
 {
     const struct remove_model *body = command->message->body;
     const struct state *state = &command->master->state;
     const char *name = text_or_empty(body->model_id);
-    if (!state_find_model(state, name))
+    if (!state_find_model(state, name) && !is_on_its_way(state, name))
         return not_found(command, "model");
     for (uint32_t i = 0; i < state->instances.count; i++)
         if (strcmp(text_or_empty(state->instances.items[i].model_id), name) == 0)

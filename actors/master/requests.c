@@ -254,6 +254,9 @@ static enum status complete(struct master *master, const struct message *message
     if (message_is(message, MESSAGE_COMMAND, COMMAND_ADD_MODEL) &&
         ID_IS_ZERO(MESSAGE_BODY(copy_out, add_model)->node_id))
         MESSAGE_BODY(copy_out, add_model)->node_id = master->settings->node_id;
+    if (message_is(message, MESSAGE_COMMAND, COMMAND_PULL_MODEL) &&
+        ID_IS_ZERO(MESSAGE_BODY(copy_out, pull_model)->node_id))
+        MESSAGE_BODY(copy_out, pull_model)->node_id = master->settings->node_id;
     return STATUS_OK;
 }
 

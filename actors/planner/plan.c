@@ -82,7 +82,8 @@ static struct planned_task import_requested_model(const struct plan_question *qu
         return (struct planned_task){.code = TASK_IMPORT_MODEL,
                                      .route = ACTOR_DOWNLOADER,
                                      .model_id = text_or_empty(import->model_id),
-                                     .path = text_or_empty(import->path)};
+                                     .path = text_or_empty(import->path),
+                                     .hub_revision = text_or_empty(import->hub_revision)};
     }
     return nothing;
 }

@@ -55,7 +55,8 @@ struct planned_task {
     uint32_t rank;
     const struct rank_record *rank_record;
     const char *model_id;
-    const char *path;
+    const char *path;         /* empty: from the hub */
+    const char *hub_revision; /* of an import */
     struct hash revision;
     struct transfer_id transfer_id;
 };

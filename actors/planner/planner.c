@@ -272,7 +272,9 @@ static enum status fill_task(const struct planned_task *planned, struct message 
     }
     case TASK_IMPORT_MODEL: {
         struct import_model *body = task->body;
-        ok = text_set(&body->model_id, planned->model_id) && text_set(&body->path, planned->path);
+        ok = text_set(&body->model_id, planned->model_id) &&
+             text_set(&body->path, planned->path) &&
+             text_set(&body->hub_revision, planned->hub_revision);
         break;
     }
     case TASK_FETCH_SMALL_FILES: {

@@ -104,15 +104,31 @@ static enum status add_launch(struct child_arguments *arguments, const char *pro
 static const char *const passed_variables[] = {
     "HOME", "PATH", "LANG", "TMPDIR", "JOURNAL_STREAM", "TROUPE_KERNELS",
 };
+/* The downloader's alone: the token is nobody else's business, nor are proxies. */
+static const char *const hub_variables[] = {
+    "HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+    "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT",
+    "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE",
+};
+
+static void pass_variables(struct child_arguments *arguments, const char *const *names,
+                           size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *value = getenv(names[i]);
+        if (value)
+            add_variable(arguments, keep(arguments, "%s=%s", names[i], value));
+    }
+}
 
 static void add_environment(struct child_arguments *arguments,
                             const struct spawn_request *request)
 {
-    for (size_t i = 0; i < COUNT_OF(passed_variables); i++) {
-        const char *value = getenv(passed_variables[i]);
-        if (value)
-            add_variable(arguments, keep(arguments, "%s=%s", passed_variables[i], value));
-    }
+    pass_variables(arguments, passed_variables, COUNT_OF(passed_variables));
+    if (request->row->kind == ACTOR_DOWNLOADER)
+        pass_variables(arguments, hub_variables, COUNT_OF(hub_variables));
     add_variable(arguments,
                  keep(arguments, INCARNATION_VARIABLE "=%" PRIu64, request->incarnation));
     if (!request->has_rank)

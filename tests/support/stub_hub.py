@@ -100,14 +100,15 @@ class Fault:
     """What goes wrong, with which requests, how often.
 
     kind: status (status=, headers=, body=), rate_limit (seconds=, style=), ignore_range, gzip,
-    stall (after=, seconds=), truncate (after=), flip (at=), endless, slow (rate=), redirect (to=),
-    call (run=).  `match` is a pattern of "METHOD host path", with host hub or cdn.
+    stall (after=, seconds=), truncate (after=), flip (at=, flips=), endless, slow (rate=),
+    redirect (to=), call (run=).  `match` is a pattern of "METHOD host path", with host hub or cdn.
     """
 
     def __init__(self, kind, match=".", times=1, skip=0, **options):
         self.kind, self.match, self.times, self.skip = kind, re.compile(match), times, skip
         self.options = options
         self.count = 0
+        self.flips_left = options.get("flips", 1)
 
     def get(self, name, default=None):
         return self.options.get(name, default)
@@ -366,7 +367,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             at = fault.get("at", 0) if kind == "flip" else -1
-            if first + sent <= at < first + sent + len(piece):
+            if first + sent <= at < first + sent + len(piece) and fault.flips_left > 0:
+                fault.flips_left -= 1
                 wrong = bytearray(piece)
                 wrong[at - first - sent] ^= 1
                 piece = bytes(wrong)

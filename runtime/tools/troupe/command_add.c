@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
-#include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/import_watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,12 +14,6 @@ const struct option_row add_options[] = {
     {.name = NULL},
 };
 
-struct add {
-    struct cli *cli;
-    struct node_id node_id;
-    const char *model_id;
-    struct progress progress;
-};
 
 /* The last part of the path, with what no name may hold made into a dash. */
 static void name_of(const char *path, char name_out[NAME_SIZE_MAX])
@@ -40,90 +34,7 @@ static void name_of(const char *path, char name_out[NAME_SIZE_MAX])
     name_out[length] = '\0';
 }
 
-/* EXIT_CODE_OK with *is_over_out when the import ended well. */
-static int take(struct add *add, const struct message *message, bool *is_over_out)
-{
-    if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_IMPORTED)) {
-        const struct model_imported *body = MESSAGE_BODY(message, model_imported);
-        *is_over_out = ID_EQUAL(body->node_id, add->node_id) &&
-                       strcmp(text_or_empty(body->model.model_id), add->model_id) == 0;
-    } else if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED)) {
-        const struct model_import_failed *body = MESSAGE_BODY(message, model_import_failed);
-        struct reason reason;
-        if (!ID_EQUAL(body->node_id, add->node_id) ||
-            strcmp(text_or_empty(body->model_id), add->model_id) != 0)
-            return EXIT_CODE_OK;
-        progress_end(&add->progress);
-        (void)refuse(&reason, STATUS_OK, "%s", text_or_empty(body->reason));
-        int code = cli_failed(add->cli, (enum status)body->status, &reason);
-        return code != EXIT_CODE_OK ? code : EXIT_CODE_FAILED;
-    } else if (message_is(message, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED)) {
-        const struct import_progressed *body = MESSAGE_BODY(message, import_progressed);
-        char have[16];
-        char total[16];
-        if (strcmp(text_or_empty(body->model_id), add->model_id) != 0)
-            return EXIT_CODE_OK;
-        progress_show(&add->progress,
-                      body->bytes_total ? (uint32_t)(body->bytes_have * 100 / body->bytes_total)
-                                        : 101,
-                      "%s: %s of %s", add->model_id, size_print(body->bytes_have, have),
-                      size_print(body->bytes_total, total));
-    }
-    return EXIT_CODE_OK;
-}
-
-/* The import has no record in the state any more and the model is there: nothing will be told. */
-static bool is_done(const struct add *add)
-{
-    const struct model_record *model = state_find_model(add->cli->state, add->model_id);
-    const struct holder_record *holder = model ? model_find_holder(model, &add->node_id) : NULL;
-    return holder && holder->has_weights &&
-           !state_find_import(add->cli->state, &add->node_id, add->model_id);
-}
-
-static int wait_imported(struct add *add, uint64_t index)
-{
-    struct reason reason = {""};
-    bool is_over = false;
-    int code = cli_state_at(add->cli, index);
-    while (code == EXIT_CODE_OK && !is_over) {
-        struct message message;
-        if (cli_is_interrupted()) {
-            progress_end(&add->progress);
-            cli_say(add->cli, "the node goes on taking it in; troupe models shows when it is done");
-            return EXIT_CODE_INTERRUPTED;
-        }
-        enum status status = troupe_client_next(add->cli->client, 500, &message, &reason);
-        if (status == STATUS_OK) {
-            code = take(add, &message, &is_over);
-            message_fini(&message);
-        } else if (status == STATUS_TIMED_OUT || status == STATUS_GAP) {
-            is_over = is_done(add);
-        } else {
-            code = cli_failed(add->cli, status, &reason);
-        }
-    }
-    progress_end(&add->progress);
-    return code;
-}
-
-static int print_result(struct add *add)
-{
-    int code = cli_state_at(add->cli, 1);
-    const struct model_record *model =
-        code == EXIT_CODE_OK ? state_find_model(add->cli->state, add->model_id) : NULL;
-    uint64_t size = 0;
-    char text[16];
-    if (add->cli->is_json && model)
-        return document_of_record(add->cli, &model_record_type, model);
-    for (uint32_t i = 0; model && i < model->files.count; i++)
-        size += model->files.items[i].size;
-    (void)printf("%s is in the store of %s (%s)\n", add->model_id,
-                 cli_node_name(add->cli->state, &add->node_id), size_print(size, text));
-    return code;
-}
-
-static int send_add(struct add *add, const char *path)
+static int send_add(struct import_watch *add, const char *path)
 {
     struct message command;
     struct message answer;
@@ -138,9 +49,9 @@ static int send_add(struct add *add, const char *path)
     message_fini(&command);
     if (code != EXIT_CODE_OK)
         return code;
-    code = wait_imported(add, answer.head.index);
+    code = import_watch(add, answer.head.index);
     message_fini(&answer);
-    return code == EXIT_CODE_OK ? print_result(add) : code;
+    return code;
 }
 
 int command_add(struct cli *cli)
@@ -149,7 +60,8 @@ int command_add(struct cli *cli)
     const char *path = cli->words[0];
     char resolved[PATH_SIZE_MAX + 1];
     char name[NAME_SIZE_MAX];
-    struct add add = {.cli = cli, .model_id = cli_option(cli, "name"), .progress = {.cli = cli}};
+    struct import_watch add = {.cli = cli, .model_id = cli_option(cli, "name"),
+                               .progress = {.cli = cli}};
     struct stat found;
     struct reason reason;
     if (!node && !cli->connect_flag) {

@@ -59,7 +59,7 @@ int command_models(struct cli *cli)
     if (cli->is_json)
         return print_json(cli);
     if (cli->state->models.count == 0 && cli->state->imports.count == 0)
-        cli_say(cli, "no models yet; troupe add DIR takes one in");
+        cli_say(cli, "no models yet; troupe pull ORG/NAME brings one, troupe add DIR takes one in");
     table_init(&table, headings, COUNT_OF(headings));
     for (uint32_t i = 0; i < cli->state->models.count; i++) {
         const struct model_record *model = &cli->state->models.items[i];
@@ -78,7 +78,11 @@ int command_models(struct cli *cli)
         table_add(&table, "%s", text_or_empty(import->model_id));
         for (int k = 0; k < 4; k++)
             table_add(&table, "-");
-        table_add(&table, "being taken in by %s", cli_node_name(cli->state, &import->node_id));
+        const char *node = cli_node_name(cli->state, &import->node_id);
+        if (text_or_empty(import->path)[0])
+            table_add(&table, "being taken in by %s", node);
+        else
+            table_add(&table, "coming from the hub to %s", node);
     }
     return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
 }

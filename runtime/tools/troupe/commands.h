@@ -22,6 +22,8 @@ int command_distribute(struct cli *cli);
 extern const struct option_row distribute_options[];
 int command_transfers(struct cli *cli);
 extern const struct option_row transfers_options[];
+int command_pull(struct cli *cli);
+extern const struct option_row pull_options[];
 int command_ps(struct cli *cli);
 int command_place(struct cli *cli);
 extern const struct option_row place_options[];

@@ -73,9 +73,27 @@ static const struct command commands[] = {
      .words_min = 1,
      .words_max = 1,
      .run = command_add},
+    {.name = "pull",
+     .arguments = "MODEL[@REVISION]",
+     .sentence = "bring a model from the Hugging Face hub to a node's disk",
+     .details = "MODEL is ORG/NAME as the hub has it, REVISION a branch, a tag or a commit.  What\n"
+                "is in the Hugging Face cache already is checked and not fetched again; what was\n"
+                "interrupted goes on.  The variables HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE... and\n"
+                "proxies are those the node was started with.  After Ctrl-C the node goes on;\n"
+                "troupe rm ends it.",
+     .options = pull_options,
+     .words_min = 1,
+     .words_max = 1,
+     .run = command_pull},
     {.name = "remove",
      .arguments = "MODEL",
-     .sentence = "forget a model and delete its files from every store",
+     .sentence = "forget a model and delete its files from every store, or end its pull",
+     .words_min = 1,
+     .words_max = 1,
+     .run = command_remove},
+    {.name = "rm",
+     .arguments = "MODEL",
+     .sentence = "the same as remove",
      .words_min = 1,
      .words_max = 1,
      .run = command_remove},

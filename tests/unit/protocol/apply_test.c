@@ -538,6 +538,23 @@ START_TEST(model_removed_forgets_it)
 }
 END_TEST
 
+START_TEST(model_removed_forgets_what_is_on_its_way)
+{
+    static const char *const names[] = {"m", "n"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct model_import_requested *asked = stage_event(EVENT_MODEL_IMPORT_REQUESTED);
+        asked->import.node_id = node_one;
+        ck_assert(text_set(&asked->import.model_id, names[i]));
+        stage_apply();
+    }
+    struct model_removed *body = stage_event(EVENT_MODEL_REMOVED);
+    ck_assert(text_set(&body->model_id, "m"));
+    stage_apply();
+    ck_assert_ptr_null(state_find_import(&stage.state, &node_one, "m"));
+    ck_assert_ptr_nonnull(state_find_import(&stage.state, &node_one, "n"));
+}
+END_TEST
+
 /* ---- about what is gone ---- */
 
 START_TEST(events_about_a_model_that_is_gone_change_nothing)
@@ -640,6 +657,7 @@ Suite *suite_of_tests(void)
         small_files_stored_makes_a_holder_without_weights,
         holding_changed_tells_what_a_node_has,
         model_removed_forgets_it,
+        model_removed_forgets_what_is_on_its_way,
     };
     const TTest *const gone[] = {
         events_about_a_model_that_is_gone_change_nothing,

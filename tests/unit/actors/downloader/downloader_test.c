@@ -74,15 +74,22 @@ static void answer_look(struct store_found *found)
     ck_assert_int_eq(bench.failed, STATUS_OK);
 }
 
-static void give_import(const char *model_id)
+/* From a directory, or from the hub when `path` is empty. */
+static void give_task(const char *model_id, const char *path, const char *hub_revision)
 {
     struct message task;
     ck_assert_int_eq(message_init(&task, MESSAGE_TASK, TASK_IMPORT_MODEL), STATUS_OK);
     task.head.key = task_key;
     task.head.route = ACTOR_DOWNLOADER;
     struct import_model *body = task.body;
-    ck_assert(text_set(&body->model_id, model_id) && text_set(&body->path, "/m"));
+    ck_assert(text_set(&body->model_id, model_id) && text_set(&body->path, path) &&
+              text_set(&body->hub_revision, hub_revision));
     bench_message(&bench, peer_of_link(SESSION_LINK), &task);
+}
+
+static void give_import(const char *model_id)
+{
+    give_task(model_id, "/m", "");
 }
 
 static const struct task_held *held_answer(void)
@@ -273,6 +280,34 @@ START_TEST(a_removed_model_is_deleted_from_the_disk)
 }
 END_TEST
 
+START_TEST(a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull)
+{
+    struct state state;
+    struct message event;
+    state_init(&state);
+    add_import(&state, "org/m");
+    begin(&state);
+    answer_look(nothing_found());
+    give_task("org/m", "", "v2");
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_IMPORT), 0);
+    const struct effect pull = *bench_effect(&bench, DOWNLOADER_PULL);
+    const struct import_request *request = pull.request;
+    ck_assert_str_eq(request->model_id, "org/m");
+    ck_assert_str_eq(request->hub_revision, "v2");
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
+    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "org/m"));
+    bench_event(&bench, &event);
+    ck_assert_uint_eq(bench_effect(&bench, DOWNLOADER_CANCEL)->id, pull.id);
+    ck_assert_ptr_nonnull(bench_effect(&bench, DOWNLOADER_DELETE));
+    bench_result(&bench, &pull, STATUS_CANCELLED, "cancelled", NULL, NULL);
+    ck_assert_int_eq(bench.failed, STATUS_OK);
+    /* It is forgotten: the same task begins anew. */
+    give_task("org/m", "", "v2");
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_PULL), 2);
+    step_bench_close(&bench);
+}
+END_TEST
+
 START_TEST(it_tells_what_it_holds)
 {
     struct state state;
@@ -336,6 +371,7 @@ Suite *suite_of_tests(void)
         what_the_disk_holds_is_told_where_the_state_differs,
         a_look_that_was_overtaken_is_repeated,
         a_removed_model_is_deleted_from_the_disk,
+        a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull,
         it_tells_what_it_holds,
         it_glances_at_the_store_and_looks_where_something_changed,
     };

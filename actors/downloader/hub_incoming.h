@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hub_incoming: one file on its way from a hub to the cache: which chunks are wanted, where the
+ * bytes go, what the whole hashes to.
+ *
+ * Bytes come in any order, from any connection, into the partial file of the cache; the ledger
+ * (chunk_ledger.h) remembers each whole chunk.  The hash of the whole is computed chunk by chunk as
+ * the beginning becomes complete, so that little is left to do at the end.
+ *
+ * When the whole has another hash than the hub named, some chunk was changed on its way, and no
+ * hash of the hub says which: the search fetches chunk after chunk again, and compares each with
+ * the ledger, until one differs; that one is replaced and the whole is hashed again.  Everything
+ * that is the same stays.  After HUB_SEARCHES_MAX such ends the file is given up.
+ *
+ * Owner    the pull.
+ * Memory   the ledger, one window of 1 MiB; hub_incoming_close frees all.
+ * Threads  one.
+ * Fails    BUSY (another program has the file), NO_SPACE, IO, HASH_MISMATCH, NO_MEMORY.
+ */
+#ifndef TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
+#define TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
+
+#include "actors/downloader/chunk_ledger.h"
+#include "actors/downloader/hub_tree.h"
+#include "protocol/hash.h"
+#include "runtime/hub_cache.h"
+
+#define HUB_SEARCHES_MAX 3u
+
+/* What all files of a pull share. */
+struct hub_place {
+    const struct hub_cache *cache;
+    const char *model_id;
+    int ledgers; /* open directory */
+};
+
+struct hub_incoming {
+    const struct hub_file *file;
+    const struct hub_place *place;
+    struct chunk_ledger ledger;
+    struct hub_lock lock;
+    int partial;
+    int ledger_file;
+    uint8_t *window;
+    uint8_t *taken;   /* by chunk: a connection works on it */
+    uint8_t *doubted; /* by chunk, while searching: not fetched again yet */
+    struct etag_stream *whole;
+    uint32_t hashed;           /* so many chunks from the beginning are in `whole` */
+    uint32_t hashed_in_chunk;  /* bytes of the next one */
+    struct hash_stream listed; /* of a listed chunk that is being read */
+    uint32_t searches;
+    uint32_t doubted_count;
+    bool is_searching;
+    bool has_found; /* the search met a chunk that differs */
+    bool is_open;
+    bool is_placed;
+    uint64_t bytes_kept; /* that were here when it was opened */
+};
+
+/* Where the next bytes of one connection go. */
+struct hub_cursor {
+    uint64_t position;
+    struct hash_stream hash; /* of the chunk it is in, from its beginning */
+    bool is_hashing;         /* false: in a chunk that is here already, its bytes are passed over */
+};
+
+/* With the blob already whole and right in the cache it is placed at once. */
+MUST_CHECK enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *file,
+                                         const struct hub_place *place, uint64_t lock_timeout_ms,
+                                         struct reason *reason);
+/* Keeps the whole chunks that have come for another time; accepts a zeroed one. */
+void hub_incoming_close(struct hub_incoming *blob);
+
+/* Takes a chunk nobody works on; false: there is none (now). */
+bool hub_incoming_take(struct hub_incoming *blob, uint32_t *chunk_out);
+void hub_incoming_give_back(struct hub_incoming *blob, uint32_t chunk);
+
+void hub_cursor_set(struct hub_cursor *cursor, const struct hub_incoming *blob, uint32_t chunk);
+/* Bytes that follow each other; over the ends of chunks too. */
+MUST_CHECK enum status hub_incoming_write(struct hub_incoming *blob, struct hub_cursor *cursor,
+                                          const uint8_t *bytes, size_t size, struct reason *reason);
+
+/* Hashes a window more, if the beginning allows; true: it did something. */
+MUST_CHECK enum status hub_incoming_advance(struct hub_incoming *blob, bool *did_out,
+                                            struct reason *reason);
+/* All chunks are here and hashed: places the file, or begins a search. */
+bool hub_incoming_is_full(const struct hub_incoming *blob);
+MUST_CHECK enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason);
+
+/* Bytes that are here, whole chunks alone. */
+uint64_t hub_incoming_bytes(const struct hub_incoming *blob);
+/* Forgets all of it: partial file and ledger. */
+void hub_incoming_drop(const struct hub_place *place, const char *etag);
+
+#endif

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/downloader/hub_pull.h"
+
+#include "protocol/memory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANSWER_SIZE_MAX ((size_t)4 << 20)
+#define INDEX_NAME "model.safetensors.index.json"
+#define INDEX_SIZE_MAX ((uint64_t)64 << 20)
+#define STANDARD_REVISION "main"
+#define LEDGER_END ".ledger"
+
+struct job {
+    const struct hub_pull *pull;
+    struct hub_session session;
+    struct hub_place place;
+    struct hub_tree tree;
+    struct hub_download download;
+    char commit[HUB_COMMIT_SIZE];
+};
+
+static bool never(void *who)
+{
+    (void)who;
+    return false;
+}
+
+/* ---- what the hub has ---- */
+
+static enum status ask_commit(struct job *job, struct reason *reason)
+{
+    struct hub_url url;
+    struct buffer answer;
+    buffer_init(&answer, ANSWER_SIZE_MAX);
+    enum status status = hub_url_of_revision(&job->session.env->endpoint, job->pull->model_id,
+                                             job->session.revision, &url, reason);
+    if (status == STATUS_OK)
+        status = hub_ask(&job->session, &url, &answer, NULL, reason);
+    if (status == STATUS_OK)
+        status = hub_revision_commit((const char *)answer.bytes, answer.size, job->commit, reason);
+    buffer_fini(&answer);
+    return status;
+}
+
+static enum status ask_tree(struct job *job, struct reason *reason)
+{
+    struct hub_url url;
+    struct hub_url next;
+    struct buffer answer;
+    buffer_init(&answer, HUB_TREE_PAGE_SIZE_MAX);
+    enum status status = hub_url_of_tree(&job->session.env->endpoint, job->pull->model_id,
+                                         job->commit, &url, reason);
+    for (uint32_t pages = 1; status == STATUS_OK; pages++) {
+        if (pages > HUB_TREE_PAGES_MAX)
+            status = refuse(reason, STATUS_TOO_LARGE, "%s lists its files on more than %u pages",
+                            job->pull->model_id, HUB_TREE_PAGES_MAX);
+        if (status == STATUS_OK)
+            status = hub_ask(&job->session, &url, &answer, &next, reason);
+        if (status == STATUS_OK)
+            status = hub_tree_page(&job->tree, (const char *)answer.bytes, answer.size, reason);
+        if (status != STATUS_OK || !next.text[0])
+            break;
+        url = next;
+    }
+    buffer_fini(&answer);
+    return status == STATUS_OK ? hub_tree_check(&job->tree, job->pull->model_id, reason) : status;
+}
+
+/* ---- fetching ---- */
+
+static enum status read_blob(struct job *job, const struct hub_file *file, struct buffer *text,
+                             struct reason *reason)
+{
+    uint64_t size = 0;
+    int opened = -1;
+    enum status status = hub_cache_blob_open(job->pull->cache, job->pull->model_id, file->etag,
+                                             &opened, &size, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = buffer_reserve(text, (size_t)size + 1);
+    while (status == STATUS_OK && text->size < size) {
+        const ssize_t count = read(opened, text->bytes + text->size, (size_t)size - text->size);
+        if (count <= 0)
+            status = refuse(reason, STATUS_IO, "%s cannot be read", file->path);
+        else
+            text->size += (size_t)count;
+    }
+    (void)close(opened);
+    return status;
+}
+
+static enum status choose_weights(struct job *job, struct reason *reason)
+{
+    const struct hub_file *index = hub_tree_find(&job->tree, INDEX_NAME);
+    struct buffer text;
+    if (!index)
+        return STATUS_OK;
+    if (index->size > INDEX_SIZE_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, INDEX_NAME " of %s is too large",
+                      job->pull->model_id);
+    buffer_init(&text, (size_t)INDEX_SIZE_MAX + 1);
+    enum status status = read_blob(job, index, &text, reason);
+    if (status == STATUS_OK)
+        status = hub_tree_keep_weights(&job->tree, (const char *)text.bytes, text.size,
+                                       job->pull->model_id, reason);
+    buffer_fini(&text);
+    return status;
+}
+
+/* So many bytes are neither there nor set aside for a partial file. */
+static uint64_t bytes_missing(const struct job *job, bool of_weights)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < job->tree.count; i++) {
+        const struct hub_file *file = &job->tree.files[i];
+        struct reason why;
+        const enum hub_blob state = hub_cache_blob_state(job->pull->cache, job->pull->model_id,
+                                                         file->etag, file->size, &why);
+        if (file->is_weight == of_weights && state != HUB_BLOB_WHOLE && state != HUB_BLOB_PARTIAL)
+            bytes += file->size;
+    }
+    return bytes;
+}
+
+/* The small files first: what is wrong with a model shows before its weights are fetched. */
+static enum status fetch(struct job *job, bool weights, struct reason *reason)
+{
+    struct hub_file *files = memory_zeroed(job->tree.count, sizeof(*files));
+    uint32_t count = 0;
+    if (!files)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to fetch %s", job->pull->model_id);
+    job->download.bytes_total = hub_tree_bytes(&job->tree);
+    job->download.bytes_before = 0;
+    for (uint32_t i = 0; i < job->tree.count; i++) {
+        if (job->tree.files[i].is_weight == weights)
+            files[count++] = job->tree.files[i];
+        else if (weights)
+            job->download.bytes_before += job->tree.files[i].size;
+    }
+    enum status status = hub_cache_room_check(job->pull->cache, job->pull->model_id,
+                                              bytes_missing(job, weights), reason);
+    if (status == STATUS_OK)
+        status = hub_download_files(&job->download, files, count, reason);
+    memory_free(files);
+    return status;
+}
+
+/* Half a model is never seen as one: the links are made when every file is here, the ref last. */
+static enum status show(struct job *job, struct reason *reason)
+{
+    const struct hub_pull *pull = job->pull;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < job->tree.count && status == STATUS_OK; i++)
+        status = hub_cache_snapshot_link(pull->cache, pull->model_id, job->commit,
+                                         job->tree.files[i].path, job->tree.files[i].etag, reason);
+    if (status == STATUS_OK && strcmp(job->session.revision, job->commit) != 0)
+        status = hub_cache_ref_set(pull->cache, pull->model_id, job->session.revision, job->commit,
+                                   reason);
+    return status;
+}
+
+static enum status run(struct job *job, struct reason *reason)
+{
+    enum status status = ask_commit(job, reason);
+    if (status == STATUS_OK)
+        status = ask_tree(job, reason);
+    if (status == STATUS_OK)
+        status = fetch(job, false, reason);
+    if (status == STATUS_OK)
+        status = choose_weights(job, reason);
+    if (status == STATUS_OK)
+        status = fetch(job, true, reason);
+    if (status == STATUS_OK)
+        status = show(job, reason);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static enum status pull_check(const struct hub_pull *pull, const char *revision,
+                              struct reason *reason)
+{
+    if (!hub_repository_is_sound(pull->model_id))
+        return refuse(reason, STATUS_INVALID, "%.100s is no name of a repository; give ORG/NAME",
+                      pull->model_id);
+    if (!hub_revision_is_sound(revision))
+        return refuse(reason, STATUS_INVALID,
+                      "%.100s is no revision; give a branch, a tag or a commit", revision);
+    if (pull->env->is_offline)
+        return refuse(
+            reason, STATUS_UNREACHABLE,
+            "%.100s is not whole in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
+            "keeps this node from the hub; unset it and start the node again, or add a "
+            "directory with troupe add",
+            pull->model_id);
+    return STATUS_OK;
+}
+
+static enum status open_ledgers(struct job *job, struct reason *reason)
+{
+    job->place.ledgers = open(job->pull->ledgers, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (job->place.ledgers < 0)
+        return refuse(reason, status_from_errno(errno), "%.300s: %s", job->pull->ledgers,
+                      strerror(errno));
+    return STATUS_OK;
+}
+
+/* The partial files whose ledgers lie here. */
+static void drop_partials(const struct job *job)
+{
+    const struct hub_pull *pull = job->pull;
+    DIR *entries = opendir(pull->ledgers);
+    const struct dirent *entry;
+    while (entries && (entry = readdir(entries))) {
+        char etag[ETAG_SIZE];
+        struct reason why;
+        const size_t size = strlen(entry->d_name);
+        if (size <= strlen(LEDGER_END) || size - strlen(LEDGER_END) >= sizeof(etag) ||
+            strcmp(entry->d_name + size - strlen(LEDGER_END), LEDGER_END) != 0)
+            continue;
+        memcpy(etag, entry->d_name, size - strlen(LEDGER_END));
+        etag[size - strlen(LEDGER_END)] = '\0';
+        /* A ledger does not say whose it is; the partial file does. */
+        if (hub_cache_blob_state(pull->cache, pull->model_id, etag, 0, &why) == HUB_BLOB_PARTIAL)
+            hub_incoming_drop(&job->place, etag);
+    }
+    if (entries)
+        (void)closedir(entries);
+}
+
+/* Of a pull nobody wants any more nothing stays but what other commits have. */
+static void forget(const struct job *job)
+{
+    struct reason why;
+    const char **etags = memory_zeroed(job->tree.count, sizeof(*etags));
+    drop_partials(job);
+    for (uint32_t i = 0; etags && i < job->tree.count; i++)
+        etags[i] = job->tree.files[i].etag;
+    if (etags && job->commit[0])
+        (void)!hub_cache_snapshot_remove(job->pull->cache, job->pull->model_id, job->commit, etags,
+                                         job->tree.count, &why);
+    memory_free(etags);
+}
+
+enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_out,
+                         struct reason *reason)
+{
+    const char *revision = pull->revision && pull->revision[0] ? pull->revision : STANDARD_REVISION;
+    enum status status = pull_check(pull, revision, reason);
+    if (status != STATUS_OK)
+        return status;
+    struct job *job = memory_zeroed(1, sizeof(*job));
+    if (!job)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to pull %s", pull->model_id);
+    job->pull = pull;
+    job->session =
+        (struct hub_session){.env = pull->env,
+                             .gates = pull->gates,
+                             .repository = pull->model_id,
+                             .revision = revision,
+                             .tries_max = pull->tries_max,
+                             .is_cancelled = pull->is_cancelled ? pull->is_cancelled : never,
+                             .who = pull->who};
+    job->place = (struct hub_place){pull->cache, pull->model_id, -1};
+    job->download = (struct hub_download){.session = &job->session,
+                                          .place = &job->place,
+                                          .commit = job->commit,
+                                          .connections = pull->connections,
+                                          .progress = pull->progress,
+                                          .who = pull->who};
+    hub_tree_init(&job->tree);
+    status = open_ledgers(job, reason);
+    if (status == STATUS_OK)
+        status = hub_session_open(&job->session, reason);
+    if (status == STATUS_OK)
+        status = run(job, reason);
+    if (status == STATUS_OK) {
+        memcpy(pulled_out->commit, job->commit, sizeof(job->commit));
+        pulled_out->file_count = job->tree.count;
+        pulled_out->passed_over = job->tree.passed_over;
+        pulled_out->programs = job->tree.programs;
+        pulled_out->bytes = hub_tree_bytes(&job->tree);
+        pulled_out->counts = job->download.counts;
+    }
+    if (status == STATUS_CANCELLED && pull->is_unwanted && pull->is_unwanted(pull->who))
+        forget(job);
+    hub_session_close(&job->session);
+    if (job->place.ledgers >= 0)
+        (void)close(job->place.ledgers);
+    hub_tree_fini(&job->tree);
+    memory_free(job);
+    return status;
+}

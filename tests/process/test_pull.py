@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`troupe pull` on a real node: what it tells, what may interrupt it, who can end it."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+sys.path.insert(0, os.path.join(TOP, "tests", "support"))
+sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
+from cluster import DEMO_MODEL, Cluster, tool, wait_for  # noqa: E402
+from hub_stage import Repository, StubHub  # noqa: E402
+
+SECRET = "hf_verysecret"
+
+
+@pytest.fixture(scope="module", name="hub")
+def hub_():
+    repository = Repository.of_directory("org/demo", DEMO_MODEL)
+    with StubHub(repository) as hub:
+        yield hub
+
+
+def start(cluster, hub, **environment):
+    cluster.environment.update({"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": SECRET,
+                                "HF_HOME": os.path.join(cluster.place, "hf"), **environment})
+    cluster.start()
+    return cluster.nodes[0]
+
+
+@pytest.fixture(scope="module", name="node")
+def node_(hub):
+    with Cluster(["alpha"]) as cluster:
+        yield start(cluster, hub)
+
+
+def copy_of(hub, name, **options):
+    """The same files under another name, but for one, so that nothing of it is known."""
+    files = {**hub.repositories["org/demo"].files, "name.json": b'"%s"' % name.encode()}
+    return hub.add(Repository(name, files, **options))
+
+
+def models(node):
+    return {model["model_id"]: model for model in node.json("models")["models"]}
+
+
+def imports(node):
+    return [one["model_id"] for one in node.json("models")["imports"]]
+
+
+def pull(node, *words):
+    return subprocess.Popen([tool("troupe"), "pull", *words, "--home", node.home],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env=node.cluster.environment)
+
+
+def wait_sent(hub, name, size):
+    wait_for("bytes on their way", lambda: hub.bytes_sent("GET", name) >= size)
+
+
+def test_a_model_is_pulled_and_can_be_placed(node, hub):
+    run = node.troupe("pull", "org/demo")
+    assert "org/demo is in the store of alpha" in run.stdout
+    assert "from the hub" in run.stderr
+    assert models(node)["org/demo"]["shape"]["model_type"] == "qwen3"
+    assert set(hub.hosts_with_token()) == {"hub"}
+    # The second time everything is here.
+    before = hub.bytes_sent()
+    node.troupe("pull", "org/demo")
+    assert hub.bytes_sent() == before
+    assert SECRET not in str(node.events())
+
+
+def test_what_cannot_be_pulled_is_named(node, hub):
+    copy_of(hub, "org/gated", gated=True)
+    for words, code, sentence in [(("org/absent",), 3, "has no org/absent"),
+                                  (("org/demo@nowhere",), 3, "no revision nowhere"),
+                                  (("org/gated",), 5, "is gated"),
+                                  (("@main",), 2, "ORG/NAME"), (("org/demo@",), 2, "ORG/NAME"),
+                                  (("a b",), 1, "no name"), (("../up",), 1, "no name")]:
+        run = node.troupe("pull", *words, check=False)
+        assert run.returncode == code, (words, run.stderr)
+        assert sentence in run.stderr and SECRET not in run.stderr
+    assert imports(node) == []
+
+
+def test_after_an_interrupt_the_node_goes_on(node, hub):
+    hub.rate = 600 << 10
+    copy_of(hub, "org/interrupted")
+    process = pull(node, "org/interrupted")
+    wait_sent(hub, "org/interrupted", 300 << 10)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130 and "goes on" in errors
+    assert imports(node) == ["org/interrupted"]
+    again = node.troupe("pull", "org/interrupted", check=False)
+    assert again.returncode == 1 and "already" in again.stderr
+    hub.rate = None
+    wait_for("the model", lambda: "org/interrupted" in models(node))
+
+
+def test_a_removed_pull_ends_and_leaves_nothing(node, hub):
+    hub.rate = 300 << 10
+    copy_of(hub, "org/unwanted")
+    process = pull(node, "org/unwanted")
+    wait_sent(hub, "org/unwanted", 200 << 10)
+    node.troupe("rm", "org/unwanted")
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130 and "removed" in errors
+    place = os.path.join(node.models, "models--org--unwanted")
+    wait_for("an empty place", lambda: not [
+        name for _, _, names in os.walk(place) for name in names])
+    hub.rate = None
+    asked = len(hub.rows)
+    time.sleep(0.3)
+    assert len(hub.rows) == asked
+    assert imports(node) == [] and "org/unwanted" not in models(node)
+    node.troupe("pull", "org/unwanted")
+
+
+def test_a_killed_downloader_goes_on(node, hub):
+    hub.rate = 600 << 10
+    repository = copy_of(hub, "org/killed")
+    process = pull(node, "org/killed")
+    wait_sent(hub, "org/killed", 300 << 10)
+    os.kill(node.processes()["downloader"], signal.SIGKILL)
+    time.sleep(0.1)
+    hub.rate = None
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "in the store" in output
+    small = sum(one.size for path, one in repository.files.items() if "safetensors" not in path)
+    assert hub.bytes_sent("GET", "org/killed") <= 2 * (small + 1483577 + 9089)
+    left = [name for _, _, names in os.walk(node.models)
+            for name in names if "incomplete" in name]
+    assert left == [] and not [name for name in os.listdir(os.path.join(node.home, "holdings"))
+                               if name.endswith(".ledger")]
+
+
+def test_an_offline_node_asks_nobody_and_takes_what_is_there(node, hub):
+    node.troupe("pull", "org/demo")
+    with Cluster(["beta"]) as cluster:
+        before = len(hub.rows)
+        cluster.environment.update({"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "1",
+                                    "TROUPE_MODEL_DIRECTORIES": node.models})
+        cluster.start()
+        offline = cluster.nodes[0]
+        assert "in the store of beta" in offline.troupe("pull", "org/demo").stdout
+        run = offline.troupe("pull", "org/other", check=False)
+        assert run.returncode == 4 and "HF_HUB_OFFLINE" in run.stderr
+        assert len(hub.rows) == before
