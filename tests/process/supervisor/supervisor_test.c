@@ -59,6 +59,8 @@ static void node_open(void)
     scratch_open(&scratch);
     ck_assert_int_eq(mkdir(in_scratch("bin"), 0700), 0);
     ck_assert_int_eq(mkdir(in_scratch("home"), 0700), 0);
+    /* Not the cache of the user who runs the test. */
+    ck_assert_int_eq(setenv("HF_HUB_CACHE", in_scratch("hub"), 1), 0);
     program_put("actors/supervisor/troupe-supervisor", "troupe-supervisor");
     program_put("runtime/tools/troupe", "troupe");
     for (size_t i = 0; i < COUNT_OF(actors); i++) {
