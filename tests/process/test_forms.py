@@ -43,8 +43,8 @@ def node(tmp_path_factory):
         yield opened
 
 
-def said(node, model, **more):
-    status, answer = node.chat(model, 200, temperature=0, **more)
+def said(node, model, tokens=200, **more):
+    status, answer = node.chat(model, tokens, temperature=0, **more)
     assert status == 200, answer
     return answer["choices"][0]
 
@@ -60,7 +60,7 @@ def test_strict_calls_keep_to_their_schema(node):
     wanted = {"logit_bias": bias("<tool_call>"), "enable_thinking": False}
     choice = said(node, "calls", tools=tools(strict=True), parallel_tool_calls=False, **wanted)
     assert choice["finish_reason"] == "tool_calls" and calls_of(choice) == 1, choice
-    choice = said(node, "calls", tools=tools(strict=True), seed=3, **wanted)
+    choice = said(node, "calls", 600, tools=tools(strict=True), seed=3, **wanted)
     message = choice["message"]
     message["tool_calls"] = message["tool_calls"][:-1]  # the last one may be cut
     assert calls_of(choice) > 1, choice
