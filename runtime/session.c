@@ -202,21 +202,43 @@ void session_send(struct session *session, struct message *message, struct outbo
         outbox_send(outbox, &master, message);
 }
 
+/* Says it when it could be made, and ends it. */
+static enum status say_answer(struct session *session, struct message *answer,
+                              const struct command_key *key, enum status how,
+                              const char *sentence, struct outbox *outbox)
+{
+    answer->head.key = *key;
+    answer->head.status = how;
+    const bool is_made = !sentence || text_set(&answer->head.reason, sentence);
+    if (is_made)
+        session_send(session, answer, outbox);
+    message_fini(answer);
+    return is_made ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+enum status session_answer_key(struct session *session, const struct command_key *key,
+                               enum status how, const char *sentence, struct outbox *outbox)
+{
+    struct message answer;
+    const enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
+    return status == STATUS_OK ? say_answer(session, &answer, key, how, sentence, outbox) : status;
+}
+
 enum status session_answer(struct session *session, const struct message *task, enum status how,
                            const char *sentence, struct outbox *outbox)
 {
+    return session_answer_key(session, &task->head.key, how, sentence, outbox);
+}
+
+enum status session_answer_held(struct session *session, const struct task_held *held,
+                                enum status how, const char *sentence, struct outbox *outbox)
+{
     struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
+    const enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
     if (status != STATUS_OK)
         return status;
-    answer.head.key = task->head.key;
-    answer.head.status = how;
-    if (sentence && !text_set(&answer.head.reason, sentence))
-        status = STATUS_NO_MEMORY;
-    else
-        session_send(session, &answer, outbox);
-    message_fini(&answer);
-    return status;
+    *MESSAGE_BODY(&answer, task_held) = *held;
+    return say_answer(session, &answer, &held->key, how, sentence, outbox);
 }
 
 bool session_is_task(const struct input *input)

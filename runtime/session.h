@@ -72,6 +72,14 @@ void session_send(struct session *session, struct message *message, struct outbo
 /* Answers a task by its key. */
 MUST_CHECK enum status session_answer(struct session *session, const struct message *task,
                                       enum status how, const char *sentence, struct outbox *outbox);
+/* The same, long after the task was taken. */
+MUST_CHECK enum status session_answer_key(struct session *session, const struct command_key *key,
+                                          enum status how, const char *sentence,
+                                          struct outbox *outbox);
+/* Answers a task by what the actor holds of it; `sentence` may be NULL. */
+MUST_CHECK enum status session_answer_held(struct session *session, const struct task_held *held,
+                                           enum status how, const char *sentence,
+                                           struct outbox *outbox);
 /* A message of the master that the actor itself must look at. */
 bool session_is_task(const struct input *input);
 

@@ -136,24 +136,17 @@ static void task_forget(struct downloader *downloader, struct held_task *task)
     *task = downloader->tasks[--downloader->task_count];
 }
 
+static struct task_held told_of(const struct held_task *task)
+{
+    return (struct task_held){.key = task->key, .code = task->code, .phase = task->phase};
+}
+
 static enum status answer_held(struct downloader_step *step, const struct held_task *task)
 {
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
-    if (status != STATUS_OK)
-        return status;
-    struct task_held *body = answer.body;
-    answer.head.key = task->key;
-    answer.head.status = task->phase == TASK_FAILED ? task->status : STATUS_OK;
-    body->key = task->key;
-    body->code = task->code;
-    body->phase = task->phase;
-    if (text_set(&answer.head.reason, task->reason.text))
-        session_send(&step->downloader->session, &answer, step->outbox);
-    else
-        status = STATUS_NO_MEMORY;
-    message_fini(&answer);
-    return status;
+    const struct task_held held = told_of(task);
+    return session_answer_held(&step->downloader->session, &held,
+                               task->phase == TASK_FAILED ? task->status : STATUS_OK,
+                               task->reason.text, step->outbox);
 }
 
 static enum status list_tasks(struct downloader_step *step, const struct message *task)
@@ -166,9 +159,7 @@ static enum status list_tasks(struct downloader_step *step, const struct message
     struct tasks_listed *body = answer.body;
     answer.head.key = task->head.key;
     for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
-        const struct held_task *held = &downloader->tasks[i];
-        const struct task_held record = {.key = held->key, .code = held->code,
-                                         .phase = held->phase};
+        const struct task_held record = told_of(&downloader->tasks[i]);
         if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
                               DOWNLOADER_TASKS_MAX))
             status = STATUS_NO_MEMORY;

@@ -167,6 +167,23 @@ static enum status ask_candidates(struct command *command)
 
 /* ---- models ---- */
 
+/* Both ways in which a model comes: one at a time to a node. */
+static enum status import_begin(struct command *command, const struct node_id *node_id,
+                                const char *name, struct import_record **import_out)
+{
+    if (!state_find_node(&command->master->state, node_id))
+        return not_found(command, "node");
+    if (state_find_import(&command->master->state, node_id, name))
+        return refuse(command->reason, STATUS_BUSY, "%.100s is being taken in already", name);
+    enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
+    if (status != STATUS_OK)
+        return status;
+    struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
+    import->node_id = *node_id;
+    *import_out = import;
+    return out_of_memory(text_set(&import->model_id, name));
+}
+
 static enum status add_model(struct command *command)
 {
     const struct add_model *body = command->message->body;
@@ -177,16 +194,9 @@ static enum status add_model(struct command *command)
                       "%.60s is no name for a model; use letters, digits, . _ - and /", name);
     if (path[0] != '/')
         return refuse(command->reason, STATUS_INVALID, "%.200s is not an absolute path", path);
-    if (!state_find_node(&command->master->state, &body->node_id))
-        return not_found(command, "node");
-    if (state_find_import(&command->master->state, &body->node_id, name))
-        return refuse(command->reason, STATUS_BUSY, "%.100s is being taken in already", name);
-    enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
-    if (status != STATUS_OK)
-        return status;
-    struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
-    import->node_id = body->node_id;
-    return out_of_memory(text_set(&import->model_id, name) && text_set(&import->path, path));
+    struct import_record *import = NULL;
+    enum status status = import_begin(command, &body->node_id, name, &import);
+    return status == STATUS_OK ? out_of_memory(text_set(&import->path, path)) : status;
 }
 
 static enum status pull_model(struct command *command)
@@ -196,17 +206,11 @@ static enum status pull_model(struct command *command)
     if (!name_is_plain(name))
         return refuse(command->reason, STATUS_INVALID,
                       "%.60s is no name of a repository; give ORG/NAME", name);
-    if (!state_find_node(&command->master->state, &body->node_id))
-        return not_found(command, "node");
-    if (state_find_import(&command->master->state, &body->node_id, name))
-        return refuse(command->reason, STATUS_BUSY, "%.100s is being taken in already", name);
-    enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
+    struct import_record *import = NULL;
+    enum status status = import_begin(command, &body->node_id, name, &import);
     if (status != STATUS_OK)
         return status;
-    struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
-    import->node_id = body->node_id;
-    return out_of_memory(text_set(&import->model_id, name) &&
-                         text_set(&import->hub_revision, text_or_empty(body->hub_revision)));
+    return out_of_memory(text_set(&import->hub_revision, text_or_empty(body->hub_revision)));
 }
 
 static bool is_on_its_way(const struct state *state, const char *model_id)

@@ -80,22 +80,11 @@ static enum status answer_refused(struct supervisor *supervisor, const struct me
 static enum status answer_phase(struct supervisor *supervisor, const struct message *task,
                                 const struct rank_key *key, enum task_phase phase)
 {
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
-    if (status != STATUS_OK)
-        return status;
-    struct task_held *held = MESSAGE_BODY(&answer, task_held);
-    answer.head.key = task->head.key;
-    held->key = task->head.key;
-    held->code = task->head.code;
-    held->phase = phase;
-    held->instance_id = *key->instance_id;
-    held->generation = *key->generation;
-    held->rank = key->rank;
-    held->actor = key->actor;
-    session_send(&supervisor->session, &answer, supervisor->outbox);
-    message_fini(&answer);
-    return STATUS_OK;
+    const struct task_held held = {.key = task->head.key, .code = task->head.code, .phase = phase,
+                                   .instance_id = *key->instance_id,
+                                   .generation = *key->generation, .rank = key->rank,
+                                   .actor = key->actor};
+    return session_answer_held(&supervisor->session, &held, STATUS_OK, NULL, supervisor->outbox);
 }
 
 static enum status start_process(struct supervisor *supervisor, const struct message *task)

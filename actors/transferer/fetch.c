@@ -43,23 +43,6 @@ static void close_link(struct transferer_step *step)
 
 /* ---- the end ---- */
 
-static enum status answer_done(struct transferer_step *step, const struct command_key *key,
-                               enum status how, const char *sentence)
-{
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
-    if (status != STATUS_OK)
-        return status;
-    answer.head.key = *key;
-    answer.head.status = how;
-    if (text_set(&answer.head.reason, sentence))
-        session_send(&step->transferer->session, &answer, step->outbox);
-    else
-        status = STATUS_NO_MEMORY;
-    message_fini(&answer);
-    return status;
-}
-
 static enum status finish(struct transferer_step *step, enum status how, const char *sentence)
 {
     struct transferer *transferer = step->transferer;
@@ -69,7 +52,8 @@ static enum status finish(struct transferer_step *step, enum status how, const c
     transferer->task_count--;
     memmove(&transferer->tasks[0], &transferer->tasks[1],
             transferer->task_count * sizeof(transferer->tasks[0]));
-    enum status status = answer_done(step, &key, how, sentence);
+    enum status status =
+        session_answer_key(&transferer->session, &key, how, sentence, step->outbox);
     return status == STATUS_OK ? fetch_begin(step) : status;
 }
 

@@ -51,23 +51,6 @@ static bool is_wanted(const struct transferer *transferer)
 
 /* ---- the end ---- */
 
-static enum status answer_done(struct transferer_step *step, const struct command_key *key,
-                               enum status how, const char *sentence)
-{
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_DONE);
-    if (status != STATUS_OK)
-        return status;
-    answer.head.key = *key;
-    answer.head.status = how;
-    if (text_set(&answer.head.reason, sentence))
-        session_send(&step->transferer->session, &answer, step->outbox);
-    else
-        status = STATUS_NO_MEMORY;
-    message_fini(&answer);
-    return status;
-}
-
 static enum status report(struct transferer_step *step, enum report_code code, enum status how,
                           const char *sentence)
 {
@@ -108,7 +91,8 @@ static enum status finish(struct transferer_step *step, enum status how, const c
     transferer->receive_task_count--;
     memmove(&transferer->receive_tasks[0], &transferer->receive_tasks[1],
             transferer->receive_task_count * sizeof(transferer->receive_tasks[0]));
-    enum status status = answer_done(step, &key, how, sentence);
+    enum status status =
+        session_answer_key(&transferer->session, &key, how, sentence, step->outbox);
     return status == STATUS_OK ? receive_begin(step) : status;
 }
 
@@ -122,28 +106,12 @@ enum status receive_end(struct transferer_step *step, enum status how, const cha
 
 /* ---- tasks ---- */
 
-static enum status answer_held(struct transferer_step *step, const struct receive_task *task)
-{
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
-    if (status != STATUS_OK)
-        return status;
-    struct task_held *body = answer.body;
-    answer.head.key = task->key;
-    body->key = task->key;
-    body->code = TASK_FETCH_MODEL;
-    body->phase = TASK_RUNNING;
-    session_send(&step->transferer->session, &answer, step->outbox);
-    message_fini(&answer);
-    return STATUS_OK;
-}
-
 enum status receive_take_task(struct transferer_step *step, const struct message *message)
 {
     struct transferer *transferer = step->transferer;
     for (uint32_t i = 0; i < transferer->receive_task_count; i++)
         if (ID_EQUAL(transferer->receive_tasks[i].key, message->head.key))
-            return answer_held(step, &transferer->receive_tasks[i]);
+            return transferer_answer_running(step, &message->head.key, TASK_FETCH_MODEL);
     if (transferer->receive_task_count == TRANSFERER_TASKS_MAX)
         return session_answer(&transferer->session, message, STATUS_BUSY,
                               "too many models are being received; it is tried again",
@@ -153,7 +121,7 @@ enum status receive_take_task(struct transferer_step *step, const struct message
     *task = (struct receive_task){.key = message->head.key, .transfer_id = body->transfer_id,
                                   .revision = body->revision};
     (void)snprintf(task->model_id, sizeof(task->model_id), "%s", text_or_empty(body->model_id));
-    enum status status = answer_held(step, task);
+    enum status status = transferer_answer_running(step, &task->key, TASK_FETCH_MODEL);
     return status == STATUS_OK ? receive_begin(step) : status;
 }
 

@@ -63,20 +63,26 @@ void transferer_address(const char *bound, const char *advertise,
 
 /* ---- tasks ---- */
 
-static enum status answer_held(struct transferer_step *step, const struct fetch_task *task)
+static struct task_held running(const struct command_key *key, enum task_code code)
 {
-    struct message answer;
-    enum status status = message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD);
-    if (status != STATUS_OK)
-        return status;
-    struct task_held *body = answer.body;
-    answer.head.key = task->key;
-    body->key = task->key;
-    body->code = TASK_FETCH_SMALL_FILES;
-    body->phase = TASK_RUNNING;
-    session_send(&step->transferer->session, &answer, step->outbox);
-    message_fini(&answer);
-    return STATUS_OK;
+    return (struct task_held){.key = *key, .code = code, .phase = TASK_RUNNING};
+}
+
+enum status transferer_answer_running(struct transferer_step *step, const struct command_key *key,
+                                      enum task_code code)
+{
+    const struct task_held held = running(key, code);
+    return session_answer_held(&step->transferer->session, &held, STATUS_OK, NULL, step->outbox);
+}
+
+static enum status list_push(struct tasks_listed *listed, const struct command_key *key,
+                             enum task_code code)
+{
+    const struct task_held held = running(key, code);
+    return record_list_push(&task_held_type, RECORD_LIST(listed->tasks), &held,
+                            2 * TRANSFERER_TASKS_MAX)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
 }
 
 static enum status list_tasks(struct transferer_step *step, const struct message *task)
@@ -88,22 +94,10 @@ static enum status list_tasks(struct transferer_step *step, const struct message
         return status;
     struct tasks_listed *body = answer.body;
     answer.head.key = task->head.key;
-    for (uint32_t i = 0; i < transferer->task_count && status == STATUS_OK; i++) {
-        const struct task_held record = {.key = transferer->tasks[i].key,
-                                         .code = TASK_FETCH_SMALL_FILES,
-                                         .phase = TASK_RUNNING};
-        if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
-                              2 * TRANSFERER_TASKS_MAX))
-            status = STATUS_NO_MEMORY;
-    }
-    for (uint32_t i = 0; i < transferer->receive_task_count && status == STATUS_OK; i++) {
-        const struct task_held record = {.key = transferer->receive_tasks[i].key,
-                                         .code = TASK_FETCH_MODEL,
-                                         .phase = TASK_RUNNING};
-        if (!record_list_push(&task_held_type, RECORD_LIST(body->tasks), &record,
-                              2 * TRANSFERER_TASKS_MAX))
-            status = STATUS_NO_MEMORY;
-    }
+    for (uint32_t i = 0; i < transferer->task_count && status == STATUS_OK; i++)
+        status = list_push(body, &transferer->tasks[i].key, TASK_FETCH_SMALL_FILES);
+    for (uint32_t i = 0; i < transferer->receive_task_count && status == STATUS_OK; i++)
+        status = list_push(body, &transferer->receive_tasks[i].key, TASK_FETCH_MODEL);
     if (status == STATUS_OK)
         session_send(&step->transferer->session, &answer, step->outbox);
     message_fini(&answer);
@@ -122,7 +116,7 @@ static enum status take_task(struct transferer_step *step, const struct message 
                               "the transferer does not do that", step->outbox);
     for (uint32_t i = 0; i < transferer->task_count; i++)
         if (ID_EQUAL(transferer->tasks[i].key, message->head.key))
-            return answer_held(step, &transferer->tasks[i]);
+            return transferer_answer_running(step, &message->head.key, TASK_FETCH_SMALL_FILES);
     if (transferer->task_count == TRANSFERER_TASKS_MAX)
         return session_answer(&transferer->session, message, STATUS_BUSY,
                               "too many models are being fetched; it is tried again",
@@ -131,7 +125,7 @@ static enum status take_task(struct transferer_step *step, const struct message 
     struct fetch_task *task = &transferer->tasks[transferer->task_count++];
     *task = (struct fetch_task){.key = message->head.key, .revision = body->revision};
     (void)snprintf(task->model_id, sizeof(task->model_id), "%s", text_or_empty(body->model_id));
-    enum status status = answer_held(step, task);
+    enum status status = transferer_answer_running(step, &task->key, TASK_FETCH_SMALL_FILES);
     return status == STATUS_OK ? fetch_begin(step) : status;
 }
 

@@ -255,6 +255,10 @@ extern const struct actor_ops transferer_ops;
 
 /* ---- between the files of the transferer alone ---- */
 
+/* Answers a task that it is worked on. */
+enum status transferer_answer_running(struct transferer_step *step, const struct command_key *key,
+                                      enum task_code code);
+
 /* Starts tasks[0] when nothing is under way. */
 enum status fetch_begin(struct transferer_step *step);
 /* Inputs of the link to a holder. */

@@ -68,7 +68,8 @@ static const struct command commands[] = {
      .arguments = "DIR",
      .sentence = "take a model directory into a node's store",
      .details = "DIR is a directory in the MLX layout: config.json, tokenizer and safetensors.\n"
-                "It is copied, verified, and then known to the whole cluster.",
+                "It is copied, or used where it lies when that is the store or one of\n"
+                "model_directories; verified, and then known to the whole cluster.",
      .options = add_options,
      .words_min = 1,
      .words_max = 1,
