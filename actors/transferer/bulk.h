@@ -68,7 +68,8 @@ struct receive_request {
 };
 void receive_request_free(void *request);
 
-/* Unasked: a chunk was stored, or a stream broke (`chunk` is CHUNK_NONE). */
+/* Unasked: a chunk was stored, or a stream broke (`chunk` is CHUNK_NONE).  The result's number is
+ * that of the receive it is of. */
 struct chunk_told {
     uint32_t link;
     uint32_t chunk;

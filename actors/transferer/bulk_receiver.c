@@ -30,6 +30,7 @@ struct bulk_receiver {
     struct stream streams[STREAMS_MAX];
     struct model_receive receive;
     bool is_receiving;
+    uint64_t number; /* of the receive, as the loop counts them */
     uint64_t stored; /* chunks since it was opened */
     uint64_t wrong;
 };
@@ -65,7 +66,8 @@ static void tell(struct bulk_receiver *receiver, uint32_t link, uint32_t chunk, 
     if (!told)
         return; /* the loop asks again after a while */
     *told = (struct chunk_told){link, chunk, bytes};
-    bulk_post(receiver->options.loop, BULK_CHUNK_TOLD, 0, status, reason, told, memory_free);
+    bulk_post(receiver->options.loop, BULK_CHUNK_TOLD, receiver->number, status, reason, told,
+              memory_free);
 }
 
 static void broke(struct bulk_receiver *receiver, struct stream *stream, enum status status,
@@ -212,6 +214,7 @@ static void open_receive(struct bulk_receiver *receiver, struct effect *effect)
     struct receive_request *request = effect->request;
     struct reason reason = {""};
     close_receive(receiver, false);
+    receiver->number = effect->id;
     effect->request = NULL;
     enum status status =
         model_receive_open(receiver->options.store, &request->record, &request->manifest,

@@ -272,10 +272,10 @@ enum status receive_result(struct transferer_step *step)
 {
     struct result *result = step->input->result;
     struct receive *receive = &step->transferer->receive;
-    if (result->kind == BULK_CHUNK_TOLD)
-        return result->value ? sources_chunk(step, result->value) : STATUS_OK;
     if (result->id != receive->number || receive->phase == RECEIVE_IDLE)
         return STATUS_OK;
+    if (result->kind == BULK_CHUNK_TOLD)
+        return result->value ? sources_chunk(step, result->value) : STATUS_OK;
     if (result->kind == TRANSFERER_FIND)
         return take_found(step, result->value);
     if (result->kind == BULK_RECEIVE_OPEN && receive->phase == RECEIVE_OPENING)

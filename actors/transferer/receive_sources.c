@@ -384,35 +384,44 @@ static enum status take_refused(struct transferer_step *step, struct receive_sou
     return status == STATUS_OK ? sources_fill(step) : status;
 }
 
+/* It is on the disk, whoever it came from: also when that one was left before we heard of it. */
+static void note_stored(struct receive *receive, const struct chunk_told *told, uint64_t now_ms)
+{
+    receive->bytes_received += told->bytes;
+    receive->silent_ms = now_ms + RECEIVE_SILENCE_MS;
+    if (chunk_has(receive->have, told->chunk))
+        return;
+    chunk_add(receive->have, told->chunk);
+    receive->chunk_have++;
+    receive->bytes_have += told->bytes;
+}
+
 enum status sources_chunk(struct transferer_step *step, const struct chunk_told *told)
 {
-    struct transferer *transferer = step->transferer;
-    struct receive *receive = &transferer->receive;
+    struct receive *receive = &step->transferer->receive;
     const struct result *result = step->input->result;
     struct receive_source *source = source_of_link(receive, told->link);
-    if (!source || receive->phase != RECEIVE_RUNNING)
-        return STATUS_OK;
+    const bool is_chunk = told->chunk != CHUNK_NONE;
+    const bool is_wrong =
+        result->status == STATUS_HASH_MISMATCH || result->status == STATUS_MALFORMED;
     enum status status = STATUS_OK;
-    if (told->chunk == CHUNK_NONE) {
-        status = source_failed(step, source, result->status == STATUS_HASH_MISMATCH ||
-                                                 result->status == STATUS_MALFORMED,
-                               result->reason.text);
-    } else if (result->status != STATUS_OK && result->status != STATUS_HASH_MISMATCH) {
+    if (receive->phase != RECEIVE_RUNNING)
+        return STATUS_OK;
+    if (is_chunk && result->status != STATUS_OK && !is_wrong)
         return receive_end(step, result->status, result->reason.text);
+    if (is_chunk && result->status == STATUS_OK && told->chunk < receive->chunk_count)
+        note_stored(receive, told, step->input->now_ms);
+    if (!source) {
+        status = STATUS_OK;
+    } else if (!is_chunk) {
+        status = source_failed(step, source, is_wrong, result->reason.text);
     } else if (!credit_return(receive, source, told->chunk)) {
         status = source_failed(step, source, true, "sent a chunk nobody asked for");
-    } else if (result->status == STATUS_HASH_MISMATCH) {
+    } else if (result->status != STATUS_OK) {
         status = source_failed(step, source, true, "sent a wrong chunk");
     } else {
         source->deadline_ms = step->input->now_ms + RECEIVE_CHUNK_MS;
-        receive->bytes_received += told->bytes;
-        receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
         rest_of(receive, &source->node_id)->failures = 0;
-        if (!chunk_has(receive->have, told->chunk)) {
-            chunk_add(receive->have, told->chunk);
-            receive->chunk_have++;
-            receive->bytes_have += told->bytes;
-        }
     }
     return status == STATUS_OK ? receive_go_on(step) : status;
 }

@@ -107,7 +107,8 @@ def test_a_model_reaches_all_nodes_and_runs_on_one_of_them_alone():
         status, told = distribute(first, "org/demo", "all")
         assert status == 202, told
         assert wait_status(third, told["transfer_id"], "done")
-        assert holders(second, "org/demo") == {"n1", "n2", "n3"}
+        wait_for("all three hold it everywhere", lambda: all(
+            holders(node, "org/demo") == {"n1", "n2", "n3"} for node in (first, second, third)))
         whole = stored(first, "org/demo")
         assert whole and stored(second, "org/demo") == whole == stored(third, "org/demo")
         assert not half_made(second) and not half_made(third)
@@ -161,23 +162,23 @@ def test_kills_of_both_ends_cost_one_chunk_a_connection():
         # The same again joins it.
         joined = distribute(second, "big", ["n2"])[1]
         assert joined["transfer_id"] == told["transfer_id"], joined
-        wait_for("half of it", lambda: written(second) > size // 4)
+        wait_written(second, size // 4, told)
         os.kill(second.processes()["transferer"], signal.SIGKILL)
         kept = written(second) // CHUNK
-        wait_for("more of it", lambda: written(second) > size // 2)
         assert not stored(second, "big")
+        wait_written(second, size // 2, told)
         os.kill(first.processes()["transferer"], signal.SIGKILL)
         wait_status(first, told["transfer_id"], "done", 90)
         assert stored(second, "big") == stored(first, "big")
         assert not half_made(second)
-        # One connection: all but the chunk that was being written is here again, and what came
-        # after the second kill came once.
+        # Of one connection a kill costs one chunk at most: one on its way to the disk when the
+        # receiver died, one on its way to the receiver when the source did.
         here = [int(number) for number in re.findall(r"(\d+) of \d+ chunks are here",
                                                      log_of(second))]
         chunks = int(re.findall(r"of (\d+) chunks are here", log_of(second))[-1])
         late = [int(number) for number in re.findall(r"(\d+) chunks stored", log_of(second))]
-        assert here[0] == 0 and here[-1] >= max(kept - 1, 1), (here, kept)
-        assert here[-1] + late[-1] == chunks, (here, late, chunks)
+        assert here[0] == 0 and here[-1] >= kept - 1, (here, kept)
+        assert chunks <= here[-1] + late[-1] <= chunks + 1, (here, late, chunks)
 
 
 def written(node):
@@ -188,6 +189,15 @@ def written(node):
             for entry in os.listdir(place):
                 total += data_bytes(os.path.join(place, entry))
     return total
+
+
+def wait_written(node, size, told):
+    """So many bytes of it are there, and the rest is not."""
+    def is_over():
+        return transfer(node, told["transfer_id"])["status"] not in ("asked", "running")
+    wait_for(f"{size} bytes", lambda: written(node) > size or is_over())
+    if is_over():
+        raise tap.Skip("the copy was over before it could be killed")
 
 
 def data_bytes(path):
@@ -208,7 +218,7 @@ def data_bytes(path):
 
 def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
     with tempfile.TemporaryDirectory() as place, \
-            running("n1", "n2", transfer_rate="20M") as (first, second):
+            running("n1", "n2", transfer_rate="4M") as (first, second):
         first.troupe("add", make_model(place), "--name", "big")
         told = distribute(first, "big", ["n2"])[1]
         wait_for("it begins", lambda: half_made(second))

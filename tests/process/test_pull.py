@@ -88,12 +88,12 @@ def test_what_cannot_be_pulled_is_named(node, hub):
 
 
 def test_after_an_interrupt_the_node_goes_on(node, hub):
-    hub.rate = 600 << 10
+    hub.rate = 30 << 10
     copy_of(hub, "org/interrupted")
     process = pull(node, "org/interrupted")
-    wait_sent(hub, "org/interrupted", 300 << 10)
+    wait_sent(hub, "org/interrupted", 20 << 10)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "goes on" in errors
     assert imports(node) == ["org/interrupted"]
     again = node.troupe("pull", "org/interrupted", check=False)
@@ -103,12 +103,12 @@ def test_after_an_interrupt_the_node_goes_on(node, hub):
 
 
 def test_a_removed_pull_ends_and_leaves_nothing(node, hub):
-    hub.rate = 300 << 10
+    hub.rate = 30 << 10
     copy_of(hub, "org/unwanted")
     process = pull(node, "org/unwanted")
-    wait_sent(hub, "org/unwanted", 200 << 10)
+    wait_sent(hub, "org/unwanted", 20 << 10)
     node.troupe("rm", "org/unwanted")
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "removed" in errors
     place = os.path.join(node.models, "models--org--unwanted")
     wait_for("an empty place", lambda: not [
@@ -122,14 +122,14 @@ def test_a_removed_pull_ends_and_leaves_nothing(node, hub):
 
 
 def test_a_killed_downloader_goes_on(node, hub):
-    hub.rate = 600 << 10
+    hub.rate = 60 << 10
     repository = copy_of(hub, "org/killed")
     process = pull(node, "org/killed")
-    wait_sent(hub, "org/killed", 300 << 10)
+    wait_sent(hub, "org/killed", 40 << 10)
     os.kill(node.processes()["downloader"], signal.SIGKILL)
     time.sleep(0.1)
     hub.rate = None
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "in the store" in output
     small = sum(one.size for path, one in repository.files.items() if "safetensors" not in path)

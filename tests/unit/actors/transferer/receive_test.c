@@ -114,9 +114,9 @@ static void result_of(struct effect *effect, enum status status, void *value,
     ck_assert_int_eq(bench.failed, STATUS_OK);
 }
 
-static void unasked(uint32_t kind, enum status status, void *value)
+static void unasked(uint32_t kind, uint64_t id, enum status status, void *value)
 {
-    const struct effect effect = {.kind = kind};
+    const struct effect effect = {.id = id, .kind = kind};
     bench_result(&bench, &effect, status, status == STATUS_OK ? "" : "broke", value, memory_free);
     ck_assert_int_eq(bench.failed, STATUS_OK);
 }
@@ -127,7 +127,7 @@ static void begin_with(struct state *state)
     bench_feed(&bench, (struct input){.kind = INPUT_START});
     bench_feed(&bench, (struct input){.kind = INPUT_LINK_BOUND, .peer = peer_of_link(SERVE_LINK),
                                       .endpoint = ADDRESS});
-    unasked(BULK_LENDER_BOUND, STATUS_OK, memory_text("tcp://127.0.0.1:7777", 20));
+    unasked(BULK_LENDER_BOUND, 0, STATUS_OK, memory_text("tcp://127.0.0.1:7777", 20));
     bench_welcome(&bench, &own);
     bench_state(&bench, state);
     state_fini(state);
@@ -262,7 +262,7 @@ static void chunk(struct peer peer, uint32_t number, enum status status)
 {
     struct chunk_told *told = memory_zeroed(1, sizeof(*told));
     *told = (struct chunk_told){peer.link, number, CHUNK_SIZE};
-    unasked(BULK_CHUNK_TOLD, status, told);
+    unasked(BULK_CHUNK_TOLD, bench_effect(&bench, BULK_RECEIVE_OPEN)->id, status, told);
 }
 
 static const struct transfer_ended *ended(void)
@@ -359,6 +359,29 @@ START_TEST(the_chunks_of_a_source_that_fails_are_asked_of_another)
             is_asked = is_asked || again[k] == lost[i];
         ck_assert(is_asked);
     }
+}
+END_TEST
+
+START_TEST(what_was_stored_counts_though_its_source_has_gone)
+{
+    uint32_t first[16];
+    uint32_t second[16];
+    run_with_two();
+    const struct peer gone = link_to(2);
+    const uint32_t count = asked_of(gone, first);
+    /* Stored by the thread before it heard that its source went. */
+    bench_feed(&bench, (struct input){.kind = INPUT_LINK_DOWN, .peer = gone});
+    for (uint32_t i = 0; i < count; i++)
+        chunk(gone, first[i], STATUS_OK);
+    uint32_t done = 0;
+    while (done < asked_of(link_to(3), second))
+        chunk(link_to(3), second[done++], STATUS_OK);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_PLACE), 1);
+    /* Of an earlier receive: nothing. */
+    struct chunk_told *told = memory_zeroed(1, sizeof(*told));
+    told->chunk = CHUNK_NONE;
+    unasked(BULK_CHUNK_TOLD, 77, STATUS_NO_SPACE, told);
+    ck_assert_ptr_null(ended());
 }
 END_TEST
 
@@ -499,6 +522,7 @@ Suite *suite_of_tests(void)
         a_signature_that_does_not_hold_ends_it,
         a_wrong_manifest_is_asked_of_another,
         the_chunks_of_a_source_that_fails_are_asked_of_another,
+        what_was_stored_counts_though_its_source_has_gone,
         a_chunk_nobody_asked_for_ends_its_source,
         a_full_disk_ends_the_transfer_and_leaves_nothing,
         a_cancelled_transfer_is_dropped,
