@@ -267,12 +267,12 @@ class Cluster:
             bool(node.get("in_view")) for node in self.nodes[0].listed("nodes")) ==
             len(self.nodes))
 
-    def take_model(self, model=DEMO_MODEL):
+    def take_model(self, model=DEMO_MODEL, name="demo"):
         """Only the first node takes it in."""
-        self.nodes[0].troupe("add", model, "--name", "demo")
+        self.nodes[0].troupe("add", model, "--name", name)
 
-    def place_model(self, sharding, mode="exact"):
-        words = ["place", "demo", "--sharding", sharding, "--mode", mode, "--wait"]
+    def place_model(self, sharding, mode="exact", name="demo"):
+        words = ["place", name, "--sharding", sharding, "--mode", mode, "--wait"]
         if len(self.nodes) > 1:
             words += ["--min-nodes", str(len(self.nodes))]
         # A node that joined a moment ago has not said yet what it has.

@@ -45,12 +45,15 @@ START_TEST(a_card_says_what_the_directory_holds)
 }
 END_TEST
 
-/* config.json of the model with the first occurrence of one text replaced. */
-static enum status parse_changed(const char *from, const char *to, struct reason *reason)
+/* config.json of a model with the first occurrence of one text replaced, and its tensors. */
+static enum status parse_changed(const char *model, const char *from, const char *to,
+                                 struct reason *reason)
 {
     char path[512];
+    char name[256];
     size_t size = 0;
-    char *text = file_bytes(source_path(MODEL "/config.json", path), &size);
+    snprintf(name, sizeof name, "%s/config.json", model);
+    char *text = file_bytes(source_path(name, path), &size);
     char *at = strstr(text, from);
     ck_assert_ptr_nonnull(at);
     size_t before = (size_t)(at - text);
@@ -65,7 +68,7 @@ static enum status parse_changed(const char *from, const char *to, struct reason
     struct tensor_table *table = NULL;
     struct model_layout *layout = NULL;
     if (status == STATUS_OK)
-        status = safetensors_open(source_path(MODEL, path), &table, reason);
+        status = safetensors_open(source_path(model, path), &table, reason);
     if (status == STATUS_OK)
         status = model_layout_make(config, table, &layout, reason);
     model_layout_free(layout);
@@ -116,12 +119,24 @@ START_TEST(a_bad_configuration_is_refused_by_the_thing_it_names)
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct reason reason = {""};
-        enum status status = parse_changed(cases[i].from, cases[i].to, &reason);
+        enum status status = parse_changed(MODEL, cases[i].from, cases[i].to, &reason);
         ck_assert_msg(status == cases[i].status, "%s: %s, %s", cases[i].to, status_name(status),
                       reason.text);
         ck_assert_msg(strstr(reason.text, cases[i].says) != NULL, "%s: %s", cases[i].to,
                       reason.text);
     }
+}
+END_TEST
+
+START_TEST(biases_the_configuration_names_are_asked_for)
+{
+    struct reason reason = {""};
+    ck_assert_int_eq(parse_changed("tests/engine/models/qwen3_5-slim__affine4-g32",
+                                   "\"attention_bias\": false", "\"attention_bias\": true",
+                                   &reason),
+                     STATUS_NOT_FOUND);
+    ck_assert_msg(strstr(reason.text, "self_attn.q_proj.bias is missing") != NULL, "%s",
+                  reason.text);
 }
 END_TEST
 
@@ -164,6 +179,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("model card");
     const TTest *const tests[] = {a_card_says_what_the_directory_holds,
                                   a_bad_configuration_is_refused_by_the_thing_it_names,
+                                  biases_the_configuration_names_are_asked_for,
                                   a_tied_model_has_no_head_of_its_own,
                                   no_memory_at_any_call_is_reported};
     suite_add(suite, "model card", tests, COUNT_OF(tests));

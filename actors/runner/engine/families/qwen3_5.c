@@ -47,6 +47,7 @@ static const struct config_key keys[] = {
     CONFIG_HAS_COUNT("shared_expert_intermediate_size", experts.shared_width, 0, MODEL_WIDTH_MAX,
                      0),
     CONFIG_HAS_FLAG("norm_topk_prob", experts.normalises, true),
+    CONFIG_HAS_FLAG("attention_bias", has_attention_bias, false),
     CONFIG_HAS_FLAG("tie_word_embeddings", tied, false),
 };
 
@@ -68,9 +69,7 @@ static enum status settle(const json_t *root, struct model_config *config, struc
 {
     const struct model_delta *delta = &config->delta;
     uint64_t state = (uint64_t)delta->value_heads * delta->key_dim * delta->value_dim;
-    enum status status = keys_refuse_flag(root, "attention_bias", config, reason);
-    if (status == STATUS_OK)
-        status = keys_settle_heads(config, reason);
+    enum status status = keys_settle_heads(config, reason);
     if (status == STATUS_OK)
         status = settle_rope(root, config, reason);
     if (status == STATUS_OK && (state > UINT32_MAX / 4 || delta->value_heads % delta->key_heads))
@@ -157,7 +156,8 @@ static uint64_t extent_one(const struct model_config *config, const struct layer
 #define FULL_ROW(module_role, module_cut_, rows_, columns_, path)                                  \
     {                                                                                              \
         .role = module_role, .cut = module_cut_, .is_layer = true, .rows = rows_,                  \
-        .columns = columns_, .applies = is_full, .name = "self_attn." path                         \
+        .columns = columns_, .applies = is_full, .has_bias = has_attention_bias,                   \
+        .name = "self_attn." path                                                                  \
     }
 #define FULL_NORM(module_role, path)                                                               \
     {                                                                                              \
