@@ -25,7 +25,7 @@
     A(PLANNER, planner, ALWAYS, 5000, 1000, "", "the next task of this node")                      \
     A(DOWNLOADER, downloader, ALWAYS, 5000, 3000, "store source hub", "how a model comes to disk") \
     A(TRANSFERER, transferer, ALWAYS, 5000, 3000, "store net", "how bytes go between disks")       \
-    A(GATEWAY, gateway, ALWAYS, 5000, 3000, "run http net", "how HTTP clients are served")         \
+    A(GATEWAY, gateway, ALWAYS, 5000, 3000, "run read http net", "how HTTP clients are served")    \
     A(LAUNCHER, launcher, ASKED, 10000, 2000, "run read net mpi spawn",                            \
       "nothing: dies with its rank")                                                               \
     A(RUNNER, runner, ASKED, 10000, 3000, "run read net mpi", "the next token")

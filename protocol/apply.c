@@ -268,6 +268,17 @@ static bool set_holder(struct model_record *model, const struct node_id *node_id
     return holder != NULL;
 }
 
+/* Models of earlier versions come without the names that hubs have for them. */
+static bool name_files(struct model_record *model, const struct model_record *named)
+{
+    if (text_or_empty(model->commit)[0] || model->files.count != named->files.count)
+        return true;
+    bool is_set = text_set(&model->commit, text_or_empty(named->commit));
+    for (uint32_t i = 0; i < model->files.count && is_set; i++)
+        is_set = text_set(&model->files.items[i].etag, text_or_empty(named->files.items[i].etag));
+    return is_set;
+}
+
 static bool apply_model_imported(struct state *state, const struct message *event)
 {
     const struct model_imported *body = event->body;
@@ -294,7 +305,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
         model->signer = body->model.signer;
         model->signature = body->model.signature;
     }
-    return set_holder(model, &body->node_id, true);
+    return name_files(model, &body->model) && set_holder(model, &body->node_id, true);
 }
 
 static bool apply_model_import_failed(struct state *state, const struct message *event)

@@ -23,7 +23,8 @@
     F(S, text, name, NAME_SIZE_MAX, "plain file name inside the model directory")                  \
     F(S, u64, size, 0, "bytes")                                                                    \
     F(S, hash, digest, 32, "BLAKE2b-256 of the content")                                           \
-    F(S, boolean, is_weight, 0, "weights travel by MPI, the rest is kept on every disk")
+    F(S, boolean, is_weight, 0, "weights travel by MPI, the rest is kept on every disk")           \
+    F(S, text, etag, 64, "what hubs name it by: hex SHA-256 or git SHA-1; empty: not known")
 
 #define LAYER_RUN_FIELDS(F, L, R, S)                                                               \
     F(S, u32, layers, LAYER_COUNT_MAX, "so many in a row are alike")                               \
@@ -102,7 +103,8 @@
     L(S, holder_record, holders, NODE_COUNT_MAX, "who has it on disk")                             \
     F(S, hash, manifest, 32, "digest of its chunk_manifest; zero: it was never cut")               \
     F(S, node_id, signer, 16, "whose key signed it")                                               \
-    F(S, signature, signature, 64, "over model, revision and manifest")
+    F(S, signature, signature, 64, "over model, revision and manifest")                            \
+    F(S, text, commit, 40, "of the hub, else from the revision; empty: not known")
 
 #define IMPORT_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "whose downloader works on it")                                     \

@@ -76,6 +76,14 @@ void model_commit(const struct hash *revision, char commit_out[HUB_COMMIT_SIZE])
     (void)hex_print(revision, (HUB_COMMIT_SIZE - 1) / 2, commit_out);
 }
 
+void model_record_commit(const struct model_record *record, char commit_out[HUB_COMMIT_SIZE])
+{
+    if (hub_commit_is_sound(record->commit))
+        memcpy(commit_out, record->commit, HUB_COMMIT_SIZE);
+    else
+        model_commit(&record->revision, commit_out);
+}
+
 uint64_t chunk_count(uint64_t size)
 {
     return size / CHUNK_SIZE + (size % CHUNK_SIZE > 0);
@@ -286,6 +294,18 @@ static enum status decode_files(const uint8_t *bytes, size_t size, uint64_t chun
     return status;
 }
 
+/* The record says what hubs call the model and its files, too.  Without memory it does not yet. */
+static void name_record(struct model_manifest *manifest)
+{
+    struct model_record *record = &manifest->record;
+    bool is_set = true;
+    for (uint32_t i = 0; manifest->files && i < record->files.count && is_set; i++)
+        is_set = !manifest->files[i].etag[0] ||
+                 text_set(&record->files.items[i].etag, manifest->files[i].etag);
+    is_set = is_set && text_set(&record->commit, manifest->commit);
+    (void)is_set;
+}
+
 static enum status decode(const uint8_t *bytes, size_t size, struct model_manifest *manifest,
                           struct reason *reason)
 {
@@ -318,8 +338,11 @@ static enum status decode(const uint8_t *bytes, size_t size, struct model_manife
     if (location_size > 0 &&
         !(manifest->location = memory_text((const char *)location, location_size)))
         return refuse(reason, STATUS_NO_MEMORY, "no memory for what is noted of a model");
-    return decode_files(location + location_size, room - record_size - location_size,
-                        get_u32(bytes + 20), manifest, reason);
+    status = decode_files(location + location_size, room - record_size - location_size,
+                          get_u32(bytes + 20), manifest, reason);
+    if (status == STATUS_OK)
+        name_record(manifest);
+    return status;
 }
 
 enum status holding_file_read(int holdings, const char *name, uint8_t **bytes_out,
@@ -376,6 +399,7 @@ enum status model_manifest_read(int holdings, const char *model_id,
 
 void model_manifest_take_record(struct model_manifest *manifest, struct model_record *record_out)
 {
+    name_record(manifest);
     /* The lists of the files are freed by the count of the record. */
     for (uint32_t i = 0; i < manifest->record.files.count; i++) {
         memory_free(manifest->files[i].chunks);

@@ -79,6 +79,8 @@ bool model_file_is_small(const struct file_entry *file);
 struct hash model_revision(const struct model_record *record);
 /* The first 40 hex digits of a revision: the commit of a model that came from no hub. */
 void model_commit(const struct hash *revision, char commit_out[HUB_COMMIT_SIZE]);
+/* The commit a record names, else the one of its revision. */
+void model_record_commit(const struct model_record *record, char commit_out[HUB_COMMIT_SIZE]);
 
 uint64_t chunk_count(uint64_t size);
 struct file_stamp file_stamp_of(const struct stat *facts);

@@ -339,7 +339,7 @@ static void read_old(struct placing *placing)
     struct model_manifest *manifest = &placing->manifest;
     struct model_manifest old = {0};
     struct reason unread;
-    model_commit(&manifest->record.revision, manifest->commit);
+    model_record_commit(&manifest->record, manifest->commit);
     manifest->is_made = true;
     if (model_manifest_read(placing->receive->store->holdings, manifest->record.model_id, &old,
                             &unread) != STATUS_OK)

@@ -124,6 +124,11 @@ MUST_CHECK enum status model_store_read_small(const struct model_store *store,
                                               uint8_t *part_out, uint32_t *size_out,
                                               uint64_t *total_out, struct reason *reason);
 
+/* A file of that revision as it was verified, by its stamp, open for reading. */
+MUST_CHECK enum status model_store_open_file(const struct model_store *store, const char *model_id,
+                                             const struct hash *revision, const char *name,
+                                             int *file_out, struct reason *reason);
+
 /* Forgets a model and removes its files from the store, except those that other snapshots have; a
  * directory that was used in place stays.  Nothing there is fine. */
 MUST_CHECK enum status model_store_delete(struct model_store *store, const char *model_id,

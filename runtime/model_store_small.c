@@ -72,7 +72,7 @@ static void read_old(struct putting *putting)
     struct model_manifest *manifest = &putting->manifest;
     struct model_manifest *old = &putting->old;
     struct reason unread;
-    model_commit(&manifest->record.revision, manifest->commit);
+    model_record_commit(&manifest->record, manifest->commit);
     manifest->is_made = true;
     if (model_manifest_read(putting->store->holdings, manifest->record.model_id, old, &unread) !=
         STATUS_OK)

@@ -386,8 +386,13 @@ static enum status take_found(struct downloader_step *step)
     enum status status = compare_known(step, found);
     for (uint32_t i = 0; i < found->count && status == STATUS_OK; i++) {
         const struct found_model *here = &found->models[i];
-        if (here->holding == MODEL_WHOLE &&
-            !state_find_model(state, text_or_empty(here->record.model_id)))
+        const struct model_record *known =
+            state_find_model(state, text_or_empty(here->record.model_id));
+        /* Told by an earlier version without the names that hubs have for its files. */
+        const bool is_nameless = known && !text_or_empty(known->commit)[0] &&
+                                 text_or_empty(here->record.commit)[0] &&
+                                 ID_EQUAL(known->revision, here->record.revision);
+        if (here->holding == MODEL_WHOLE && (!known || is_nameless))
             status = report_imported(step, &here->record);
     }
     return status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
+#include "actors/gateway/hub.h"
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
@@ -177,6 +178,8 @@ static void take_input(struct gateway *gateway, const struct input *input,
     case INPUT_RESULT:
         if (input->result->kind == GATEWAY_RESULT_HTTP)
             take_arrival(gateway, input->result->value);
+        else if (input->result->kind == GATEWAY_OPEN_FILE)
+            hub_file_opened(gateway, input->result);
         break;
     case INPUT_STOP:
         stop(gateway);

@@ -20,6 +20,7 @@
 #ifndef TROUPE_ACTORS_GATEWAY_GATEWAY_H
 #define TROUPE_ACTORS_GATEWAY_GATEWAY_H
 
+#include "actors/gateway/http_file.h"
 #include "actors/gateway/http_head.h"
 #include "actors/gateway/openai.h"
 #include "runtime/session.h"
@@ -51,7 +52,9 @@ enum gateway_effect {
     GATEWAY_STREAM_WRITE, /* struct http_output: a piece */
     GATEWAY_STREAM_END,   /* struct http_output */
     GATEWAY_JOURNAL,      /* struct http_output: one line */
-    GATEWAY_RESULT_HTTP   /* unasked: struct http_arrival */
+    GATEWAY_RESULT_HTTP,  /* unasked: struct http_arrival */
+    GATEWAY_FILE,         /* struct http_output: the head, then the bytes of its file */
+    GATEWAY_OPEN_FILE     /* request and value: struct file_wish */
 };
 
 /* To an HTTP client, or to the journal. */
@@ -61,9 +64,28 @@ struct http_output {
     unsigned retry_after_s;
     const char *content_type;
     const char *extra; /* one more header line, a constant; NULL: none */
+    char *lines;       /* instead: several, "\n" between them; its own */
     struct buffer bytes;
+    struct http_file *file; /* of GATEWAY_FILE; NULL: the head alone was asked for */
+    uint64_t size;          /* of what follows from it */
 };
 void http_output_free(void *output);
+
+/* A file of a model, to be opened on this node's disk. */
+struct file_wish {
+    uint64_t exchange;
+    char model_id[NAME_SIZE_MAX + 1];
+    char name[NAME_SIZE_MAX + 1];
+    struct hash revision;
+    bool is_head;
+    uint64_t first; /* of the file */
+    uint64_t size;  /* from there on */
+    int http_status;
+    char *lines;            /* of the answer's head */
+    char *elsewhere;        /* those of a redirect, when it cannot be opened here; or NULL */
+    struct http_file *file; /* once it is open, unless is_head */
+};
+void file_wish_free(void *wish);
 
 /* From an HTTP client: what http_server says, without its types. */
 enum http_arrival_kind { HTTP_ARRIVAL_REQUEST, HTTP_ARRIVAL_GONE, HTTP_ARRIVAL_DRAINED };
@@ -75,6 +97,9 @@ struct http_arrival {
     const char *query;
     const char *body;
     size_t body_size;
+    const char *host;     /* as the client named us, with the port */
+    const char *range;    /* or empty */
+    const char *if_range; /* or empty */
 };
 
 struct gateway_settings {
@@ -196,6 +221,11 @@ void reply_fault(struct gateway *gateway, uint64_t exchange, const struct http_f
 /* With one more header line, a constant; NULL: none. */
 void reply_fault_with(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault,
                       const char *header);
+/* With more header lines, "\n" between them, or NULL; they are taken. */
+void reply_lines(struct gateway *gateway, uint64_t exchange, int http_status, char *lines,
+                 struct buffer *bytes);
+/* What the output owns is taken. */
+void reply_file(struct gateway *gateway, struct http_output output);
 void stream_begin(struct gateway *gateway, uint64_t exchange);
 void stream_write(struct gateway *gateway, uint64_t exchange, struct buffer *bytes);
 void stream_end(struct gateway *gateway, uint64_t exchange);

@@ -51,7 +51,10 @@ static void on_input(void *argument, int fd)
                                                  .path = input.path,
                                                  .query = input.query,
                                                  .body = input.body,
-                                                 .body_size = input.body_size};
+                                                 .body_size = input.body_size,
+                                                 .host = input.host,
+                                                 .range = input.range,
+                                                 .if_range = input.if_range};
         struct result result = {
             .kind = GATEWAY_RESULT_HTTP, .value = carried, .value_free = carried_free};
         loop_post(loop, &result);
@@ -216,6 +219,82 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
     return loop_watch(loop, http_server_wait_fd(shell->server), on_input, watched);
 }
 
+/* ---- files of models ---- */
+
+struct opening {
+    const struct model_store_places *places;
+    struct loop *loop;
+    uint64_t id;
+    struct file_wish *wish;
+};
+
+static void opening_free(void *argument)
+{
+    struct opening *opening = argument;
+    file_wish_free(opening->wish);
+    memory_free(opening);
+}
+
+/* The store as it is now: what was taken in or removed since the last request counts. */
+static enum status open_from_store(const struct opening *opening, int *file_out,
+                                   struct reason *reason)
+{
+    const struct file_wish *wish = opening->wish;
+    struct model_store store;
+    enum status status = model_store_open_read(&store, opening->places, reason);
+    if (status != STATUS_OK)
+        return status;
+    status = model_store_open_file(&store, wish->model_id, &wish->revision, wish->name, file_out,
+                                   reason);
+    model_store_close(&store);
+    return status;
+}
+
+static void open_wished(void *argument)
+{
+    struct opening *opening = argument;
+    struct file_wish *wish = opening->wish;
+    struct result result = {.id = opening->id,
+                            .kind = GATEWAY_OPEN_FILE,
+                            .value = wish,
+                            .value_free = file_wish_free};
+    int file = -1;
+    result.status = open_from_store(opening, &file, &result.reason);
+    if (file >= 0 && wish->is_head) {
+        (void)close(file);
+    } else if (file >= 0) {
+        wish->file = http_file_open(file, wish->first, wish->size);
+        if (!wish->file)
+            result.status = refuse(&result.reason, STATUS_NO_MEMORY, "there is no memory");
+    }
+    struct loop *loop = opening->loop;
+    opening->wish = NULL;
+    opening_free(opening);
+    loop_post(loop, &result);
+}
+
+static enum status begin_opening(struct gateway_shell *shell, struct loop *loop,
+                                 struct effect *effect, struct reason *reason)
+{
+    struct opening *opening = memory_zeroed(1, sizeof(*opening));
+    if (!opening)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to open a file");
+    *opening = (struct opening){&shell->places, loop, effect->id, effect->request};
+    effect->request = NULL;
+    if (loop_work(loop, open_wished, opening_free, opening) == STATUS_OK)
+        return STATUS_OK;
+    opening_free(opening);
+    return refuse(reason, STATUS_NO_MEMORY, "no thread can be started to open a file");
+}
+
+static void answer_file(struct gateway_shell *shell, struct http_output *output)
+{
+    struct http_file *file = output->file;
+    output->file = NULL;
+    (void)http_server_answer_file(shell->server, output->exchange, output->http_status,
+                                  output->content_type, output->lines, file, output->size);
+}
+
 /* ---- effects ---- */
 
 static void answer(struct gateway_shell *shell, const struct http_output *output)
@@ -225,17 +304,18 @@ static void answer(struct gateway_shell *shell, const struct http_output *output
     /* A client that left in the meantime is told by its own input. */
     (void)http_server_answer(
         shell->server, output->exchange, output->http_status, output->content_type,
-        output->retry_after_s > 0 ? retry : output->extra, output->bytes.bytes, output->bytes.size);
+        output->retry_after_s > 0 ? retry
+        : output->lines           ? output->lines
+                                  : output->extra,
+        output->bytes.bytes, output->bytes.size);
 }
 
 static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
     struct gateway_shell *shell = self;
-    const struct http_output *output = effect->request;
+    struct http_output *output = effect->request;
     struct reason why = {""};
-    (void)loop;
-    (void)reason;
     switch ((enum gateway_effect)effect->kind) {
     case GATEWAY_ANSWER:
         answer(shell, output);
@@ -254,6 +334,11 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
         if (journal_append(&shell->journal, output->bytes.bytes, output->bytes.size, &why) !=
             STATUS_OK)
             log_warning("request journal: %s", why.text);
+        break;
+    case GATEWAY_OPEN_FILE:
+        return begin_opening(shell, loop, effect, reason);
+    case GATEWAY_FILE:
+        answer_file(shell, output);
         break;
     case GATEWAY_RESULT_HTTP:
         break;

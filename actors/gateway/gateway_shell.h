@@ -13,12 +13,14 @@
 #include "actors/gateway/http_server.h"
 #include "actors/gateway/journal.h"
 #include "runtime/loop.h"
+#include "runtime/model_store.h"
 
 struct gateway_shell {
     const char *http;         /* "127.0.0.1:52414", "[::1]:0" */
     const char *key_file;     /* hashes; empty: none */
     const char *hosts;        /* more host names, separated by commas; NULL: none */
     const char *journal_path; /* directory */
+    struct model_store_places places; /* of the models whose files are sent */
     struct http_policy policy;
     struct http_server *server;
     struct journal journal;

@@ -140,6 +140,15 @@ static bool admit(struct http_connection *connection, const struct http_head *he
 
 /* ---- from the client ---- */
 
+/* One that is absent, or longer than any that could be meant, is left out. */
+static bool write_header(struct buffer *out, const char *name, struct http_text value)
+{
+    if (value.size == 0 || value.size >= 1024)
+        return true;
+    return buffer_append_format(out, "%s: %.*s\r\n", name, (int)value.size, value.bytes) ==
+           STATUS_OK;
+}
+
 static bool write_head(struct http_connection *connection, const struct http_head *head)
 {
     struct buffer *out = &connection->head;
@@ -149,9 +158,9 @@ static bool write_head(struct http_connection *connection, const struct http_hea
             http_method_name(head->method), (int)head->target.size, head->target.bytes,
             head->minor_version, (int)head->host.size, head->host.bytes,
             connection->id) == STATUS_OK;
-    if (is_written && head->accept.size > 0 && head->accept.size < 1024)
-        is_written = buffer_append_format(out, "Accept: %.*s\r\n", (int)head->accept.size,
-                                          head->accept.bytes) == STATUS_OK;
+    is_written = is_written && write_header(out, "Accept", head->accept) &&
+                 write_header(out, "Range", head->range) &&
+                 write_header(out, "If-Range", head->if_range);
     if (is_written && head->wants_close)
         is_written = buffer_append_text(out, "Connection: close\r\n") == STATUS_OK;
     return is_written;

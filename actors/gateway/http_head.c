@@ -360,6 +360,8 @@ static bool interpret(struct http_head *head, struct http_fault *fault_out)
         {"x-api-key", &head->api_key},
         {"origin", &head->origin},
         {"sec-fetch-site", &head->fetch_site},
+        {"range", &head->range},
+        {"if-range", &head->if_range},
     };
     uint32_t seen = 0;
     for (unsigned i = 0; i < head->header_count; i++) {

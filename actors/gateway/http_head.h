@@ -4,9 +4,10 @@
  * could understand differently.
  *
  * Refused with 400: Content-Length with Transfer-Encoding, any second Host, Content-Length,
- * Transfer-Encoding, Content-Type, Authorization, Origin or Expect, a sign or list in a length,
- * bare CR, bare LF, NUL and other control bytes, folded lines, space before a colon, a coding other
- * than chunked, no Host, a target that is not an absolute path, trailers and chunk extensions.
+ * Transfer-Encoding, Content-Type, Authorization, Origin, Expect or Range, a sign or list in a
+ * length, bare CR, bare LF, NUL and other control bytes, folded lines, space before a colon, a
+ * coding other than chunked, no Host, a target that is not an absolute path, trailers and chunk
+ * extensions.
  *
  * Owner    the guard; one scan and one chunked reader per connection.
  * Memory   a head borrows the scanned bytes; nothing is allocated.
@@ -77,6 +78,8 @@ struct http_head {
     struct http_text origin;
     struct http_text fetch_site;
     struct http_text accept;
+    struct http_text range;
+    struct http_text if_range;
     bool has_length;
     uint64_t length; /* at most HTTP_BODY_SIZE_MAX */
     bool is_chunked;

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum answer_state { ANSWER_NONE, ANSWER_WHOLE, ANSWER_STREAM };
+enum answer_state { ANSWER_NONE, ANSWER_WHOLE, ANSWER_FILE, ANSWER_STREAM };
 
 /* One request, from its first byte at libmicrohttpd to the last of its answer. */
 struct queued_input {
@@ -38,7 +38,9 @@ struct exchange {
     bool is_queued; /* libmicrohttpd has the response */
     int http_status;
     char content_type[64];
-    char extra[96];
+    char *extra;            /* header lines, or NULL */
+    struct http_file *file; /* until the response has it; NULL for a HEAD */
+    uint64_t file_size;
     struct buffer out; /* the whole answer, or what of a stream was not taken yet */
     bool is_ended;
     bool was_full;
@@ -64,6 +66,9 @@ void http_input_fini(struct http_input *input)
     memory_free(input->path);
     memory_free(input->query);
     memory_free(input->body);
+    memory_free(input->host);
+    memory_free(input->range);
+    memory_free(input->if_range);
     *input = (struct http_input){0};
 }
 
@@ -158,7 +163,9 @@ static void exchange_free(struct exchange *exchange)
     buffer_fini(&exchange->body);
     buffer_fini(&exchange->out);
     memory_free(exchange->target);
+    memory_free(exchange->extra);
     memory_free(exchange->gone);
+    http_file_close(exchange->file);
     memory_free(exchange);
 }
 
@@ -217,6 +224,12 @@ static char *decoded(const char *text)
     return target;
 }
 
+static char *header_copy(struct MHD_Connection *mhd, const char *name)
+{
+    const char *value = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, name);
+    return memory_text(value ? value : "", value ? strlen(value) : 0);
+}
+
 /* The request is whole: it becomes an input, and the connection sleeps until the answer. */
 static enum MHD_Result ask(struct exchange *exchange, const char *method)
 {
@@ -228,8 +241,11 @@ static enum MHD_Result ask(struct exchange *exchange, const char *method)
     input.path = path ? decoded(path) : NULL;
     memory_free(path);
     input.body_size = exchange->body.size;
-    bool is_good =
-        http_method_find(method, strlen(method), &input.method) && input.path && input.query;
+    input.host = header_copy(exchange->mhd, MHD_HTTP_HEADER_HOST);
+    input.range = header_copy(exchange->mhd, MHD_HTTP_HEADER_RANGE);
+    input.if_range = header_copy(exchange->mhd, MHD_HTTP_HEADER_IF_RANGE);
+    bool is_good = http_method_find(method, strlen(method), &input.method) && input.path &&
+                   input.query && input.host && input.range && input.if_range;
     if (is_good) {
         input.body = buffer_take_text(&exchange->body);
         pthread_mutex_lock(&exchange->server->mutex);
@@ -273,6 +289,63 @@ static ssize_t read_stream(void *argument, uint64_t position, char *target, size
     return result;
 }
 
+/* The response has the file, and the exchange outlives the response's bytes. */
+struct sending {
+    struct exchange *exchange;
+    struct http_file *file;
+};
+
+static ssize_t read_file(void *argument, uint64_t position, char *target, size_t size)
+{
+    const struct sending *sending = argument;
+    struct http_server *server = sending->exchange->server;
+    pthread_mutex_lock(&server->mutex);
+    const bool goes_on = !sending->exchange->is_gone && !server->is_closing;
+    pthread_mutex_unlock(&server->mutex);
+    const int64_t count =
+        goes_on && sending->file ? http_file_read(sending->file, position, target, size) : -1;
+    return count > 0 ? (ssize_t)count : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void end_sending(void *argument)
+{
+    struct sending *sending = argument;
+    http_file_close(sending->file);
+    memory_free(sending);
+}
+
+static struct MHD_Response *file_response(struct exchange *exchange)
+{
+    const struct sending of_exchange = {exchange, exchange->file};
+    if (exchange->file_size == 0)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    struct sending *sending = memory_copied(&of_exchange, sizeof(of_exchange));
+    struct MHD_Response *response =
+        sending ? MHD_create_response_from_callback(exchange->file_size, HTTP_FILE_BLOCK_SIZE,
+                                                    read_file, sending, end_sending)
+                : NULL;
+    if (response)
+        exchange->file = NULL;
+    else
+        memory_free(sending);
+    return response;
+}
+
+static void add_lines(struct MHD_Response *response, char *lines)
+{
+    for (char *line = lines; line && *line;) {
+        char *end = line + strcspn(line, "\n");
+        char *next = *end ? end + 1 : end;
+        *end = '\0';
+        char *colon = strchr(line, ':');
+        if (colon) {
+            *colon = '\0';
+            (void)MHD_add_response_header(response, line, colon + 2);
+        }
+        line = next;
+    }
+}
+
 /* An answer is there.  The mutex is not held: libmicrohttpd takes its own locks here, and holds
  * them where it calls read_stream.  What is read stays as it is once the answer is there. */
 static enum MHD_Result queue_answer(struct exchange *exchange)
@@ -281,6 +354,8 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
     if (exchange->answer == ANSWER_STREAM)
         response =
             MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, exchange, NULL);
+    else if (exchange->answer == ANSWER_FILE)
+        response = file_response(exchange);
     else
         response = MHD_create_response_from_buffer(exchange->out.size, exchange->out.bytes,
                                                    MHD_RESPMEM_PERSISTENT);
@@ -290,11 +365,7 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
                                   exchange->answer == ANSWER_STREAM ? "no-cache" : "no-store");
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    char *colon = strchr(exchange->extra, ':');
-    if (colon) {
-        *colon = '\0';
-        (void)MHD_add_response_header(response, exchange->extra, colon + 2);
-    }
+    add_lines(response, exchange->extra);
     enum MHD_Result result =
         MHD_queue_response(exchange->mhd, (unsigned)exchange->http_status, response);
     MHD_destroy_response(response);
@@ -482,6 +553,21 @@ static struct exchange *answerable(struct http_server *server, uint64_t id)
     return exchange;
 }
 
+/* The head; the mutex is held.  Without memory for its lines it says 503. */
+static enum status begin_answer(struct exchange *exchange, enum answer_state answer,
+                                int http_status, const char *content_type, const char *extra)
+{
+    ASSERT(exchange->answer == ANSWER_NONE);
+    exchange->extra = extra && *extra ? memory_text(extra, strlen(extra)) : NULL;
+    const bool is_whole = exchange->extra || !extra || !*extra;
+    exchange->answer = is_whole ? answer : ANSWER_WHOLE;
+    exchange->http_status = is_whole ? http_status : 503;
+    exchange->is_ended = true;
+    copy_text(exchange->content_type, sizeof(exchange->content_type), content_type);
+    resume(exchange);
+    return is_whole ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 enum status http_server_answer(struct http_server *server, uint64_t id, int http_status,
                                const char *content_type, const char *extra, const void *body,
                                size_t size)
@@ -490,16 +576,31 @@ enum status http_server_answer(struct http_server *server, uint64_t id, int http
     struct exchange *exchange = answerable(server, id);
     enum status status = STATUS_NOT_FOUND;
     if (exchange) {
-        ASSERT(exchange->answer == ANSWER_NONE);
         status = buffer_append(&exchange->out, body, size);
-        exchange->answer = ANSWER_WHOLE;
-        exchange->http_status = status == STATUS_OK ? http_status : 503;
-        exchange->is_ended = true;
-        copy_text(exchange->content_type, sizeof(exchange->content_type), content_type);
-        copy_text(exchange->extra, sizeof(exchange->extra), extra ? extra : "");
-        resume(exchange);
+        const enum status begun =
+            begin_answer(exchange, ANSWER_WHOLE, status == STATUS_OK ? http_status : 503,
+                         content_type, extra);
+        status = status == STATUS_OK ? begun : status;
     }
     pthread_mutex_unlock(&server->mutex);
+    return status;
+}
+
+enum status http_server_answer_file(struct http_server *server, uint64_t id, int http_status,
+                                    const char *content_type, const char *extra,
+                                    struct http_file *file, uint64_t size)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct exchange *exchange = answerable(server, id);
+    enum status status = STATUS_NOT_FOUND;
+    if (exchange) {
+        exchange->file = file;
+        exchange->file_size = size;
+        status = begin_answer(exchange, ANSWER_FILE, http_status, content_type, extra);
+    }
+    pthread_mutex_unlock(&server->mutex);
+    if (!exchange)
+        http_file_close(file);
     return status;
 }
 

@@ -17,6 +17,7 @@
 #ifndef TROUPE_ACTORS_GATEWAY_HTTP_SERVER_H
 #define TROUPE_ACTORS_GATEWAY_HTTP_SERVER_H
 
+#include "actors/gateway/http_file.h"
 #include "actors/gateway/http_guard.h"
 
 enum http_input_kind {
@@ -32,6 +33,9 @@ struct http_input {
     enum http_method method;
     char *path;  /* decoded */
     char *query; /* as sent, without '?' */
+    char *host;  /* header Host, with its port */
+    char *range;    /* header Range, or empty */
+    char *if_range; /* header If-Range, or empty */
     char *body;  /* NUL after it */
     size_t body_size;
 };
@@ -50,10 +54,15 @@ int http_server_wait_fd(const struct http_server *server);
 /* Moves the oldest input out; false when there is none.  The caller finishes it. */
 MUST_CHECK bool http_server_next(struct http_server *server, struct http_input *input_out);
 
-/* A whole answer.  `extra` is NULL or one more header line ("Retry-After: 1"). */
+/* A whole answer.  `extra` is NULL or more header lines, "\n" between them ("Retry-After: 1"). */
 enum status http_server_answer(struct http_server *server, uint64_t exchange, int http_status,
                                const char *content_type, const char *extra, const void *body,
                                size_t size);
+/* The head of a whole answer whose body of `size` bytes follows from a file, or does not follow:
+ * then `file` is NULL, and the request's method was HEAD.  `file` is the server's from here on. */
+enum status http_server_answer_file(struct http_server *server, uint64_t exchange, int http_status,
+                                    const char *content_type, const char *extra,
+                                    struct http_file *file, uint64_t size);
 /* The JSON of a fault, with its Retry-After. */
 enum status http_server_answer_fault(struct http_server *server, uint64_t exchange,
                                      const struct http_fault *fault);

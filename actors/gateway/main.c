@@ -44,6 +44,7 @@ int main(int argc, char **argv)
     shell.key_file = config_text(&process.config, CONFIG_KEY_HTTP_KEY_FILE);
     shell.hosts = config_text(&process.config, CONFIG_KEY_HTTP_HOSTS);
     shell.journal_path = process.paths.journal;
+    shell.places = model_store_places_of(&process.paths);
     const struct gateway_settings settings = {
         .session = {.actor = ACTOR_GATEWAY,
                     .incarnation = process.incarnation,

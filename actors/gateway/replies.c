@@ -12,6 +12,8 @@ void http_output_free(void *argument)
     if (!made)
         return;
     buffer_fini(&made->bytes);
+    memory_free(made->lines);
+    http_file_close(made->file);
     memory_free(made);
 }
 
@@ -21,6 +23,8 @@ static void emit(struct gateway *gateway, enum gateway_effect kind, struct http_
 {
     struct http_output *made = memory_copied(&output_copy, sizeof(output_copy));
     if (!made) {
+        memory_free(output_copy.lines);
+        http_file_close(output_copy.file);
         gateway->outbox->failed = STATUS_NO_MEMORY;
         return;
     }
@@ -68,6 +72,21 @@ void reply_fault_with(struct gateway *gateway, uint64_t exchange, const struct h
                                .extra = header,
                                .content_type = "application/json"};
     emit(gateway, GATEWAY_ANSWER, made, &bytes);
+}
+
+void reply_lines(struct gateway *gateway, uint64_t exchange, int http_status, char *lines,
+                 struct buffer *bytes)
+{
+    struct http_output made = {.exchange = exchange,
+                               .http_status = http_status,
+                               .lines = lines,
+                               .content_type = "application/json"};
+    emit(gateway, GATEWAY_ANSWER, made, bytes);
+}
+
+void reply_file(struct gateway *gateway, struct http_output output)
+{
+    emit(gateway, GATEWAY_FILE, output, NULL);
 }
 
 void stream_begin(struct gateway *gateway, uint64_t exchange)

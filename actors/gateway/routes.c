@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
+#include "actors/gateway/hub.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -111,6 +112,8 @@ void route_request(struct gateway *gateway, const struct http_arrival *request)
             return;
         }
     }
+    if (!is_known && route_hub(gateway, request))
+        return;
     if (is_known)
         (void)http_fault_set(&fault, 405, "method_not_allowed", "%s is not allowed on this path.",
                              http_method_name(request->method));

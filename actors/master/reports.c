@@ -81,6 +81,7 @@ static enum status model_imported(struct decision *decision)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
     decision->is_needed =
         !(holder && holder->has_weights) || ID_IS_ZERO(model->manifest) ||
+        (!text_or_empty(model->commit)[0] && text_or_empty(body->model.commit)[0]) ||
         state_find_import(&decision->master->state, &body->node_id, body->model.model_id);
     return STATUS_OK;
 }

@@ -10,6 +10,7 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -68,6 +69,73 @@ START_TEST(hands_over_whole_requests_and_keeps_the_connection)
         ck_assert_ptr_nonnull(strstr(reply.bytes, "Retry-After: 2"));
         http_input_fini(&input);
     }
+    (void)close(fd);
+    http_server_close(server);
+}
+END_TEST
+
+static struct http_file *some_file(uint64_t size, uint64_t first, uint64_t count)
+{
+    char path[] = "/tmp/troupe-http-file-XXXXXX";
+    const int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    (void)unlink(path);
+    for (uint64_t at = 0; at < size; at++) {
+        const char byte = (char)('a' + at % 23);
+        ck_assert_int_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
+    }
+    return http_file_open(fd, first, count);
+}
+
+/* Byte ranges and heads of a file on one kept connection, then one that is cut while it is sent. */
+START_TEST(sends_files)
+{
+    open_server();
+    int fd = client_connect(http_server_port(server));
+    ck_assert(client_send_text(fd, "GET /f HTTP/1.1\r\n" HOST "Range: bytes=10-39\r\n"
+                                   "If-Range: \"x\"\r\n\r\n"));
+    struct http_input input = next_input(2000);
+    struct http_reply reply;
+    ck_assert_str_eq(input.host, "localhost");
+    ck_assert_str_eq(input.range, "bytes=10-39");
+    ck_assert_str_eq(input.if_range, "\"x\"");
+    ck_assert_int_eq(http_server_answer_file(server, input.exchange, 206, "text/plain",
+                                             "ETag: \"x\"\nContent-Range: bytes 10-39/60",
+                                             some_file(60, 10, 30), 30),
+                     STATUS_OK);
+    client_read(fd, "klmnopqrstuvwabcdefghijklmnopq", 2000, &reply);
+    ck_assert_int_eq(reply.http_status, 206);
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "Content-Length: 30\r\n"));
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "ETag: \"x\"\r\n"));
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "Content-Range: bytes 10-39/60\r\n"));
+    http_input_fini(&input);
+    ck_assert(client_send_text(fd, "HEAD /f HTTP/1.1\r\n" HOST "\r\n"));
+    input = next_input(2000);
+    ck_assert_str_eq(input.range, "");
+    ck_assert_int_eq(http_server_answer_file(server, input.exchange, 200, "text/plain", NULL,
+                                             NULL, 123456789012u),
+                     STATUS_OK);
+    client_read(fd, "\r\n\r\n", 2000, &reply);
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "Content-Length: 123456789012\r\n"));
+    http_input_fini(&input);
+    ck_assert(client_send_text(fd, "GET /f HTTP/1.1\r\n" HOST "\r\n"));
+    input = next_input(2000);
+    ck_assert_int_eq(http_server_answer_file(server, input.exchange, 200, "text/plain", NULL,
+                                             some_file(0, 0, 0), 0),
+                     STATUS_OK);
+    client_read(fd, "\r\n\r\n", 2000, &reply);
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "Content-Length: 0\r\n"));
+    http_input_fini(&input);
+    ck_assert(client_send_text(fd, "GET /f HTTP/1.1\r\n" HOST "\r\n"));
+    input = next_input(2000);
+    /* It says 60 bytes and has 50. */
+    ck_assert_int_eq(http_server_answer_file(server, input.exchange, 200, "text/plain", NULL,
+                                             some_file(50, 0, 60), 60),
+                     STATUS_OK);
+    client_read(fd, NULL, 5000, &reply);
+    ck_assert(reply.is_closed);
+    ck_assert_ptr_nonnull(strstr(reply.bytes, "Content-Length: 60\r\n"));
+    http_input_fini(&input);
     (void)close(fd);
     http_server_close(server);
 }
@@ -320,6 +388,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("http server");
     const TTest *const tests[] = {
         hands_over_whole_requests_and_keeps_the_connection,
+        sends_files,
         serves_one_request_of_a_connection_at_a_time,
         streams_piece_by_piece,
         says_that_a_waiting_client_left,

@@ -21,10 +21,19 @@ uint32_t sent_link[64];
 size_t sent_count;
 struct buffer journal;
 bool is_ready;
+struct file_wish *wished;
+const char *request_range = "";
+const char *request_if_range = "";
 static uint32_t links_open;
 
-static void take_effect(const struct outbox_item *item)
+static void take_effect(struct outbox_item *item)
 {
+    if (item->effect.kind == GATEWAY_OPEN_FILE) {
+        file_wish_free(wished);
+        wished = item->effect.request;
+        item->effect.request = NULL;
+        return;
+    }
     const struct http_output *made = item->effect.request;
     struct client *client = &clients[made->exchange % CLIENT_COUNT];
     if (item->effect.kind == GATEWAY_JOURNAL) {
@@ -39,9 +48,11 @@ static void take_effect(const struct outbox_item *item)
         client->http_status = 200;
         return;
     }
-    if (item->effect.kind == GATEWAY_ANSWER) {
+    if (item->effect.kind == GATEWAY_ANSWER || item->effect.kind == GATEWAY_FILE) {
         client->http_status = made->http_status;
         client->retry_after_s = made->retry_after_s;
+        client->file_size = made->size;
+        (void)snprintf(client->lines, sizeof(client->lines), "%s", text_or_empty(made->lines));
     }
     if (item->effect.kind == GATEWAY_STREAM_WRITE)
         ck_assert(client->is_stream);
@@ -49,7 +60,8 @@ static void take_effect(const struct outbox_item *item)
         ck_assert_int_eq(buffer_append(&client->bytes, made->bytes.bytes, made->bytes.size),
                          STATUS_OK);
     client->is_ended =
-        item->effect.kind == GATEWAY_ANSWER || item->effect.kind == GATEWAY_STREAM_END;
+        item->effect.kind == GATEWAY_ANSWER || item->effect.kind == GATEWAY_FILE ||
+        item->effect.kind == GATEWAY_STREAM_END;
 }
 
 static void take_outbox(void)
@@ -241,10 +253,23 @@ void request(uint64_t exchange, enum http_method method, const char *path, const
                                    .path = path,
                                    .query = query,
                                    .body = body,
-                                   .body_size = strlen(body)};
+                                   .body_size = strlen(body),
+                                   .host = "localhost:8080",
+                                   .range = request_range,
+                                   .if_range = request_if_range};
     struct result result = {.kind = GATEWAY_RESULT_HTTP, .value = &arrival};
     struct input input = {.kind = INPUT_RESULT, .result = &result};
     step(&input);
+}
+
+void opened_as(enum status status, const char *sentence)
+{
+    struct result result = {.kind = GATEWAY_OPEN_FILE, .status = status, .value = wished};
+    struct input input = {.kind = INPUT_RESULT, .result = &result};
+    (void)snprintf(result.reason.text, sizeof(result.reason.text), "%s", sentence);
+    step(&input);
+    file_wish_free(wished);
+    wished = NULL;
 }
 
 void leave(uint64_t exchange)

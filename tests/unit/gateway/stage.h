@@ -19,6 +19,8 @@ struct client {
     bool is_stream;
     bool is_ended;
     struct buffer bytes;
+    char lines[4096];   /* of the head */
+    uint64_t file_size; /* of what is to follow from a file */
 };
 
 /* All content of a stream, its usage and its finish reason, read as a client reads them. */
@@ -40,6 +42,8 @@ extern size_t sent_count;
 extern struct buffer journal;
 extern bool is_ready;
 extern uint64_t now_ms;
+extern struct file_wish *wished; /* the last file it wants opened; its own until opened_as */
+extern const char *request_range, *request_if_range; /* of the next requests */
 
 void say(uint32_t link, struct envelope head, void *body);
 void step_kind(enum input_kind kind, uint32_t link);
@@ -55,6 +59,8 @@ void close_gateway(void);
 void open_ready(void);
 void request(uint64_t exchange, enum http_method method, const char *path, const char *query,
              const char *body);
+/* What the shell says of the file that is wished. */
+void opened_as(enum status status, const char *sentence);
 void leave(uint64_t exchange);
 void chat(uint64_t exchange, const char *more);
 const char *text_of(uint64_t exchange);

@@ -465,6 +465,26 @@ START_TEST(model_imported_in_another_revision_replaces_it)
 }
 END_TEST
 
+/* As an earlier version left it, and as a holder tells it after an upgrade. */
+START_TEST(model_imported_names_what_had_no_names)
+{
+    for (int named = 0; named < 2; named++) {
+        struct model_imported *body = stage_event(EVENT_MODEL_IMPORTED);
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(body->model.files), NULL, 4);
+        body->node_id = node_one;
+        ck_assert(text_set(&body->model.model_id, "m") && text_set(&file->name, "config.json"));
+        ck_assert(text_set(&body->model.commit, named ? "c0ffee" : ""));
+        ck_assert(text_set(&file->etag, named ? "abc" : ""));
+        stage_apply();
+    }
+    const struct model_record *model = state_find_model(&stage.state, "m");
+    ck_assert_str_eq(model->commit, "c0ffee");
+    ck_assert_str_eq(model->files.items[0].etag, "abc");
+    ck_assert_uint_eq(model->holders.count, 1);
+}
+END_TEST
+
 START_TEST(model_import_failed_ends_the_import)
 {
     ask_import(&node_one, "m");
@@ -653,6 +673,7 @@ Suite *suite_of_tests(void)
         model_import_requested_is_remembered_with_its_event,
         model_imported_ends_the_import_and_makes_a_holder,
         model_imported_in_another_revision_replaces_it,
+        model_imported_names_what_had_no_names,
         model_import_failed_ends_the_import,
         small_files_stored_makes_a_holder_without_weights,
         holding_changed_tells_what_a_node_has,

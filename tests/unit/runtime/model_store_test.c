@@ -462,6 +462,40 @@ START_TEST(a_file_changed_after_it_was_stored_is_seen)
 }
 END_TEST
 
+START_TEST(a_file_is_opened_as_long_as_it_is_the_one_that_was_verified)
+{
+    struct fixture fixture;
+    struct model_record record;
+    struct reason reason = {""};
+    struct hash other = {{1}};
+    char path[512];
+    int file = -1;
+    fixture_open(&fixture);
+    ck_assert_int_eq(take_in(&fixture, &record, &reason), STATUS_OK);
+    for (uint32_t i = 0; i < record.files.count; i++) {
+        ck_assert_int_eq(model_store_open_file(&fixture.store, MODEL_ID, &record.revision,
+                                               record.files.items[i].name, &file, &reason),
+                         STATUS_OK);
+        ck_assert_int_eq(lseek(file, 0, SEEK_END), (off_t)record.files.items[i].size);
+        ck_assert_int_eq(close(file), 0);
+    }
+    ck_assert_int_eq(model_store_open_file(&fixture.store, MODEL_ID, &other, "config.json", &file,
+                                           &reason), STATUS_STALE);
+    static const char *const absent[] = {"../config.json", "/etc/passwd", "none.json", ""};
+    for (size_t i = 0; i < COUNT_OF(absent); i++)
+        ck_assert_int_eq(model_store_open_file(&fixture.store, MODEL_ID, &record.revision,
+                                               absent[i], &file, &reason), STATUS_NOT_FOUND);
+    file_put(in_store(&fixture, "config.json", path), "{}", 2);
+    ck_assert_int_eq(model_store_open_file(&fixture.store, MODEL_ID, &record.revision,
+                                           "config.json", &file, &reason), STATUS_DAMAGED);
+    ck_assert_int_eq(unlink(in_store(&fixture, "config.json", path)), 0);
+    ck_assert_int_eq(model_store_open_file(&fixture.store, MODEL_ID, &record.revision,
+                                           "config.json", &file, &reason), STATUS_NOT_FOUND);
+    record_fini(&model_record_type, &record);
+    fixture_close(&fixture);
+}
+END_TEST
+
 START_TEST(a_copied_store_is_read_again_and_trusted)
 {
     struct fixture fixture;
@@ -647,6 +681,7 @@ Suite *suite_of_tests(void)
     const TTest *const keeping[] = {
         what_a_kill_left_is_removed_and_never_seen,
         a_file_changed_after_it_was_stored_is_seen,
+        a_file_is_opened_as_long_as_it_is_the_one_that_was_verified,
         a_copied_store_is_read_again_and_trusted,
     };
     const TTest *const peers[] = {

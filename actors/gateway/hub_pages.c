@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hub_pages: what a hub says of a model, as JSON.
+ */
+#include "actors/gateway/hub.h"
+#include "protocol/memory.h"
+#include "runtime/crypto_hash.h"
+#include "runtime/hub_names.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_SIZE_MAX (8u << 20)
+#define TREE_PAGE_COUNT 1000u
+
+static void fail(struct gateway *gateway)
+{
+    gateway->outbox->failed = STATUS_NO_MEMORY;
+}
+
+/* Takes the page; `lines` are more header lines, or NULL. */
+static void reply_page(struct gateway *gateway, uint64_t exchange, int http_status, json_t *page,
+                       const char *lines)
+{
+    struct buffer bytes;
+    const size_t size = page ? json_dumpb(page, NULL, 0, JSON_COMPACT) : 0;
+    char *copy = lines ? memory_text(lines, strlen(lines)) : NULL;
+    buffer_init(&bytes, PAGE_SIZE_MAX);
+    if (size > 0 && buffer_reserve(&bytes, size) == STATUS_OK)
+        bytes.size = json_dumpb(page, (char *)bytes.bytes, size, JSON_COMPACT);
+    if (bytes.size == 0 || (lines && !copy))
+        fail(gateway);
+    json_decref(page);
+    reply_lines(gateway, exchange, http_status, copy, &bytes);
+}
+
+/* One line of plain bytes, whatever the client wrote. */
+static void make_plain(char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
+void hub_refuse(struct gateway *gateway, uint64_t exchange, int http_status, const char *code,
+                const char *lines, const char *format, ...)
+{
+    char sentence[512];
+    char all[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(sentence, sizeof(sentence), format, arguments);
+    va_end(arguments);
+    make_plain(sentence);
+    (void)snprintf(all, sizeof(all), "X-Error-Message: %s%s%s%s%s", sentence,
+                   *code ? "\nX-Error-Code: " : "", code, lines ? "\n" : "", lines ? lines : "");
+    reply_page(gateway, exchange, http_status, json_pack("{s:s}", "error", sentence), all);
+}
+
+/* ---- a model ---- */
+
+/* What the hub keeps of a large file in git: a few lines that name it. */
+static json_t *lfs_page(const struct file_entry *file, char oid_out[ETAG_SIZE])
+{
+    char pointer[256];
+    struct reason unread;
+    const int size = snprintf(pointer, sizeof(pointer),
+                              "version https://git-lfs.github.com/spec/v1\noid sha256:%s\n"
+                              "size %" PRIu64 "\n", file->etag, file->size);
+    if (etag_of(ETAG_GIT_SHA1, pointer, (size_t)size, oid_out, &unread) != STATUS_OK)
+        return NULL;
+    return json_pack("{s:s,s:I,s:i}", "oid", file->etag, "size", (json_int_t)file->size,
+                     "pointerSize", size);
+}
+
+static json_t *file_page(const struct file_entry *file)
+{
+    char oid[ETAG_SIZE];
+    json_t *lfs = NULL;
+    if (etag_kind_of(file->etag) == ETAG_SHA256 && !(lfs = lfs_page(file, oid)))
+        return NULL;
+    json_t *page = json_pack("{s:s,s:s,s:I,s:s}", "type", "file", "oid", lfs ? oid : file->etag,
+                             "size", (json_int_t)file->size, "path", file->name);
+    if (lfs && json_object_set_new(page, "lfs", lfs) != 0) {
+        json_decref(page);
+        return NULL;
+    }
+    return page;
+}
+
+static json_t *sibling_page(const struct file_entry *file, bool has_blobs)
+{
+    if (!has_blobs)
+        return json_pack("{s:s}", "rfilename", file->name);
+    char oid[ETAG_SIZE];
+    json_t *lfs =
+        etag_kind_of(file->etag) == ETAG_SHA256 ? lfs_page(file, oid) : NULL;
+    json_t *page = json_pack("{s:s,s:I,s:s}", "rfilename", file->name, "size",
+                             (json_int_t)file->size, "blobId", lfs ? oid : file->etag);
+    if (lfs && (json_object_set_new(lfs, "sha256", json_string(file->etag)) != 0 ||
+                json_object_set_new(page, "lfs", lfs) != 0)) {
+        json_decref(page);
+        return NULL;
+    }
+    return page;
+}
+
+static json_t *model_page(const struct model_record *model, bool has_blobs)
+{
+    json_t *siblings = json_array();
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        bytes += model->files.items[i].size;
+        if (json_array_append_new(siblings, sibling_page(&model->files.items[i], has_blobs)) != 0) {
+            json_decref(siblings);
+            return NULL;
+        }
+    }
+    const char *type = text_or_empty(model->shape.model_type);
+    return json_pack("{s:s%,s:s,s:s,s:s,s:b,s:b,s:b,s:i,s:i,s:[s,s],s:s,s:{s:s},s:I,s:o}", "_id",
+                     model->commit, (size_t)24, "id", model->model_id, "modelId", model->model_id,
+                     "sha", model->commit, "private", 0, "gated", 0, "disabled", 0, "downloads", 0,
+                     "likes", 0, "tags", "safetensors", type, "pipeline_tag", "text-generation",
+                     "config", "model_type", type, "usedStorage", (json_int_t)bytes, "siblings",
+                     siblings);
+}
+
+static json_t *models_page(const struct state *state)
+{
+    json_t *models = json_array();
+    for (uint32_t i = 0; i < state->models.count; i++) {
+        const struct model_record *model = &state->models.items[i];
+        if (!hub_model_is_sound(model))
+            continue;
+        if (json_array_append_new(models, model_page(model, false)) != 0) {
+            json_decref(models);
+            return NULL;
+        }
+    }
+    return models;
+}
+
+static json_t *refs_page(const struct model_record *model)
+{
+    return json_pack("{s:[{s:s,s:s,s:s}],s:[],s:[]}", "branches", "name", "main", "ref",
+                     "refs/heads/main", "targetCommit", model->commit, "converts", "tags");
+}
+
+/* ---- its tree ---- */
+
+struct tree {
+    const struct hub_request *request;
+    bool is_recursive;
+    size_t first; /* entries before are on earlier pages */
+    size_t count_max;
+    size_t count; /* of all pages so far */
+    json_t *entries;
+    bool has_failed;
+};
+
+static void add_entry(struct tree *tree,
+                      json_t *(*make)(const struct file_entry *file, size_t size),
+                      const struct file_entry *file, size_t size)
+{
+    const size_t at = tree->count++;
+    if (at < tree->first || at >= tree->first + tree->count_max)
+        return;
+    if (json_array_append_new(tree->entries, make(file, size)) != 0)
+        tree->has_failed = true;
+}
+
+static json_t *make_file(const struct file_entry *file, size_t size)
+{
+    (void)size;
+    return file_page(file);
+}
+
+/* A directory is named by its path alone: what git would call it is not known. */
+static json_t *make_directory(const struct file_entry *file, size_t size)
+{
+    char oid[ETAG_SIZE];
+    struct reason unread;
+    if (etag_of(ETAG_GIT_SHA1, file->name, size, oid, &unread) != STATUS_OK)
+        return NULL;
+    return json_pack("{s:s,s:s,s:i,s:s%}", "type", "directory", "oid", oid, "size", 0, "path",
+                     file->name, size);
+}
+
+static void list_tree(struct tree *tree)
+{
+    const struct model_record *model = tree->request->model;
+    const char *path = tree->request->path;
+    const size_t below = *path ? strlen(path) + 1 : 0;
+    const char *before = "";
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        const struct file_entry *file = &model->files.items[i];
+        const char *name = file->name;
+        if (below > 0 && (strncmp(name, path, below - 1) != 0 || name[below - 1] != '/'))
+            continue;
+        /* Directories the file before was not in, outermost first. */
+        const char *slash = strchr(name + below, '/');
+        for (const char *at = slash; at && (tree->is_recursive || at == slash);
+             at = strchr(at + 1, '/'))
+            if (strncmp(before, name, (size_t)(at - name) + 1) != 0)
+                add_entry(tree, make_directory, file, (size_t)(at - name));
+        if (tree->is_recursive || !slash)
+            add_entry(tree, make_file, file, 0);
+        before = name;
+    }
+}
+
+static bool query_is_true(const char *query, const char *name)
+{
+    char value[8];
+    return http_query_value(query, name, value, sizeof(value)) &&
+           (strcmp(value, "true") == 0 || strcmp(value, "True") == 0 || strcmp(value, "1") == 0);
+}
+
+static size_t query_number(const char *query, const char *name, size_t standard, size_t most)
+{
+    char value[32];
+    if (!http_query_value(query, name, value, sizeof(value)) || !*value ||
+        strspn(value, "0123456789") != strlen(value))
+        return standard;
+    const unsigned long long number = strtoull(value, NULL, 10);
+    return number < most ? (size_t)number : most;
+}
+
+static void tree_page(struct gateway *gateway, const struct http_arrival *arrival,
+                      const struct hub_request *request)
+{
+    char next[1024];
+    const size_t limit = query_number(arrival->query, "limit", TREE_PAGE_COUNT, TREE_PAGE_COUNT);
+    struct tree tree = {.request = request,
+                        .is_recursive = query_is_true(arrival->query, "recursive"),
+                        .first = query_number(arrival->query, "cursor", 0, MODEL_FILE_COUNT_MAX *
+                                                                               HUB_DEPTH_MAX),
+                        .count_max = limit > 0 ? limit : TREE_PAGE_COUNT,
+                        .entries = json_array()};
+    list_tree(&tree);
+    if (!tree.entries || tree.has_failed) {
+        json_decref(tree.entries);
+        fail(gateway);
+        return;
+    }
+    if (tree.count == 0 && request->path[0]) {
+        json_decref(tree.entries);
+        hub_refuse(gateway, arrival->exchange, 404, "EntryNotFound", NULL,
+                   "There is no directory %.100s in %.100s.", request->path, request->model_id);
+        return;
+    }
+    const size_t end = tree.first + tree.count_max;
+    const bool has_more = end < tree.count && strlen(arrival->host) < 256;
+    if (has_more)
+        (void)snprintf(next, sizeof(next),
+                       "Link: <http://%s/api/models/%s/tree/%s%s%s?recursive=%s&limit=%zu"
+                       "&cursor=%zu>; rel=\"next\"",
+                       arrival->host, request->model_id, request->model->commit,
+                       request->path[0] ? "/" : "", request->path,
+                       tree.is_recursive ? "true" : "false", tree.count_max, end);
+    reply_page(gateway, arrival->exchange, 200, tree.entries, has_more ? next : NULL);
+}
+
+/* ---- the routes ---- */
+
+void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
+              const struct hub_request *request)
+{
+    switch (request->kind) {
+    case HUB_MODELS:
+        reply_page(gateway, arrival->exchange, 200, models_page(gateway_state(gateway)), NULL);
+        break;
+    case HUB_MODEL:
+        reply_page(gateway, arrival->exchange, 200,
+                   model_page(request->model, query_is_true(arrival->query, "blobs")), NULL);
+        break;
+    case HUB_REFS:
+        reply_page(gateway, arrival->exchange, 200, refs_page(request->model), NULL);
+        break;
+    case HUB_TREE:
+        tree_page(gateway, arrival, request);
+        break;
+    case HUB_FILE:
+    case HUB_NOTHING:
+        break;
+    }
+}
+
+bool route_hub(struct gateway *gateway, const struct http_arrival *arrival)
+{
+    struct hub_request request;
+    if (arrival->method != HTTP_METHOD_GET && arrival->method != HTTP_METHOD_HEAD)
+        return false;
+    if (!hub_request_read(arrival->path, gateway_state(gateway), &request))
+        return false;
+    if (!gateway->session.mirror.has_state)
+        hub_refuse(gateway, arrival->exchange, 503, "", "Retry-After: 1",
+                   "The node's master has not answered yet.");
+    else if (request.kind == HUB_MODELS)
+        hub_page(gateway, arrival, &request);
+    else if (!request.model)
+        hub_refuse(gateway, arrival->exchange, 404, "RepoNotFound", NULL,
+                   "The model %.100s is not in this cluster; GET /v1/models lists the models.",
+                   request.model_id);
+    else if (!hub_model_is_sound(request.model))
+        hub_refuse(gateway, arrival->exchange, 503, "", NULL,
+                   "The hashes of the files of %.100s are not known yet; they are when a node that "
+                   "holds it is back.", request.model_id);
+    else if (!hub_revision_is_known(&request))
+        hub_refuse(gateway, arrival->exchange, 404, "RevisionNotFound", NULL,
+                   "This cluster has the commit %s of %.100s, as main, and no revision %.100s.",
+                   request.model->commit, request.model_id, request.revision);
+    else if (request.kind == HUB_FILE)
+        hub_file(gateway, arrival, &request);
+    else
+        hub_page(gateway, arrival, &request);
+    return true;
+}

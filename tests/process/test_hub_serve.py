@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gateways as hubs: the real client, and our own downloader, pull from two nodes of which one has
+the model."""
+import hashlib
+import http.client
+import os
+import sys
+
+import pytest
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
+from cluster import DEMO_MODEL, Cluster, wait_for  # noqa: E402
+
+hub = pytest.importorskip("huggingface_hub")
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="module", name="cluster")
+def cluster_():
+    with Cluster(["holder", "other"]) as cluster:
+        cluster.start()
+        cluster.wait_in_view()
+        cluster.nodes[0].troupe("add", DEMO_MODEL, "--name", "org/demo")
+        # Its state has the model, and where the holder's gateway is, when a head is answered.
+        wait_for("the model at the other node",
+                 lambda: ask(cluster.nodes[1], "HEAD", WEIGHTS)[0] == 200)
+        yield cluster
+
+
+def endpoint(node):
+    return f"http://127.0.0.1:{node.port}"
+
+
+def ask(node, method, name, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection.request(method, f"/org/demo/resolve/main/{name}",
+                       headers={key.replace("_", "-"): value for key, value in headers.items()})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, answer.headers, content
+
+
+def of_model(name):
+    with open(os.path.join(DEMO_MODEL, name), "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["holder", "other"])
+def test_the_client_pulls_from_any_node(cluster, tmp_path, which):
+    node = cluster.nodes[which]
+    path = hub.snapshot_download("org/demo", endpoint=endpoint(node), cache_dir=tmp_path)
+    assert WEIGHTS in os.listdir(path)
+    for name in os.listdir(path):
+        blob = os.path.basename(os.path.realpath(os.path.join(path, name)))
+        with open(os.path.join(path, name), "rb") as file:
+            content = file.read()
+        kind = hashlib.sha256(content) if len(blob) == 64 else \
+            hashlib.sha1(b"blob %d\0" % len(content) + content)
+        assert kind.hexdigest() == blob and content == of_model(name), name
+    errors = hub.errors if hasattr(hub, "errors") else hub.utils
+    for kind, repository, name, more in (
+            (errors.EntryNotFoundError, "org/demo", "none.json", {}),
+            (errors.RepositoryNotFoundError, "org/none", "config.json", {}),
+            (errors.RevisionNotFoundError, "org/demo", "config.json", {"revision": "v2"})):
+        with pytest.raises(kind):
+            hub.hf_hub_download(repository, name, endpoint=endpoint(node), cache_dir=tmp_path,
+                                **more)
+
+
+def test_ranges_and_heads_of_a_file(cluster):
+    node = cluster.nodes[0]
+    whole = of_model(WEIGHTS)
+    etag = f'"{hashlib.sha256(whole).hexdigest()}"'
+    status, head, content = ask(node, "GET", WEIGHTS)
+    assert (status, head["ETag"], content) == (200, etag, whole)
+    for range_, expected in (("bytes=0-99", whole[:100]), ("bytes=1000000-", whole[1000000:]),
+                             ("bytes=-1000", whole[-1000:])):
+        status, head, content = ask(node, "GET", WEIGHTS, Range=range_, If_Range=etag)
+        assert (status, content) == (206, expected)
+        assert head["Content-Range"].endswith(f"/{len(whole)}")
+    assert ask(node, "GET", WEIGHTS, Range="bytes=0-9", If_Range='"old"')[2] == whole
+    status, head, _ = ask(node, "GET", WEIGHTS, Range=f"bytes={len(whole)}-")
+    assert (status, head["Content-Range"]) == (416, f"bytes */{len(whole)}")
+    status, head, content = ask(node, "HEAD", WEIGHTS)
+    assert (status, head["Content-Length"], content) == (200, str(len(whole)), b"")
+    assert head["X-Linked-Etag"] == etag and head["Accept-Ranges"] == "bytes"
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fholdings/x.json", "../../../etc/passwd",
+                                  "%2fetc/passwd", "a//b.json", ".hidden", "config.json%00"])
+def test_only_files_of_the_model_are_sent(cluster, path):
+    assert ask(cluster.nodes[0], "GET", path)[0] in (400, 404)
+
+
+def test_our_own_downloader_pulls_from_a_gateway(cluster):
+    with Cluster(["outside"]) as another:
+        another.environment["HF_ENDPOINT"] = endpoint(cluster.nodes[1])
+        another.start()
+        node = another.nodes[0]
+        node.troupe("pull", "org/demo")
+        (model,) = node.json("models")["models"]
+        (known,) = cluster.nodes[0].json("models")["models"]
+        assert model["revision"] == known["revision"] and model["commit"] == known["commit"]
+
+
+def test_a_file_that_changed_on_the_disk_is_not_sent(cluster):
+    node = cluster.nodes[0]
+    path = os.path.realpath(os.path.join(node.stored("org/demo"), "generation_config.json"))
+    with open(path, "rb") as file:
+        content = file.read()
+    with open(path, "r+b") as file:
+        file.write(b" ")
+    status, _, answer = ask(node, "GET", "generation_config.json")
+    assert status in (404, 503) and b"generation_config.json" in answer
+    with open(path, "r+b") as file:
+        file.write(content)
