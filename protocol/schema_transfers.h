@@ -60,12 +60,17 @@ enum transfer_phase {
     F(S, transfer_id, transfer_id, 16, "")                                                         \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")
+#define TRANSFER_SOURCE_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, u64, bytes, 0, "of chunks it sent that were right")
+/* Of the node in the head of the message. */
 #define TRANSFER_PROGRESSED_FIELDS(F, L, R, S)                                                     \
     F(S, transfer_id, transfer_id, 16, "")                                                         \
     F(S, u64, bytes_have, 0, "verified and on the disk")                                           \
     F(S, u64, bytes_total, 0, "")                                                                  \
     F(S, u64, bytes_received, 0, "since its process began: what was resumed is not in it")         \
-    F(S, u32, sources, NODE_COUNT_MAX, "that send now")
+    F(S, u64, bytes_per_s, 0, "over the last ten seconds")                                         \
+    L(S, transfer_source, sources, NODE_COUNT_MAX, "that sent something")
 
 /* ---- transferer to transferer ---- */
 
@@ -74,6 +79,7 @@ enum transfer_phase {
     F(S, text, name, NAME_SIZE_MAX, "as in the model's record")                                    \
     F(S, u64, size, 0, "bytes")                                                                    \
     F(S, hash, digest, 32, "of the whole content")                                                 \
+    F(S, hash, sha256, 32, "of weights, by which hubs name them; zero: not known")                 \
     F(S, bytes, chunks, 1u << 23, "a BLAKE2b-256 of each 8 MiB, the last of the rest")
 #define CHUNK_MANIFEST_FIELDS(F, L, R, S)                                                          \
     F(S, hash, revision, 32, "of the model")                                                       \
@@ -124,6 +130,7 @@ enum transfer_phase {
     X(transfer_cancelled, TRANSFER_CANCELLED)
 #define TRANSFER_LINK_LIST(X)                                                                      \
     X(fetch_model, FETCH_MODEL)                                                                    \
+    X(transfer_source, TRANSFER_SOURCE)                                                            \
     X(transfer_progressed, TRANSFER_PROGRESSED)                                                    \
     X(manifest_file, MANIFEST_FILE)                                                                \
     X(chunk_manifest, CHUNK_MANIFEST)                                                              \

@@ -59,6 +59,19 @@ static enum status malformed(struct reason *reason, const struct model_record *r
                   text_or_empty(record->model_id), what);
 }
 
+/* One path cannot be a file and a directory. */
+static bool has_file_as_directory(const struct chunk_manifest *manifest, uint32_t at)
+{
+    const char *name = manifest->files.items[at].name;
+    const size_t length = strlen(name);
+    for (uint32_t i = at + 1; i < manifest->files.count; i++) {
+        const char *other = text_or_empty(manifest->files.items[i].name);
+        if (strncmp(other, name, length) == 0 && other[length] == '/')
+            return true;
+    }
+    return false;
+}
+
 enum status chunk_manifest_check(const struct chunk_manifest *manifest,
                                  const struct model_record *record, struct reason *reason)
 {
@@ -74,6 +87,8 @@ enum status chunk_manifest_check(const struct chunk_manifest *manifest,
         if (!model_file_name_is_sound(file->name) ||
             (i > 0 && strcmp(manifest->files.items[i - 1].name, file->name) >= 0))
             return malformed(reason, record, "names an impossible file");
+        if (has_file_as_directory(manifest, i))
+            return malformed(reason, record, "names one path as a file and as a directory");
         if (strcmp(file->name, text_or_empty(entry->name)) != 0 || file->size != entry->size ||
             !ID_EQUAL(file->digest, entry->digest))
             return malformed(reason, record, "has another file than its record");

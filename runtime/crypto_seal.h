@@ -11,9 +11,9 @@
  * The nonce is the direction and the counter, and a key is used for one stream alone.  A message
  * that is repeated, out of order, cut, of another direction or of another stream does not open.
  *
- * Owner    one thread; one seal for each direction.
- * Memory   a plain value; seal_fini wipes it.
- * Fails    HASH_MISMATCH for everything that does not open, without a word more.
+ * Owner    one thread at a time; one seal for each direction.
+ * Memory   a context of the library; seal_fini frees and wipes.
+ * Fails    HASH_MISMATCH for everything that does not open, without a word more; NO_MEMORY.
  */
 #ifndef TROUPE_RUNTIME_CRYPTO_SEAL_H
 #define TROUPE_RUNTIME_CRYPTO_SEAL_H
@@ -28,21 +28,22 @@
 enum seal_direction { SEAL_FROM_SOURCE = 1, SEAL_TO_SOURCE = 2 };
 
 struct seal {
-    _Alignas(16) uint8_t state[512]; /* the expanded key of AES, or the key itself */
+    struct hash key;
+    void *cipher; /* of libcrypto, twice as fast as libsodium's AES; NULL: XChaCha20 */
     uint64_t counter;
     uint32_t direction;
-    bool is_aes;
 };
 
 /* This processor has what AES-256-GCM needs. */
 bool seal_has_aes(void);
-void seal_init(struct seal *seal, const struct hash *key, enum seal_direction direction,
-               bool is_aes);
+MUST_CHECK enum status seal_init(struct seal *seal, const struct hash *key,
+                                 enum seal_direction direction, bool is_aes);
+/* Accepts a zeroed seal. */
 void seal_fini(struct seal *seal);
-/* Writes size + SEAL_OVERHEAD bytes. */
+/* Writes size + SEAL_OVERHEAD bytes; `size` is below 2^31. */
 void seal_close(struct seal *seal, const void *with, size_t with_size, const void *bytes,
                 size_t size, uint8_t *sealed_out);
-/* Writes sealed_size - SEAL_OVERHEAD bytes, which may lie where the sealed ones do (8 behind). */
+/* Writes sealed_size - SEAL_OVERHEAD bytes, of no worth unless OK. */
 MUST_CHECK enum status seal_open(struct seal *seal, const void *with, size_t with_size,
                                  const uint8_t *sealed, size_t sealed_size, uint8_t *bytes_out);
 

@@ -90,6 +90,8 @@ static enum status open_files(struct model_receive *receive, struct reason *reas
         receive->files[i] = open_own(receive->directory, file_name(i, name));
         if (receive->files[i] < 0 || ftruncate(receive->files[i], (off_t)file->size) != 0)
             status = failed(receive, file->name, reason);
+        else if (file->is_weight)
+            receive->direct[i] = store_open_direct(receive->directory, name);
     }
     return status;
 }
@@ -189,11 +191,13 @@ static enum status copy_record(struct model_receive *receive, const struct model
     while (receive->record.holders.count > 0)
         record_list_remove(&holder_record_type, RECORD_LIST(receive->record.holders),
                            receive->record.holders.count - 1);
-    receive->files = memory_zeroed(record->files.count + 1, sizeof(int));
-    for (uint32_t i = 0; receive->files && i < record->files.count; i++)
+    receive->files = memory_zeroed(2 * (size_t)record->files.count + 1, sizeof(int));
+    if (!receive->files)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to receive a model");
+    receive->direct = receive->files + record->files.count;
+    for (uint32_t i = 0; i < 2 * record->files.count; i++)
         receive->files[i] = -1;
-    return receive->files ? STATUS_OK
-                          : refuse(reason, STATUS_NO_MEMORY, "no memory to receive a model");
+    return STATUS_OK;
 }
 
 enum status model_receive_open(struct model_store *store, const struct model_record *record,
@@ -232,42 +236,50 @@ enum status model_receive_open(struct model_store *store, const struct model_rec
 
 /* ---- chunks ---- */
 
-static bool write_at(int file, const uint8_t *bytes, size_t size, uint64_t offset)
+enum status model_receive_write(const struct model_receive *receive, uint32_t chunk,
+                                const uint8_t *bytes, const struct hash *digest,
+                                struct reason *reason)
 {
-    size_t done = 0;
-    while (done < size) {
-        const ssize_t count = pwrite(file, bytes + done, size - done, (off_t)(offset + done));
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            return false;
-        done += (size_t)count;
-    }
-    return true;
+    struct chunk_place place;
+    if (!chunk_manifest_place(&receive->manifest, chunk, &place))
+        return refuse(reason, STATUS_MALFORMED, "there is no chunk %u", (unsigned)chunk);
+    const struct hash expected = chunk_manifest_chunk(&receive->manifest, &place);
+    if (!ID_EQUAL(*digest, expected))
+        return refuse(reason, STATUS_HASH_MISMATCH, "chunk %u of %.100s is wrong",
+                      (unsigned)chunk, text_or_empty(receive->record.model_id));
+    if (store_write_at(receive->files[place.file], receive->direct[place.file], bytes, place.size,
+                       place.offset) != 0)
+        return failed(receive, receive->record.files.items[place.file].name, reason);
+    return STATUS_OK;
+}
+
+void model_receive_note(struct model_receive *receive, uint32_t chunk)
+{
+    struct chunk_place place;
+    if (chunk_manifest_place(&receive->manifest, chunk, &place))
+        note(receive, chunk, &place);
 }
 
 enum status model_receive_put(struct model_receive *receive, uint32_t chunk, const uint8_t *bytes,
                               struct reason *reason)
 {
     struct chunk_place place;
-    if (!chunk_manifest_place(&receive->manifest, chunk, &place))
-        return refuse(reason, STATUS_MALFORMED, "there is no chunk %u", (unsigned)chunk);
-    if (!is_right(receive, &place, bytes))
-        return refuse(reason, STATUS_HASH_MISMATCH, "chunk %u of %.100s is wrong",
-                      (unsigned)chunk, text_or_empty(receive->record.model_id));
-    if (!write_at(receive->files[place.file], bytes, place.size, place.offset))
-        return failed(receive, receive->record.files.items[place.file].name, reason);
-    note(receive, chunk, &place);
-    return STATUS_OK;
+    struct hash digest = {{0}};
+    if (chunk_manifest_place(&receive->manifest, chunk, &place))
+        hash_of(bytes, place.size, &digest);
+    enum status status = model_receive_write(receive, chunk, bytes, &digest, reason);
+    if (status == STATUS_OK)
+        model_receive_note(receive, chunk);
+    return status;
 }
 
 static void close_files(struct model_receive *receive)
 {
-    for (uint32_t i = 0; receive->files && i < receive->record.files.count; i++)
+    for (uint32_t i = 0; receive->files && i < 2 * receive->record.files.count; i++)
         if (receive->files[i] >= 0)
             (void)close(receive->files[i]);
     memory_free(receive->files);
-    receive->files = NULL;
+    receive->files = receive->direct = NULL;
 }
 
 /* ---- the end: into the cache ---- */
@@ -285,14 +297,20 @@ struct placing {
     struct reason *reason;
 };
 
-/* Read once more from the disk: the hash by which others know the file. */
+/* The hash by which others know the file: as who took it in found it, else from the disk. */
 static enum status name_file(struct placing *placing, uint32_t at, uint8_t *window)
 {
+    const struct hash *known = &placing->receive->manifest.files.items[at].sha256;
     const struct file_entry *entry = &placing->manifest.record.files.items[at];
     struct file_facts *facts = &placing->manifest.files[at];
     const int file = placing->receive->files[at];
     struct etag_stream *stream = NULL;
-    const enum etag_kind kind = entry->size > PLAIN_SIZE_MAX ? ETAG_SHA256 : ETAG_GIT_SHA1;
+    const enum etag_kind kind =
+        entry->is_weight || entry->size > PLAIN_SIZE_MAX ? ETAG_SHA256 : ETAG_GIT_SHA1;
+    if (!ID_IS_ZERO(*known)) {
+        hex_print(known, sizeof(*known), facts->etag);
+        return STATUS_OK;
+    }
     enum status status = etag_stream_open(kind, entry->size, &stream, placing->reason);
     for (uint64_t offset = 0; offset < entry->size && status == STATUS_OK;) {
         const uint64_t left = entry->size - offset;
@@ -575,11 +593,11 @@ enum status model_source_open(const struct model_store *store, const struct mode
                               struct model_source *source_out, struct buffer *bytes,
                               struct reason *reason)
 {
-    struct model_source source = {.directory = -1};
+    struct model_source source = {.directory = -1, .file = -1};
     struct reason unread;
     enum status status = open_held(store, record, &source, &unread);
     if (status != STATUS_OK) {
-        source = (struct model_source){.directory = -1};
+        source = (struct model_source){.directory = -1, .file = -1};
         status = open_received(store, record, &source, reason);
     }
     if (status == STATUS_OK && bytes) {
@@ -592,24 +610,42 @@ enum status model_source_open(const struct model_store *store, const struct mode
     return status;
 }
 
-enum status model_source_read(const struct model_source *source, const struct chunk_place *place,
-                              uint8_t *bytes_out)
+static enum status open_source_file(struct model_source *source, uint32_t at)
 {
     char name[32];
-    const int file =
-        source->is_received
-            ? store_open_file(source->directory, file_name(place->file, name))
-            : hub_file_open(source->directory, source->manifest.files.items[place->file].name,
-                            NULL);
-    if (file < 0)
-        return STATUS_NOT_FOUND;
-    const int64_t size = store_read_at(file, bytes_out, place->size, place->offset);
-    (void)close(file);
-    return size == (int64_t)place->size ? STATUS_OK : STATUS_DAMAGED;
+    if (source->file >= 0 && source->file_at == at)
+        return STATUS_OK;
+    if (source->file >= 0)
+        (void)close(source->file);
+    source->file_at = at;
+    source->file = source->is_received
+                       ? store_open_file(source->directory, file_name(at, name))
+                       : hub_file_open(source->directory, source->manifest.files.items[at].name,
+                                       NULL);
+    return source->file >= 0 ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+enum status model_source_read_part(struct model_source *source, const struct chunk_place *place,
+                                   uint32_t offset, size_t size, uint8_t *bytes_out)
+{
+    ASSERT(offset <= place->size && size <= place->size - offset);
+    enum status status = open_source_file(source, place->file);
+    if (status == STATUS_OK &&
+        store_read_at(source->file, bytes_out, size, place->offset + offset) != (int64_t)size)
+        status = STATUS_DAMAGED;
+    return status;
+}
+
+enum status model_source_read(struct model_source *source, const struct chunk_place *place,
+                              uint8_t *bytes_out)
+{
+    return model_source_read_part(source, place, 0, place->size, bytes_out);
 }
 
 void model_source_close(struct model_source *source)
 {
+    if (source->file >= 0)
+        (void)close(source->file);
     (void)close(source->directory);
     record_fini(&chunk_manifest_type, &source->manifest);
 }

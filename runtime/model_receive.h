@@ -6,12 +6,16 @@
  * revision), by numbers.  There must be room for all of them at the beginning.  A chunk is written
  * only after its digest was found right.  Whoever opens it again, after whatever kill, reads what
  * has bytes and keeps the chunks whose digest is right: the manifest is all the ledger there need
- * be, and it cannot lie.  At the end the files are synced, read once more for the hashes that name
- * blobs, placed and linked, and the holding is written: then it is a model.
+ * be, and it cannot lie.  At the end the files are synced, those whose hub's hash the manifest does
+ * not say are read for it, and all are placed and linked and the holding is written: then it is a
+ * model.
  *
- * Owner    the transferer's receiving thread.
- * Memory   the receive owns copies of record and manifest, a set of chunks, one descriptor a file.
- * Threads  one.
+ * Whole blocks are written past the page cache: what runs on this node keeps its weights in memory,
+ * and nothing is left to sync at the end.
+ *
+ * Owner    the transferer's receiving threads.
+ * Memory   the receive owns copies of record and manifest, a set of chunks, two descriptors a file.
+ * Threads  model_receive_write: several at once, nothing else meanwhile; the rest: one.
  * Fails    NO_SPACE with the bytes needed, HASH_MISMATCH, MALFORMED, IO, NO_MEMORY; one sentence.
  */
 #ifndef TROUPE_RUNTIME_MODEL_RECEIVE_H
@@ -31,6 +35,7 @@ struct model_receive {
     int blobs;     /* the directory of the model's blobs */
     int directory; /* ".receiving-HASH" in it */
     int *files;     /* one per file of the record */
+    int *direct;    /* the same past the page cache; negative: not on this disk */
     uint8_t *have;  /* a set of chunks */
     uint32_t count; /* chunks in all */
     uint32_t here;  /* chunks in `have` */
@@ -44,7 +49,14 @@ MUST_CHECK enum status model_receive_open(struct model_store *store,
                                           bool (*is_cancelled)(void *who), void *who,
                                           struct model_receive *receive_out,
                                           struct reason *reason);
-/* The bytes of a chunk, of the size its place has; a wrong one changes nothing. */
+/* Writes the bytes of a chunk, of the size its place has, when their `digest` is that of the
+ * manifest; a wrong one changes nothing.  Bytes on a page's beginning are written faster. */
+MUST_CHECK enum status model_receive_write(const struct model_receive *receive, uint32_t chunk,
+                                           const uint8_t *bytes, const struct hash *digest,
+                                           struct reason *reason);
+/* It was written. */
+void model_receive_note(struct model_receive *receive, uint32_t chunk);
+/* Both of them, for one thread alone. */
 MUST_CHECK enum status model_receive_put(struct model_receive *receive, uint32_t chunk,
                                          const uint8_t *bytes, struct reason *reason);
 /* All chunks are here: makes it a model. */
@@ -65,6 +77,8 @@ struct model_source {
     int directory;
     bool is_received; /* its files have numbers, not names */
     struct chunk_manifest manifest;
+    int file; /* read last; its number in `file_at` */
+    uint32_t file_at;
 };
 
 /* Appends the manifest as it is sent to `bytes`, which may be NULL. */
@@ -72,9 +86,12 @@ MUST_CHECK enum status model_source_open(const struct model_store *store,
                                          const struct model_record *record,
                                          struct model_source *source_out, struct buffer *bytes,
                                          struct reason *reason);
-/* A chunk as it lies there now; whoever gets it checks it. */
-MUST_CHECK enum status model_source_read(const struct model_source *source,
+/* A chunk, or `size` bytes from `offset` in it, as they lie there now; whoever gets them checks. */
+MUST_CHECK enum status model_source_read(struct model_source *source,
                                          const struct chunk_place *place, uint8_t *bytes_out);
+MUST_CHECK enum status model_source_read_part(struct model_source *source,
+                                              const struct chunk_place *place, uint32_t offset,
+                                              size_t size, uint8_t *bytes_out);
 void model_source_close(struct model_source *source);
 
 #endif

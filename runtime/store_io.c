@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define TREE_DEPTH_MAX 16
+#define DIRECT_BLOCK ((size_t)4096) /* what any disk takes past the page cache */
 
 static atomic_uint_fast64_t calls_left = UINT64_MAX;
 static atomic_int failing_error = EIO;
@@ -164,6 +165,46 @@ int store_write_all(int file, const void *bytes, size_t size)
         size -= (size_t)count;
     }
     return 0;
+}
+
+int store_open_direct(int directory, const char *name)
+{
+#ifdef O_DIRECT
+    return openat(directory, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
+#else
+    (void)directory;
+    (void)name;
+    errno = ENOTSUP;
+    return -1;
+#endif
+}
+
+/* How much of it the system took. */
+static size_t write_some(int file, const uint8_t *bytes, size_t size, uint64_t offset)
+{
+    size_t done = 0;
+    while (done < size) {
+        const ssize_t count = pwrite(file, bytes + done, size - done, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            break;
+        done += (size_t)count;
+    }
+    return done;
+}
+
+int store_write_at(int file, int direct, const void *bytes, size_t size, uint64_t offset)
+{
+    const bool is_even = offset % DIRECT_BLOCK == 0 && (uintptr_t)bytes % DIRECT_BLOCK == 0;
+    size_t done = 0;
+    if (fails())
+        return -1;
+    /* What it does not take, for whatever reason, is said by the write that follows. */
+    if (direct >= 0 && is_even)
+        done = write_some(direct, bytes, size - size % DIRECT_BLOCK, offset);
+    done += write_some(file, (const uint8_t *)bytes + done, size - done, offset + done);
+    return done == size ? 0 : -1;
 }
 
 int64_t store_read_at(int file, void *bytes_out, size_t size, uint64_t offset)

@@ -40,6 +40,12 @@ MUST_CHECK int store_unlink(int directory, const char *name);
 MUST_CHECK int store_remove_directory(int parent, const char *name);
 /* Without waiting: EWOULDBLOCK when another has it. */
 MUST_CHECK int store_lock(int file);
+/* A file of ours once more, for writing past the page cache; negative where that cannot be. */
+MUST_CHECK int store_open_direct(int directory, const char *name);
+/* All of it, at a place of the file.  `direct` is of store_open_direct for the same file, or
+ * negative: it takes what lies in whole blocks in memory and file, `file` the rest. */
+MUST_CHECK int store_write_at(int file, int direct, const void *bytes, size_t size,
+                              uint64_t offset);
 /* All of it, whatever the system takes at a time. */
 MUST_CHECK int store_write_all(int file, const void *bytes, size_t size);
 /* Up to `size` bytes, fewer only at the end of the file. */

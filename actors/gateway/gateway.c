@@ -55,6 +55,7 @@ static void master_message(struct gateway *gateway, const struct message *messag
     case MIRROR_UNTOUCHED:
         if (message->head.kind == MESSAGE_ANSWER)
             asks_answered(gateway, message);
+        transfer_progress_take(&gateway->transfers, message, gateway->input->now_ms);
         return;
     case MIRROR_WELCOMED:
         tell_ready(gateway);
@@ -225,6 +226,7 @@ static void gateway_fini(void *actor)
     chats_fini(gateway);
     asks_fini(gateway);
     feed_fini(gateway);
+    transfer_progress_fini(&gateway->transfers);
     session_fini(&gateway->session);
 }
 

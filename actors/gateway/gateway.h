@@ -24,6 +24,7 @@
 #include "actors/gateway/http_head.h"
 #include "actors/gateway/openai.h"
 #include "runtime/session.h"
+#include "runtime/transfer_progress.h"
 
 #define GATEWAY_CHAT_COUNT_MAX 256 /* as many as connections */
 #define GATEWAY_ASK_COUNT_MAX 128
@@ -198,6 +199,7 @@ struct gateway {
     uint32_t feed_count;
     size_t feed_size;
     uint64_t tick_at_ms;
+    struct transfer_progress_table transfers; /* how far they are */
 
     /* of the step that runs */
     const struct input *input;

@@ -36,23 +36,6 @@ static enum status print_node(const struct gateway *gateway, const char *before,
                : status;
 }
 
-static enum status print_target(const struct gateway *gateway,
-                                const struct transfer_target *target, bool is_first,
-                                struct buffer *json)
-{
-    enum status status = print_node(gateway, is_first ? "{\"node_id\":" : ",{\"node_id\":",
-                                    &target->node_id, json);
-    if (status == STATUS_OK)
-        status = buffer_append_format(json, ",\"status\":\"%s\"",
-                                      transfer_phase_name(target->phase));
-    if (status == STATUS_OK && target->phase == TRANSFER_FAILED)
-        status = buffer_append_format(json, ",\"code\":\"%s\"",
-                                      status_code_name(target->status));
-    if (status == STATUS_OK && target->phase == TRANSFER_FAILED)
-        status = print_text(json, ",\"reason\":", target->reason);
-    return status == STATUS_OK ? buffer_append_text(json, "}") : status;
-}
-
 static uint64_t model_bytes(const struct state *state, const struct transfer_record *transfer)
 {
     const struct model_record *model =
@@ -63,6 +46,62 @@ static uint64_t model_bytes(const struct state *state, const struct transfer_rec
          i++)
         bytes += model->files.items[i].size;
     return bytes;
+}
+
+static enum status print_sources(const struct gateway *gateway,
+                                 const struct transfer_progressed *told, struct buffer *json)
+{
+    enum status status = buffer_append_text(json, ",\"sources\":[");
+    for (uint32_t i = 0; i < told->sources.count && status == STATUS_OK; i++) {
+        const struct transfer_source *source = &told->sources.items[i];
+        status = print_node(gateway, i == 0 ? "{\"node_id\":" : ",{\"node_id\":",
+                            &source->node_id, json);
+        if (status == STATUS_OK)
+            status = buffer_append_format(json, ",\"bytes\":%" PRIu64 "}", source->bytes);
+    }
+    return status == STATUS_OK ? buffer_append_text(json, "]") : status;
+}
+
+/* What is told by signals, and only while they come. */
+static enum status print_progress(const struct gateway *gateway,
+                                  const struct transfer_progressed *told, struct buffer *json)
+{
+    const uint64_t left_s = transfer_seconds_left(told);
+    enum status status = buffer_append_format(
+        json,
+        ",\"bytes_done\":%" PRIu64 ",\"bytes_total\":%" PRIu64 ",\"bytes_received\":%" PRIu64
+        ",\"bytes_per_s\":%" PRIu64,
+        told->bytes_have, told->bytes_total, told->bytes_received, told->bytes_per_s);
+    if (status == STATUS_OK && left_s < UINT64_MAX)
+        status = buffer_append_format(json, ",\"seconds_left\":%" PRIu64, left_s);
+    return status == STATUS_OK ? print_sources(gateway, told, json) : status;
+}
+
+static enum status print_target(const struct gateway *gateway,
+                                const struct transfer_record *transfer,
+                                const struct transfer_target *target, bool is_first,
+                                struct buffer *json)
+{
+    const struct transfer_progressed *told =
+        transfer_progress_find(&gateway->transfers, &transfer->transfer_id, &target->node_id,
+                               gateway->input->now_ms);
+    const uint64_t all = model_bytes(gateway_state(gateway), transfer);
+    enum status status = print_node(gateway, is_first ? "{\"node_id\":" : ",{\"node_id\":",
+                                    &target->node_id, json);
+    if (status == STATUS_OK)
+        status = buffer_append_format(json, ",\"status\":\"%s\"",
+                                      transfer_phase_name(target->phase));
+    if (status == STATUS_OK && target->phase == TRANSFER_FAILED)
+        status = buffer_append_format(json, ",\"code\":\"%s\"",
+                                      status_code_name(target->status));
+    if (status == STATUS_OK && target->phase == TRANSFER_FAILED)
+        status = print_text(json, ",\"reason\":", target->reason);
+    if (status == STATUS_OK && target->phase == TRANSFER_RUNNING && told)
+        status = print_progress(gateway, told, json);
+    else if (status == STATUS_OK && target->phase == TRANSFER_DONE)
+        status = buffer_append_format(
+            json, ",\"bytes_done\":%" PRIu64 ",\"bytes_total\":%" PRIu64, all, all);
+    return status == STATUS_OK ? buffer_append_text(json, "}") : status;
 }
 
 enum status transfer_print(const struct gateway *gateway, const struct transfer_record *transfer,
@@ -84,7 +123,7 @@ enum status transfer_print(const struct gateway *gateway, const struct transfer_
     if (status == STATUS_OK)
         status = buffer_append_text(json, ",\"targets\":[");
     for (uint32_t i = 0; status == STATUS_OK && i < transfer->targets.count; i++)
-        status = print_target(gateway, &transfer->targets.items[i], i == 0, json);
+        status = print_target(gateway, transfer, &transfer->targets.items[i], i == 0, json);
     return status == STATUS_OK ? buffer_append_text(json, "]}") : status;
 }
 

@@ -344,22 +344,31 @@ static void route_answer(struct master *master)
                           master->input->size);
 }
 
-static void route_signal(struct master *master, const struct message *signal)
+static void forward_signal(struct master *master, struct node_slot *slot)
 {
-    locals_signal(master, signal);
-    struct node_slot *leader = leader_slot(master);
-    if (is_leader(master)) {
-        duties_signal(master, signal);
-        return;
-    }
     struct message message;
-    if (!leader || !message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
+    if (!message_begin(master, &message, MESSAGE_LINK, LINK_FORWARDED))
         return;
     struct forwarded *body = message.body;
     if (bytes_set(&body->message, master->input->bytes, master->input->size))
-        send_to_node(master, leader, &message);
+        send_to_node(master, slot, &message);
     else
         message_fini(&message);
+}
+
+static void route_signal(struct master *master, const struct message *signal)
+{
+    /* Whoever watches a transfer does so at any node. */
+    const bool is_for_all = signal->head.code == SIGNAL_TRANSFER_PROGRESSED;
+    struct node_slot *leader = leader_slot(master);
+    locals_signal(master, signal);
+    if (is_leader(master))
+        duties_signal(master, signal);
+    for (size_t i = 0; is_for_all && i < COUNT_OF(master->nodes); i++)
+        if (master->nodes[i].is_used && slot_is_reachable(&master->nodes[i]))
+            forward_signal(master, &master->nodes[i]);
+    if (!is_for_all && leader)
+        forward_signal(master, leader);
 }
 
 /* What a remote client of that role may say. */

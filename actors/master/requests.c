@@ -387,12 +387,15 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
     }
     enum status status = STATUS_OK;
     if (message->head.code == LINK_FORWARDED) {
-        const bool is_lie =
-            inner.head.kind == MESSAGE_REPORT && !ID_EQUAL(inner.head.node_id, slot->node_id);
+        const bool is_progress = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED);
+        const bool is_lie = (inner.head.kind == MESSAGE_REPORT || is_progress) &&
+                            !ID_EQUAL(inner.head.node_id, slot->node_id);
         if (is_lie)
             master->refused_count++; /* a node speaks for itself only */
         else if (inner.head.kind == MESSAGE_COMMAND || inner.head.kind == MESSAGE_REPORT)
             status = request_take(master, &inner, slot, body->ticket);
+        else if (is_progress)
+            locals_signal(master, &inner);
         else if (inner.head.kind == MESSAGE_SIGNAL && is_leader(master))
             duties_signal(master, &inner);
     } else {

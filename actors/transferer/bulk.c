@@ -14,7 +14,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define NICE_BULK 10 /* a generation on the same cores is computed first */
+#define NICE_BULK 19 /* a generation on the same cores is computed first */
+
+#define EVENTS_TURN 16u /* before what the loop wants is looked at again */
 
 struct job {
     struct effect effect;
@@ -124,12 +126,20 @@ static void *thread_run(void *argument)
     enum status status = transport_open(&options, &thread->transport, &reason);
     if (status == STATUS_OK)
         status = thread->ops->begin(thread->self, thread->transport, &reason);
+    int64_t wait_ms = -1;
     while (status == STATUS_OK && !atomic_load(&thread->is_ending)) {
         struct transport_watch watch = {.fd = thread->wake[0]};
-        transport_wait(thread->transport, &watch, 1, -1);
+        transport_wait(thread->transport, &watch, 1, wait_ms);
         run_jobs(thread);
-        while (!atomic_load(&thread->is_ending) && transport_next(thread->transport, &event))
+        uint32_t taken = 0;
+        while (taken < EVENTS_TURN && !atomic_load(&thread->is_ending) &&
+               transport_next(thread->transport, &event)) {
             thread->ops->event(thread->self, &event);
+            taken++;
+        }
+        wait_ms = thread->ops->work ? thread->ops->work(thread->self) : -1;
+        if (taken == EVENTS_TURN)
+            wait_ms = 0; /* more of them may lie here already */
     }
     if (status == STATUS_OK)
         thread->ops->end(thread->self);
@@ -252,7 +262,7 @@ enum status bulk_take(struct bulk *bulk, struct effect *effect)
 {
     return bulk_thread_post(effect->kind < BULK_RECEIVE_FIRST
                                 ? bulk_lender_thread(bulk->lender)
-                                : bulk_receiver_thread(bulk->receiver),
+                                : bulk_receiver_thread(bulk->receiver, effect),
                             effect);
 }
 

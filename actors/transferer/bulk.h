@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bulk: the sealed streams by which chunks of models travel, on two threads beside the loop.
+ * bulk: the sealed streams by which chunks of models travel, on threads beside the loop.
  *
- * The lender binds one plain endpoint and sends the chunks it is told to; the receiver connects to
- * lenders, opens, checks and stores.  Who asks whom for what is agreed over the CURVE links of the
- * loop (receive.c, lend.c); nothing here decides anything.
+ * The lender binds one plain endpoint and sends the chunks it is told to, a piece for each receiver
+ * in turn; the receiver connects to lenders, opens, checks and stores, on BULK_LANES threads that
+ * share its streams.  Who asks whom for what is agreed over the CURVE links of the loop (receive.c,
+ * lend.c); nothing here decides anything.
  *
  * A stream begins with a message of its receiver: its session (16 bytes, in the clear) and a sealed
  * empty message, so that the lender learns which connection it is; each session is taken once.
@@ -15,12 +16,14 @@
  *   n+24   the piece, sealed with session, chunk and offset (runtime/crypto_seal.h)
  *
  * What does not open, or is not the next piece, ends the stream.  The lender's endpoint takes no
- * message longer than LENDER_MESSAGE_MAX, so a stranger can make nobody allocate anything.
+ * message longer than LENDER_MESSAGE_MAX, so a stranger can make nobody allocate anything.  No more
+ * than PIECES_QUEUED wait at either end: a kill costs the chunk that was coming, and not the next.
  *
  * Owner    the transferer's shell.
- * Memory   the receiver: one chunk for each stream.  The lender: one chunk.
- * Threads  bulk_open, bulk_take and bulk_close on the loop's; the work on two of their own, which
- *          run at a lower priority than everything else on the node.
+ * Memory   the receiver: one chunk and PIECES_QUEUED pieces for each stream.  The lender: one piece
+ *          and PIECES_QUEUED for each stream.
+ * Threads  bulk_open, bulk_take and bulk_close on the loop's; the work on its own, which run at a
+ *          lower priority than everything else on the node.
  * Fails    into results.
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_BULK_H
@@ -30,13 +33,16 @@
 #include "runtime/loop.h"
 #include "runtime/model_receive.h"
 
-#define PIECE_SIZE ((size_t)1 << 20)
+#define PIECE_SIZE ((size_t)1 << 19)
+#define PIECES_QUEUED 6u
 #define PIECE_HEADER_SIZE 8u
 #define PIECE_MESSAGE_MAX (PIECE_HEADER_SIZE + PIECE_SIZE + SEAL_OVERHEAD)
 #define HELLO_SIZE (16u + SEAL_OVERHEAD)
 #define LENDER_MESSAGE_MAX 256u /* what ZeroMQ says itself at the start of a connection fits */
-#define LENDS_MAX 256   /* streams of one lender */
-#define STREAMS_MAX 16  /* of one receiver */
+#define LENDS_MAX 128   /* streams of one lender */
+#define LEND_WINDOW_MAX 8u /* chunks asked for; more than any honest receiver has at once */
+#define BULK_LANES 2u   /* threads of one receiver; the first opens and places models too */
+#define STREAMS_MAX 16  /* of one lane */
 
 /* ---- what the loop tells the threads, and hears of them ---- */
 
@@ -91,7 +97,7 @@ enum bulk_kind {
     BULK_CHUNK_SENT,        /* unasked: chunk_sent */
     BULK_RECEIVE_FIRST = 120,
     BULK_RECEIVE_OPEN = BULK_RECEIVE_FIRST, /* receive_request, also the value */
-    BULK_JOIN,                              /* stream_request */
+    BULK_JOIN,                              /* stream_request; the id is the receive's */
     BULK_LEAVE,                             /* stream_request: the link alone */
     BULK_RECEIVE_PLACE,                     /* no request */
     BULK_RECEIVE_CLOSE,                     /* no request; no result */
@@ -130,6 +136,9 @@ struct bulk_ops {
     void (*end)(void *self);
     void (*take)(void *self, struct effect *effect);
     void (*event)(void *self, const struct transport_event *event);
+    /* Does a little of what there is to do; in so many ms again, -1: when something came.  NULL:
+     * nothing is done unasked. */
+    int64_t (*work)(void *self);
 };
 /* The thread has a transport of its own, which `begin` is given. */
 MUST_CHECK enum status bulk_thread_open(const struct bulk_ops *ops, void *self,
@@ -149,7 +158,9 @@ struct bulk_receiver;
 MUST_CHECK enum status bulk_receiver_open(const struct bulk_options *options,
                                           struct bulk_receiver **receiver_out,
                                           struct reason *reason);
-struct bulk_thread *bulk_receiver_thread(struct bulk_receiver *receiver);
+/* The thread an effect is for. */
+struct bulk_thread *bulk_receiver_thread(struct bulk_receiver *receiver,
+                                         const struct effect *effect);
 void bulk_receiver_close(struct bulk_receiver *receiver);
 
 /* What is sealed with a piece: session, chunk, offset. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bulk_lender: reads the chunks that were asked for, seals and sends them.
+ * bulk_lender: reads the chunks that were asked for, seals and sends them, a piece for each stream
+ * in turn.  A stream whose queue is full waits for itself alone.
  */
 #include "actors/transferer/bulk.h"
 #include "protocol/memory.h"
@@ -12,9 +13,10 @@
 #include <string.h>
 
 #define LENDER_LINK 1u
+#define BLOCKED_MS 1 /* until a full queue is looked at again */
+#define RATE_SLACK_US 100000u
 
 struct lend {
-    bool is_used;
     bool has_peer; /* its receiver said hello */
     struct request_id session;
     struct peer peer;
@@ -22,8 +24,12 @@ struct lend {
     struct seal to;
     bool has_source;
     struct model_source source;
-    uint32_t waiting[16]; /* chunks asked for before the hello came */
-    uint32_t waiting_count;
+    uint32_t asked[LEND_WINDOW_MAX]; /* chunks, the first of them on its way */
+    uint32_t asked_count;
+    struct chunk_place place; /* of the first */
+    uint32_t at;              /* what of it was sealed */
+    uint8_t *sealed;          /* a piece; it stays when the queue is full */
+    size_t sealed_size;       /* 0: none waits */
     uint64_t sent;
 };
 
@@ -32,8 +38,8 @@ struct bulk_lender {
     struct bulk_thread *thread;
     struct transport *transport;
     struct lend *lends[LENDS_MAX];
-    uint8_t *chunk;
-    uint8_t *sealed;
+    size_t turn; /* whose it is */
+    uint8_t *piece;
     uint64_t rate_from_us; /* the bytes allowed are counted from here */
     uint64_t rate_bytes;
     uint64_t strangers; /* messages that were nobody's hello */
@@ -59,6 +65,7 @@ static void lend_free(struct bulk_lender *lender, struct lend *lend)
         model_source_close(&lend->source);
     seal_fini(&lend->from);
     seal_fini(&lend->to);
+    memory_free(lend->sealed);
     memory_free(lend);
 }
 
@@ -72,13 +79,20 @@ static enum status begin_lend(struct bulk_lender *lender, const struct stream_re
     struct lend *lend = slot ? memory_zeroed(1, sizeof(*lend)) : NULL;
     if (!lend)
         return refuse(reason, STATUS_BUSY, "too many nodes fetch from here");
-    lend->session = request->session;
-    seal_init(&lend->from, &request->key, SEAL_FROM_SOURCE, request->is_aes);
-    seal_init(&lend->to, &request->key, SEAL_TO_SOURCE, request->is_aes);
-    enum status status = model_source_open(lender->options.store, &request->record, &lend->source,
-                                           NULL, reason);
-    lend->has_source = status == STATUS_OK;
     *slot = lend;
+    lend->session = request->session;
+    lend->sealed = memory_zeroed(PIECE_MESSAGE_MAX, 1);
+    enum status status =
+        lend->sealed ? seal_init(&lend->from, &request->key, SEAL_FROM_SOURCE, request->is_aes)
+                     : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = seal_init(&lend->to, &request->key, SEAL_TO_SOURCE, request->is_aes);
+    if (status != STATUS_OK)
+        status = refuse(reason, status, "no memory to lend a model");
+    if (status == STATUS_OK)
+        status = model_source_open(lender->options.store, &request->record, &lend->source, NULL,
+                                   reason);
+    lend->has_source = status == STATUS_OK;
     if (status != STATUS_OK)
         lend_free(lender, lend);
     return status;
@@ -86,68 +100,98 @@ static enum status begin_lend(struct bulk_lender *lender, const struct stream_re
 
 /* ---- sending ---- */
 
-/* Waits until so many more bytes may leave. */
-static void keep_rate(struct bulk_lender *lender, size_t size)
+/* How long until more bytes may leave. */
+static uint64_t rate_wait_ms(struct bulk_lender *lender)
 {
     const uint64_t rate = lender->options.rate;
     const uint64_t now_us = clock_now_us();
     if (rate == 0)
-        return;
+        return 0;
     const uint64_t due_us =
         lender->rate_from_us + (uint64_t)((double)lender->rate_bytes * 1e6 / (double)rate);
-    if (now_us > due_us + 100000) {
+    if (now_us > due_us + RATE_SLACK_US) {
         lender->rate_from_us = now_us; /* what was not used is not saved up */
         lender->rate_bytes = 0;
-    } else if (due_us > now_us) {
-        clock_sleep_ms((due_us - now_us + 999) / 1000);
     }
+    return due_us > now_us ? (due_us - now_us + 999) / 1000 : 0;
+}
+
+static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
+{
+    uint8_t with[PIECE_WITH_SIZE];
+    const uint32_t chunk = lend->asked[0];
+    if (lend->at == 0 && !chunk_manifest_place(&lend->source.manifest, chunk, &lend->place))
+        return STATUS_NOT_FOUND;
+    const uint32_t left = lend->place.size - lend->at;
+    const uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
+    enum status status =
+        model_source_read_part(&lend->source, &lend->place, lend->at, size, lender->piece);
+    if (status != STATUS_OK)
+        return status;
+    piece_with(&lend->session, chunk, lend->at, with);
+    put_u32(lend->sealed, chunk);
+    put_u32(lend->sealed + 4, lend->at);
+    seal_close(&lend->from, with, sizeof(with), lender->piece, size,
+               lend->sealed + PIECE_HEADER_SIZE);
+    lend->sealed_size = PIECE_HEADER_SIZE + size + SEAL_OVERHEAD;
+    lend->at += size;
     lender->rate_bytes += size;
+    return STATUS_OK;
 }
 
-static enum status send_pieces(struct bulk_lender *lender, struct lend *lend, uint32_t chunk,
-                               uint32_t size)
+/* The first of its chunks is sent, or cannot be. */
+static void end_chunk(struct bulk_lender *lender, struct lend *lend, enum status status)
 {
-    enum status status = STATUS_OK;
-    for (uint32_t at = 0; at < size && status == STATUS_OK; at += (uint32_t)PIECE_SIZE) {
-        uint8_t with[PIECE_WITH_SIZE];
-        const size_t piece = size - at < PIECE_SIZE ? size - at : PIECE_SIZE;
-        keep_rate(lender, piece);
-        piece_with(&lend->session, chunk, at, with);
-        put_u32(lender->sealed, chunk);
-        put_u32(lender->sealed + 4, at);
-        seal_close(&lend->from, with, sizeof(with), lender->chunk + at, piece,
-                   lender->sealed + PIECE_HEADER_SIZE);
-        status = transport_send(lender->transport, &lend->peer, lender->sealed,
-                                PIECE_HEADER_SIZE + piece + SEAL_OVERHEAD);
-    }
-    return status;
-}
-
-static void send_chunk(struct bulk_lender *lender, struct lend *lend, uint32_t chunk)
-{
-    struct chunk_place place;
     struct chunk_sent *sent = memory_zeroed(1, sizeof(*sent));
-    enum status status = chunk_manifest_place(&lend->source.manifest, chunk, &place)
-                             ? model_source_read(&lend->source, &place, lender->chunk)
-                             : STATUS_NOT_FOUND;
-    if (status == STATUS_OK)
-        status = send_pieces(lender, lend, chunk, place.size);
+    if (sent) {
+        *sent = (struct chunk_sent){lend->session, lend->asked[0]};
+        bulk_post(lender->options.loop, BULK_CHUNK_SENT, 0, status, NULL, sent, memory_free);
+    } /* else its receiver asks another after a while */
     lend->sent += status == STATUS_OK;
-    if (!sent)
-        return; /* its receiver asks another after a while */
-    *sent = (struct chunk_sent){lend->session, chunk};
-    bulk_post(lender->options.loop, BULK_CHUNK_SENT, 0, status, NULL, sent, memory_free);
+    lend->at = 0;
+    lend->sealed_size = 0;
+    lend->asked_count--;
+    memmove(lend->asked, lend->asked + 1, lend->asked_count * sizeof(lend->asked[0]));
+}
+
+/* False: its queue is full. */
+static bool send_piece(struct bulk_lender *lender, struct lend *lend)
+{
+    enum status status = lend->sealed_size > 0 ? STATUS_OK : seal_piece(lender, lend);
+    if (status == STATUS_OK)
+        status = transport_send(lender->transport, &lend->peer, lend->sealed, lend->sealed_size);
+    if (status == STATUS_BUSY)
+        return false;
+    lend->sealed_size = 0;
+    if (status != STATUS_OK || lend->at == lend->place.size)
+        end_chunk(lender, lend, status);
+    return true;
+}
+
+static int64_t work(void *self)
+{
+    struct bulk_lender *lender = self;
+    bool is_blocked = false;
+    bool is_sent = false;
+    for (size_t i = 0; i < LENDS_MAX; i++, lender->turn = (lender->turn + 1) % LENDS_MAX) {
+        struct lend *lend = lender->lends[lender->turn];
+        if (!lend || !lend->has_peer || lend->asked_count == 0)
+            continue;
+        const uint64_t wait_ms = rate_wait_ms(lender);
+        if (wait_ms > 0)
+            return (int64_t)wait_ms;
+        const bool is_gone = send_piece(lender, lend);
+        is_sent = is_sent || is_gone;
+        is_blocked = is_blocked || !is_gone;
+    }
+    return is_sent ? 0 : is_blocked ? BLOCKED_MS : -1;
 }
 
 static void take_send(struct bulk_lender *lender, const struct chunk_request *request)
 {
     struct lend *lend = find(lender, &request->session);
-    if (!lend)
-        return;
-    if (lend->has_peer)
-        send_chunk(lender, lend, request->chunk);
-    else if (lend->waiting_count < COUNT_OF(lend->waiting))
-        lend->waiting[lend->waiting_count++] = request->chunk;
+    if (lend && lend->asked_count < LEND_WINDOW_MAX)
+        lend->asked[lend->asked_count++] = request->chunk;
 }
 
 /* ---- the thread ---- */
@@ -156,7 +200,8 @@ static enum status begin(void *self, struct transport *transport, struct reason 
 {
     struct bulk_lender *lender = self;
     struct link_options options = {.role = LINK_BIND, .is_plain = true,
-                                   .message_size_max = LENDER_MESSAGE_MAX};
+                                   .message_size_max = LENDER_MESSAGE_MAX,
+                                   .queue_max = PIECES_QUEUED};
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", lender->options.listen);
     lender->transport = transport;
     enum status status = transport_link_open(transport, LENDER_LINK, &options, reason);
@@ -218,9 +263,6 @@ static void take_hello(struct bulk_lender *lender, const struct transport_event 
     }
     lend->peer = event->peer;
     lend->has_peer = true;
-    for (uint32_t i = 0; i < lend->waiting_count; i++)
-        send_chunk(lender, lend, lend->waiting[i]);
-    lend->waiting_count = 0;
 }
 
 static void take_event(void *self, const struct transport_event *event)
@@ -230,7 +272,7 @@ static void take_event(void *self, const struct transport_event *event)
         take_hello(lender, event);
 }
 
-static const struct bulk_ops ops = {begin, end, take, take_event};
+static const struct bulk_ops ops = {begin, end, take, take_event, work};
 
 enum status bulk_lender_open(const struct bulk_options *options, struct bulk_lender **lender_out,
                              struct reason *reason)
@@ -238,10 +280,9 @@ enum status bulk_lender_open(const struct bulk_options *options, struct bulk_len
     struct bulk_lender *lender = memory_zeroed(1, sizeof(*lender));
     if (lender) {
         lender->options = *options;
-        lender->chunk = memory_zeroed((size_t)CHUNK_SIZE, 1);
-        lender->sealed = memory_zeroed(PIECE_MESSAGE_MAX, 1);
+        lender->piece = memory_zeroed(PIECE_SIZE, 1);
     }
-    enum status status = lender && lender->chunk && lender->sealed
+    enum status status = lender && lender->piece
                              ? bulk_thread_open(&ops, lender, &lender->thread, reason)
                              : refuse(reason, STATUS_NO_MEMORY, "no memory to lend models");
     if (status == STATUS_OK)
@@ -261,7 +302,6 @@ void bulk_lender_close(struct bulk_lender *lender)
     if (!lender)
         return;
     bulk_thread_close(lender->thread);
-    memory_free(lender->chunk);
-    memory_free(lender->sealed);
+    memory_free(lender->piece);
     memory_free(lender);
 }

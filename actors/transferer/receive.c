@@ -11,6 +11,7 @@
 
 #define SIGNAL_LIFE_MS 5000u
 #define IDLE_MS 500u
+#define SPEED_MS 10000u
 
 void receive_clear(struct receive *receive)
 {
@@ -219,38 +220,59 @@ static enum status take_opened(struct transferer_step *step, struct receive_requ
         receive->sources[i].poll_ms = 0; /* what they have, and where their streams are */
     receive->phase = RECEIVE_RUNNING;
     receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
+    receive->began_ms = receive->told_ms = step->input->now_ms;
     return receive_go_on(step);
 }
 
 /* ---- going on ---- */
 
-static enum status tell_progress(struct transferer_step *step)
+/* The mean of the first SPEED_MS, later one that forgets as slowly. */
+static void measure_speed(struct receive *receive, uint64_t now_ms)
+{
+    const uint64_t since_ms = now_ms - receive->told_ms;
+    const uint64_t all_ms = now_ms - receive->began_ms;
+    const double share = (double)since_ms / (double)(all_ms < SPEED_MS ? all_ms : SPEED_MS);
+    const double now = (double)(receive->bytes_received - receive->told_bytes) / (double)since_ms;
+    receive->bytes_per_ms += (now - receive->bytes_per_ms) * (share < 1 ? share : 1);
+    receive->told_ms = now_ms;
+    receive->told_bytes = receive->bytes_received;
+}
+
+enum status receive_tell_progress(struct transferer_step *step)
 {
     struct receive *receive = &step->transferer->receive;
     struct message signal;
-    if (step->input->now_ms < receive->progress_ms)
+    if (step->input->now_ms < receive->told_ms + RECEIVE_PROGRESS_MS)
         return STATUS_OK;
     enum status status = message_init(&signal, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED);
     if (status != STATUS_OK)
         return status;
     struct transfer_progressed *body = signal.body;
-    receive->progress_ms = step->input->now_ms + RECEIVE_PROGRESS_MS;
+    measure_speed(receive, step->input->now_ms);
     signal.head.expires_ms = step->input->wall_ms + SIGNAL_LIFE_MS;
     body->transfer_id = step->transferer->receive_tasks[0].transfer_id;
     body->bytes_have = receive->bytes_have;
     body->bytes_total = receive->bytes_total;
     body->bytes_received = receive->bytes_received;
-    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
-        body->sources += receive->sources[i].window_count > 0;
-    session_send(&step->transferer->session, &signal, step->outbox);
+    body->bytes_per_s = (uint64_t)(receive->bytes_per_ms * 1000);
+    for (uint32_t i = 0; i < receive->rest_count && status == STATUS_OK; i++) {
+        const struct transfer_source source = {receive->rests[i].node_id,
+                                               receive->rests[i].bytes};
+        if (source.bytes > 0 &&
+            !record_list_push(&transfer_source_type, RECORD_LIST(body->sources), &source,
+                              NODE_COUNT_MAX))
+            status = STATUS_NO_MEMORY;
+    }
+    if (status == STATUS_OK)
+        session_send(&step->transferer->session, &signal, step->outbox);
     message_fini(&signal);
-    return STATUS_OK;
+    return status;
 }
 
 enum status receive_go_on(struct transferer_step *step)
 {
     struct receive *receive = &step->transferer->receive;
-    enum status status = tell_progress(step);
+    enum status status = receive_tell_progress(step);
     if (status != STATUS_OK || receive->chunk_have < receive->chunk_count)
         return status == STATUS_OK ? sources_fill(step) : status;
     sources_close(step);
@@ -336,5 +358,7 @@ enum status receive_time(struct transferer_step *step)
         return receive_end(step, STATUS_NO_HOLDER, sentence);
     }
     outbox_wake(step->outbox, step->input->now_ms + IDLE_MS);
-    return sources_time(step);
+    enum status status =
+        receive->phase == RECEIVE_RUNNING ? receive_tell_progress(step) : STATUS_OK;
+    return status == STATUS_OK ? sources_time(step) : status;
 }

@@ -98,12 +98,32 @@ static bool may_have(const struct transferer *transferer, const struct node_id *
            (ID_IS_ZERO(transfer->source_node_id) || ID_EQUAL(transfer->source_node_id, *id));
 }
 
-static bool is_free(struct receive *receive, const struct node_id *id, uint64_t now_ms)
+/* One; but if a single one has the model, a connection for each thread that opens and checks. */
+static uint32_t connections_wanted(const struct transferer *transferer, const struct node_id *id)
 {
+    const struct model_record *model = receive_model(transferer);
+    uint32_t whole = 0;
+    bool is_whole = false;
+    for (uint32_t i = 0; model && i < model->holders.count; i++) {
+        const struct holder_record *holder = &model->holders.items[i];
+        if (!holder->has_weights || !may_have(transferer, &holder->node_id))
+            continue;
+        whole++;
+        is_whole = is_whole || ID_EQUAL(holder->node_id, *id);
+    }
+    return is_whole && whole == 1 ? BULK_LANES : 1;
+}
+
+static bool is_free(const struct transferer *transferer, const struct node_id *id,
+                    uint64_t now_ms)
+{
+    const struct receive *receive = &transferer->receive;
+    uint32_t connections = 0;
     for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
-        if (receive->sources[i].phase != SOURCE_NONE &&
-            ID_EQUAL(receive->sources[i].node_id, *id))
-            return false;
+        connections += receive->sources[i].phase != SOURCE_NONE &&
+                       ID_EQUAL(receive->sources[i].node_id, *id);
+    if (connections >= connections_wanted(transferer, id))
+        return false;
     for (uint32_t i = 0; i < receive->rest_count; i++)
         if (ID_EQUAL(receive->rests[i].node_id, *id))
             return receive->rests[i].wrong < RECEIVE_WRONG_MAX &&
@@ -130,25 +150,36 @@ static void connect_source(struct transferer_step *step, struct receive_source *
     outbox_link_open(step->outbox, source->link, &options);
 }
 
+/* Where it can be asked; NULL: nowhere, or not now. */
+static const struct endpoint_record *endpoint_of(const struct transferer *transferer,
+                                                 const struct node_id *id, uint64_t now_ms)
+{
+    const struct endpoint_record *endpoint =
+        state_find_endpoint(&transferer->session.mirror.state, id, ACTOR_TRANSFERER);
+    return endpoint && text_or_empty(endpoint->address)[0] &&
+                   strlen(endpoint->address) < LINK_ENDPOINT_SIZE && may_have(transferer, id) &&
+                   is_free(transferer, id, now_ms)
+               ? endpoint
+               : NULL;
+}
+
 static void connect_more(struct transferer_step *step)
 {
     struct transferer *transferer = step->transferer;
     struct receive *receive = &transferer->receive;
     const struct state *state = &transferer->session.mirror.state;
+    const struct endpoint_record *endpoint;
     for (uint32_t i = 0; i < state->nodes.count; i++) {
         const struct node_id *id = &state->nodes.items[i].node_id;
-        const struct endpoint_record *endpoint =
-            state_find_endpoint(state, id, ACTOR_TRANSFERER);
-        struct receive_source *source = NULL;
-        for (size_t k = 0; k < RECEIVE_SOURCES_MAX && !source; k++)
-            if (receive->sources[k].phase == SOURCE_NONE)
-                source = &receive->sources[k];
-        if (!source)
-            return;
-        if (endpoint && text_or_empty(endpoint->address)[0] &&
-            strlen(endpoint->address) < LINK_ENDPOINT_SIZE && may_have(transferer, id) &&
-            is_free(receive, id, step->input->now_ms))
+        while ((endpoint = endpoint_of(transferer, id, step->input->now_ms)) != NULL) {
+            struct receive_source *source = NULL;
+            for (size_t k = 0; k < RECEIVE_SOURCES_MAX && !source; k++)
+                if (receive->sources[k].phase == SOURCE_NONE)
+                    source = &receive->sources[k];
+            if (!source)
+                return;
             connect_source(step, source, endpoint);
+        }
     }
 }
 
@@ -409,8 +440,11 @@ enum status sources_chunk(struct transferer_step *step, const struct chunk_told 
         return STATUS_OK;
     if (is_chunk && result->status != STATUS_OK && !is_wrong)
         return receive_end(step, result->status, result->reason.text);
-    if (is_chunk && result->status == STATUS_OK && told->chunk < receive->chunk_count)
+    if (is_chunk && result->status == STATUS_OK && told->chunk < receive->chunk_count) {
         note_stored(receive, told, step->input->now_ms);
+        if (source)
+            rest_of(receive, &source->node_id)->bytes += told->bytes;
+    }
     if (!source) {
         status = STATUS_OK;
     } else if (!is_chunk) {

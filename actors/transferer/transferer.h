@@ -19,11 +19,12 @@
  * rounds over all holders the task fails with the last reason; the planner gives it again.
  *
  * A whole model is received from up to RECEIVE_SOURCES_MAX nodes at once (receive.c): those who
- * hold it, and those who receive it too, of whose chunks we take what they have by then.  Each has
- * RECEIVE_WINDOW credits.  One that falls silent, closes or sends something wrong is left, its
- * chunks are asked of others, and it is tried again later, unless it sent wrong bytes too often.
- * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason.  The
- * bytes themselves travel beside the loop (bulk.h).
+ * hold it, and those who receive it too, of whose chunks we take what they have by then.  A single
+ * one that holds it is asked over BULK_LANES connections.  Each has RECEIVE_WINDOW credits.  One
+ * that falls silent, closes or sends something wrong is left, its chunks are asked of others, and
+ * it is tried again later, unless it sent wrong bytes too often.  Without a chunk from anybody for
+ * RECEIVE_SILENCE_MS the transfer fails with the last reason.  The bytes themselves travel beside
+ * the loop (bulk.h).
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
@@ -47,8 +48,8 @@
 #define TRANSFER_MESSAGE_MAX (2u << 20)
 #define RECEIVE_LINK_FIRST 100u /* a new number for each source, too */
 #define RECEIVE_LINK_COUNT 100u
-#define RECEIVE_SOURCES_MAX 8
-#define RECEIVE_WINDOW 4u
+#define RECEIVE_SOURCES_MAX 12
+#define RECEIVE_WINDOW 3u
 #define RECEIVE_WRONG_MAX 3u /* wrong chunks of a node before it is not asked again */
 #define RECEIVE_CONNECT_MS 3000u
 #define RECEIVE_ANSWER_MS 5000u
@@ -58,7 +59,6 @@
 #define RECEIVE_REST_MS_MAX 8000u
 #define RECEIVE_SILENCE_MS 60000u
 #define RECEIVE_PROGRESS_MS 500u
-#define LEND_WINDOW_MAX 8u /* more than any honest receiver asks for at once */
 
 struct transferer_settings {
     struct session_settings session;
@@ -176,9 +176,10 @@ struct receive_source {
     uint64_t poll_ms;
 };
 
-/* What is remembered of a node that failed us. */
+/* What is remembered of a node that sent something, or failed us. */
 struct source_rest {
     struct node_id node_id;
+    uint64_t bytes; /* of right chunks */
     uint32_t failures;
     uint32_t wrong;
     uint64_t until_ms;
@@ -204,7 +205,10 @@ struct receive {
     struct source_rest rests[NODE_COUNT_MAX];
     uint32_t rest_count;
     uint64_t silent_ms;   /* without a chunk until then it fails */
-    uint64_t progress_ms;
+    uint64_t began_ms;
+    uint64_t told_ms;     /* when progress was told last, */
+    uint64_t told_bytes;  /* what was received by then, */
+    double bytes_per_ms;  /* and how fast, over some seconds */
     struct reason last;
 };
 
@@ -284,6 +288,8 @@ enum status receive_end(struct transferer_step *step, enum status how, const cha
 enum status receive_open(struct transferer_step *step);
 /* Some or all chunks are here. */
 enum status receive_go_on(struct transferer_step *step);
+/* Tells it when it was not told for a while. */
+enum status receive_tell_progress(struct transferer_step *step);
 const struct transfer_record *receive_transfer(const struct transferer *transferer);
 const struct model_record *receive_model(const struct transferer *transferer);
 

@@ -24,18 +24,21 @@ static void print(const char *what, uint64_t from_us)
 static bool measure(const char *name, bool is_aes, uint8_t *plain, uint8_t *sealed)
 {
     const struct hash key = {{1}};
-    struct seal from;
-    struct seal to;
+    struct seal from = {.cipher = NULL};
+    struct seal to = {.cipher = NULL};
     char what[64];
     bool is_right = true;
     uint64_t from_us = clock_now_us();
-    seal_init(&from, &key, SEAL_FROM_SOURCE, is_aes);
+    if (seal_init(&from, &key, SEAL_FROM_SOURCE, is_aes) != STATUS_OK)
+        return false;
     for (uint32_t i = 0; i < ROUNDS; i++)
         seal_close(&from, "", 0, plain, PIECE, sealed);
     (void)snprintf(what, sizeof(what), "%s seal", name);
     print(what, from_us);
-    seal_init(&from, &key, SEAL_FROM_SOURCE, is_aes);
-    seal_init(&to, &key, SEAL_FROM_SOURCE, is_aes);
+    seal_fini(&from);
+    if (seal_init(&from, &key, SEAL_FROM_SOURCE, is_aes) != STATUS_OK ||
+        seal_init(&to, &key, SEAL_FROM_SOURCE, is_aes) != STATUS_OK)
+        return false;
     uint64_t spent_us = 0;
     for (uint32_t i = 0; i < ROUNDS; i++) {
         seal_close(&from, "", 0, plain, PIECE, sealed);
@@ -46,6 +49,8 @@ static bool measure(const char *name, bool is_aes, uint8_t *plain, uint8_t *seal
     }
     (void)snprintf(what, sizeof(what), "%s open", name);
     print(what, clock_now_us() - spent_us);
+    seal_fini(&from);
+    seal_fini(&to);
     return is_right;
 }
 

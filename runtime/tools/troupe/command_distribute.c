@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "runtime/clock.h"
 #include "runtime/identity.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/transfer_progress.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+#define LOOK_MS 1200u /* each target that runs tells how far it is within this time */
+#define LINE_SIZE 400
 
 const struct option_row distribute_options[] = {
     {"to", "A,B", "names or ids of the nodes that shall hold it; else all that are here"},
@@ -75,31 +81,82 @@ static const struct transfer_record *find_asked(const struct cli *cli,
 
 /* ---- showing ---- */
 
-static void print_transfer(const struct cli *cli, const struct transfer_record *transfer)
+/* "1.2 GB of 4.0 GB, 310 MB/s, 9 s left; 1.0 GB from alpha, 200 MB from beta". */
+static const char *progress_print(const struct cli *cli, const struct transfer_progressed *told,
+                                  char line_out[LINE_SIZE])
+{
+    char have[16];
+    char total[16];
+    char speed[16];
+    const uint64_t left_s = transfer_seconds_left(told);
+    int length = snprintf(line_out, LINE_SIZE, "%s of %s, %s/s", size_print(told->bytes_have, have),
+                          size_print(told->bytes_total, total),
+                          size_print(told->bytes_per_s, speed));
+    if (left_s < UINT64_MAX)
+        length += snprintf(line_out + length, LINE_SIZE - (size_t)length,
+                           left_s < 100 ? ", %" PRIu64 " s left" : ", %" PRIu64 " min left",
+                           left_s < 100 ? left_s : left_s / 60 + 1);
+    for (uint32_t i = 0; i < told->sources.count && length < LINE_SIZE; i++)
+        length += snprintf(line_out + length, LINE_SIZE - (size_t)length, "%s%s from %.60s",
+                           i == 0 ? "; " : ", ", size_print(told->sources.items[i].bytes, have),
+                           cli_node_name(cli->state, &told->sources.items[i].node_id));
+    return line_out;
+}
+
+static void print_target(const struct cli *cli, const struct transfer_progress_table *table,
+                         const struct transfer_record *transfer,
+                         const struct transfer_target *target)
+{
+    const struct transfer_progressed *told =
+        table && target->phase == TRANSFER_RUNNING
+            ? transfer_progress_find(table, &transfer->transfer_id, &target->node_id,
+                                     clock_now_ms())
+            : NULL;
+    char line[LINE_SIZE];
+    const char *more = told ? progress_print(cli, told, line) : text_or_empty(target->reason);
+    (void)printf("  to %-12s %s%s%s\n", cli_node_name(cli->state, &target->node_id),
+                 transfer_phase_name(target->phase), more[0] ? ": " : "", more);
+}
+
+static void print_transfer(const struct cli *cli, const struct transfer_progress_table *table,
+                           const struct transfer_record *transfer)
 {
     char hex[HEX_SIZE(16)];
     (void)printf("%s  %s  %s\n", hex_print(&transfer->transfer_id, 16, hex),
                  text_or_empty(transfer->model_id),
                  transfer_phase_name(transfer_phase_of(transfer)));
-    for (uint32_t i = 0; i < transfer->targets.count; i++) {
-        const struct transfer_target *target = &transfer->targets.items[i];
-        (void)printf("  to %-12s %s%s%s\n", cli_node_name(cli->state, &target->node_id),
-                     transfer_phase_name(target->phase),
-                     text_or_empty(target->reason)[0] ? ": " : "",
-                     text_or_empty(target->reason));
-    }
+    for (uint32_t i = 0; i < transfer->targets.count; i++)
+        print_target(cli, table, transfer, &transfer->targets.items[i]);
 }
 
+/* All targets together: bytes of those that told, and who is done. */
 static void show_progress(const struct cli *cli, struct progress *progress,
+                          const struct transfer_progress_table *table,
                           const struct transfer_record *transfer)
 {
+    struct transfer_progressed all = {.bytes_have = 0};
     uint32_t done = 0;
-    for (uint32_t i = 0; i < transfer->targets.count; i++)
-        done += transfer->targets.items[i].phase == TRANSFER_DONE;
-    (void)cli;
-    progress_show(progress, transfer->targets.count ? done * 100 / transfer->targets.count : 101,
-                  "%s: %u of %u nodes have it", text_or_empty(transfer->model_id), done,
-                  transfer->targets.count);
+    uint32_t running = 0;
+    char line[LINE_SIZE];
+    for (uint32_t i = 0; i < transfer->targets.count; i++) {
+        const struct transfer_target *target = &transfer->targets.items[i];
+        const struct transfer_progressed *told = transfer_progress_find(
+            table, &transfer->transfer_id, &target->node_id, clock_now_ms());
+        done += target->phase == TRANSFER_DONE;
+        if (target->phase != TRANSFER_RUNNING || !told)
+            continue;
+        running++;
+        all.bytes_have += told->bytes_have;
+        all.bytes_total += told->bytes_total;
+        all.bytes_per_s += told->bytes_per_s;
+    }
+    const double each = 100.0 / (transfer->targets.count ? transfer->targets.count : 1);
+    const double share =
+        all.bytes_total ? (double)all.bytes_have / (double)all.bytes_total * running : 0;
+    progress_show(progress, (uint32_t)(each * (done + share)), "%s: %u of %u nodes have it%s%s",
+                  text_or_empty(transfer->model_id), (unsigned)done,
+                  (unsigned)transfer->targets.count, running ? "; " : "",
+                  running ? progress_print(cli, &all, line) : "");
 }
 
 static bool is_open(const struct transfer_record *transfer)
@@ -108,7 +165,8 @@ static bool is_open(const struct transfer_record *transfer)
     return phase == TRANSFER_ASKED || phase == TRANSFER_RUNNING;
 }
 
-static int wait_for(struct cli *cli, const struct transfer_id *id)
+static int wait_for(struct cli *cli, struct transfer_progress_table *table,
+                    const struct transfer_id *id)
 {
     struct progress progress = {.cli = cli};
     struct reason reason = {""};
@@ -124,9 +182,10 @@ static int wait_for(struct cli *cli, const struct transfer_id *id)
             cli_say(cli, "%sit goes on; troupe transfers shows it", progress.is_open ? "\n" : "");
             return EXIT_CODE_INTERRUPTED;
         }
-        show_progress(cli, &progress, transfer);
+        show_progress(cli, &progress, table, transfer);
         enum status status = troupe_client_next(cli->client, 500, &message, &reason);
         if (status == STATUS_OK) {
+            transfer_progress_take(table, &message, clock_now_ms());
             message_fini(&message);
         } else if (status != STATUS_TIMED_OUT && status != STATUS_GAP) {
             code = cli_failed(cli, status, &reason);
@@ -147,7 +206,7 @@ static int print_result(struct cli *cli, const struct transfer_id *id)
         if (code != EXIT_CODE_OK)
             return code;
     } else {
-        print_transfer(cli, transfer);
+        print_transfer(cli, NULL, transfer);
     }
     const bool is_bad = transfer_phase_of(transfer) == TRANSFER_FAILED ||
                         transfer_phase_of(transfer) == TRANSFER_STOPPED;
@@ -178,8 +237,11 @@ int command_distribute(struct cli *cli)
         message_fini(&answer);
     }
     message_fini(&command);
-    if (code == EXIT_CODE_OK && cli_option(cli, "wait"))
-        code = wait_for(cli, &id);
+    if (code == EXIT_CODE_OK && cli_option(cli, "wait")) {
+        struct transfer_progress_table table = {{{.expires_ms = 0}}};
+        code = wait_for(cli, &table, &id);
+        transfer_progress_fini(&table);
+    }
     return code == EXIT_CODE_OK ? print_result(cli, &id) : code;
 }
 
@@ -221,21 +283,56 @@ static int cancel(struct cli *cli, const char *name)
     return code;
 }
 
+static bool is_told(const struct cli *cli, const struct transfer_progress_table *table)
+{
+    for (uint32_t i = 0; i < cli->state->transfers.count; i++) {
+        const struct transfer_record *transfer = &cli->state->transfers.items[i];
+        for (uint32_t k = 0; k < transfer->targets.count; k++)
+            if (transfer->targets.items[k].phase == TRANSFER_RUNNING &&
+                !transfer_progress_find(table, &transfer->transfer_id,
+                                        &transfer->targets.items[k].node_id, clock_now_ms()))
+                return false;
+    }
+    return true;
+}
+
+/* Those that run tell how far they are, or not: then they are shown without. */
+static void look(const struct cli *cli, struct transfer_progress_table *table)
+{
+    const uint64_t end_ms = clock_now_ms() + LOOK_MS;
+    struct message message;
+    struct reason unread;
+    while (clock_now_ms() < end_ms && !is_told(cli, table)) {
+        if (troupe_client_next(cli->client, 100, &message, &unread) != STATUS_OK)
+            continue;
+        transfer_progress_take(table, &message, clock_now_ms());
+        message_fini(&message);
+    }
+}
+
+static int print_transfers(struct cli *cli)
+{
+    struct transfer_progress_table table = {{{.expires_ms = 0}}};
+    if (cli->state->transfers.count == 0)
+        cli_say(cli, "no transfers yet; troupe distribute MODEL copies one to other nodes");
+    look(cli, &table);
+    for (uint32_t i = 0; i < cli->state->transfers.count; i++)
+        print_transfer(cli, &table, &cli->state->transfers.items[i]);
+    transfer_progress_fini(&table);
+    return EXIT_CODE_OK;
+}
+
 int command_transfers(struct cli *cli)
 {
     struct document document;
-    int code = cli_connect(cli, false);
+    const bool is_shown = !cli_option(cli, "cancel") && !cli->is_json;
+    int code = cli_connect(cli, is_shown);
     if (code != EXIT_CODE_OK)
         return code;
     if (cli_option(cli, "cancel"))
         return cancel(cli, cli_option(cli, "cancel"));
-    if (!cli->is_json) {
-        if (cli->state->transfers.count == 0)
-            cli_say(cli, "no transfers yet; troupe distribute MODEL copies one to other nodes");
-        for (uint32_t i = 0; i < cli->state->transfers.count; i++)
-            print_transfer(cli, &cli->state->transfers.items[i]);
-        return EXIT_CODE_OK;
-    }
+    if (!cli->is_json)
+        return print_transfers(cli);
     document_init(&document);
     document_add(&document, "{\"transfers\": [");
     for (uint32_t i = 0; i < cli->state->transfers.count; i++) {

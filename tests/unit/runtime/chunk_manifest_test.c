@@ -136,6 +136,27 @@ START_TEST(names_that_lead_out_of_the_store_are_refused)
 }
 END_TEST
 
+START_TEST(a_path_that_is_a_file_and_a_directory_is_refused)
+{
+    struct reason reason = {""};
+    rename_file(1, "config/model.safetensors");
+    ck_assert_int_eq(pass(&reason), STATUS_OK);
+    rename_file(1, "config.json/model.safetensors");
+    refused(STATUS_MALFORMED);
+}
+END_TEST
+
+START_TEST(a_manifest_of_no_file_is_refused)
+{
+    while (record.files.count > 0) {
+        record_list_remove(&file_entry_type, RECORD_LIST(record.files), 0);
+        record_list_remove(&manifest_file_type, RECORD_LIST(manifest.files), 0);
+    }
+    record.revision = manifest.revision = model_revision(&record);
+    refused(STATUS_MALFORMED);
+}
+END_TEST
+
 START_TEST(a_file_without_its_chunks_is_refused)
 {
     manifest.files.items[1].chunks.count = 0;
@@ -261,6 +282,8 @@ Suite *suite_of_tests(void)
         chunks_are_numbered_over_all_files,
         another_than_the_record_names_is_refused_before_it_is_read,
         names_that_lead_out_of_the_store_are_refused,
+        a_path_that_is_a_file_and_a_directory_is_refused,
+        a_manifest_of_no_file_is_refused,
         a_file_without_its_chunks_is_refused,
         a_thousand_million_chunks_and_sizes_that_overflow_are_refused,
         another_file_than_in_the_record_is_refused,

@@ -12,13 +12,19 @@ static const struct hash other_key = {{1, 2, 4}};
 static uint8_t plain[SIZE];
 static uint8_t sealed[3][SEALED];
 static uint8_t opened[SIZE];
+static struct seal seal;
+
+static void begin(const struct hash *with, enum seal_direction direction, bool is_aes)
+{
+    seal_fini(&seal);
+    ck_assert_int_eq(seal_init(&seal, with, direction, is_aes), STATUS_OK);
+}
 
 /* Three messages of one stream. */
 static void close_three(bool is_aes)
 {
-    struct seal seal;
     memset(plain, 7, sizeof(plain));
-    seal_init(&seal, &key, SEAL_FROM_SOURCE, is_aes);
+    begin(&key, SEAL_FROM_SOURCE, is_aes);
     for (size_t i = 0; i < 3; i++) {
         plain[0] = (uint8_t)i;
         seal_close(&seal, "with", 4, plain, SIZE, sealed[i]);
@@ -35,9 +41,8 @@ static int cipher_end(void)
 START_TEST(what_was_sealed_opens_in_its_order)
 {
     for (int cipher = 0; cipher < cipher_end(); cipher++) {
-        struct seal seal;
         close_three(cipher == 1);
-        seal_init(&seal, &key, SEAL_FROM_SOURCE, cipher == 1);
+        begin(&key, SEAL_FROM_SOURCE, cipher == 1);
         for (size_t i = 0; i < 3; i++) {
             ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[i], SEALED, opened), STATUS_OK);
             plain[0] = (uint8_t)i;
@@ -51,15 +56,14 @@ END_TEST
 START_TEST(nothing_opens_with_a_wrong_key_direction_or_companion)
 {
     for (int cipher = 0; cipher < cipher_end(); cipher++) {
-        struct seal seal;
         close_three(cipher == 1);
-        seal_init(&seal, &other_key, SEAL_FROM_SOURCE, cipher == 1);
+        begin(&other_key, SEAL_FROM_SOURCE, cipher == 1);
         ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[0], SEALED, opened),
                          STATUS_HASH_MISMATCH);
-        seal_init(&seal, &key, SEAL_TO_SOURCE, cipher == 1);
+        begin(&key, SEAL_TO_SOURCE, cipher == 1);
         ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[0], SEALED, opened),
                          STATUS_HASH_MISMATCH);
-        seal_init(&seal, &key, SEAL_FROM_SOURCE, cipher == 1);
+        begin(&key, SEAL_FROM_SOURCE, cipher == 1);
         ck_assert_int_eq(seal_open(&seal, "Mith", 4, sealed[0], SEALED, opened),
                          STATUS_HASH_MISMATCH);
         ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[0], SEALED, opened), STATUS_OK);
@@ -70,9 +74,8 @@ END_TEST
 START_TEST(a_replay_a_gap_and_a_change_of_order_do_not_open)
 {
     for (int cipher = 0; cipher < cipher_end(); cipher++) {
-        struct seal seal;
         close_three(cipher == 1);
-        seal_init(&seal, &key, SEAL_FROM_SOURCE, cipher == 1);
+        begin(&key, SEAL_FROM_SOURCE, cipher == 1);
         ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[1], SEALED, opened),
                          STATUS_HASH_MISMATCH);
         ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[0], SEALED, opened), STATUS_OK);
@@ -91,9 +94,8 @@ START_TEST(what_was_cut_or_changed_does_not_open)
 {
     static const size_t places[] = {8, 8 + SIZE / 2, 8 + SIZE, SEALED - 1};
     for (int cipher = 0; cipher < cipher_end(); cipher++) {
-        struct seal seal;
         close_three(cipher == 1);
-        seal_init(&seal, &key, SEAL_FROM_SOURCE, cipher == 1);
+        begin(&key, SEAL_FROM_SOURCE, cipher == 1);
         for (size_t size = 0; size < SEALED; size += size < 40 ? 1 : 97)
             ck_assert_int_eq(seal_open(&seal, "with", 4, sealed[0], size, opened),
                              STATUS_HASH_MISMATCH);
