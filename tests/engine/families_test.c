@@ -10,6 +10,7 @@
 #include "tests/engine/golden.h"
 #include "tests/engine/oracle.h"
 #include "tests/support/check_main.h"
+#include "tests/support/sanitized.h"
 
 #include <string.h>
 
@@ -72,7 +73,7 @@ static void check_all(const struct golden_run *run)
 
 START_TEST(one_rank_gives_the_reference)
 {
-    check_all(&(struct golden_run){.ranks = 1, .threads = 1, .tokens = 64});
+    check_all(&(struct golden_run){.ranks = 1, .threads = 1, .tokens = TIMES(64, 8)});
 }
 END_TEST
 
@@ -87,7 +88,7 @@ END_TEST
 
 START_TEST(portable_kernels_and_two_threads_give_it_too)
 {
-    check_all(&(struct golden_run){.ranks = 1, .threads = 2, .tokens = 8,
+    check_all(&(struct golden_run){.ranks = 1, .threads = 2, .tokens = TIMES(8, 2),
                                    .kernels = kernel_set_portable()});
 }
 END_TEST
@@ -95,14 +96,14 @@ END_TEST
 START_TEST(two_pipeline_ranks_give_it_too)
 {
     check_all(&(struct golden_run){.sharding = SHARDING_PIPELINE, .ranks = 2, .threads = 1,
-                                   .tokens = 24});
+                                   .tokens = TIMES(24, 4)});
 }
 END_TEST
 
 START_TEST(two_tensor_ranks_give_it_too)
 {
     check_all(&(struct golden_run){.sharding = SHARDING_TENSOR, .ranks = 2, .threads = 1,
-                                   .tokens = 24});
+                                   .tokens = TIMES(24, 4)});
 }
 END_TEST
 
@@ -110,7 +111,7 @@ START_TEST(uneven_tensor_ranks_give_it_too)
 {
     static const uint64_t shares[] = {1, 3};
     check_all(&(struct golden_run){.sharding = SHARDING_TENSOR, .ranks = 2, .threads = 1,
-                                   .shares = shares, .tokens = 8});
+                                   .shares = shares, .tokens = TIMES(8, 2)});
 }
 END_TEST
 

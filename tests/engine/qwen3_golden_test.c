@@ -3,13 +3,15 @@
 #include "tests/engine/golden.h"
 #include "tests/engine/oracle.h"
 #include "tests/support/check_main.h"
+#include "tests/support/sanitized.h"
 
 static void check_world(const char *name, enum sharding sharding, const uint64_t *shares,
                         uint32_t ranks, const struct kernel_set *kernels, uint32_t threads)
 {
     /* The whole reference for one rank; cuts and the slow portable kernels part way. */
     const struct golden_run run = {sharding, shares,  ranks,
-                                   kernels,  threads, ranks > 1 ? 24 : kernels ? 12 : 64,
+                                   kernels,  threads,
+                                   ranks > 1 ? TIMES(24, 4) : kernels ? TIMES(12, 2) : TIMES(64, 8),
                                    GOLDEN_LOGIT_BOUND};
     golden_check(name, &run);
 }
@@ -23,7 +25,7 @@ END_TEST
 
 START_TEST(the_portable_kernels_give_them_too)
 {
-    for (size_t i = 0; i < oracle_model_count; i++)
+    for (size_t i = 0; i < oracle_model_count; i += TIMES(1, 5))
         check_world(oracle_models[i], SHARDING_NONE, NULL, 1, kernel_set_portable(), 1);
 }
 END_TEST

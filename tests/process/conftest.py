@@ -6,6 +6,9 @@ import tempfile
 
 import pytest
 
+# Programs of their own, which meson runs.
+collect_ignore_glob = ["*_test.py"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_nobody():

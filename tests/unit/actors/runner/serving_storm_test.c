@@ -5,6 +5,7 @@
  */
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/seeded.h"
 #include "tests/unit/actors/runner/world_stage.h"
 
@@ -212,7 +213,8 @@ static void rage(const struct stage_options *where, unsigned requests)
 START_TEST(nothing_is_left_of_any_chat_on_one_rank)
 {
     /* Of more than one context. */
-    rage(&(struct stage_options){.ranks = 1, .positions = CONTEXT + 64, .mode = MODE_EXACT}, 90);
+    rage(&(struct stage_options){.ranks = 1, .positions = CONTEXT + 64, .mode = MODE_EXACT},
+         TIMES(90, 40));
 }
 END_TEST
 
@@ -223,13 +225,14 @@ START_TEST(nothing_is_left_of_any_chat_in_a_pipeline)
                                  .ranks = 2,
                                  .mode = MODE_FAST,
                                  .kv_format = KV_INT8},
-         60);
+         TIMES(60, 30));
 }
 END_TEST
 
 START_TEST(nothing_is_left_of_any_chat_in_a_tensor_cut)
 {
-    rage(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 2, .mode = MODE_EXACT}, 60);
+    rage(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 2, .mode = MODE_EXACT},
+         TIMES(60, 30));
 }
 END_TEST
 
