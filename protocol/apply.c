@@ -5,6 +5,7 @@
  * A handler returns false only without memory.  An event about a thing that is gone changes
  * nothing: refusing belongs to the leader before the event, not to those who read it.
  */
+#include "protocol/apply_downloads.h"
 #include "protocol/apply_transfers.h"
 #include "protocol/state.h"
 
@@ -76,6 +77,7 @@ static bool apply_node_removed(struct state *state, const struct message *event)
             REMOVE(given_up_record, state->given_up, i);
     for (uint32_t i = 0; i < state->models.count; i++)
         forget_holder(&state->models.items[i], &body->node_id);
+    downloads_forget_target(state, &body->node_id, NULL);
     return transfers_forget_node(state, &body->node_id);
 }
 
@@ -283,6 +285,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
 {
     const struct model_imported *body = event->body;
     forget_import(state, &body->node_id, body->model.model_id);
+    downloads_forget_target(state, &body->node_id, text_or_empty(body->model.model_id));
     struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
     if (model && !ID_EQUAL(model->revision, body->model.revision)) {
         /* Another revision under the same name: the newer counts, older copies are no holders. */
@@ -312,6 +315,7 @@ static bool apply_model_import_failed(struct state *state, const struct message 
 {
     const struct model_import_failed *body = event->body;
     forget_import(state, &body->node_id, body->model_id);
+    downloads_forget_target(state, &body->node_id, text_or_empty(body->model_id));
     return true;
 }
 
@@ -355,7 +359,35 @@ static bool apply_model_removed(struct state *state, const struct message *event
         if (strcmp(text_or_empty(state->imports.items[i].model_id),
                    text_or_empty(body->model_id)) == 0)
             REMOVE(import_record, state->imports, i);
+    downloads_forget_model(state, text_or_empty(body->model_id));
     return transfers_forget_model(state, text_or_empty(body->model_id), NULL);
+}
+
+/* ---- downloads ---- */
+
+static bool apply_download_requested(struct state *state, const struct message *event)
+{
+    return downloads_apply_requested(state, event);
+}
+
+static bool apply_download_resolved(struct state *state, const struct message *event)
+{
+    return downloads_apply_resolved(state, event);
+}
+
+static bool apply_download_assigned(struct state *state, const struct message *event)
+{
+    return downloads_apply_assigned(state, event);
+}
+
+static bool apply_file_downloaded(struct state *state, const struct message *event)
+{
+    return downloads_apply_file(state, event);
+}
+
+static bool apply_download_hindered(struct state *state, const struct message *event)
+{
+    return downloads_apply_hindered(state, event);
 }
 
 /* ---- transfers ---- */

@@ -61,7 +61,12 @@
     M(29, TRANSFER_REQUESTED, transfer_requested, "nodes were asked to copy a model")              \
     M(30, TRANSFER_STARTED, transfer_started, "one of them began")                                 \
     M(31, TRANSFER_ENDED, transfer_ended, "one of them has it, or could not")                      \
-    M(32, TRANSFER_CANCELLED, transfer_cancelled, "those that have it not yet shall stop")
+    M(32, TRANSFER_CANCELLED, transfer_cancelled, "those that have it not yet shall stop")         \
+    M(40, DOWNLOAD_REQUESTED, download_requested, "nodes were asked to pull a model")              \
+    M(41, DOWNLOAD_RESOLVED, download_resolved, "the hub said of which files it is made")          \
+    M(42, DOWNLOAD_ASSIGNED, download_assigned, "these nodes alone fetch these files")             \
+    M(43, FILE_DOWNLOADED, file_downloaded, "one of them has its file")                            \
+    M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */
 #define REPORT_LIST(M)                                                                             \
@@ -77,7 +82,10 @@
     M(10, PROCESS_ENDED, process_ended, "supervisor")                                              \
     M(11, PROCESS_GIVEN_UP, process_given_up, "supervisor")                                        \
     M(12, TRANSFER_STARTED, transfer_started, "transferer")                                        \
-    M(13, TRANSFER_ENDED, transfer_ended, "transferer")
+    M(13, TRANSFER_ENDED, transfer_ended, "transferer")                                            \
+    M(20, DOWNLOAD_RESOLVED, download_resolved, "downloader")                                      \
+    M(21, FILE_DOWNLOADED, file_downloaded, "downloader")                                          \
+    M(22, DOWNLOAD_HINDERED, download_hindered, "downloader or transferer")
 
 /* Imperative; planner -> local actor through the local master; answered. */
 #define TASK_LIST(M)                                                                               \
@@ -87,7 +95,8 @@
     M(4, FETCH_SMALL_FILES, fetch_small_files, "transferer: get all but the weights")              \
     M(5, DELETE_FILES, delete_files, "downloader: delete a model from the store")                  \
     M(6, LIST_TASKS, list_tasks, "any: what do you hold?")                                         \
-    M(7, FETCH_MODEL, fetch_model, "transferer: copy a whole model from those who have it")
+    M(7, FETCH_MODEL, fetch_model, "transferer: copy a whole model from those who have it")        \
+    M(12, GATHER_FILES, gather_files, "transferer: take what others have of a download")
 
 /* To whoever watches; may be lost; carries an expiry. */
 #define SIGNAL_LIST(M)                                                                             \
@@ -141,7 +150,8 @@
     M(55, MANIFEST_PART, manifest_part, "transferer: here it is")                                  \
     M(56, CHUNK_ASKED, chunk_asked, "transferer: send this chunk")                                 \
     M(57, CHUNK_REFUSED, chunk_refused, "transferer: I cannot")                                    \
-    M(58, SOURCE_LEFT, source_left, "transferer: the stream is over")
+    M(58, SOURCE_LEFT, source_left, "transferer: the stream is over")                              \
+    M(70, SHARE_ASKED, share_asked, "transferer: what have you of this download?")
 
 #define KIND_MEMBER_COMMAND(code, NAME, record, sentence) COMMAND_##NAME = code,
 #define KIND_MEMBER_EVENT(code, NAME, record, sentence) EVENT_##NAME = code,

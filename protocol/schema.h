@@ -14,6 +14,7 @@
 
 #include "protocol/limits.h"
 #include "protocol/record.h"
+#include "protocol/schema_downloads.h"
 #include "protocol/schema_links.h"
 #include "protocol/schema_state.h"
 #include "protocol/schema_transfers.h"

@@ -103,7 +103,9 @@
     F(S, text, file, NAME_SIZE_MAX, "that is worked on; empty: not told")                          \
     F(S, u64, file_have, 0, "")                                                                    \
     F(S, u64, file_total, 0, "")                                                                   \
-    F(S, u64, bytes_per_s, 0, "from the hub; 0: not told")
+    F(S, u64, bytes_per_s, 0, "of all sources; 0: not told")                                       \
+    F(S, u64, bytes_hub, 0, "that came from the hub, since its process began")                     \
+    F(S, u64, bytes_peers, 0, "that came from other nodes, likewise")
 #define HEARTBEAT_FIELDS(F, L, R, S)                                                               \
     F(S, instance_id, instance_id, 16, "of a rank")                                                \
     R(S, generation, generation, "of a rank")                                                      \
@@ -382,6 +384,7 @@
     X(cancel_generation, CANCEL_GENERATION)                                                        \
     X(file_asked, FILE_ASKED)                                                                      \
     X(file_part, FILE_PART)                                                                        \
+    DOWNLOAD_LINK_LIST(X)                                                                          \
     TRANSFER_LINK_LIST(X)
 
 enum message_kind {

@@ -194,7 +194,8 @@
     L(S, incarnation_record, incarnations, INCARNATION_COUNT_MAX, "")                              \
     L(S, command_record, commands, COMMAND_KEY_COUNT_MAX, "oldest first")                          \
     L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")           \
-    L(S, transfer_record, transfers, TRANSFER_COUNT_MAX, "oldest first")
+    L(S, transfer_record, transfers, TRANSFER_COUNT_MAX, "oldest first")                           \
+    L(S, download_record, downloads, IMPORT_COUNT_MAX, "those under way")
 
 /* In the order in which one may contain another. */
 #define STATE_RECORD_LIST(X)                                                                       \
@@ -218,6 +219,7 @@
     X(command_record, COMMAND_RECORD)                                                              \
     X(given_up_record, GIVEN_UP_RECORD)                                                            \
     TRANSFER_STATE_LIST(X)                                                                         \
+    DOWNLOAD_STATE_LIST(X)                                                                         \
     X(state, STATE)
 
 enum mode { MODE_NONE, MODE_EXACT, MODE_FAST, MODE_END };
@@ -268,7 +270,10 @@ enum instance_status {
 #define PULL_MODEL_FIELDS(F, L, R, S)                                                              \
     F(S, node_id, node_id, 16, "whose disk; zero: the node asked")                                 \
     F(S, text, model_id, NAME_SIZE_MAX, "repository at the hub, and name it gets")                 \
-    F(S, text, hub_revision, NAME_SIZE_MAX, "branch, tag or commit; empty: main")
+    F(S, text, hub_revision, NAME_SIZE_MAX, "branch, tag or commit; empty: main")                  \
+    F(S, boolean, is_all, 0, "to every node that is here")                                         \
+    F(S, bytes, node_ids, 1024, "else to these, 16 bytes each; empty: to node_id")                 \
+    F(S, boolean, no_peers, 0, "each takes all from the hub")
 
 #define REMOVE_MODEL_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
 
@@ -437,6 +442,7 @@ enum instance_status {
     X(instance_retried, INSTANCE_RETRIED)                                                          \
     X(process_ended, PROCESS_ENDED)                                                                \
     X(process_given_up, PROCESS_GIVEN_UP)                                                          \
-    TRANSFER_EVENT_LIST(X)
+    TRANSFER_EVENT_LIST(X)                                                                         \
+    DOWNLOAD_EVENT_LIST(X)
 
 #endif

@@ -56,6 +56,10 @@ struct transfer_target *transfer_find_target(const struct transfer_record *trans
 struct transfer_record *state_find_transfer_to(const struct state *state, const char *model_id,
                                                const struct hash *revision,
                                                const struct bytes *node_ids);
+struct download_record *state_find_download(const struct state *state, const char *model_id);
+struct download_target *download_find_target(const struct download_record *download,
+                                             const struct node_id *node);
+struct download_file *download_find_file(const struct download_record *download, const char *path);
 /* Index of the event a command became, or 0. */
 uint64_t state_find_command(const struct state *state, const struct command_key *key);
 

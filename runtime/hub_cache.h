@@ -83,6 +83,13 @@ MUST_CHECK enum status hub_cache_blob_open(const struct hub_cache *cache, const 
 MUST_CHECK enum status hub_cache_partial_open(const struct hub_cache *cache, const char *model_id,
                                               const char *etag, uint64_t size, int *file_out,
                                               struct reason *reason);
+/* The partial file if there is one, for reading and writing; nothing is made.  NOT_FOUND. */
+MUST_CHECK enum status hub_cache_partial_find(const struct hub_cache *cache, const char *model_id,
+                                              const char *etag, int *file_out,
+                                              struct reason *reason);
+/* Is that descriptor still the partial file of that name? */
+bool hub_cache_partial_is(const struct hub_cache *cache, const char *model_id, const char *etag,
+                          int file);
 /* Makes the partial file the blob, in one stroke.  `file` is the descriptor of partial_open and
  * stays the caller's; its bytes have been checked by the caller. */
 MUST_CHECK enum status hub_cache_blob_place(const struct hub_cache *cache, const char *model_id,

@@ -139,6 +139,38 @@ static bool is_same_file(int directory, const char *name, int file)
            S_ISREG(named.st_mode) && named.st_ino == held.st_ino && named.st_dev == held.st_dev;
 }
 
+enum status hub_cache_partial_find(const struct hub_cache *cache, const char *model_id,
+                                   const char *etag, int *file_out, struct reason *reason)
+{
+    char name[PARTIAL_NAME_SIZE];
+    int blobs = -1;
+    enum status status = open_blobs(cache, model_id, etag, false, &blobs, reason);
+    if (status != STATUS_OK)
+        return status;
+    partial_name(etag, name);
+    const int file = store_open_there(blobs, name);
+    if (file < 0)
+        status = hub_cache_failed(cache, model_id, name, reason);
+    (void)close(blobs);
+    if (status == STATUS_OK)
+        *file_out = file;
+    return status;
+}
+
+bool hub_cache_partial_is(const struct hub_cache *cache, const char *model_id, const char *etag,
+                          int file)
+{
+    char name[PARTIAL_NAME_SIZE];
+    struct reason unread;
+    int blobs = -1;
+    if (open_blobs(cache, model_id, etag, false, &blobs, &unread) != STATUS_OK)
+        return false;
+    partial_name(etag, name);
+    const bool is_it = is_same_file(blobs, name, file);
+    (void)close(blobs);
+    return is_it;
+}
+
 enum status hub_cache_blob_place(const struct hub_cache *cache, const char *model_id,
                                  const char *etag, int file, struct reason *reason)
 {

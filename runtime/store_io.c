@@ -74,19 +74,31 @@ int store_create_file(int directory, const char *name)
     return openat(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
-int store_open_own(int directory, const char *name, mode_t mode)
+/* One that is none of ours alone is closed. */
+static int regular(int file)
 {
     struct stat facts;
-    if (fails())
-        return -1;
-    int file = openat(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
-                      mode);
     if (file >= 0 && (fstat(file, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_nlink > 1)) {
         (void)close(file);
         errno = EINVAL;
         return -1;
     }
     return file;
+}
+
+int store_open_own(int directory, const char *name, mode_t mode)
+{
+    if (fails())
+        return -1;
+    return regular(openat(directory, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                          mode));
+}
+
+int store_open_there(int directory, const char *name)
+{
+    if (fails())
+        return -1;
+    return regular(openat(directory, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
 }
 
 int store_open_above(int directory, int levels)
@@ -148,6 +160,11 @@ int store_lock(int file)
     while (result != 0 && errno == EINTR)
         result = flock(file, LOCK_EX | LOCK_NB);
     return result;
+}
+
+void store_unlock(int file)
+{
+    (void)flock(file, LOCK_UN);
 }
 
 int store_write_all(int file, const void *bytes, size_t size)

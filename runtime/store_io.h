@@ -25,6 +25,8 @@ MUST_CHECK int store_open_file(int directory, const char *name);
 MUST_CHECK int store_open_above(int directory, int levels);
 /* A file of ours for reading and writing, made when there is none. */
 MUST_CHECK int store_open_own(int directory, const char *name, mode_t mode);
+/* The same, but one that is there. */
+MUST_CHECK int store_open_there(int directory, const char *name);
 /* A new file of ours; one of that name must not be there. */
 MUST_CHECK int store_create_file(int directory, const char *name);
 MUST_CHECK int store_make_directory(int parent, const char *name);
@@ -40,6 +42,7 @@ MUST_CHECK int store_unlink(int directory, const char *name);
 MUST_CHECK int store_remove_directory(int parent, const char *name);
 /* Without waiting: EWOULDBLOCK when another has it. */
 MUST_CHECK int store_lock(int file);
+void store_unlock(int file);
 /* A file of ours once more, for writing past the page cache; negative where that cannot be. */
 MUST_CHECK int store_open_direct(int directory, const char *name);
 /* All of it, at a place of the file.  `direct` is of store_open_direct for the same file, or

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/downloader/downloader.h"
 
+#include "actors/downloader/hub_plan.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -38,6 +39,34 @@ void import_progressed_free(void *progressed)
     if (progressed)
         record_fini(&import_progressed_type, progressed);
     memory_free(progressed);
+}
+
+void download_resolved_free(void *resolved)
+{
+    if (resolved)
+        record_fini(&download_resolved_type, resolved);
+    memory_free(resolved);
+}
+
+void file_downloaded_free(void *downloaded)
+{
+    if (downloaded)
+        record_fini(&file_downloaded_type, downloaded);
+    memory_free(downloaded);
+}
+
+void download_hindered_free(void *hindered)
+{
+    if (hindered)
+        record_fini(&download_hindered_type, hindered);
+    memory_free(hindered);
+}
+
+void plan_request_free(void *plan)
+{
+    if (plan)
+        hub_plan_fini(plan);
+    memory_free(plan);
 }
 
 void store_found_free(void *value)
@@ -193,6 +222,49 @@ static enum status ask_shell(struct downloader_step *step, const struct wish *wi
     return STATUS_OK;
 }
 
+/* What this node does of a download, as the state has it now. */
+static enum status tell_plan(struct downloader_step *step, const struct held_task *task)
+{
+    struct hub_plan *plan = memory_zeroed(1, sizeof(*plan));
+    if (!plan)
+        return STATUS_NO_MEMORY;
+    enum status status = hub_plan_of(state_of(step->downloader), own_node(step->downloader),
+                                     task->model_id, plan);
+    if (status == STATUS_OK)
+        outbox_effect(step->outbox, task->id, DOWNLOADER_PLAN, plan, plan_request_free);
+    else
+        plan_request_free(plan);
+    return status;
+}
+
+static enum status tell_plans(struct downloader_step *step)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < step->downloader->task_count && status == STATUS_OK; i++)
+        if (step->downloader->tasks[i].is_pull && step->downloader->tasks[i].phase == TASK_RUNNING)
+            status = tell_plan(step, &step->downloader->tasks[i]);
+    return status;
+}
+
+static bool concerns_plans(const struct message *event)
+{
+    switch (event->head.code) {
+    case EVENT_DOWNLOAD_REQUESTED:
+    case EVENT_DOWNLOAD_RESOLVED:
+    case EVENT_DOWNLOAD_ASSIGNED:
+    case EVENT_DOWNLOAD_HINDERED:
+    case EVENT_FILE_DOWNLOADED:
+    case EVENT_MODEL_IMPORTED:
+    case EVENT_MODEL_IMPORT_FAILED:
+    case EVENT_MODEL_REMOVED:
+    case EVENT_NODE_REMOVED:
+    case EVENT_VIEW_CHANGED:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* A new task: held, and given to the shell. */
 static enum status begin(struct downloader_step *step, const struct message *message,
                          const struct wish *wish)
@@ -206,9 +278,12 @@ static enum status begin(struct downloader_step *step, const struct message *mes
     *task = (struct held_task){.id = ++downloader->last_id,
                                .key = message->head.key,
                                .code = message->head.code,
+                               .is_pull = wish->effect == DOWNLOADER_PULL,
                                .phase = TASK_RUNNING};
     (void)snprintf(task->model_id, sizeof(task->model_id), "%s", wish->model_id);
     enum status status = ask_shell(step, wish, task->id);
+    if (status == STATUS_OK && task->is_pull)
+        status = tell_plan(step, task);
     return status == STATUS_OK ? answer_held(step, task) : status;
 }
 
@@ -263,6 +338,26 @@ static enum status task_ended(struct downloader_step *step)
     if (!is_import || !state_find_import(state_of(downloader), own_node(downloader),
                                          task->model_id))
         task_forget(downloader, task);
+    return status;
+}
+
+/* What the others who pull it must know of. */
+static enum status report_shared(struct downloader_step *step, enum report_code code,
+                                 const struct record_type *type)
+{
+    const struct result *result = step->input->result;
+    struct message message;
+    if (!task_of_id(step->downloader, result->id))
+        return STATUS_OK;
+    enum status status = message_init(&message, MESSAGE_REPORT, code);
+    if (status != STATUS_OK)
+        return status;
+    record_fini(type, message.body);
+    status = record_copy(type, result->value, message.body);
+    if (status == STATUS_OK)
+        status = session_report(&step->downloader->session, &message, step->input->now_ms,
+                                step->outbox);
+    message_fini(&message);
     return status;
 }
 
@@ -408,7 +503,23 @@ static enum status take_result(struct downloader_step *step)
     case DOWNLOADER_DELETE:
         return task_ended(step);
     case DOWNLOADER_CANCEL:
+    case DOWNLOADER_PLAN:
         return STATUS_OK;
+    case DOWNLOADER_RESOLVED: {
+        struct download_resolved *resolved = step->input->result->value;
+        resolved->node_id = *own_node(step->downloader);
+        return report_shared(step, REPORT_DOWNLOAD_RESOLVED, &download_resolved_type);
+    }
+    case DOWNLOADER_PLACED: {
+        struct file_downloaded *placed = step->input->result->value;
+        placed->node_id = *own_node(step->downloader);
+        return report_shared(step, REPORT_FILE_DOWNLOADED, &file_downloaded_type);
+    }
+    case DOWNLOADER_HINDERED: {
+        struct download_hindered *hindered = step->input->result->value;
+        hindered->node_id = *own_node(step->downloader);
+        return report_shared(step, REPORT_DOWNLOAD_HINDERED, &download_hindered_type);
+    }
     case DOWNLOADER_PROGRESS:
         return tell_progress(step);
     }
@@ -424,11 +535,11 @@ static enum status take_event(struct downloader_step *step)
             !state_find_import(state_of(downloader), own_node(downloader), task->model_id))
             task_forget(downloader, task);
     }
+    enum status status = concerns_plans(step->input->message) ? tell_plans(step) : STATUS_OK;
     if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
-        return STATUS_OK;
+        return status;
     const char *model_id =
         text_or_empty(MESSAGE_BODY(step->input->message, model_removed)->model_id);
-    enum status status = STATUS_OK;
     for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
         const struct held_task *task = &downloader->tasks[i];
         const struct wish cancel = {DOWNLOADER_CANCEL, model_id, "", ""};
@@ -453,7 +564,7 @@ static enum status take_change(struct downloader_step *step, enum mirror_change 
         downloader->look_again = true;
     else if (change == MIRROR_REPLACED)
         look(step);
-    return STATUS_OK;
+    return change == MIRROR_REPLACED ? tell_plans(step) : STATUS_OK;
 }
 
 static enum status downloader_step(void *actor, const struct input *input, struct outbox *outbox,

@@ -4,7 +4,8 @@
  *
  * Accepts  tasks import_model (from a directory or from a hub), delete_files, list_tasks; the state
  *          and events of its master (model_removed cancels and deletes); results of its shell.
- * Emits    reports model_imported, model_import_failed, holding_changed; signal
+ * Emits    reports model_imported, model_import_failed, holding_changed, download_resolved,
+ *          file_downloaded, download_hindered; signal
  *          import_progressed; answers task_held, tasks_listed, done.
  * Owner    runtime/loop.h; pure, the disk is the shell's (downloader_shell.h).
  * Memory   the mirror of the state, the tasks it holds.
@@ -27,7 +28,11 @@ enum downloader_effect {
     DOWNLOADER_DELETE,   /* struct import_request, its path empty; no value */
     DOWNLOADER_PROGRESS, /* unasked, id of the import; value: struct import_progressed */
     DOWNLOADER_PULL,     /* struct import_request, its path empty; value: struct model_record */
-    DOWNLOADER_CANCEL    /* struct import_request of the pull; no result: the pull has one */
+    DOWNLOADER_CANCEL,   /* struct import_request of the pull; no result: the pull has one */
+    DOWNLOADER_PLAN,     /* struct hub_plan, for the pull of that id; no result */
+    DOWNLOADER_RESOLVED, /* unasked, id of the pull; value: struct download_resolved */
+    DOWNLOADER_PLACED,   /* likewise; value: struct file_downloaded */
+    DOWNLOADER_HINDERED  /* likewise; value: struct download_hindered */
 };
 
 struct import_request {
@@ -38,6 +43,10 @@ struct import_request {
 void import_request_free(void *request);
 void model_record_free(void *record);
 void import_progressed_free(void *progressed);
+void download_resolved_free(void *resolved);
+void file_downloaded_free(void *downloaded);
+void download_hindered_free(void *hindered);
+void plan_request_free(void *plan);
 
 /* What lies in the store, in no order. */
 struct store_found {
@@ -55,6 +64,7 @@ struct held_task {
     uint64_t id; /* of the effect */
     struct command_key key;
     uint32_t code;
+    bool is_pull;
     enum task_phase phase;
     enum status status;
     char model_id[NAME_SIZE_MAX + 1];

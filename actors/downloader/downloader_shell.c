@@ -18,6 +18,7 @@ struct work {
     uint64_t id;
     uint32_t kind;
     struct import_request *request;
+    struct hub_company company; /* of a pull */
     struct work *next; /* of shell->works */
     atomic_bool is_cancelled;
 };
@@ -46,6 +47,7 @@ static void work_free(void *argument)
             break;
         }
     (void)pthread_mutex_unlock(&shell->mutex);
+    hub_company_fini(&work->company);
     import_request_free(work->request);
     memory_free(work);
 }
@@ -125,7 +127,66 @@ static void tell_pull(void *who, const struct hub_progress *progress)
     progressed->file_have = progress->file_have;
     progressed->file_total = progress->file_total;
     progressed->bytes_per_s = progress->bytes_per_s;
+    progressed->bytes_hub = progress->bytes_hub;
+    progressed->bytes_peers = progress->bytes_peers;
     post_progress(who, progressed, progress->file);
+}
+
+static void post_shared(const struct work *work, uint32_t kind, void *value,
+                        void (*value_free)(void *value), bool is_filled)
+{
+    struct result result = {.id = work->id,
+                            .kind = kind,
+                            .status = STATUS_OK,
+                            .value = value,
+                            .value_free = value_free};
+    if (is_filled)
+        loop_post(work->loop, &result);
+    else
+        value_free(value);
+}
+
+static bool push_file(struct download_resolved *resolved, const struct hub_file *file)
+{
+    struct download_file *pushed =
+        record_list_push(&download_file_type, RECORD_LIST(resolved->files), NULL,
+                         MODEL_FILE_COUNT_MAX);
+    if (!pushed)
+        return false;
+    pushed->size = file->size;
+    pushed->is_weight = file->is_weight;
+    return text_set(&pushed->path, file->path) && text_set(&pushed->etag, file->etag);
+}
+
+static void tell_resolved(void *who, const char *commit, const struct hub_tree *tree)
+{
+    const struct work *work = who;
+    struct download_resolved *resolved = memory_zeroed(1, sizeof(*resolved));
+    bool ok = resolved && text_set(&resolved->model_id, work->request->model_id) &&
+              text_set(&resolved->commit, commit);
+    for (uint32_t i = 0; i < tree->count && ok; i++)
+        ok = push_file(resolved, &tree->files[i]);
+    post_shared(work, DOWNLOADER_RESOLVED, resolved, download_resolved_free, ok);
+}
+
+static void tell_placed(void *who, const char *commit, const char *path)
+{
+    const struct work *work = who;
+    struct file_downloaded *placed = memory_zeroed(1, sizeof(*placed));
+    const bool ok = placed && text_set(&placed->model_id, work->request->model_id) &&
+                    text_set(&placed->commit, commit) && text_set(&placed->path, path);
+    post_shared(work, DOWNLOADER_PLACED, placed, file_downloaded_free, ok);
+}
+
+static void tell_hindered(void *who, enum status status, const struct reason *reason)
+{
+    const struct work *work = who;
+    struct download_hindered *hindered = memory_zeroed(1, sizeof(*hindered));
+    const bool ok = hindered && text_set(&hindered->model_id, work->request->model_id) &&
+                    text_set(&hindered->reason, reason->text);
+    if (ok)
+        hindered->status = status;
+    post_shared(work, DOWNLOADER_HINDERED, hindered, download_hindered_free, ok);
 }
 
 static bool is_cancelled(void *who)
@@ -205,6 +266,10 @@ static void do_pull(struct work *work, struct result *result)
                                   .revision = work->request->hub_revision,
                                   .connections = shell->connections,
                                   .tries_max = shell->tries_max,
+                                  .company = &work->company,
+                                  .resolved = tell_resolved,
+                                  .placed = tell_placed,
+                                  .hindered = tell_hindered,
                                   .progress = tell_pull,
                                   .is_cancelled = is_cancelled,
                                   .is_unwanted = is_unwanted,
@@ -240,7 +305,11 @@ static void do_work(void *argument)
             model_store_delete(work->shell->store, work->request->model_id, &result.reason);
         break;
     case DOWNLOADER_CANCEL:
+    case DOWNLOADER_PLAN:
     case DOWNLOADER_PROGRESS:
+    case DOWNLOADER_RESOLVED:
+    case DOWNLOADER_PLACED:
+    case DOWNLOADER_HINDERED:
         break;
     }
     struct loop *loop = work->loop;
@@ -257,6 +326,16 @@ static void cancel(struct downloader_shell *shell, uint64_t id)
     (void)pthread_mutex_unlock(&shell->mutex);
 }
 
+/* One that has ended needs none. */
+static void put_plan(struct downloader_shell *shell, uint64_t id, struct hub_plan *plan)
+{
+    (void)pthread_mutex_lock(&shell->mutex);
+    for (struct work *work = shell->works; work; work = work->next)
+        if (work->id == id && work->kind == DOWNLOADER_PULL)
+            hub_company_put(&work->company, plan);
+    (void)pthread_mutex_unlock(&shell->mutex);
+}
+
 static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
@@ -265,9 +344,14 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
         cancel(shell, effect->id);
         return STATUS_OK;
     }
+    if (effect->kind == DOWNLOADER_PLAN) {
+        put_plan(shell, effect->id, effect->request);
+        return STATUS_OK;
+    }
     struct work *work = memory_zeroed(1, sizeof(*work));
     if (!work)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to work on a model");
+    hub_company_init(&work->company);
     work->shell = shell;
     work->loop = loop;
     work->id = effect->id;

@@ -11,6 +11,9 @@
 #define SPEED_WINDOW_MS 4000u
 #define LOCK_TURN_MS 500u
 #define LOCK_WAIT_MS 60000u
+#define FED_FILES_MAX 64u /* open at once: three descriptors and a window each */
+#define FED_TURN_MS 20u
+#define FED_DRY_MS 1500u /* whoever takes a file over first takes what the others have of it */
 
 struct work {
     struct hub_download *download;
@@ -36,7 +39,8 @@ static enum status work_init(struct work *work, struct hub_download *download,
 {
     *work = (struct work){.download = download,
                           .speed_since_ms = clock_now_ms(),
-                          .speed_bytes = download->counts.bytes_fetched};
+                          .speed_bytes =
+                              download->counts.bytes_fetched + download->counts.bytes_fed};
     work->sources = memory_zeroed(count, sizeof(*work->sources));
     work->streams = memory_zeroed(download->connections, sizeof(*work->streams));
     if (!work->sources || !work->streams)
@@ -62,6 +66,25 @@ static void work_fini(struct work *work)
 
 /* ---- files ---- */
 
+static void tell_placed(const struct work *work, const struct hub_source *source)
+{
+    const struct hub_download *download = work->download;
+    if (download->placed && source->is_claimed)
+        download->placed(download->who, download->commit, source->file->path);
+}
+
+static void source_opened(struct work *work, struct hub_source *source)
+{
+    work->download->counts.bytes_kept += source->blob.bytes_kept;
+    hub_incoming_feed(&source->blob, source->is_fed);
+    if (!source->blob.is_placed)
+        return;
+    work->download->counts.files_present++;
+    source->is_over = true;
+    hub_incoming_close(&source->blob);
+    tell_placed(work, source);
+}
+
 /* Another program may have the file: it is waited for, not for ever. */
 static enum status open_source(struct work *work, struct hub_source *source, struct reason *reason)
 {
@@ -77,13 +100,97 @@ static enum status open_source(struct work *work, struct hub_source *source, str
     } while (status == STATUS_BUSY && clock_now_ms() < until_ms);
     if (status != STATUS_OK)
         return status;
-    work->download->counts.bytes_kept += source->blob.bytes_kept;
-    if (source->blob.is_placed) {
-        work->download->counts.files_present++;
-        source->is_over = true;
-        hub_incoming_close(&source->blob);
-    }
+    source_opened(work, source);
     return STATUS_OK;
+}
+
+/* One that others fetch: whoever has it now, perhaps the transferer or a node that shares the
+ * cache, is not waited for. */
+static enum status open_fed(struct work *work, struct hub_source *source, struct reason *reason)
+{
+    const enum status status =
+        hub_incoming_open(&source->blob, source->file, work->download->place, 0, reason);
+    if (status == STATUS_OK)
+        source_opened(work, source);
+    return status == STATUS_BUSY ? STATUS_OK : status;
+}
+
+/* ---- whose they are ---- */
+
+static bool is_ours(const struct hub_plan *plan, const char *etag)
+{
+    bool is_known = false;
+    for (uint32_t i = 0; i < plan->count; i++) {
+        if (strcmp(plan->files[i].file.etag, etag) != 0)
+            continue;
+        is_known = true;
+        if (plan->files[i].is_ours)
+            return true;
+    }
+    return !is_known;
+}
+
+static void set_fed(struct work *work, struct hub_source *source, bool is_fed)
+{
+    for (uint32_t k = 0; is_fed && k < work->download->connections; k++)
+        if (work->streams[k].source == source)
+            hub_stream_leave(&work->streams[k]);
+    source->is_fed = is_fed;
+    if (source->blob.is_open && !source->blob.is_searching)
+        hub_incoming_feed(&source->blob, is_fed);
+}
+
+static void share_out(struct work *work)
+{
+    const struct hub_download *download = work->download;
+    const bool is_shared = download->company && download->plan->is_shared;
+    for (uint32_t i = 0; i < work->source_count; i++) {
+        struct hub_source *source = &work->sources[i];
+        const bool was_claimed = source->is_claimed;
+        source->is_claimed = !is_shared || is_ours(download->plan, source->file->etag);
+        if (!was_claimed && source->is_claimed)
+            source->fed_ms = clock_now_ms();
+        if (!source->is_claimed && !source->is_fed)
+            set_fed(work, source, true);
+    }
+}
+
+/* What this node shall fetch, and gets nothing more of from the others. */
+static void take_over(struct work *work)
+{
+    const uint64_t now_ms = clock_now_ms();
+    for (uint32_t i = 0; i < work->source_count; i++) {
+        struct hub_source *source = &work->sources[i];
+        if (source->is_over || !source->is_claimed || !source->is_fed)
+            continue;
+        if (!source->blob.is_open || now_ms - source->fed_ms >= FED_DRY_MS)
+            set_fed(work, source, false);
+    }
+}
+
+/* Nobody can get what is missing: the reason of the node that said so. */
+static enum status follow_plan(struct work *work, struct reason *reason)
+{
+    struct hub_download *download = work->download;
+    if (!download->company)
+        return STATUS_OK;
+    if (hub_company_take(download->company, &download->plan_version, download->plan))
+        share_out(work);
+    take_over(work);
+    if (!download->plan->is_hopeless)
+        return STATUS_OK;
+    *reason = download->plan->reason;
+    return download->plan->status != STATUS_OK ? download->plan->status : STATUS_UNREACHABLE;
+}
+
+/* So many connections that all nodes together have as many as one would. */
+static uint32_t connections_now(const struct hub_download *download)
+{
+    if (!download->company || !download->plan->is_shared)
+        return download->connections;
+    const uint32_t share =
+        (download->connections + download->plan->fetchers - 1) / download->plan->fetchers;
+    return share > 0 ? share : 1;
 }
 
 /* Does what the disk can do for the open files; `did_out`: there is more. */
@@ -92,10 +199,14 @@ static enum status tend_sources(struct work *work, bool *did_out, struct reason 
     *did_out = false;
     for (uint32_t i = 0; i < work->source_count; i++) {
         struct hub_source *source = &work->sources[i];
+        const uint64_t fed = source->blob.bytes_fed;
         bool did = false;
         if (source->is_over || !source->blob.is_open)
             continue;
         enum status status = hub_incoming_advance(&source->blob, &did, reason);
+        if (source->blob.bytes_fed != fed)
+            source->fed_ms = clock_now_ms();
+        work->download->counts.bytes_fed += source->blob.bytes_fed - fed;
         if (status == STATUS_OK && !did && hub_incoming_is_full(&source->blob)) {
             status = hub_incoming_finish(&source->blob, reason);
             did = true;
@@ -108,6 +219,7 @@ static enum status tend_sources(struct work *work, bool *did_out, struct reason 
                 if (work->streams[k].source == source)
                     hub_stream_leave(&work->streams[k]);
             hub_incoming_close(&source->blob);
+            tell_placed(work, source);
         }
         *did_out = *did_out || did;
     }
@@ -137,10 +249,11 @@ static enum status open_next(struct work *work, bool *did_out, struct reason *re
     uint32_t open_count = 0;
     *did_out = false;
     for (uint32_t i = 0; i < work->source_count; i++)
-        open_count += work->sources[i].blob.is_open && !work->sources[i].is_over;
+        open_count += work->sources[i].blob.is_open && !work->sources[i].is_over &&
+                      !work->sources[i].is_fed;
     for (uint32_t i = 0; i < work->source_count && open_count < work->download->connections; i++) {
         struct hub_source *source = &work->sources[i];
-        if (source->is_over || source->blob.is_open)
+        if (source->is_over || source->blob.is_open || source->is_fed)
             continue;
         *did_out = true;
         return open_source(work, source, reason);
@@ -148,10 +261,39 @@ static enum status open_next(struct work *work, bool *did_out, struct reason *re
     return STATUS_OK;
 }
 
+/* Those that others fetch are opened as they come, so that they can be filled. */
+static enum status open_fed_next(struct work *work, bool *did_out, struct reason *reason)
+{
+    uint32_t open_count = 0;
+    for (uint32_t i = 0; i < work->source_count; i++)
+        open_count += work->sources[i].blob.is_open && work->sources[i].is_fed;
+    for (uint32_t i = 0; i < work->source_count && open_count < FED_FILES_MAX; i++) {
+        struct hub_source *source = &work->sources[i];
+        if (source->is_over || source->blob.is_open || !source->is_fed || source->was_tried)
+            continue;
+        source->was_tried = true;
+        *did_out = true;
+        return open_fed(work, source, reason);
+    }
+    /* Those that were busy are tried again in the next turn. */
+    for (uint32_t i = 0; i < work->source_count; i++)
+        work->sources[i].was_tried = false;
+    return STATUS_OK;
+}
+
+static bool has_fed(const struct work *work)
+{
+    for (uint32_t i = 0; i < work->source_count; i++)
+        if (!work->sources[i].is_over && (work->sources[i].is_fed || work->sources[i].blob.was_fed))
+            return true;
+    return false;
+}
+
 static enum status give_work(struct work *work, bool *did_out, struct reason *reason)
 {
+    const uint32_t connections = connections_now(work->download);
     *did_out = false;
-    for (uint32_t i = 0; i < work->download->connections; i++) {
+    for (uint32_t i = 0; i < connections; i++) {
         struct hub_source *source = NULL;
         uint32_t chunk = 0;
         if (work->streams[i].source)
@@ -198,14 +340,16 @@ static uint64_t source_bytes(const struct work *work, const struct hub_source *s
 static void measure(struct work *work, uint64_t now_ms)
 {
     const uint64_t took_ms = now_ms - work->speed_since_ms;
-    const uint64_t fetched = work->download->counts.bytes_fetched - work->speed_bytes;
+    const uint64_t came =
+        work->download->counts.bytes_fetched + work->download->counts.bytes_fed;
+    const uint64_t fetched = came - work->speed_bytes;
     if (took_ms >= PROGRESS_MS)
         work->bytes_per_s = fetched * 1000 / took_ms;
     if (took_ms < SPEED_WINDOW_MS)
         return;
     /* Half of the window stays, so that the figure is steady. */
     work->speed_since_ms = now_ms - SPEED_WINDOW_MS / 2;
-    work->speed_bytes = work->download->counts.bytes_fetched - fetched / 2;
+    work->speed_bytes = came - fetched / 2;
 }
 
 static void tell(struct work *work, bool is_last)
@@ -219,7 +363,9 @@ static void tell(struct work *work, bool is_last)
     struct hub_progress progress = {.file = "",
                                     .bytes_have = download->bytes_before,
                                     .bytes_total = download->bytes_total,
-                                    .bytes_per_s = work->bytes_per_s};
+                                    .bytes_per_s = work->bytes_per_s,
+                                    .bytes_hub = download->counts.bytes_fetched,
+                                    .bytes_peers = download->counts.bytes_fed};
     for (uint32_t i = 0; i < work->source_count; i++) {
         const struct hub_source *source = &work->sources[i];
         const uint64_t have = source_bytes(work, source);
@@ -246,11 +392,16 @@ static enum status turn(struct work *work, struct reason *reason)
     struct hub_session *session = work->download->session;
     bool did = false;
     bool did_open = false;
+    bool did_feed = false;
     uint64_t wake_ms = 0;
     if (session->is_cancelled(session->who))
         return refuse(reason, STATUS_CANCELLED, "the pull of %s was cancelled",
                       session->repository);
-    enum status status = tend_sources(work, &did, reason);
+    enum status status = follow_plan(work, reason);
+    if (status == STATUS_OK)
+        status = tend_sources(work, &did, reason);
+    if (status == STATUS_OK && work->download->company)
+        status = open_fed_next(work, &did_feed, reason);
     if (status == STATUS_OK)
         status = give_work(work, &did_open, reason);
     if (status == STATUS_OK)
@@ -258,7 +409,9 @@ static enum status turn(struct work *work, struct reason *reason)
     if (status != STATUS_OK || is_over(work))
         return status;
     const uint64_t now_ms = clock_now_ms();
-    const bool waits = !did && !did_open && wake_ms > now_ms;
+    if (has_fed(work) && wake_ms > now_ms + FED_TURN_MS)
+        wake_ms = now_ms + FED_TURN_MS;
+    const bool waits = !did && !did_open && !did_feed && wake_ms > now_ms;
     status = hub_fetch_wait(session->fetch, waits ? (uint32_t)(wake_ms - now_ms) : 0, reason);
     tell(work, false);
     return status;
@@ -269,6 +422,8 @@ enum status hub_download_files(struct hub_download *download, const struct hub_f
 {
     struct work work;
     enum status status = work_init(&work, download, files, count, reason);
+    if (status == STATUS_OK)
+        share_out(&work);
     while (status == STATUS_OK && !is_over(&work))
         status = turn(&work, reason);
     if (status == STATUS_OK)

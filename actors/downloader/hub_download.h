@@ -17,12 +17,14 @@
 
 #include "actors/downloader/hub_ask.h"
 #include "actors/downloader/hub_incoming.h"
+#include "actors/downloader/hub_plan.h"
 
 #define HUB_CONNECTIONS_MAX 16u
 
 struct hub_counts {
     uint64_t bytes_fetched; /* of contents, what came twice too */
     uint64_t bytes_kept;    /* that an earlier process had fetched */
+    uint64_t bytes_fed;     /* that came from other nodes */
     uint64_t files_present; /* in the cache, right already */
 };
 
@@ -31,6 +33,7 @@ struct hub_progress {
     uint64_t file_have, file_total;
     uint64_t bytes_have, bytes_total;
     uint64_t bytes_per_s;
+    uint64_t bytes_hub, bytes_peers; /* that came, since the pull began */
 };
 
 struct hub_download {
@@ -40,6 +43,11 @@ struct hub_download {
     uint32_t connections;
     uint64_t bytes_before, bytes_total; /* of the pull, for its progress */
     void (*progress)(void *who, const struct hub_progress *progress);
+    /* Other nodes fetch some of the files: see hub_pull.h; NULL: none. */
+    struct hub_company *company;
+    struct hub_plan *plan;
+    uint64_t plan_version;
+    void (*placed)(void *who, const char *commit, const char *path);
     void *who;
     struct hub_counts counts;
 };

@@ -2,6 +2,8 @@
 #include "actors/downloader/hub_incoming.h"
 
 #include "protocol/memory.h"
+#include "runtime/bytes.h"
+#include "runtime/store_io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,11 +94,86 @@ static enum status ledger_open(struct hub_incoming *blob, struct reason *reason)
             sound = chunk_ledger_recover(&blob->ledger, bytes, size);
         memory_free(bytes);
     }
+    blob->ledger_read = sound ? sound : LEDGER_HEAD_SIZE;
     if (sound == 0)
         return ledger_begin(blob, reason);
     if (ftruncate(blob->ledger_file, (off_t)sound) != 0)
         return failed(blob, "its ledger cannot be cut", reason);
     return STATUS_OK;
+}
+
+/* The records of the chunks that are here, and no others. */
+static enum status ledger_again(struct hub_incoming *blob, struct reason *reason)
+{
+    uint8_t record[LEDGER_RECORD_SIZE];
+    uint64_t end = LEDGER_HEAD_SIZE;
+    enum status status = ledger_begin(blob, reason);
+    for (uint32_t i = 0; i < blob->ledger.chunk_count && status == STATUS_OK; i++) {
+        if (blob->ledger.states[i] != CHUNK_HERE)
+            continue;
+        const struct hash hash = blob->ledger.hashes[i];
+        chunk_ledger_add(&blob->ledger, i, &hash, record);
+        if (!write_at(blob->ledger_file, record, sizeof(record), end))
+            return failed(blob, "its ledger cannot be written", reason);
+        end += sizeof(record);
+    }
+    blob->ledger_read = end;
+    blob->has_judged = false;
+    return status;
+}
+
+/* What the transferer has added.  It checked each chunk itself, a moment ago. */
+static void ledger_tail(struct hub_incoming *blob)
+{
+    uint8_t bytes[LEDGER_RECORD_SIZE * 64];
+    ssize_t got;
+    size_t sound = 0;
+    do {
+        got = pread(blob->ledger_file, bytes, sizeof(bytes), (off_t)blob->ledger_read);
+        sound = got > 0 ? chunk_ledger_take(&blob->ledger, bytes, (size_t)got) : 0;
+        blob->ledger_read += sound;
+        for (size_t at = 0; at < sound; at += LEDGER_RECORD_SIZE) {
+            const uint32_t chunk = get_u32(bytes + at);
+            chunk_ledger_trust(&blob->ledger, chunk);
+            blob->bytes_fed += chunk_size_of(&blob->ledger, chunk);
+            blob->was_fed = true;
+        }
+    } while (sound == sizeof(bytes));
+}
+
+/* Between the two who may write, when nobody here works on it. */
+static enum status hand_over(struct hub_incoming *blob, struct reason *reason)
+{
+    if (blob->is_writer && blob->has_judged) {
+        enum status status = ledger_again(blob, reason);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (blob->is_writer && blob->is_fed && blob->ledger.here_count < blob->ledger.chunk_count) {
+        const off_t end = lseek(blob->ledger_file, 0, SEEK_END);
+        blob->ledger_read = end > 0 ? (uint64_t)end : LEDGER_HEAD_SIZE;
+        store_unlock(blob->partial);
+        blob->is_writer = false;
+    }
+    if (blob->is_writer)
+        return STATUS_OK;
+    ledger_tail(blob);
+    if ((!blob->is_fed || blob->ledger.here_count == blob->ledger.chunk_count) &&
+        store_lock(blob->partial) == 0) {
+        blob->is_writer = true;
+        ledger_tail(blob);
+    }
+    return STATUS_OK;
+}
+
+void hub_incoming_feed(struct hub_incoming *blob, bool is_fed)
+{
+    blob->is_fed = is_fed && !hub_incoming_is_misfed(blob);
+}
+
+bool hub_incoming_is_misfed(const struct hub_incoming *blob)
+{
+    return blob->refeeds >= HUB_REFEEDS_MAX;
 }
 
 static enum status whole_begin(struct hub_incoming *blob, struct reason *reason)
@@ -143,6 +220,10 @@ static enum status prepare(struct hub_incoming *blob, struct reason *reason)
     const struct hub_place *place = blob->place;
     enum status status = hub_cache_partial_open(place->cache, place->model_id, blob->file->etag,
                                                 blob->file->size, &blob->partial, reason);
+    if (status == STATUS_OK && store_lock(blob->partial) != 0)
+        status = refuse(reason, STATUS_BUSY, "%s is being written by another process",
+                        blob->file->path);
+    blob->is_writer = status == STATUS_OK;
     if (status == STATUS_OK)
         status = ledger_open(blob, reason);
     if (status == STATUS_OK)
@@ -194,7 +275,11 @@ void hub_incoming_close(struct hub_incoming *blob)
 {
     if (!blob->is_open)
         return;
-    if (is_bare(blob))
+    if (blob->ledger_file >= 0 && !blob->is_writer && store_lock(blob->partial) == 0) {
+        blob->is_writer = true;
+        ledger_tail(blob);
+    }
+    if (blob->is_writer && is_bare(blob))
         hub_incoming_drop(blob->place, blob->file->etag);
     if (blob->partial >= 0)
         (void)close(blob->partial);
@@ -234,7 +319,7 @@ static bool is_wanted(const struct hub_incoming *blob, uint32_t chunk)
 
 bool hub_incoming_take(struct hub_incoming *blob, uint32_t *chunk_out)
 {
-    if (blob->is_placed)
+    if (blob->is_placed || blob->is_fed || !blob->is_writer)
         return false;
     for (uint32_t i = 0; i < blob->ledger.chunk_count; i++)
         if (is_wanted(blob, i)) {
@@ -346,6 +431,7 @@ static void judge_listed(struct hub_incoming *blob, uint32_t chunk)
     struct hash hash;
     hash_final(&blob->listed, &hash);
     chunk_ledger_judge(&blob->ledger, chunk, &hash);
+    blob->has_judged = blob->has_judged || blob->ledger.states[chunk] != CHUNK_HERE;
     if (blob->ledger.states[chunk] != CHUNK_HERE)
         blob->bytes_kept -= chunk_size_of(&blob->ledger, chunk);
 }
@@ -376,6 +462,9 @@ enum status hub_incoming_advance(struct hub_incoming *blob, bool *did_out, struc
             *did_out = true;
             return read_listed(blob, i, reason);
         }
+    enum status status = blob->is_searching ? STATUS_OK : hand_over(blob, reason);
+    if (status != STATUS_OK)
+        return status;
     if (blob->is_searching || blob->hashed == blob->ledger.chunk_count ||
         blob->ledger.states[blob->hashed] != CHUNK_HERE)
         return STATUS_OK;
@@ -400,7 +489,7 @@ bool hub_incoming_is_full(const struct hub_incoming *blob)
     if (blob->is_placed)
         return true;
     if (!blob->is_searching)
-        return blob->hashed == blob->ledger.chunk_count;
+        return blob->is_writer && blob->hashed == blob->ledger.chunk_count;
     /* The search ends when it found something, or had all again. */
     if (!blob->has_found && blob->doubted_count > 0)
         return false;
@@ -408,6 +497,19 @@ bool hub_incoming_is_full(const struct hub_incoming *blob)
         if (blob->taken[i])
             return false;
     return true;
+}
+
+/* No hash of the hub says which of the chunks that peers sent are wrong: all of them come again. */
+static enum status begin_anew(struct hub_incoming *blob, struct reason *reason)
+{
+    for (uint32_t i = 0; i < blob->ledger.chunk_count; i++)
+        chunk_ledger_forget(&blob->ledger, i);
+    blob->refeeds++;
+    blob->was_fed = false;
+    if (hub_incoming_is_misfed(blob))
+        blob->is_fed = false;
+    enum status status = ledger_again(blob, reason);
+    return status == STATUS_OK ? whole_begin(blob, reason) : status;
 }
 
 static enum status begin_search(struct hub_incoming *blob, struct reason *reason)
@@ -448,6 +550,8 @@ enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason
     enum status status = etag_stream_final(blob->whole, etag, reason);
     if (status != STATUS_OK)
         return status;
+    if (strcmp(etag, blob->file->etag) != 0 && blob->was_fed)
+        return begin_anew(blob, reason);
     if (strcmp(etag, blob->file->etag) != 0) {
         status = begin_search(blob, reason);
         if (status != STATUS_OK)

@@ -12,6 +12,11 @@
  * the ledger, until one differs; that one is replaced and the whole is hashed again.  Everything
  * that is the same stays.  After HUB_SEARCHES_MAX such ends the file is given up.
  *
+ * A file that another node fetches is fed: the transferer writes its chunks and their records, and
+ * here they are hashed as they come.  Who writes holds the partial file's own lock
+ * (runtime/model_share.h).  When the whole of a fed file is wrong it begins anew, once from peers,
+ * then from the hub.
+ *
  * Owner    the pull.
  * Memory   the ledger, one window of 1 MiB; hub_incoming_close frees all.
  * Threads  one.
@@ -20,12 +25,13 @@
 #ifndef TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
 #define TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
 
-#include "actors/downloader/chunk_ledger.h"
+#include "runtime/chunk_ledger.h"
 #include "actors/downloader/hub_tree.h"
 #include "protocol/hash.h"
 #include "runtime/hub_cache.h"
 
 #define HUB_SEARCHES_MAX 3u
+#define HUB_REFEEDS_MAX 2u
 
 /* What all files of a pull share. */
 struct hub_place {
@@ -54,6 +60,13 @@ struct hub_incoming {
     bool has_found; /* the search met a chunk that differs */
     bool is_open;
     bool is_placed;
+    bool is_fed;          /* its chunks come from peers, by the transferer */
+    bool was_fed;         /* some of them did */
+    bool is_writer;       /* the partial file's own lock is ours */
+    bool has_judged;      /* a listed chunk was wrong: the ledger is to be written anew */
+    uint32_t refeeds;     /* how often the whole was wrong when fed */
+    uint64_t ledger_read; /* bytes of the ledger that are in memory, while others write it */
+    uint64_t bytes_fed;   /* that came from peers since it was opened */
     uint64_t bytes_kept; /* that were here when it was opened */
 };
 
@@ -71,6 +84,10 @@ MUST_CHECK enum status hub_incoming_open(struct hub_incoming *blob, const struct
 /* Keeps the whole chunks that have come for another time; accepts a zeroed one. */
 void hub_incoming_close(struct hub_incoming *blob);
 
+/* From here on its chunks come from peers, or from the hub again; nobody works on it. */
+void hub_incoming_feed(struct hub_incoming *blob, bool is_fed);
+/* What peers sent was wrong too often: it must come from the hub. */
+bool hub_incoming_is_misfed(const struct hub_incoming *blob);
 /* Takes a chunk nobody works on; false: there is none (now). */
 bool hub_incoming_take(struct hub_incoming *blob, uint32_t *chunk_out);
 void hub_incoming_give_back(struct hub_incoming *blob, uint32_t chunk);

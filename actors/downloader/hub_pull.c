@@ -2,6 +2,7 @@
 #include "actors/downloader/hub_pull.h"
 
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #define INDEX_SIZE_MAX ((uint64_t)64 << 20)
 #define STANDARD_REVISION "main"
 #define LEDGER_END ".ledger"
+#define PLAN_TURN_MS 20u
 
 struct job {
     const struct hub_pull *pull;
@@ -22,6 +24,7 @@ struct job {
     struct hub_place place;
     struct hub_tree tree;
     struct hub_download download;
+    struct hub_plan plan;
     char commit[HUB_COMMIT_SIZE];
 };
 
@@ -165,19 +168,135 @@ static enum status show(struct job *job, struct reason *reason)
     return status;
 }
 
-static enum status run(struct job *job, struct reason *reason)
+static enum status refuse_offline(const struct hub_pull *pull, struct reason *reason)
 {
-    enum status status = ask_commit(job, reason);
+    if (!pull->env->is_offline)
+        return STATUS_OK;
+    return refuse(
+        reason, STATUS_UNREACHABLE,
+        "%.100s is not whole in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
+        "keeps this node from the hub; unset it and start the node again, or add a "
+        "directory with troupe add",
+        pull->model_id);
+}
+
+/* Which files, and the small ones of them. */
+static enum status resolve(struct job *job, struct reason *reason)
+{
+    enum status status = refuse_offline(job->pull, reason);
+    if (status == STATUS_OK)
+        status = ask_commit(job, reason);
     if (status == STATUS_OK)
         status = ask_tree(job, reason);
     if (status == STATUS_OK)
         status = fetch(job, false, reason);
-    if (status == STATUS_OK)
-        status = choose_weights(job, reason);
+    return status == STATUS_OK ? choose_weights(job, reason) : status;
+}
+
+static enum status run_alone(struct job *job, struct reason *reason)
+{
+    enum status status = resolve(job, reason);
     if (status == STATUS_OK)
         status = fetch(job, true, reason);
-    if (status == STATUS_OK)
-        status = show(job, reason);
+    return status == STATUS_OK ? show(job, reason) : status;
+}
+
+/* ---- with others ---- */
+
+/* The hub may give it to another node: one with a token, or with another way to it. */
+static bool is_of_this_node(enum status status)
+{
+    return status == STATUS_NO_PERMISSION || status == STATUS_NOT_FOUND ||
+           status == STATUS_UNREACHABLE || status == STATUS_TIMED_OUT || status == STATUS_BUSY ||
+           status == STATUS_REFUSED;
+}
+
+static enum status next_plan(struct job *job, struct reason *reason)
+{
+    struct hub_session *session = &job->session;
+    while (!hub_company_take(job->pull->company, &job->download.plan_version, &job->plan)) {
+        if (session->is_cancelled(session->who))
+            return refuse(reason, STATUS_CANCELLED, "the pull of %s was cancelled",
+                          session->repository);
+        clock_sleep_ms(PLAN_TURN_MS);
+    }
+    if (!job->plan.is_hopeless)
+        return STATUS_OK;
+    *reason = job->plan.reason;
+    return job->plan.status != STATUS_OK ? job->plan.status : STATUS_UNREACHABLE;
+}
+
+/* Says it, and waits until the others know. */
+static enum status step_back(struct job *job, enum status status, struct reason *reason)
+{
+    const struct hub_pull *pull = job->pull;
+    if (!is_of_this_node(status) || !pull->hindered)
+        return status;
+    pull->hindered(pull->who, status, reason);
+    do
+        status = next_plan(job, reason);
+    while (status == STATUS_OK && job->plan.is_shared && !job->plan.is_barred);
+    return status;
+}
+
+/* OK: the plan has the list of files, or there are no others after all. */
+static enum status settle(struct job *job, struct reason *reason)
+{
+    enum status status = next_plan(job, reason);
+    bool was_asked = false;
+    while (status == STATUS_OK && job->plan.is_shared && !job->plan.is_resolved) {
+        if (!job->plan.asks_hub || was_asked) {
+            status = next_plan(job, reason);
+            continue;
+        }
+        was_asked = true;
+        status = resolve(job, reason);
+        if (status == STATUS_OK && job->pull->resolved)
+            job->pull->resolved(job->pull->who, job->commit, &job->tree);
+        else
+            status = step_back(job, status, reason);
+    }
+    return status;
+}
+
+/* The list that the state has is what counts, whoever asked for it. */
+static enum status take_list(struct job *job, struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    hub_tree_fini(&job->tree);
+    hub_tree_init(&job->tree);
+    if (!hub_commit_is_sound(job->plan.commit))
+        return refuse(reason, STATUS_MALFORMED, "the download of %.100s names no commit",
+                      job->pull->model_id);
+    memcpy(job->commit, job->plan.commit, sizeof(job->commit));
+    for (uint32_t i = 0; i < job->plan.count && status == STATUS_OK; i++)
+        status = hub_tree_add(&job->tree, &job->plan.files[i].file, reason);
+    return status == STATUS_OK ? hub_tree_check(&job->tree, job->pull->model_id, reason) : status;
+}
+
+static enum status run_shared(struct job *job, struct reason *reason)
+{
+    enum status status = settle(job, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (!job->plan.is_shared)
+        return run_alone(job, reason);
+    status = take_list(job, reason);
+    if (status != STATUS_OK)
+        return status;
+    job->download.company = job->pull->company;
+    job->download.placed = job->pull->placed;
+    do {
+        if (!job->plan.is_barred && job->pull->env->is_offline)
+            status = step_back(job, refuse_offline(job->pull, reason), reason);
+        if (status == STATUS_OK)
+            status = fetch(job, false, reason);
+        if (status == STATUS_OK)
+            status = fetch(job, true, reason);
+        if (status == STATUS_OK)
+            return show(job, reason);
+        status = job->plan.is_barred ? status : step_back(job, status, reason);
+    } while (status == STATUS_OK);
     return status;
 }
 
@@ -192,13 +311,6 @@ static enum status pull_check(const struct hub_pull *pull, const char *revision,
     if (!hub_revision_is_sound(revision))
         return refuse(reason, STATUS_INVALID,
                       "%.100s is no revision; give a branch, a tag or a commit", revision);
-    if (pull->env->is_offline)
-        return refuse(
-            reason, STATUS_UNREACHABLE,
-            "%.100s is not whole in the cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE "
-            "keeps this node from the hub; unset it and start the node again, or add a "
-            "directory with troupe add",
-            pull->model_id);
     return STATUS_OK;
 }
 
@@ -272,6 +384,7 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
                                           .place = &job->place,
                                           .commit = job->commit,
                                           .connections = pull->connections,
+                                          .plan = &job->plan,
                                           .progress = pull->progress,
                                           .who = pull->who};
     hub_tree_init(&job->tree);
@@ -279,7 +392,7 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
     if (status == STATUS_OK)
         status = hub_session_open(&job->session, reason);
     if (status == STATUS_OK)
-        status = run(job, reason);
+        status = pull->company ? run_shared(job, reason) : run_alone(job, reason);
     if (status == STATUS_OK) {
         memcpy(pulled_out->commit, job->commit, sizeof(job->commit));
         pulled_out->file_count = job->tree.count;
@@ -294,6 +407,7 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
     if (job->place.ledgers >= 0)
         (void)close(job->place.ledgers);
     hub_tree_fini(&job->tree);
+    hub_plan_fini(&job->plan);
     memory_free(job);
     return status;
 }

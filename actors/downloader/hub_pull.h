@@ -7,6 +7,11 @@
  * before left half-done is gone on with.  Two commits never mix: everything after the first
  * question names the commit.
  *
+ * With a company, other nodes pull the same: one asks the hub of which files the model is made,
+ * each file is fetched by one of them, and the chunks of the others' files come into the partial
+ * files from elsewhere (hub_incoming.h).  What is whose may change while it runs.  A node to which
+ * the hub gives nothing says so and takes all from the others.
+ *
  * Owner    a thread of the downloader's pool; one call for each pull.
  * Memory   its own; all freed at the end.
  * Threads  any; pulls of one process share the gates alone.
@@ -17,6 +22,7 @@
 #define TROUPE_ACTORS_DOWNLOADER_HUB_PULL_H
 
 #include "actors/downloader/hub_download.h"
+#include "actors/downloader/hub_plan.h"
 
 struct hub_pull {
     const struct hub_env *env;
@@ -27,6 +33,11 @@ struct hub_pull {
     const char *revision; /* NULL or empty: main */
     uint32_t connections;
     uint32_t tries_max;
+    struct hub_company *company; /* NULL: none */
+    /* With a company: what the others must know of. */
+    void (*resolved)(void *who, const char *commit, const struct hub_tree *tree);
+    void (*placed)(void *who, const char *commit, const char *path);
+    void (*hindered)(void *who, enum status status, const struct reason *reason);
     void (*progress)(void *who, const struct hub_progress *progress); /* or NULL */
     bool (*is_cancelled)(void *who);
     bool (*is_unwanted)(void *who); /* cancelled for good: nothing is kept; or NULL */

@@ -19,7 +19,11 @@ struct hub_stream;
 struct hub_source {
     struct hub_incoming blob;
     const struct hub_file *file;
-    bool is_over; /* in the cache, whole */
+    bool is_over;    /* in the cache, whole */
+    bool is_claimed; /* it is this node that shall fetch it */
+    bool is_fed;     /* its chunks come from other nodes, as long as they have some */
+    bool was_tried;  /* fed: to open it, in this round */
+    uint64_t fed_ms; /* when the last of them came, or the claim */
     bool has_location;
     struct hub_url location;
     char validator[160];

@@ -68,6 +68,34 @@ static bool is_hash(const char *text, size_t digits)
     return strlen(text) == digits && strspn(text, "0123456789abcdef") == digits;
 }
 
+static enum status push_file(struct hub_tree *tree, const struct hub_file *file,
+                             struct reason *reason)
+{
+    if (!file->is_weight && file->size > SMALL_SIZE_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "%.100s is larger than any file beside the weights",
+                      file->path);
+    if (tree->count >= MODEL_FILE_COUNT_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "the repository has more than %d files to fetch",
+                      MODEL_FILE_COUNT_MAX);
+    struct hub_file *files =
+        memory_resized(tree->files, (size_t)tree->count + 1, sizeof(*tree->files));
+    if (!files)
+        return STATUS_NO_MEMORY;
+    tree->files = files;
+    tree->files[tree->count++] = *file;
+    return STATUS_OK;
+}
+
+enum status hub_tree_add(struct hub_tree *tree, const struct hub_file *file, struct reason *reason)
+{
+    if (!stays_below(file->path) || !is_wanted(file->path) ||
+        file->is_weight != ends_with(file->path, ".safetensors") ||
+        file->size > HUB_FILE_SIZE_MAX || !(is_hash(file->etag, 64) || is_hash(file->etag, 40)))
+        return refuse(reason, STATUS_MALFORMED,
+                      "the list of files of the download is not to be trusted: %.100s", file->path);
+    return push_file(tree, file, reason);
+}
+
 static enum status add_file(struct hub_tree *tree, const char *path, const json_t *entry,
                             struct reason *reason)
 {
@@ -79,27 +107,15 @@ static enum status add_file(struct hub_tree *tree, const char *path, const json_
         (uint64_t)json_integer_value(size) > HUB_FILE_SIZE_MAX)
         return refuse(reason, STATUS_MALFORMED, "the hub gives no possible size for %.100s", path);
     file.size = (uint64_t)json_integer_value(size);
-    if (!file.is_weight && file.size > SMALL_SIZE_MAX)
-        return refuse(reason, STATUS_TOO_LARGE, "%.100s is larger than any file beside the weights",
-                      path);
     /* Some write "sha256:" before it. */
     if (oid && strncmp(oid, "sha256:", 7) == 0)
         oid += 7;
     if (!oid || !is_hash(oid, json_is_object(lfs) ? 64 : 40))
         return refuse(reason, STATUS_UNSUPPORTED,
                       "the hub tells no hash of %.100s, so what comes could not be checked", path);
-    if (tree->count >= MODEL_FILE_COUNT_MAX)
-        return refuse(reason, STATUS_TOO_LARGE, "the repository has more than %d files to fetch",
-                      MODEL_FILE_COUNT_MAX);
-    struct hub_file *files =
-        memory_resized(tree->files, (size_t)tree->count + 1, sizeof(*tree->files));
-    if (!files)
-        return STATUS_NO_MEMORY;
     memcpy(file.path, path, strlen(path) + 1);
     memcpy(file.etag, oid, strlen(oid) + 1);
-    tree->files = files;
-    tree->files[tree->count++] = file;
-    return STATUS_OK;
+    return push_file(tree, &file, reason);
 }
 
 static enum status add_entry(struct hub_tree *tree, const json_t *entry, struct reason *reason)

@@ -51,6 +51,9 @@ MUST_CHECK enum status hub_tree_check(struct hub_tree *tree, const char *reposit
  * there. */
 MUST_CHECK enum status hub_tree_keep_weights(struct hub_tree *tree, const char *json, size_t size,
                                              const char *repository, struct reason *reason);
+/* A file from a list that another node made: judged like one of the hub's own list. */
+MUST_CHECK enum status hub_tree_add(struct hub_tree *tree, const struct hub_file *file,
+                                    struct reason *reason);
 const struct hub_file *hub_tree_find(const struct hub_tree *tree, const char *path);
 uint64_t hub_tree_bytes(const struct hub_tree *tree);
 

@@ -4,6 +4,7 @@
  */
 #include "actors/master/master.h"
 
+#include "actors/master/download_rules.h"
 #include "actors/master/placement.h"
 #include "actors/master/transfer_rules.h"
 #include "protocol/hash.h"
@@ -206,11 +207,8 @@ static enum status pull_model(struct command *command)
     if (!name_is_plain(name))
         return refuse(command->reason, STATUS_INVALID,
                       "%.60s is no name of a repository; give ORG/NAME", name);
-    struct import_record *import = NULL;
-    enum status status = import_begin(command, &body->node_id, name, &import);
-    if (status != STATUS_OK)
-        return status;
-    return out_of_memory(text_set(&import->hub_revision, text_or_empty(body->hub_revision)));
+    return download_rules_pull(&command->master->state, command->message, command->event,
+                               command->reason);
 }
 
 static bool is_on_its_way(const struct state *state, const char *model_id)

@@ -4,6 +4,8 @@
  */
 #include "actors/master/master.h"
 
+#include "actors/master/download_rules.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -251,6 +253,19 @@ static enum status forgive_failed(struct master *master)
     return STATUS_OK;
 }
 
+/* Files that nobody can be relied on for get another node. */
+static enum status assign_downloads(struct master *master)
+{
+    struct message event = {.body = NULL};
+    bool has_event = false;
+    enum status status = download_rules_assign(&master->state, &event, &has_event);
+    /* What it became is looked at again at once: see duties_after. */
+    if (status == STATUS_OK && has_event)
+        status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
 enum status duties_after(struct master *master, const struct message *event)
 {
     if (!is_leader(master))
@@ -270,6 +285,12 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_HOLDING_CHANGED:
         return MESSAGE_BODY(event, holding_changed)->has_weights ? forgive_failed(master)
                                                                  : STATUS_OK;
+    case EVENT_DOWNLOAD_REQUESTED:
+    case EVENT_DOWNLOAD_RESOLVED:
+    case EVENT_DOWNLOAD_ASSIGNED:
+    case EVENT_DOWNLOAD_HINDERED:
+    case EVENT_MODEL_IMPORT_FAILED:
+        return assign_downloads(master);
     default:
         return STATUS_OK;
     }
@@ -361,6 +382,9 @@ static enum status start_generation(struct master *master, struct instance_recor
 
 enum status duties_tick(struct master *master)
 {
+    enum status assigned = assign_downloads(master);
+    if (assigned != STATUS_OK)
+        return assigned;
     /* Loads of this epoch must be in before anything is placed (DESIGN 4). */
     for (uint32_t i = 0; i < master->state.instances.count; i++) {
         struct instance_record *instance = &master->state.instances.items[i];

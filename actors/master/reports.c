@@ -159,6 +159,50 @@ static enum status transfer_ended(struct decision *decision)
                : stale(decision, "the transfer");
 }
 
+static enum status download_resolved(struct decision *decision)
+{
+    const struct download_resolved *body = decision->report->body;
+    const struct download_record *download =
+        state_find_download(&decision->master->state, text_or_empty(body->model_id));
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    if (!download || !download_find_target(download, &body->node_id))
+        return stale(decision, "the download");
+    if (!text_or_empty(body->commit)[0] || body->files.count == 0)
+        return refuse(decision->reason, STATUS_INVALID, "a model has a commit and files");
+    decision->is_needed = !text_or_empty(download->commit)[0];
+    return STATUS_OK;
+}
+
+static enum status file_downloaded(struct decision *decision)
+{
+    const struct file_downloaded *body = decision->report->body;
+    const struct download_record *download =
+        state_find_download(&decision->master->state, text_or_empty(body->model_id));
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    const struct download_file *file = download ? download_find_file(download, body->path) : NULL;
+    if (!file || strcmp(text_or_empty(download->commit), text_or_empty(body->commit)) != 0)
+        return stale(decision, "the download");
+    decision->is_needed = !file->is_done;
+    return STATUS_OK;
+}
+
+static enum status download_hindered(struct decision *decision)
+{
+    const struct download_hindered *body = decision->report->body;
+    const struct download_record *download =
+        state_find_download(&decision->master->state, text_or_empty(body->model_id));
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    const struct download_target *target =
+        download ? download_find_target(download, &body->node_id) : NULL;
+    if (!target)
+        return stale(decision, "the download");
+    decision->is_needed = body->is_alone ? !target->is_alone : !target->is_barred;
+    return STATUS_OK;
+}
+
 static enum status rank_addressed(struct decision *decision)
 {
     const struct rank_addressed *body = decision->report->body;

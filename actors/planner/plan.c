@@ -138,6 +138,26 @@ static struct planned_task fetch_transferred_model(const struct plan_question *q
     return nothing;
 }
 
+static struct planned_task gather_shared_download(const struct plan_question *question)
+{
+    for (uint32_t i = 0; i < question->state->downloads.count; i++) {
+        const struct download_record *download = &question->state->downloads.items[i];
+        const char *model_id = text_or_empty(download->model_id);
+        struct hash commit;
+        if (download->no_peers || !text_or_empty(download->commit)[0] ||
+            question->state->nodes.count < 2 || !download_find_target(download, question->node) ||
+            is_taken(question, find_model_task(question, TASK_GATHER_FILES, model_id)))
+            continue;
+        hash_of(download->commit, strlen(download->commit), &commit);
+        return (struct planned_task){.code = TASK_GATHER_FILES,
+                                     .route = ACTOR_TRANSFERER,
+                                     .model_id = model_id,
+                                     .commit = download->commit,
+                                     .revision = commit};
+    }
+    return nothing;
+}
+
 static struct planned_task start_missing_rank(const struct plan_question *question)
 {
     for (uint32_t i = 0; i < question->state->instances.count; i++) {
@@ -171,6 +191,7 @@ static struct planned_task start_missing_rank(const struct plan_question *questi
 static struct planned_task (*const plan_rules[])(const struct plan_question *question) = {
     stop_process_of_ended_generation,
     import_requested_model,
+    gather_shared_download,
     fetch_missing_small_files,
     start_missing_rank,
     fetch_transferred_model,

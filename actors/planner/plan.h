@@ -57,6 +57,7 @@ struct planned_task {
     const char *model_id;
     const char *path;         /* empty: from the hub */
     const char *hub_revision; /* of an import */
+    const char *commit; /* of a download */
     struct hash revision;
     struct transfer_id transfer_id;
 };

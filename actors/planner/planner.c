@@ -86,6 +86,7 @@ static void take_list(struct planner_step *step, const struct tasks_listed *list
     if (actor == ACTOR_TRANSFERER) {
         compare_list(step, listed, TASK_FETCH_SMALL_FILES);
         compare_list(step, listed, TASK_FETCH_MODEL);
+        compare_list(step, listed, TASK_GATHER_FILES);
     }
     if (actor != ACTOR_SUPERVISOR)
         return;
@@ -199,7 +200,8 @@ static void fail_tasks_of(struct planner_step *step, uint32_t actor)
         struct task_in_flight *task = &in_flight->items[i];
         const bool is_import = task->code == TASK_IMPORT_MODEL;
         const bool is_fetch =
-            task->code == TASK_FETCH_SMALL_FILES || task->code == TASK_FETCH_MODEL;
+            task->code == TASK_FETCH_SMALL_FILES || task->code == TASK_FETCH_MODEL ||
+            task->code == TASK_GATHER_FILES;
         if ((actor == ACTOR_DOWNLOADER && is_import) || (actor == ACTOR_TRANSFERER && is_fetch)) {
             task->is_failed = true;
             task->is_held = false;
@@ -215,6 +217,13 @@ static bool transfer_is_open(const struct planner *planner, const struct task_in
     const struct transfer_target *target =
         transfer ? transfer_find_target(transfer, &planner->session.mirror.node_id) : NULL;
     return target && transfer_target_is_open(target);
+}
+
+static bool download_is_open(const struct planner *planner, const struct task_in_flight *task)
+{
+    const struct download_record *download =
+        state_find_download(&planner->session.mirror.state, task->model_id);
+    return download && download_find_target(download, &planner->session.mirror.node_id);
 }
 
 static void take_event(struct planner_step *step, const struct message *event)
@@ -241,6 +250,8 @@ static void take_event(struct planner_step *step, const struct message *event)
             const struct model_record *model = state_find_model(state, task->model_id);
             if (!model || model_find_holder(model, &planner->session.mirror.node_id))
                 in_flight_remove(&planner->in_flight, i);
+        } else if (task->code == TASK_GATHER_FILES && !download_is_open(planner, task)) {
+            in_flight_remove(&planner->in_flight, i);
         } else if (task->code == TASK_FETCH_MODEL && !transfer_is_open(planner, task)) {
             in_flight_remove(&planner->in_flight, i);
         }
@@ -288,6 +299,12 @@ static enum status fill_task(const struct planned_task *planned, struct message 
         body->revision = planned->revision;
         body->transfer_id = planned->transfer_id;
         ok = text_set(&body->model_id, planned->model_id);
+        break;
+    }
+    case TASK_GATHER_FILES: {
+        struct gather_files *body = task->body;
+        ok = text_set(&body->model_id, planned->model_id) &&
+             text_set(&body->commit, planned->commit);
         break;
     }
     case TASK_DELETE_FILES:

@@ -41,8 +41,31 @@ void stream_request_free(void *value)
     if (!request)
         return;
     record_fini(&model_record_type, &request->record);
+    record_fini(&download_record_type, &request->download);
+    memory_free(request->held_out.items);
     memset(&request->key, 0, sizeof(request->key));
     memory_free(request);
+}
+
+void share_look_free(void *value)
+{
+    struct share_look *look = value;
+    if (!look)
+        return;
+    memory_free(look->held_out.items);
+    memory_free(look);
+}
+
+void gather_look_free(void *value)
+{
+    struct gather_look *look = value;
+    if (!look)
+        return;
+    record_fini(&download_record_type, &look->download);
+    memory_free(look->wanted);
+    memory_free(look->have_out);
+    memory_free(look->open_out);
+    memory_free(look);
 }
 
 void receive_request_free(void *value)
@@ -234,11 +257,12 @@ void bulk_thread_close(struct bulk_thread *thread)
     memory_free(thread);
 }
 
-/* ---- both of them ---- */
+/* ---- all of them ---- */
 
 struct bulk {
     struct bulk_lender *lender;
     struct bulk_receiver *receiver;
+    struct bulk_gatherer *gatherer;
 };
 
 enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out,
@@ -250,6 +274,8 @@ enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out
     enum status status = bulk_lender_open(options, &bulk->lender, reason);
     if (status == STATUS_OK)
         status = bulk_receiver_open(options, &bulk->receiver, reason);
+    if (status == STATUS_OK)
+        status = bulk_gatherer_open(options, &bulk->gatherer, reason);
     if (status != STATUS_OK) {
         bulk_close(bulk);
         return status;
@@ -260,6 +286,8 @@ enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out
 
 enum status bulk_take(struct bulk *bulk, struct effect *effect)
 {
+    if (effect->kind >= BULK_GATHER_FIRST)
+        return bulk_thread_post(bulk_gatherer_thread(bulk->gatherer), effect);
     return bulk_thread_post(effect->kind < BULK_RECEIVE_FIRST
                                 ? bulk_lender_thread(bulk->lender)
                                 : bulk_receiver_thread(bulk->receiver, effect),
@@ -272,5 +300,6 @@ void bulk_close(struct bulk *bulk)
         return;
     bulk_lender_close(bulk->lender);
     bulk_receiver_close(bulk->receiver);
+    bulk_gatherer_close(bulk->gatherer);
     memory_free(bulk);
 }

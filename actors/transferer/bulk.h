@@ -15,6 +15,9 @@
  *   4      offset in it
  *   n+24   the piece, sealed with session, chunk and offset (runtime/crypto_seal.h)
  *
+ * A chunk of a download is followed by one more piece, at the offset of its size: the 32 bytes of
+ * the digest it had when it came to the lender.
+ *
  * What does not open, or is not the next piece, ends the stream.  The lender's endpoint takes no
  * message longer than LENDER_MESSAGE_MAX, so a stranger can make nobody allocate anything.  No more
  * than PIECES_QUEUED wait at either end: a kill costs the chunk that was coming, and not the next.
@@ -32,6 +35,7 @@
 #include "runtime/crypto_seal.h"
 #include "runtime/loop.h"
 #include "runtime/model_receive.h"
+#include "runtime/model_share.h"
 
 #define PIECE_SIZE ((size_t)1 << 19)
 #define PIECES_QUEUED 6u
@@ -43,6 +47,8 @@
 #define LEND_WINDOW_MAX 8u /* chunks asked for; more than any honest receiver has at once */
 #define BULK_LANES 2u   /* threads of one receiver; the first opens and places models too */
 #define STREAMS_MAX 16  /* of one lane */
+#define GATHERS_MAX 2u  /* downloads whose chunks are taken at once */
+#define GATHER_STREAMS_MAX 12u
 
 /* ---- what the loop tells the threads, and hears of them ---- */
 
@@ -56,6 +62,10 @@ struct stream_request {
     char model_id[NAME_SIZE_MAX + 1]; /* the lender's: what to read from */
     struct hash revision;
     struct model_record record;       /* the lender's */
+    bool is_shared;                   /* of a download, not of a model */
+    struct download_record download;  /* the lender's, when shared */
+    uint32_t gather;                  /* the receiver's, when shared: which one */
+    struct bytes held_out;            /* when shared: a set of chunks */
 };
 void stream_request_free(void *request);
 
@@ -73,6 +83,26 @@ struct receive_request {
     uint64_t bytes_out;
 };
 void receive_request_free(void *request);
+
+/* What a lender has of a download now. */
+struct share_look {
+    struct request_id session;
+    bool is_strict;
+    struct bytes held_out; /* a set of chunks */
+};
+void share_look_free(void *look);
+
+/* A download whose chunks are taken: opened, and looked at again and again. */
+struct gather_look {
+    uint32_t gather;
+    struct download_record download; /* to open it */
+    uint8_t *wanted;                 /* a byte for each file: peers shall fill it */
+    uint8_t *have_out;               /* a set of chunks: on the disk */
+    uint8_t *open_out;               /* a byte for each file: chunks can be put now */
+    uint32_t count_out;              /* chunks */
+    bool was_reset_out;              /* a file began anew: its whole was wrong */
+};
+void gather_look_free(void *look);
 
 /* Unasked: a chunk was stored, or a stream broke (`chunk` is CHUNK_NONE).  The result's number is
  * that of the receive it is of. */
@@ -95,6 +125,7 @@ enum bulk_kind {
     BULK_LEAVE_LENT,        /* chunk_request: the session alone */
     BULK_LENDER_BOUND,      /* unasked: value is a text, the address */
     BULK_CHUNK_SENT,        /* unasked: chunk_sent */
+    BULK_SHARE_LOOK = 110,  /* share_look, also the value */
     BULK_RECEIVE_FIRST = 120,
     BULK_RECEIVE_OPEN = BULK_RECEIVE_FIRST, /* receive_request, also the value */
     BULK_JOIN,                              /* stream_request; the id is the receive's */
@@ -103,7 +134,13 @@ enum bulk_kind {
     BULK_RECEIVE_CLOSE,                     /* no request; no result */
     BULK_RECEIVE_DROP,                      /* no request; no result */
     BULK_CHUNK_TOLD,                        /* unasked: chunk_told */
-    BULK_SWEEP                              /* sweep_request; no result */
+    BULK_SWEEP,                             /* sweep_request; no result */
+    BULK_GATHER_FIRST = 140,
+    BULK_GATHER_OPEN = BULK_GATHER_FIRST, /* gather_look, also the value */
+    BULK_GATHER_LOOK,                     /* likewise */
+    BULK_GATHER_JOIN,                     /* stream_request */
+    BULK_GATHER_LEAVE,                    /* stream_request: the link alone */
+    BULK_GATHER_CLOSE                     /* gather_look: the number alone; no result */
 };
 
 struct sweep_request {
@@ -162,6 +199,13 @@ MUST_CHECK enum status bulk_receiver_open(const struct bulk_options *options,
 struct bulk_thread *bulk_receiver_thread(struct bulk_receiver *receiver,
                                          const struct effect *effect);
 void bulk_receiver_close(struct bulk_receiver *receiver);
+
+struct bulk_gatherer;
+MUST_CHECK enum status bulk_gatherer_open(const struct bulk_options *options,
+                                          struct bulk_gatherer **gatherer_out,
+                                          struct reason *reason);
+struct bulk_thread *bulk_gatherer_thread(struct bulk_gatherer *gatherer);
+void bulk_gatherer_close(struct bulk_gatherer *gatherer);
 
 /* What is sealed with a piece: session, chunk, offset. */
 #define PIECE_WITH_SIZE 24u

@@ -4,6 +4,7 @@
  * in turn.  A stream whose queue is full waits for itself alone.
  */
 #include "actors/transferer/bulk.h"
+#include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "runtime/bytes.h"
 #include "runtime/clock.h"
@@ -24,6 +25,10 @@ struct lend {
     struct seal to;
     bool has_source;
     struct model_source source;
+    bool is_shared; /* of a download: then `share` */
+    struct model_share share;
+    struct hash_stream digest; /* of the first chunk asked for, when shared */
+    bool is_digest_due;
     uint32_t asked[LEND_WINDOW_MAX]; /* chunks, the first of them on its way */
     uint32_t asked_count;
     struct chunk_place place; /* of the first */
@@ -63,13 +68,44 @@ static void lend_free(struct bulk_lender *lender, struct lend *lend)
                hex_print(&lend->session, 4, hex));
     if (lend->has_source)
         model_source_close(&lend->source);
+    if (lend->is_shared)
+        model_share_close(&lend->share);
     seal_fini(&lend->from);
     seal_fini(&lend->to);
     memory_free(lend->sealed);
     memory_free(lend);
 }
 
-static enum status begin_lend(struct bulk_lender *lender, const struct stream_request *request,
+/* What of the download lies here now. */
+static enum status look_at(struct lend *lend, bool is_strict, struct bytes *held_out,
+                           struct reason *reason)
+{
+    const uint32_t size = lend->share.count / 8 + 1;
+    model_share_look(&lend->share);
+    held_out->items = memory_zeroed(size, 1);
+    if (!held_out->items)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to say what is here");
+    held_out->count = size;
+    model_share_held(&lend->share, is_strict, held_out->items);
+    return STATUS_OK;
+}
+
+static enum status open_source(struct bulk_lender *lender, struct lend *lend,
+                               struct stream_request *request, struct reason *reason)
+{
+    enum status status;
+    if (!request->is_shared) {
+        status = model_source_open(lender->options.store, &request->record, &lend->source, NULL,
+                                   reason);
+        lend->has_source = status == STATUS_OK;
+        return status;
+    }
+    status = model_share_open(lender->options.store, &request->download, &lend->share, reason);
+    lend->is_shared = status == STATUS_OK;
+    return status == STATUS_OK ? look_at(lend, false, &request->held_out, reason) : status;
+}
+
+static enum status begin_lend(struct bulk_lender *lender, struct stream_request *request,
                               struct reason *reason)
 {
     struct lend **slot = NULL;
@@ -90,9 +126,7 @@ static enum status begin_lend(struct bulk_lender *lender, const struct stream_re
     if (status != STATUS_OK)
         status = refuse(reason, status, "no memory to lend a model");
     if (status == STATUS_OK)
-        status = model_source_open(lender->options.store, &request->record, &lend->source, NULL,
-                                   reason);
-    lend->has_source = status == STATUS_OK;
+        status = open_source(lender, lend, request, reason);
     if (status != STATUS_OK)
         lend_free(lender, lend);
     return status;
@@ -116,16 +150,48 @@ static uint64_t rate_wait_ms(struct bulk_lender *lender)
     return due_us > now_us ? (due_us - now_us + 999) / 1000 : 0;
 }
 
+static bool begin_chunk(struct lend *lend, uint32_t chunk)
+{
+    hash_init(&lend->digest);
+    lend->is_digest_due = lend->is_shared;
+    return lend->is_shared ? model_share_place(&lend->share, chunk, &lend->place)
+                           : chunk_manifest_place(&lend->source.manifest, chunk, &lend->place);
+}
+
+static enum status read_piece(struct lend *lend, uint32_t chunk, uint32_t size, uint8_t *bytes_out)
+{
+    if (!lend->is_shared)
+        return model_source_read_part(&lend->source, &lend->place, lend->at, size, bytes_out);
+    enum status status = model_share_read_part(&lend->share, chunk, lend->at, size, bytes_out);
+    if (status == STATUS_OK && !model_share_digest(&lend->share, chunk, NULL))
+        hash_update(&lend->digest, bytes_out, size);
+    return status;
+}
+
+/* What a chunk of a download had when it came here. */
+static uint32_t read_digest(struct lend *lend, uint32_t chunk, uint8_t *bytes_out)
+{
+    struct hash digest;
+    if (!model_share_digest(&lend->share, chunk, &digest))
+        hash_final(&lend->digest, &digest);
+    lend->is_digest_due = false;
+    memcpy(bytes_out, &digest, sizeof(digest));
+    return (uint32_t)sizeof(digest);
+}
+
 static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
 {
     uint8_t with[PIECE_WITH_SIZE];
     const uint32_t chunk = lend->asked[0];
-    if (lend->at == 0 && !chunk_manifest_place(&lend->source.manifest, chunk, &lend->place))
+    if (lend->at == 0 && !begin_chunk(lend, chunk))
         return STATUS_NOT_FOUND;
     const uint32_t left = lend->place.size - lend->at;
-    const uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
-    enum status status =
-        model_source_read_part(&lend->source, &lend->place, lend->at, size, lender->piece);
+    uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
+    enum status status = STATUS_OK;
+    if (left == 0)
+        size = read_digest(lend, chunk, lender->piece);
+    else
+        status = read_piece(lend, chunk, size, lender->piece);
     if (status != STATUS_OK)
         return status;
     piece_with(&lend->session, chunk, lend->at, with);
@@ -134,7 +200,7 @@ static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
     seal_close(&lend->from, with, sizeof(with), lender->piece, size,
                lend->sealed + PIECE_HEADER_SIZE);
     lend->sealed_size = PIECE_HEADER_SIZE + size + SEAL_OVERHEAD;
-    lend->at += size;
+    lend->at += left == 0 ? 0 : size;
     lender->rate_bytes += size;
     return STATUS_OK;
 }
@@ -163,7 +229,7 @@ static bool send_piece(struct bulk_lender *lender, struct lend *lend)
     if (status == STATUS_BUSY)
         return false;
     lend->sealed_size = 0;
-    if (status != STATUS_OK || lend->at == lend->place.size)
+    if (status != STATUS_OK || (lend->at == lend->place.size && !lend->is_digest_due))
         end_chunk(lender, lend, status);
     return true;
 }
@@ -234,6 +300,15 @@ static void take(void *self, struct effect *effect)
                   stream_request_free);
     } else if (effect->kind == BULK_SEND) {
         take_send(lender, effect->request);
+    } else if (effect->kind == BULK_SHARE_LOOK) {
+        struct share_look *look = effect->request;
+        struct lend *lend = find(lender, &look->session);
+        const enum status status = lend && lend->is_shared
+                                       ? look_at(lend, look->is_strict, &look->held_out, &reason)
+                                       : STATUS_NOT_FOUND;
+        effect->request = NULL;
+        bulk_post(lender->options.loop, BULK_SHARE_LOOK, effect->id, status, &reason, look,
+                  share_look_free);
     } else if (effect->kind == BULK_LEAVE_LENT) {
         const struct chunk_request *request = effect->request;
         struct lend *lend = find(lender, &request->session);

@@ -133,6 +133,103 @@ static enum status begin_lend(struct transferer_step *step, const struct source_
     return STATUS_OK;
 }
 
+/* ---- of downloads ---- */
+
+static const struct download_record *known_download(const struct transferer *transferer,
+                                                    const char *model_id, const char *commit)
+{
+    const struct download_record *download =
+        state_find_download(&transferer->session.mirror.state, text_or_empty(model_id));
+    return download && !download->no_peers && text_or_empty(commit)[0] &&
+                   strcmp(text_or_empty(download->commit), commit) == 0
+               ? download
+               : NULL;
+}
+
+static enum status tell_shared(struct transferer_step *step, const struct lent *lent,
+                               enum status how, const struct bytes *held, bool is_aes)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_SOURCE_TOLD);
+    if (status != STATUS_OK)
+        return status;
+    struct source_told *body = message.body;
+    body->session = lent->session;
+    body->status = how;
+    body->is_aes = is_aes;
+    if (how == STATUS_OK && (!bytes_set(&body->held, held->items, held->count) ||
+                             !text_set(&body->address, step->transferer->bulk_address)))
+        status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        outbox_send(step->outbox, &lent->peer, &message);
+    message_fini(&message);
+    return status;
+}
+
+static enum status look_again(struct transferer_step *step, struct lent *lent, bool is_strict)
+{
+    struct share_look *look = memory_zeroed(1, sizeof(*look));
+    if (!look)
+        return STATUS_NO_MEMORY;
+    look->session = lent->session;
+    look->is_strict = is_strict;
+    lent->is_looking = true;
+    outbox_effect(step->outbox, 0, BULK_SHARE_LOOK, look, share_look_free);
+    return STATUS_OK;
+}
+
+static enum status share_looked(struct transferer_step *step, const struct share_look *look)
+{
+    const enum status how = step->input->result->status;
+    struct lent *lent = look ? find(step->transferer, NULL, &look->session) : NULL;
+    if (!lent)
+        return STATUS_OK;
+    lent->is_looking = false;
+    return tell_shared(step, lent, how, &look->held_out, seal_has_aes());
+}
+
+static enum status begin_share(struct transferer_step *step, const struct share_asked *asked,
+                               const struct download_record *download)
+{
+    struct transferer *transferer = step->transferer;
+    struct lent *lent = NULL;
+    for (size_t i = 0; i < LENDS_MAX && !lent; i++)
+        if (!transferer->lents[i].is_used)
+            lent = &transferer->lents[i];
+    if (!lent || find(transferer, NULL, &asked->session) || !transferer->bulk_address[0])
+        return tell(step, &step->input->peer, &asked->session, STATUS_BUSY, NULL, false);
+    struct stream_request *request = memory_zeroed(1, sizeof(*request));
+    if (!request ||
+        record_copy(&download_record_type, download, &request->download) != STATUS_OK) {
+        memory_free(request);
+        return STATUS_NO_MEMORY;
+    }
+    request->session = asked->session;
+    request->key = asked->key;
+    request->is_aes = asked->has_aes && seal_has_aes();
+    request->is_shared = true;
+    *lent = (struct lent){.is_used = true, .is_shared = true, .peer = step->input->peer,
+                          .session = asked->session};
+    (void)snprintf(lent->model_id, sizeof(lent->model_id), "%s", text_or_empty(asked->model_id));
+    (void)snprintf(lent->commit, sizeof(lent->commit), "%s", text_or_empty(asked->commit));
+    outbox_effect(step->outbox, 0, BULK_LEND, request, stream_request_free);
+    return STATUS_OK;
+}
+
+static enum status take_share_asked(struct transferer_step *step, const struct share_asked *asked)
+{
+    struct transferer *transferer = step->transferer;
+    struct lent *known = find(transferer, &step->input->peer, &asked->session);
+    const struct download_record *download =
+        known_download(transferer, asked->model_id, asked->commit);
+    if (known && (!known->is_ready || known->is_looking))
+        return STATUS_OK; /* answered when it is known */
+    if (!download || (known && !known->is_shared))
+        return tell(step, &step->input->peer, &asked->session, STATUS_NOT_FOUND, NULL, false);
+    return known ? look_again(step, known, asked->is_strict)
+                 : begin_share(step, asked, download);
+}
+
 static enum status take_source_asked(struct transferer_step *step,
                                      const struct source_asked *asked)
 {
@@ -152,6 +249,8 @@ static enum status take_source_asked(struct transferer_step *step,
 
 static bool can_send(const struct transferer *transferer, const struct lent *lent, uint32_t chunk)
 {
+    if (lent->is_shared)
+        return known_download(transferer, lent->model_id, lent->commit) != NULL;
     const struct model_record *model =
         known_model(transferer, lent->model_id, &lent->revision);
     if (!model)
@@ -233,6 +332,8 @@ enum status lend_input(struct transferer_step *step, bool *is_taken_out)
         const struct message *message = input->message;
         if (message->head.code == LINK_SOURCE_ASKED)
             return take_source_asked(step, message->body);
+        if (message->head.code == LINK_SHARE_ASKED)
+            return take_share_asked(step, message->body);
         if (message->head.code == LINK_CHUNK_ASKED)
             return take_chunk_asked(step, message->body);
         if (message->head.code == LINK_MANIFEST_ASKED)
@@ -256,7 +357,9 @@ static enum status lend_ready(struct transferer_step *step, const struct stream_
     if (!lent)
         return STATUS_OK; /* its receiver left meanwhile */
     lent->is_ready = how == STATUS_OK;
-    enum status status = tell(step, &lent->peer, &lent->session, how, lent, request->is_aes);
+    enum status status =
+        lent->is_shared ? tell_shared(step, lent, how, &request->held_out, request->is_aes)
+                        : tell(step, &lent->peer, &lent->session, how, lent, request->is_aes);
     if (how != STATUS_OK)
         *lent = (struct lent){.is_used = false};
     return status;
@@ -300,6 +403,8 @@ enum status lend_result(struct transferer_step *step)
         return send_manifest(step, result->value);
     if (result->kind == BULK_LEND)
         return lend_ready(step, result->value);
+    if (result->kind == BULK_SHARE_LOOK)
+        return share_looked(step, result->value);
     if (result->kind == BULK_CHUNK_SENT)
         return chunk_left(step, result->value);
     if (result->kind == BULK_LENDER_BOUND && result->status != STATUS_OK)

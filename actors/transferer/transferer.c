@@ -80,7 +80,7 @@ static enum status list_push(struct tasks_listed *listed, const struct command_k
 {
     const struct task_held held = running(key, code);
     return record_list_push(&task_held_type, RECORD_LIST(listed->tasks), &held,
-                            2 * TRANSFERER_TASKS_MAX)
+                            2 * TRANSFERER_TASKS_MAX + GATHERS_MAX)
                ? STATUS_OK
                : STATUS_NO_MEMORY;
 }
@@ -98,6 +98,9 @@ static enum status list_tasks(struct transferer_step *step, const struct message
         status = list_push(body, &transferer->tasks[i].key, TASK_FETCH_SMALL_FILES);
     for (uint32_t i = 0; i < transferer->receive_task_count && status == STATUS_OK; i++)
         status = list_push(body, &transferer->receive_tasks[i].key, TASK_FETCH_MODEL);
+    for (size_t i = 0; i < GATHERS_MAX && status == STATUS_OK; i++)
+        if (transferer->gathers[i].is_used)
+            status = list_push(body, &transferer->gathers[i].key, TASK_GATHER_FILES);
     if (status == STATUS_OK)
         session_send(&step->transferer->session, &answer, step->outbox);
     message_fini(&answer);
@@ -111,6 +114,8 @@ static enum status take_task(struct transferer_step *step, const struct message 
         return list_tasks(step, message);
     if (message->head.code == TASK_FETCH_MODEL)
         return receive_take_task(step, message);
+    if (message->head.code == TASK_GATHER_FILES)
+        return gather_take_task(step, message);
     if (message->head.code != TASK_FETCH_SMALL_FILES)
         return session_answer(&transferer->session, message, STATUS_UNSUPPORTED,
                               "the transferer does not do that", step->outbox);
@@ -189,7 +194,9 @@ static enum status take_change(struct transferer_step *step, enum mirror_change 
         transferer->endpoint_check_ms = step->input->now_ms + ENDPOINT_CHECK_MS;
     serve_allow(step);
     enum status status = fetch_state_changed(step);
-    return status == STATUS_OK ? receive_state_changed(step) : status;
+    if (status == STATUS_OK)
+        status = receive_state_changed(step);
+    return status == STATUS_OK ? gather_state_changed(step) : status;
 }
 
 static enum status take_bound(struct transferer_step *step)
@@ -206,6 +213,10 @@ static enum status take_bound(struct transferer_step *step)
 static enum status take_result(struct transferer_step *step)
 {
     struct result *result = step->input->result;
+    bool is_taken = false;
+    enum status status = gather_result(step, &is_taken);
+    if (is_taken)
+        return status;
     if (result->kind == TRANSFERER_MANIFEST ||
         (result->kind >= BULK_FIRST && result->kind < BULK_RECEIVE_FIRST))
         return lend_result(step);
@@ -243,6 +254,8 @@ static enum status take_input(struct transferer_step *step)
         enum status status = lend_input(step, &is_taken);
         return is_taken ? status : serve_asked(step);
     }
+    if (input->peer.link >= GATHER_LINK_FIRST)
+        return gather_input(step);
     if (input->peer.link >= RECEIVE_LINK_FIRST)
         return receive_input(step);
     if (input->peer.link >= FETCH_LINK_FIRST && input->peer.link == transferer->fetch.link)
@@ -295,6 +308,8 @@ static enum status transferer_step(void *actor, const struct input *input, struc
         status = fetch_time(&step);
     if (status == STATUS_OK)
         status = receive_time(&step);
+    if (status == STATUS_OK)
+        status = gather_time(&step);
     return status;
 }
 
@@ -312,6 +327,8 @@ static void transferer_fini(void *actor)
     struct transferer *transferer = actor;
     fetch_clear(&transferer->fetch);
     receive_clear(&transferer->receive);
+    for (size_t i = 0; i < GATHERS_MAX; i++)
+        gather_clear(&transferer->gathers[i]);
     session_fini(&transferer->session);
 }
 

@@ -2,7 +2,8 @@
 /*
  * transferer: how models, or their small files alone, go between the disks of peers.
  *
- * Accepts  tasks fetch_small_files, fetch_model, list_tasks; file_asked, source_asked,
+ * Accepts  tasks fetch_small_files, fetch_model, gather_files, list_tasks; file_asked,
+ *          source_asked, share_asked,
  *          manifest_asked, chunk_asked, source_left of other transferers and their answers; the
  *          state and events of its master; results of its shell.
  * Emits    reports small_files_stored, holding_changed, endpoint_opened, transfer_started,
@@ -30,6 +31,7 @@
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 
 #include "actors/transferer/bulk.h"
+#include "actors/transferer/gather.h"
 #include "runtime/chunk_choice.h"
 #include "runtime/model_store.h"
 #include "runtime/session.h"
@@ -220,6 +222,9 @@ struct lent {
     struct request_id session;
     char model_id[NAME_SIZE_MAX + 1];
     struct hash revision;
+    bool is_shared; /* of a download: then its commit counts, not a revision */
+    bool is_looking;
+    char commit[HUB_COMMIT_SIZE];
     uint32_t asked; /* chunks on their way */
 };
 
@@ -246,6 +251,9 @@ struct transferer {
     uint32_t receive_links;
     bool has_swept;
     struct lent lents[LENDS_MAX];
+    struct gather gathers[GATHERS_MAX];
+    uint64_t gathers_begun;
+    uint32_t gather_links;
 };
 
 struct transferer_step {

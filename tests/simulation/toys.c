@@ -279,6 +279,7 @@ static void take_task(struct toy_worker *worker, const struct input *input, stru
         take_list(worker, input, outbox);
         break;
     case TASK_FETCH_MODEL:
+    case TASK_GATHER_FILES:
     case TASK_DELETE_FILES:
     case TASK_CODE_NONE:
         break;

@@ -42,7 +42,7 @@ static int send_add(struct import_watch *add, const char *path)
     if (status != STATUS_OK)
         return cli_failed(add->cli, status, NULL);
     struct add_model *body = command.body;
-    body->node_id = add->node_id;
+    body->node_id = add->imports[0].node_id;
     int code = text_set(&body->model_id, add->model_id) && text_set(&body->path, path)
                    ? cli_command(add->cli, &command, &answer)
                    : cli_failed(add->cli, STATUS_NO_MEMORY, NULL);
@@ -60,7 +60,7 @@ int command_add(struct cli *cli)
     const char *path = cli->words[0];
     char resolved[PATH_SIZE_MAX + 1];
     char name[NAME_SIZE_MAX];
-    struct import_watch add = {.cli = cli, .model_id = cli_option(cli, "name"),
+    struct import_watch add = {.cli = cli, .model_id = cli_option(cli, "name"), .count = 1,
                                .progress = {.cli = cli}};
     struct stat found;
     struct reason reason;
@@ -86,8 +86,8 @@ int command_add(struct cli *cli)
     cli_catch_interrupt();
     int code = cli_connect(cli, true);
     if (code == EXIT_CODE_OK)
-        add.node_id = troupe_client_welcome(cli->client)->node_id;
+        add.imports[0].node_id = troupe_client_welcome(cli->client)->node_id;
     if (code == EXIT_CODE_OK && node)
-        code = cli_find_node(cli, node, &add.node_id);
+        code = cli_find_node(cli, node, &add.imports[0].node_id);
     return code == EXIT_CODE_OK ? send_add(&add, path) : code;
 }

@@ -6,13 +6,13 @@
 
 enum { LEFT_SIZE = 32 };
 
-/* "about 3 min left", or nothing when nobody knows. */
-static const char *left_print(const struct import_progressed *body, char text_out[LEFT_SIZE])
+/* ", 3 min left", or nothing when nobody knows. */
+static const char *left_print(uint64_t bytes, uint64_t bytes_per_s, char text_out[LEFT_SIZE])
 {
     text_out[0] = '\0';
-    if (body->bytes_per_s == 0 || body->bytes_have >= body->bytes_total)
+    if (bytes_per_s == 0 || bytes == 0)
         return text_out;
-    const uint64_t seconds = (body->bytes_total - body->bytes_have) / body->bytes_per_s;
+    const uint64_t seconds = bytes / bytes_per_s;
     if (seconds < 100)
         (void)snprintf(text_out, LEFT_SIZE, ", %" PRIu64 " s left", seconds + 1);
     else if (seconds < 100 * 60)
@@ -22,46 +22,118 @@ static const char *left_print(const struct import_progressed *body, char text_ou
     return text_out;
 }
 
-static void show(struct import_watch *watch, const struct import_progressed *body)
+static uint32_t percent_of(uint64_t have, uint64_t total, uint32_t otherwise)
+{
+    return total ? (uint32_t)((double)have * 100 / (double)total) : otherwise;
+}
+
+/* "1.2 GB from the hub", "and 800 MB from other nodes". */
+static void show_pull(struct import_watch *watch, const struct import_progressed *body)
 {
     char have[16];
     char total[16];
     char speed[16];
     char left[LEFT_SIZE];
-    const uint32_t percent =
-        body->bytes_total ? (uint32_t)((double)body->bytes_have * 100 / (double)body->bytes_total)
-                          : 101;
-    if (text_or_empty(body->file)[0] == '\0') {
-        progress_show(&watch->progress, percent, "%s: %s of %s", watch->model_id,
-                      size_print(body->bytes_have, have), size_print(body->bytes_total, total));
-        return;
-    }
-    const uint32_t of_file =
-        body->file_total ? (uint32_t)((double)body->file_have * 100 / (double)body->file_total)
-                         : 100;
-    progress_show(&watch->progress, percent, "%s: %s of %s from the hub, %s/s%s; %s %u %%",
-                  watch->model_id, size_print(body->bytes_have, have),
-                  size_print(body->bytes_total, total), size_print(body->bytes_per_s, speed),
-                  left_print(body, left), text_or_empty(body->file), (unsigned)of_file);
+    char peers[16];
+    char from[64] = "from the hub";
+    if (body->bytes_peers > 0)
+        (void)snprintf(from, sizeof(from), "%s from the hub, %s from other nodes",
+                       size_print(body->bytes_hub, speed), size_print(body->bytes_peers, peers));
+    progress_show(&watch->progress, percent_of(body->bytes_have, body->bytes_total, 101),
+                  "%s: %s of %s %s, %s/s%s; %s %u %%", watch->model_id,
+                  size_print(body->bytes_have, have), size_print(body->bytes_total, total), from,
+                  size_print(body->bytes_per_s, speed),
+                  left_print(body->bytes_total - body->bytes_have, body->bytes_per_s, left),
+                  text_or_empty(body->file),
+                  (unsigned)percent_of(body->file_have, body->file_total, 100));
 }
 
-/* EXIT_CODE_OK with *is_over_out when the import ended well. */
-static int take(struct import_watch *watch, const struct message *message, bool *is_over_out)
+/* All nodes together; the slowest says how long. */
+static void show_all(struct import_watch *watch)
 {
+    uint64_t have = 0;
+    uint64_t total = 0;
+    uint64_t slowest = UINT64_MAX;
+    uint64_t lacking = 0;
+    uint32_t over = 0;
+    char texts[2][16];
+    char left[LEFT_SIZE];
+    for (uint32_t i = 0; i < watch->count; i++) {
+        const struct watched_import *import = &watch->imports[i];
+        over += import->is_over;
+        have += import->is_over ? import->bytes_total : import->bytes_have;
+        total += import->bytes_total;
+        if (!import->is_over && import->bytes_per_s > 0 && import->bytes_per_s < slowest) {
+            slowest = import->bytes_per_s;
+            lacking = import->bytes_total - import->bytes_have;
+        }
+    }
+    progress_show(&watch->progress, percent_of(have, total, 101),
+                  "%s: %s of %s on %u nodes, %u done%s", watch->model_id,
+                  size_print(have, texts[0]), size_print(total, texts[1]), (unsigned)watch->count,
+                  (unsigned)over,
+                  left_print(lacking, slowest == UINT64_MAX ? 0 : slowest, left));
+}
+
+static void show(struct import_watch *watch, struct watched_import *import,
+                 const struct import_progressed *body)
+{
+    char have[16];
+    char total[16];
+    const bool is_sound = body->bytes_have <= body->bytes_total;
+    import->bytes_have = is_sound ? body->bytes_have : body->bytes_total;
+    import->bytes_total = body->bytes_total;
+    import->bytes_per_s = body->bytes_per_s;
+    if (watch->count > 1)
+        show_all(watch);
+    else if (text_or_empty(body->file)[0] && is_sound)
+        show_pull(watch, body);
+    else
+        progress_show(&watch->progress, percent_of(body->bytes_have, body->bytes_total, 101),
+                      "%s: %s of %s", watch->model_id, size_print(body->bytes_have, have),
+                      size_print(body->bytes_total, total));
+}
+
+static struct watched_import *watched(struct import_watch *watch, const struct node_id *node_id,
+                                      const char *model_id)
+{
+    for (uint32_t i = 0; i < watch->count; i++)
+        if (ID_EQUAL(watch->imports[i].node_id, *node_id) &&
+            strcmp(text_or_empty(model_id), watch->model_id) == 0)
+            return &watch->imports[i];
+    return NULL;
+}
+
+static void failed(struct import_watch *watch, struct watched_import *import,
+                   const struct model_import_failed *body)
+{
+    struct reason reason;
+    progress_end(&watch->progress);
+    import->is_over = true;
+    if (watch->count > 1)
+        (void)refuse(&reason, STATUS_OK, "%.60s: %s",
+                     cli_node_name(watch->cli->state, &import->node_id),
+                     text_or_empty(body->reason));
+    else
+        (void)refuse(&reason, STATUS_OK, "%s", text_or_empty(body->reason));
+    const int code = cli_failed(watch->cli, (enum status)body->status, &reason);
+    if (watch->code == EXIT_CODE_OK)
+        watch->code = code != EXIT_CODE_OK ? code : EXIT_CODE_FAILED;
+}
+
+static int take(struct import_watch *watch, const struct message *message)
+{
+    struct watched_import *import;
     if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_IMPORTED)) {
         const struct model_imported *body = MESSAGE_BODY(message, model_imported);
-        *is_over_out = ID_EQUAL(body->node_id, watch->node_id) &&
-                       strcmp(text_or_empty(body->model.model_id), watch->model_id) == 0;
+        import = watched(watch, &body->node_id, body->model.model_id);
+        if (import)
+            import->is_over = true;
     } else if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED)) {
         const struct model_import_failed *body = MESSAGE_BODY(message, model_import_failed);
-        struct reason reason;
-        if (!ID_EQUAL(body->node_id, watch->node_id) ||
-            strcmp(text_or_empty(body->model_id), watch->model_id) != 0)
-            return EXIT_CODE_OK;
-        progress_end(&watch->progress);
-        (void)refuse(&reason, STATUS_OK, "%s", text_or_empty(body->reason));
-        int code = cli_failed(watch->cli, (enum status)body->status, &reason);
-        return code != EXIT_CODE_OK ? code : EXIT_CODE_FAILED;
+        import = watched(watch, &body->node_id, body->model_id);
+        if (import && !import->is_over)
+            failed(watch, import, body);
     } else if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_REMOVED)) {
         const struct model_removed *body = MESSAGE_BODY(message, model_removed);
         struct reason reason;
@@ -72,20 +144,33 @@ static int take(struct import_watch *watch, const struct message *message, bool 
         return cli_failed(watch->cli, STATUS_CANCELLED, &reason);
     } else if (message_is(message, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED)) {
         const struct import_progressed *body = MESSAGE_BODY(message, import_progressed);
-        if (strcmp(text_or_empty(body->model_id), watch->model_id) == 0 &&
-            ID_EQUAL(body->node_id, watch->node_id))
-            show(watch, body);
+        import = watched(watch, &body->node_id, body->model_id);
+        if (import && !import->is_over)
+            show(watch, import, body);
     }
     return EXIT_CODE_OK;
 }
 
 /* The import has no record in the state any more and the model is there: nothing will be told. */
-static bool is_done(const struct import_watch *watch)
+static void look_for_done(struct import_watch *watch)
 {
     const struct model_record *model = state_find_model(watch->cli->state, watch->model_id);
-    const struct holder_record *holder = model ? model_find_holder(model, &watch->node_id) : NULL;
-    return holder && holder->has_weights &&
-           !state_find_import(watch->cli->state, &watch->node_id, watch->model_id);
+    for (uint32_t i = 0; i < watch->count; i++) {
+        struct watched_import *import = &watch->imports[i];
+        const struct holder_record *holder =
+            model ? model_find_holder(model, &import->node_id) : NULL;
+        if (holder && holder->has_weights &&
+            !state_find_import(watch->cli->state, &import->node_id, watch->model_id))
+            import->is_over = true;
+    }
+}
+
+static bool is_over(const struct import_watch *watch)
+{
+    for (uint32_t i = 0; i < watch->count; i++)
+        if (!watch->imports[i].is_over)
+            return false;
+    return true;
 }
 
 static int print_result(struct import_watch *watch)
@@ -99,17 +184,21 @@ static int print_result(struct import_watch *watch)
         return document_of_record(watch->cli, &model_record_type, model);
     for (uint32_t i = 0; model && i < model->files.count; i++)
         size += model->files.items[i].size;
-    (void)printf("%s is in the store of %s (%s)\n", watch->model_id,
-                 cli_node_name(watch->cli->state, &watch->node_id), size_print(size, text));
+    for (uint32_t i = 0; i < watch->count; i++) {
+        const struct node_id *id = &watch->imports[i].node_id;
+        const struct holder_record *holder = model ? model_find_holder(model, id) : NULL;
+        if (watch->count == 1 || (holder && holder->has_weights))
+            (void)printf("%s is in the store of %s (%s)\n", watch->model_id,
+                         cli_node_name(watch->cli->state, id), size_print(size, text));
+    }
     return code;
 }
 
 int import_watch(struct import_watch *watch, uint64_t index)
 {
     struct reason reason = {""};
-    bool is_over = false;
     int code = cli_state_at(watch->cli, index);
-    while (code == EXIT_CODE_OK && !is_over) {
+    while (code == EXIT_CODE_OK && !is_over(watch)) {
         struct message message;
         if (cli_is_interrupted()) {
             progress_end(&watch->progress);
@@ -119,14 +208,18 @@ int import_watch(struct import_watch *watch, uint64_t index)
         }
         enum status status = troupe_client_next(watch->cli->client, 500, &message, &reason);
         if (status == STATUS_OK) {
-            code = take(watch, &message, &is_over);
+            code = take(watch, &message);
             message_fini(&message);
         } else if (status == STATUS_TIMED_OUT || status == STATUS_GAP) {
-            is_over = is_done(watch);
+            look_for_done(watch);
         } else {
             code = cli_failed(watch->cli, status, &reason);
         }
     }
     progress_end(&watch->progress);
-    return code == EXIT_CODE_OK ? print_result(watch) : code;
+    if (code != EXIT_CODE_OK)
+        return code;
+    const bool has_any = watch->count > 1 || watch->code == EXIT_CODE_OK;
+    code = has_any ? print_result(watch) : EXIT_CODE_OK;
+    return watch->code != EXIT_CODE_OK ? watch->code : code;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * import_watch: waits until a node has taken a model in, and shows how far it is: for `troupe add`
- * and `troupe pull`.
+ * import_watch: waits until nodes have taken a model in, and shows how far they are: for
+ * `troupe add` and `troupe pull`.
  *
  * Memory   borrowed names; the progress line.
  * Threads  one.
@@ -14,9 +14,15 @@
 
 struct import_watch {
     struct cli *cli;
-    struct node_id node_id;
     const char *model_id;
     struct progress progress;
+    struct watched_import {
+        struct node_id node_id;
+        bool is_over;
+        uint64_t bytes_have, bytes_total, bytes_per_s;
+    } imports[NODE_COUNT_MAX];
+    uint32_t count;
+    int code; /* of the first that failed */
 };
 
 /* From the event of that index on; prints what came of it. */

@@ -81,7 +81,8 @@ static const struct command commands[] = {
                 "is in the Hugging Face cache already is checked and not fetched again; what was\n"
                 "interrupted goes on.  The variables HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE... and\n"
                 "proxies are those the node was started with.  After Ctrl-C the node goes on;\n"
-                "troupe rm ends it.",
+                "troupe rm ends it.  Several nodes together fetch each file once from the hub and\n"
+                "take the rest from each other; a node that asks later joins them.",
      .options = pull_options,
      .words_min = 1,
      .words_max = 1,

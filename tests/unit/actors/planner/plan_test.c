@@ -167,6 +167,36 @@ START_TEST(an_instance_of_one_rank_has_no_launcher)
 }
 END_TEST
 
+START_TEST(gather_shared_download)
+{
+    const struct download_target targets[] = {{.node_id = there}, {.node_id = here}};
+    struct download_record *download = record_list_push(
+        &download_record_type, RECORD_LIST(state.downloads), NULL, IMPORT_COUNT_MAX);
+    ck_assert(download && text_set(&download->model_id, "m"));
+    while (state.nodes.count < 2)
+        ck_assert_ptr_nonnull(record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL,
+                                               NODE_COUNT_MAX));
+    ck_assert_ptr_nonnull(record_list_push(&download_target_type, RECORD_LIST(download->targets),
+                                           &targets[0], NODE_COUNT_MAX));
+    ck_assert(text_set(&download->commit, "c"));
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE); /* another node's */
+    ck_assert_ptr_nonnull(record_list_push(&download_target_type, RECORD_LIST(download->targets),
+                                           &targets[1], NODE_COUNT_MAX));
+    ck_assert(text_set(&download->commit, ""));
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE); /* nobody knows its files */
+    ck_assert(text_set(&download->commit, "c"));
+    const struct planned_task task = next_at(0);
+    ck_assert_int_eq(task.code, TASK_GATHER_FILES);
+    ck_assert_int_eq(task.route, ACTOR_TRANSFERER);
+    ck_assert_str_eq(task.commit, "c");
+    download->no_peers = true;
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE);
+    download->no_peers = false;
+    give(&task);
+    ck_assert_int_eq(next_at(0).code, TASK_CODE_NONE);
+}
+END_TEST
+
 START_TEST(fetch_transferred_model)
 {
     const struct transfer_target targets[] = {{.node_id = there, .phase = TRANSFER_ASKED},
@@ -204,6 +234,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {an_empty_state_asks_for_nothing,
                                   stop_process_of_ended_generation,
                                   import_requested_model,
+                                  gather_shared_download,
                                   fetch_missing_small_files,
                                   start_missing_rank,
                                   fetch_transferred_model,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "actors/downloader/chunk_ledger.h"
+#include "runtime/chunk_ledger.h"
 
 #include "tests/support/check_main.h"
 

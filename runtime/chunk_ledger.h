@@ -24,13 +24,16 @@
  * and is cut off; a chunk named twice has the later hash; a ledger of another file or version is
  * none.
  *
+ * The downloader and the transferer of a node both append to it, never at once: who writes into the
+ * partial file holds a lock on it (runtime/model_share.h).
+ *
  * Owner    the pull of the file.
  * Memory   33 bytes per chunk; chunk_ledger_fini frees them.
  * Threads  one at a time; pure: the bytes are read and written by the caller.
  * Fails    NO_MEMORY, TOO_LARGE.
  */
-#ifndef TROUPE_ACTORS_DOWNLOADER_CHUNK_LEDGER_H
-#define TROUPE_ACTORS_DOWNLOADER_CHUNK_LEDGER_H
+#ifndef TROUPE_RUNTIME_CHUNK_LEDGER_H
+#define TROUPE_RUNTIME_CHUNK_LEDGER_H
 
 #include "protocol/ids.h"
 #include "protocol/status.h"
@@ -67,11 +70,15 @@ void chunk_ledger_head(const struct chunk_ledger *ledger, uint8_t head_out[LEDGE
 /* Takes in the bytes of a ledger file: its records become CHUNK_LISTED.  Returns how many bytes of
  * it are sound; 0: it is not the ledger of this file, begin anew. */
 size_t chunk_ledger_recover(struct chunk_ledger *ledger, const uint8_t *bytes, size_t size);
+/* Some records more, from behind what was taken in before; returns how many bytes are sound. */
+size_t chunk_ledger_take(struct chunk_ledger *ledger, const uint8_t *bytes, size_t size);
 /* Marks the chunk as here and gives the record to append. */
 void chunk_ledger_add(struct chunk_ledger *ledger, uint32_t chunk, const struct hash *hash,
                       uint8_t record_out[LEDGER_RECORD_SIZE]);
 /* A listed chunk whose bytes were read: with the hash it is here, with another it is absent. */
 void chunk_ledger_judge(struct chunk_ledger *ledger, uint32_t chunk, const struct hash *hash);
+/* A listed chunk that another process of this node checked while we run: it is here. */
+void chunk_ledger_trust(struct chunk_ledger *ledger, uint32_t chunk);
 /* Its bytes are wrong after all. */
 void chunk_ledger_forget(struct chunk_ledger *ledger, uint32_t chunk);
 

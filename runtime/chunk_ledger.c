@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "actors/downloader/chunk_ledger.h"
+#include "runtime/chunk_ledger.h"
 
 #include "protocol/memory.h"
 #include "runtime/bytes.h"
@@ -67,17 +67,8 @@ size_t chunk_ledger_recover(struct chunk_ledger *ledger, const uint8_t *bytes, s
     chunk_ledger_head(ledger, head);
     if (size < LEDGER_HEAD_SIZE || memcmp(head, bytes, LEDGER_HEAD_SIZE) != 0)
         return 0;
-    size_t at = LEDGER_HEAD_SIZE;
-    while (size - at >= LEDGER_RECORD_SIZE) {
-        const uint8_t *record = bytes + at;
-        const uint32_t chunk = get_u32(record);
-        if (chunk >= ledger->chunk_count || get_u32(record + 4) != record_crc(record))
-            break;
-        memcpy(&ledger->hashes[chunk], record + 8, sizeof(struct hash));
-        ledger->states[chunk] = CHUNK_LISTED;
-        at += LEDGER_RECORD_SIZE;
-    }
-    return at;
+    return LEDGER_HEAD_SIZE +
+           chunk_ledger_take(ledger, bytes + LEDGER_HEAD_SIZE, size - LEDGER_HEAD_SIZE);
 }
 
 static void set_state(struct chunk_ledger *ledger, uint32_t chunk, enum chunk_state state)
@@ -85,6 +76,21 @@ static void set_state(struct chunk_ledger *ledger, uint32_t chunk, enum chunk_st
     ledger->here_count -= ledger->states[chunk] == CHUNK_HERE;
     ledger->here_count += state == CHUNK_HERE;
     ledger->states[chunk] = (uint8_t)state;
+}
+
+size_t chunk_ledger_take(struct chunk_ledger *ledger, const uint8_t *bytes, size_t size)
+{
+    size_t at = 0;
+    while (size - at >= LEDGER_RECORD_SIZE) {
+        const uint8_t *record = bytes + at;
+        const uint32_t chunk = get_u32(record);
+        if (chunk >= ledger->chunk_count || get_u32(record + 4) != record_crc(record))
+            break;
+        memcpy(&ledger->hashes[chunk], record + 8, sizeof(struct hash));
+        set_state(ledger, chunk, CHUNK_LISTED);
+        at += LEDGER_RECORD_SIZE;
+    }
+    return at;
 }
 
 void chunk_ledger_add(struct chunk_ledger *ledger, uint32_t chunk, const struct hash *hash,
@@ -102,6 +108,12 @@ void chunk_ledger_judge(struct chunk_ledger *ledger, uint32_t chunk, const struc
 {
     ASSERT(chunk < ledger->chunk_count && ledger->states[chunk] == CHUNK_LISTED);
     set_state(ledger, chunk, ID_EQUAL(ledger->hashes[chunk], *hash) ? CHUNK_HERE : CHUNK_ABSENT);
+}
+
+void chunk_ledger_trust(struct chunk_ledger *ledger, uint32_t chunk)
+{
+    ASSERT(chunk < ledger->chunk_count && ledger->states[chunk] != CHUNK_ABSENT);
+    set_state(ledger, chunk, CHUNK_HERE);
 }
 
 void chunk_ledger_forget(struct chunk_ledger *ledger, uint32_t chunk)

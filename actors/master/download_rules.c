@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/download_rules.h"
+
+#include <string.h>
+
+/* ---- asking ---- */
+
+struct asked {
+    const struct state *state;
+    const struct pull_model *body;
+    const struct download_record *under_way; /* or NULL */
+    struct download_record *download;
+    struct reason *reason;
+};
+
+static enum status add_node(struct asked *asked, const struct node_id *node_id)
+{
+    const char *name = text_or_empty(asked->body->model_id);
+    const struct download_target target = {.node_id = *node_id};
+    if (!state_find_node(asked->state, node_id))
+        return refuse(asked->reason, STATUS_NOT_FOUND, "there is no such node");
+    if ((asked->under_way && download_find_target(asked->under_way, node_id)) ||
+        download_find_target(asked->download, node_id))
+        return STATUS_OK;
+    if (state_find_import(asked->state, node_id, name))
+        return refuse(asked->reason, STATUS_BUSY, "%.100s is being taken in already", name);
+    if (asked->state->imports.count + asked->download->targets.count >= IMPORT_COUNT_MAX)
+        return refuse(asked->reason, STATUS_BUSY,
+                      "too many models are being taken in; wait until one is there");
+    return record_list_push(&download_target_type, RECORD_LIST(asked->download->targets), &target,
+                            NODE_COUNT_MAX)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
+}
+
+static enum status add_named(struct asked *asked)
+{
+    const struct bytes *ids = &asked->body->node_ids;
+    enum status status = STATUS_OK;
+    struct node_id id;
+    if (ids->count % sizeof(id) != 0)
+        return refuse(asked->reason, STATUS_INVALID, "a node id has 16 bytes");
+    for (uint32_t at = 0; at < ids->count && status == STATUS_OK; at += (uint32_t)sizeof(id)) {
+        memcpy(&id, ids->items + at, sizeof(id));
+        const struct node_record *node = state_find_node(asked->state, &id);
+        if (node && !node->in_view)
+            return refuse(asked->reason, STATUS_REFUSED,
+                          "%.60s is away; leave it out, or start it and ask again",
+                          text_or_empty(node->name));
+        status = add_node(asked, &id);
+    }
+    return status;
+}
+
+static enum status add_targets(struct asked *asked)
+{
+    enum status status = STATUS_OK;
+    if (!asked->body->is_all && asked->body->node_ids.count == 0)
+        return add_node(asked, &asked->body->node_id);
+    if (!asked->body->is_all)
+        return add_named(asked);
+    for (uint32_t i = 0; i < asked->state->nodes.count && status == STATUS_OK; i++)
+        if (asked->state->nodes.items[i].in_view)
+            status = add_node(asked, &asked->state->nodes.items[i].node_id);
+    return status;
+}
+
+static enum status check_under_way(const struct asked *asked)
+{
+    if (!asked->under_way || strcmp(text_or_empty(asked->under_way->hub_revision),
+                                    text_or_empty(asked->body->hub_revision)) == 0)
+        return STATUS_OK;
+    return refuse(asked->reason, STATUS_BUSY,
+                  "%.100s is being pulled at the revision %.60s; wait for that, or end it with "
+                  "`troupe remove`",
+                  text_or_empty(asked->body->model_id),
+                  text_or_empty(asked->under_way->hub_revision)[0] ? asked->under_way->hub_revision
+                                                                   : "main");
+}
+
+enum status download_rules_pull(const struct state *state, const struct message *command,
+                                struct message *event_out, struct reason *reason)
+{
+    const struct pull_model *body = command->body;
+    struct download_record download = {.model_id = NULL};
+    struct asked asked = {state, body, state_find_download(state, text_or_empty(body->model_id)),
+                          &download, reason};
+    enum status status = check_under_way(&asked);
+    if (status == STATUS_OK)
+        status = add_targets(&asked);
+    if (status == STATUS_OK && download.targets.count > 0) {
+        download.no_peers = body->no_peers;
+        status = text_set(&download.model_id, body->model_id) &&
+                         text_set(&download.hub_revision, body->hub_revision)
+                     ? message_init(event_out, MESSAGE_EVENT, EVENT_DOWNLOAD_REQUESTED)
+                     : STATUS_NO_MEMORY;
+        if (status == STATUS_OK)
+            status = record_copy(&download_record_type, &download,
+                                 &MESSAGE_BODY(event_out, download_requested)->download);
+    }
+    record_fini(&download_record_type, &download);
+    return status;
+}
+
+/* ---- who fetches what ---- */
+
+static bool is_here(const struct state *state, const struct node_id *node_id)
+{
+    const struct node_record *node = state_find_node(state, node_id);
+    return node && node->in_view;
+}
+
+static bool may_fetch(const struct state *state, const struct download_target *target)
+{
+    return !target->is_barred && is_here(state, &target->node_id);
+}
+
+static const struct download_target *first_that_may(const struct state *state,
+                                                    const struct download_record *download)
+{
+    for (uint32_t i = 0; i < download->targets.count; i++)
+        if (may_fetch(state, &download->targets.items[i]))
+            return &download->targets.items[i];
+    return NULL;
+}
+
+/* Whoever fetched it is asked by the others; whoever shall, must be able to. */
+static bool is_in_good_hands(const struct state *state, const struct download_record *download,
+                             const struct download_file *file)
+{
+    const struct download_target *target = download_find_target(download, &file->node_id);
+    if (file->is_done)
+        return is_here(state, &file->node_id);
+    return target && may_fetch(state, target);
+}
+
+struct burden {
+    uint64_t bytes[NODE_COUNT_MAX]; /* by target: what it fetches and has not done */
+};
+
+static void weigh(const struct state *state, const struct download_record *download,
+                  struct burden *burden)
+{
+    memset(burden, 0, sizeof(*burden));
+    for (uint32_t i = 0; i < download->files.count; i++) {
+        const struct download_file *file = &download->files.items[i];
+        const struct download_target *target = download_find_target(download, &file->node_id);
+        if (target && !file->is_done && is_in_good_hands(state, download, file))
+            burden->bytes[target - download->targets.items] += file->size;
+    }
+}
+
+/* UINT32_MAX: none may. */
+static uint32_t least_burdened(const struct state *state, const struct download_record *download,
+                               const struct burden *burden)
+{
+    uint32_t found = UINT32_MAX;
+    for (uint32_t i = 0; i < download->targets.count; i++)
+        if (may_fetch(state, &download->targets.items[i]) &&
+            (found == UINT32_MAX || burden->bytes[i] < burden->bytes[found]))
+            found = i;
+    return found;
+}
+
+/* The largest file that nobody can be relied on for and that is not in `given` yet. */
+static uint32_t largest_left(const struct state *state, const struct download_record *download,
+                             const struct download_assigned *given)
+{
+    uint32_t found = UINT32_MAX;
+    for (uint32_t i = 0; i < download->files.count; i++) {
+        bool is_given = is_in_good_hands(state, download, &download->files.items[i]);
+        for (uint32_t k = 0; k < given->claims.count && !is_given; k++)
+            is_given = given->claims.items[k].file == i;
+        if (!is_given && (found == UINT32_MAX ||
+                          download->files.items[i].size > download->files.items[found].size))
+            found = i;
+    }
+    return found;
+}
+
+static enum status give_files(const struct state *state, const struct download_record *download,
+                              struct download_assigned *given)
+{
+    struct burden burden;
+    uint32_t file;
+    weigh(state, download, &burden);
+    while ((file = largest_left(state, download, given)) != UINT32_MAX) {
+        const uint32_t target = least_burdened(state, download, &burden);
+        if (target == UINT32_MAX)
+            return STATUS_OK;
+        const struct download_claim claim = {file, download->targets.items[target].node_id};
+        if (!record_list_push(&download_claim_type, RECORD_LIST(given->claims), &claim,
+                              MODEL_FILE_COUNT_MAX))
+            return STATUS_NO_MEMORY;
+        burden.bytes[target] += download->files.items[file].size;
+    }
+    return STATUS_OK;
+}
+
+static enum status assign(const struct state *state, const struct download_record *download,
+                          struct download_assigned *given)
+{
+    const struct download_target *asks = download_find_target(download, &download->node_id);
+    if (text_or_empty(download->commit)[0])
+        return give_files(state, download, given);
+    if (asks && may_fetch(state, asks))
+        return STATUS_OK;
+    asks = first_that_may(state, download);
+    if (asks)
+        given->node_id = asks->node_id;
+    return STATUS_OK;
+}
+
+enum status download_rules_assign(const struct state *state, struct message *event_out,
+                                  bool *has_event_out)
+{
+    *has_event_out = false;
+    for (uint32_t i = 0; i < state->downloads.count; i++) {
+        const struct download_record *download = &state->downloads.items[i];
+        struct download_assigned given = {.model_id = NULL};
+        if (download->no_peers)
+            continue;
+        enum status status = assign(state, download, &given);
+        *has_event_out =
+            status == STATUS_OK && (given.claims.count > 0 || !ID_IS_ZERO(given.node_id));
+        if (*has_event_out)
+            status = text_set(&given.model_id, download->model_id) &&
+                             text_set(&given.commit, download->commit)
+                         ? message_init(event_out, MESSAGE_EVENT, EVENT_DOWNLOAD_ASSIGNED)
+                         : STATUS_NO_MEMORY;
+        if (status == STATUS_OK && *has_event_out) {
+            record_fini(&download_assigned_type, event_out->body);
+            status = record_copy(&download_assigned_type, &given, event_out->body);
+        }
+        record_fini(&download_assigned_type, &given);
+        if (status != STATUS_OK || *has_event_out)
+            return status;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * download_rules: may this model be pulled to those nodes, and who of them fetches which file from
+ * the hub?  Pure.
+ *
+ * A pull of what is on its way already joins it.  One target asks the hub of which files the model
+ * is made; then each file has one node that fetches it, the large ones spread by bytes.  A node
+ * that is away, was removed, failed, or gets nothing from the hub gives its files to others, who go
+ * on from the chunks they have.
+ *
+ * Memory   the event is the caller's; without one its body stays NULL.
+ * Threads  any.
+ * Fails    INVALID, NOT_FOUND, REFUSED, BUSY, NO_MEMORY; one sentence.
+ */
+#ifndef TROUPE_ACTORS_MASTER_DOWNLOAD_RULES_H
+#define TROUPE_ACTORS_MASTER_DOWNLOAD_RULES_H
+
+#include "protocol/state.h"
+
+/* `command` is a pull_model whose name was checked; accepted without an event: all targets are on
+ * their way. */
+MUST_CHECK enum status download_rules_pull(const struct state *state,
+                                           const struct message *command,
+                                           struct message *event_out, struct reason *reason);
+/* The next download_assigned that is needed; `has_event_out`: there is one. */
+MUST_CHECK enum status download_rules_assign(const struct state *state, struct message *event_out,
+                                             bool *has_event_out);
+
+#endif

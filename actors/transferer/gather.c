@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/transferer/gather.h"
+
+#include "actors/transferer/transferer.h"
+#include "protocol/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void gather_clear(struct gather *gather)
+{
+    for (size_t i = 0; i < GATHER_SOURCES_MAX; i++)
+        memory_free(gather->sources[i].held);
+    memory_free(gather->have);
+    memory_free(gather->blocked);
+    memory_free(gather->asked);
+    memory_free(gather->available);
+    memory_free(gather->fed_ms);
+    memory_free(gather->claimed);
+    memory_free(gather->wanted);
+    memset(gather, 0, sizeof(*gather));
+}
+
+const struct download_record *gather_download(const struct transferer *transferer,
+                                              const struct gather *gather)
+{
+    const struct download_record *download =
+        state_find_download(&transferer->session.mirror.state, gather->model_id);
+    return download && strcmp(text_or_empty(download->commit), gather->commit) == 0 ? download
+                                                                                    : NULL;
+}
+
+static const struct download_target *own_target(const struct transferer *transferer,
+                                                const struct download_record *download)
+{
+    return download ? download_find_target(download, &transferer->session.mirror.node_id) : NULL;
+}
+
+uint32_t gather_file_of(const struct download_record *download, uint32_t chunk)
+{
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < download->files.count; i++) {
+        first += chunks_of_size(download->files.items[i].size);
+        if (chunk < first)
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+/* ---- the end ---- */
+
+static enum status close_thread(struct transferer_step *step, const struct gather *gather)
+{
+    struct gather_look *look = memory_zeroed(1, sizeof(*look));
+    if (!look)
+        return STATUS_NO_MEMORY;
+    look->gather = (uint32_t)(gather - step->transferer->gathers);
+    outbox_effect(step->outbox, gather->number, BULK_GATHER_CLOSE, look, gather_look_free);
+    return STATUS_OK;
+}
+
+static enum status finish(struct transferer_step *step, struct gather *gather, enum status how,
+                          const char *sentence)
+{
+    const struct command_key key = gather->key;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < GATHER_SOURCES_MAX && status == STATUS_OK; i++)
+        if (gather->sources[i].phase != GATHER_SOURCE_NONE)
+            status = gather_leave(step, gather, &gather->sources[i]);
+    if (status == STATUS_OK)
+        status = close_thread(step, gather);
+    gather_clear(gather);
+    return status == STATUS_OK ? session_answer_key(&step->transferer->session, &key, how, sentence,
+                                                    step->outbox)
+                               : status;
+}
+
+/* ---- looking ---- */
+
+/* Files of others, and own ones as long as the others give some of them. */
+static void choose_files(struct transferer_step *step, struct gather *gather,
+                         const struct download_record *download)
+{
+    const struct node_id *own = &step->transferer->session.mirror.node_id;
+    const struct download_target *target = own_target(step->transferer, download);
+    for (uint32_t i = 0; i < gather->file_count; i++) {
+        const bool is_claimed =
+            !target->is_barred &&
+            (target->is_alone || ID_EQUAL(download->files.items[i].node_id, *own));
+        /* What was ours from the beginning is not waited for. */
+        if (is_claimed && !gather->claimed[i] && gather->is_ready)
+            gather->fed_ms[i] = step->input->now_ms;
+        gather->claimed[i] = is_claimed;
+        gather->wanted[i] =
+            !is_claimed || (gather->fed_ms[i] > 0 &&
+                            step->input->now_ms - gather->fed_ms[i] < GATHER_DRY_MS);
+    }
+}
+
+static enum status look(struct transferer_step *step, struct gather *gather,
+                        const struct download_record *download)
+{
+    const bool is_first = !gather->is_ready;
+    struct gather_look *request = memory_zeroed(1, sizeof(*request));
+    if (!request)
+        return STATUS_NO_MEMORY;
+    choose_files(step, gather, download);
+    request->gather = (uint32_t)(gather - step->transferer->gathers);
+    request->wanted = memory_copied(gather->wanted, (size_t)gather->file_count + 1);
+    enum status status = request->wanted ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK && is_first)
+        status = record_copy(&download_record_type, download, &request->download);
+    if (status != STATUS_OK) {
+        gather_look_free(request);
+        return status;
+    }
+    gather->is_looking = true;
+    outbox_effect(step->outbox, gather->number, is_first ? BULK_GATHER_OPEN : BULK_GATHER_LOOK,
+                  request, gather_look_free);
+    return STATUS_OK;
+}
+
+static enum status make_sets(struct gather *gather, uint32_t count)
+{
+    gather->count = count;
+    gather->asked = memory_zeroed(count / 8 + 1, 1);
+    gather->blocked = memory_zeroed(count / 8 + 1, 1);
+    gather->have = memory_zeroed(count / 8 + 1, 1);
+    gather->available = memory_zeroed((size_t)count + 1, 1);
+    return gather->asked && gather->blocked && gather->have && gather->available
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
+}
+
+static void take_sets(struct gather *gather, const struct gather_look *seen,
+                      const struct download_record *download)
+{
+    uint32_t chunk = 0;
+    memcpy(gather->have, seen->have_out, gather->count / 8 + 1);
+    for (uint32_t i = 0; i < gather->file_count; i++)
+        for (uint64_t k = chunks_of_size(download->files.items[i].size); k > 0; k--, chunk++) {
+            if (chunk_has(gather->have, chunk) || !seen->open_out[i])
+                chunk_add(gather->blocked, chunk);
+            else
+                chunk_remove(gather->blocked, chunk);
+        }
+}
+
+static enum status take_look(struct transferer_step *step, struct gather *gather,
+                             const struct gather_look *seen)
+{
+    const struct result *result = step->input->result;
+    const struct download_record *download = gather_download(step->transferer, gather);
+    gather->is_looking = false;
+    gather->look_ms = step->input->now_ms + GATHER_LOOK_MS;
+    if (!download)
+        return STATUS_OK; /* it ends as soon as the event is looked at */
+    if (result->status != STATUS_OK)
+        return finish(step, gather, result->status, result->reason.text);
+    if (!gather->is_ready && make_sets(gather, seen->count_out) != STATUS_OK)
+        return STATUS_NO_MEMORY;
+    if (seen->count_out != gather->count)
+        return finish(step, gather, STATUS_INTERNAL, "the files of the download changed");
+    gather->is_ready = true;
+    gather->is_strict = gather->is_strict || seen->was_reset_out;
+    take_sets(gather, seen, download);
+    return gather_fill(step, gather);
+}
+
+/* ---- nobody answers ---- */
+
+static bool lacks_something(const struct gather *gather, const struct download_record *download)
+{
+    uint32_t chunk = 0;
+    for (uint32_t i = 0; i < gather->file_count; i++)
+        for (uint64_t k = chunks_of_size(download->files.items[i].size); k > 0; k--, chunk++)
+            if (!gather->claimed[i] && !chunk_has(gather->have, chunk))
+                return true;
+    return false;
+}
+
+static enum status tell_alone(struct transferer_step *step, struct gather *gather)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_DOWNLOAD_HINDERED);
+    if (status != STATUS_OK)
+        return status;
+    struct download_hindered *body = message.body;
+    body->node_id = step->transferer->session.mirror.node_id;
+    body->is_alone = true;
+    gather->is_alone_told = true;
+    status = text_set(&body->model_id, gather->model_id)
+                 ? session_report(&step->transferer->session, &message, step->input->now_ms,
+                                  step->outbox)
+                 : STATUS_NO_MEMORY;
+    message_fini(&message);
+    return status;
+}
+
+/* ---- tasks and time ---- */
+
+static enum status begin(struct transferer_step *step, struct gather *gather,
+                         const struct download_record *download)
+{
+    gather->number = ++step->transferer->gathers_begun;
+    gather->answered_ms = step->input->now_ms;
+    gather->file_count = download->files.count;
+    gather->fed_ms = memory_zeroed((size_t)gather->file_count + 1, sizeof(*gather->fed_ms));
+    gather->claimed = memory_zeroed((size_t)gather->file_count + 1, 1);
+    gather->wanted = memory_zeroed((size_t)gather->file_count + 1, 1);
+    if (!gather->fed_ms || !gather->claimed || !gather->wanted)
+        return STATUS_NO_MEMORY;
+    return look(step, gather, download);
+}
+
+enum status gather_take_task(struct transferer_step *step, const struct message *message)
+{
+    struct transferer *transferer = step->transferer;
+    const struct gather_files *body = MESSAGE_BODY(message, gather_files);
+    struct gather *gather = NULL;
+    for (size_t i = 0; i < GATHERS_MAX; i++) {
+        if (transferer->gathers[i].is_used &&
+            ID_EQUAL(transferer->gathers[i].key, message->head.key))
+            return transferer_answer_running(step, &message->head.key, TASK_GATHER_FILES);
+        if (!transferer->gathers[i].is_used && !gather)
+            gather = &transferer->gathers[i];
+    }
+    if (!gather)
+        return session_answer(&transferer->session, message, STATUS_BUSY,
+                              "other downloads are taken from nodes; it is tried again",
+                              step->outbox);
+    *gather = (struct gather){.is_used = true, .key = message->head.key};
+    (void)snprintf(gather->model_id, sizeof(gather->model_id), "%s",
+                   text_or_empty(body->model_id));
+    (void)snprintf(gather->commit, sizeof(gather->commit), "%s", text_or_empty(body->commit));
+    const struct download_record *download = gather_download(transferer, gather);
+    if (!own_target(transferer, download)) {
+        gather_clear(gather);
+        return session_answer(&transferer->session, message, STATUS_STALE,
+                              "the download is over", step->outbox);
+    }
+    enum status status = transferer_answer_running(step, &gather->key, TASK_GATHER_FILES);
+    return status == STATUS_OK ? begin(step, gather, download) : status;
+}
+
+static struct gather *gather_of_link(struct transferer *transferer, uint32_t link,
+                                     struct gather_source **source_out)
+{
+    for (size_t i = 0; i < GATHERS_MAX; i++)
+        for (size_t k = 0; k < GATHER_SOURCES_MAX && transferer->gathers[i].is_used; k++)
+            if (transferer->gathers[i].sources[k].phase != GATHER_SOURCE_NONE &&
+                transferer->gathers[i].sources[k].link == link) {
+                *source_out = &transferer->gathers[i].sources[k];
+                return &transferer->gathers[i];
+            }
+    return NULL;
+}
+
+enum status gather_input(struct transferer_step *step)
+{
+    struct gather_source *source = NULL;
+    struct gather *gather =
+        gather_of_link(step->transferer, step->input->peer.link, &source);
+    return gather ? gather_source_input(step, gather, source) : STATUS_OK;
+}
+
+enum status gather_result(struct transferer_step *step, bool *is_taken_out)
+{
+    struct transferer *transferer = step->transferer;
+    const struct result *result = step->input->result;
+    *is_taken_out = true;
+    if (result->kind == BULK_CHUNK_TOLD) {
+        const struct chunk_told *told = result->value;
+        struct gather_source *source = NULL;
+        *is_taken_out = told && told->link >= GATHER_LINK_FIRST;
+        struct gather *gather =
+            *is_taken_out ? gather_of_link(transferer, told->link, &source) : NULL;
+        return gather ? gather_chunk(step, gather, told) : STATUS_OK;
+    }
+    if (result->kind == BULK_GATHER_OPEN || result->kind == BULK_GATHER_LOOK) {
+        for (size_t i = 0; i < GATHERS_MAX; i++)
+            if (transferer->gathers[i].is_used && transferer->gathers[i].number == result->id)
+                return take_look(step, &transferer->gathers[i], result->value);
+        return STATUS_OK;
+    }
+    *is_taken_out = false;
+    return STATUS_OK;
+}
+
+enum status gather_state_changed(struct transferer_step *step)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < GATHERS_MAX && status == STATUS_OK; i++) {
+        struct gather *gather = &step->transferer->gathers[i];
+        if (!gather->is_used)
+            continue;
+        const struct download_record *download = gather_download(step->transferer, gather);
+        if (!own_target(step->transferer, download))
+            status = finish(step, gather, STATUS_OK, "");
+        else if (gather->is_ready)
+            choose_files(step, gather, download);
+    }
+    return status;
+}
+
+static enum status one_time(struct transferer_step *step, struct gather *gather)
+{
+    const uint64_t now_ms = step->input->now_ms;
+    const struct download_record *download = gather_download(step->transferer, gather);
+    enum status status = STATUS_OK;
+    if (!gather->is_ready || !own_target(step->transferer, download))
+        return STATUS_OK;
+    if (!gather->is_looking && now_ms >= gather->look_ms)
+        status = look(step, gather, download);
+    if (status == STATUS_OK && !lacks_something(gather, download))
+        gather->answered_ms = now_ms;
+    if (status == STATUS_OK && !gather->is_alone_told &&
+        now_ms - gather->answered_ms >= GATHER_ALONE_MS)
+        status = tell_alone(step, gather);
+    if (status == STATUS_OK)
+        status = gather_sources_time(step, gather);
+    outbox_wake(step->outbox, now_ms + GATHER_POLL_MS);
+    return status;
+}
+
+enum status gather_time(struct transferer_step *step)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < GATHERS_MAX && status == STATUS_OK; i++)
+        if (step->transferer->gathers[i].is_used)
+            status = one_time(step, &step->transferer->gathers[i]);
+    return status;
+}

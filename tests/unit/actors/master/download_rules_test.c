@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/download_rules.h"
+#include "tests/support/check_main.h"
+
+#include <string.h>
+
+static struct state state;
+static struct message command;
+static struct message event;
+static struct reason reason;
+
+static struct node_record *add_node(uint8_t number, bool in_view)
+{
+    struct node_record *node =
+        record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL, NODE_COUNT_MAX);
+    ck_assert(node && text_set(&node->name, "node"));
+    node->node_id.bytes[0] = number;
+    node->in_view = in_view;
+    return node;
+}
+
+static void setup(void)
+{
+    state_init(&state);
+    for (uint8_t i = 1; i <= 3; i++)
+        add_node(i, true);
+    add_node(4, false);
+    ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_PULL_MODEL), STATUS_OK);
+    ck_assert(text_set(&MESSAGE_BODY(&command, pull_model)->model_id, "org/m"));
+    memset(&event, 0, sizeof(event));
+    reason.text[0] = '\0';
+}
+
+static void teardown(void)
+{
+    message_fini(&command);
+    message_fini(&event);
+    state_fini(&state);
+}
+
+static struct pull_model *body(void)
+{
+    return MESSAGE_BODY(&command, pull_model);
+}
+
+static void apply(void)
+{
+    event.head.index = state.index + 1;
+    ck_assert_int_eq(state_apply(&state, &event), STATUS_OK);
+    message_fini(&event);
+    memset(&event, 0, sizeof(event));
+}
+
+static enum status ask(void)
+{
+    message_fini(&event);
+    memset(&event, 0, sizeof(event));
+    return download_rules_pull(&state, &command, &event, &reason);
+}
+
+static void to(uint8_t first, uint8_t second)
+{
+    const struct node_id ids[] = {{{first}}, {{second}}};
+    ck_assert(bytes_set(&body()->node_ids, ids, second ? sizeof(ids) : sizeof(ids[0])));
+}
+
+static void begin(uint8_t first, uint8_t second)
+{
+    to(first, second);
+    ck_assert_int_eq(ask(), STATUS_OK);
+    ck_assert_ptr_nonnull(event.body);
+    apply();
+}
+
+static struct download_record *download(void)
+{
+    return state_find_download(&state, "org/m");
+}
+
+/* Applies all that the leader has to say; how many events that were. */
+static int assign(void)
+{
+    int count = 0;
+    bool has_event = true;
+    for (;; count++) {
+        ck_assert_int_eq(download_rules_assign(&state, &event, &has_event), STATUS_OK);
+        if (!has_event)
+            return count;
+        ck_assert_int_lt(count, 10);
+        apply();
+    }
+}
+
+/* The hub's answer: one small file and weights of 30, 20 and 10 bytes. */
+static void resolve(uint8_t by)
+{
+    static const struct {
+        const char *path;
+        uint64_t size;
+    } files[] = {{"a.safetensors", 30}, {"b.safetensors", 20}, {"c.safetensors", 10},
+                 {"config.json", 1}};
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_DOWNLOAD_RESOLVED), STATUS_OK);
+    struct download_resolved *resolved = event.body;
+    resolved->node_id.bytes[0] = by;
+    ck_assert(text_set(&resolved->model_id, "org/m") && text_set(&resolved->commit, "c0"));
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        struct download_file *file = record_list_push(
+            &download_file_type, RECORD_LIST(resolved->files), NULL, MODEL_FILE_COUNT_MAX);
+        ck_assert(file && text_set(&file->path, files[i].path) && text_set(&file->etag, "e"));
+        file->size = files[i].size;
+        file->is_weight = i < 3;
+    }
+    apply();
+}
+
+static void hinder(uint8_t node, bool is_alone)
+{
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_DOWNLOAD_HINDERED), STATUS_OK);
+    struct download_hindered *hindered = event.body;
+    hindered->node_id.bytes[0] = node;
+    hindered->is_alone = is_alone;
+    hindered->status = STATUS_NO_PERMISSION;
+    ck_assert(text_set(&hindered->model_id, "org/m") && text_set(&hindered->reason, "gated"));
+    apply();
+}
+
+static void done(const char *path, uint8_t by)
+{
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_FILE_DOWNLOADED), STATUS_OK);
+    struct file_downloaded *downloaded = event.body;
+    downloaded->node_id.bytes[0] = by;
+    ck_assert(text_set(&downloaded->model_id, "org/m") && text_set(&downloaded->commit, "c0") &&
+              text_set(&downloaded->path, path));
+    apply();
+}
+
+static uint8_t whose(uint32_t file)
+{
+    return download()->files.items[file].node_id.bytes[0];
+}
+
+START_TEST(the_node_asked_is_the_target)
+{
+    body()->node_id.bytes[0] = 2;
+    ck_assert_int_eq(ask(), STATUS_OK);
+    apply();
+    ck_assert_uint_eq(download()->targets.count, 1);
+    ck_assert_uint_eq(state.imports.count, 1);
+    ck_assert_uint_eq(state.imports.items[0].node_id.bytes[0], 2);
+}
+END_TEST
+
+START_TEST(all_are_those_that_are_here)
+{
+    body()->is_all = true;
+    ck_assert_int_eq(ask(), STATUS_OK);
+    apply();
+    ck_assert_uint_eq(download()->targets.count, 3);
+}
+END_TEST
+
+START_TEST(an_unknown_node_is_refused)
+{
+    to(9, 0);
+    ck_assert_int_eq(ask(), STATUS_NOT_FOUND);
+    ck_assert_ptr_null(event.body);
+}
+END_TEST
+
+START_TEST(a_node_that_is_away_is_refused)
+{
+    to(1, 4);
+    ck_assert_int_eq(ask(), STATUS_REFUSED);
+    ck_assert_ptr_nonnull(strstr(reason.text, "away"));
+}
+END_TEST
+
+START_TEST(a_second_pull_joins_the_first)
+{
+    begin(1, 2);
+    to(2, 1);
+    ck_assert_int_eq(ask(), STATUS_OK);
+    ck_assert_ptr_null(event.body); /* nothing new */
+    begin(2, 3);
+    ck_assert_uint_eq(download()->targets.count, 3);
+    ck_assert_uint_eq(state.downloads.count, 1);
+    ck_assert_uint_eq(state.imports.count, 3);
+}
+END_TEST
+
+START_TEST(another_revision_meanwhile_is_refused)
+{
+    begin(1, 2);
+    ck_assert(text_set(&body()->hub_revision, "v2"));
+    ck_assert_int_eq(ask(), STATUS_BUSY);
+    ck_assert_ptr_nonnull(strstr(reason.text, "main"));
+}
+END_TEST
+
+START_TEST(a_directory_taken_in_under_that_name_is_waited_for)
+{
+    struct import_record *import =
+        record_list_push(&import_record_type, RECORD_LIST(state.imports), NULL, IMPORT_COUNT_MAX);
+    ck_assert(import && text_set(&import->model_id, "org/m") && text_set(&import->path, "/m"));
+    import->node_id.bytes[0] = 1;
+    to(1, 0);
+    ck_assert_int_eq(ask(), STATUS_BUSY);
+}
+END_TEST
+
+START_TEST(the_first_target_asks_the_hub_and_another_when_it_is_away)
+{
+    begin(1, 2);
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(download()->node_id.bytes[0], 1);
+    state.nodes.items[0].in_view = false;
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(download()->node_id.bytes[0], 2);
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
+START_TEST(the_hub_refuses_the_first_and_the_second_asks)
+{
+    begin(1, 2);
+    (void)assign();
+    hinder(1, false);
+    (void)assign();
+    ck_assert_uint_eq(download()->node_id.bytes[0], 2);
+    hinder(2, false);
+    ck_assert_int_eq(assign(), 0); /* nobody is left */
+}
+END_TEST
+
+START_TEST(files_are_spread_by_bytes_and_small_ones_are_there)
+{
+    begin(1, 2);
+    resolve(1);
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(whose(0), 1); /* 30 */
+    ck_assert_uint_eq(whose(1), 2); /* 20 */
+    ck_assert_uint_eq(whose(2), 2); /* 20 + 10 */
+    ck_assert_uint_eq(whose(3), 1);
+    ck_assert(download()->files.items[3].is_done);
+}
+END_TEST
+
+START_TEST(the_files_of_a_node_that_is_away_go_to_others)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    state.nodes.items[1].in_view = false;
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(whose(1), 1);
+    ck_assert_uint_eq(whose(2), 1);
+    /* It does not get them back. */
+    state.nodes.items[1].in_view = true;
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
+START_TEST(what_was_fetched_stays_with_who_has_it_while_it_is_here)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    done("b.safetensors", 2);
+    /* Its own pull is over; it still gives what it has. */
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED), STATUS_OK);
+    struct model_import_failed *failed = event.body;
+    failed->node_id.bytes[0] = 2;
+    ck_assert(text_set(&failed->model_id, "org/m"));
+    apply();
+    ck_assert_int_eq(assign(), 1); /* c, which it had not fetched */
+    ck_assert_uint_eq(whose(1), 2);
+    ck_assert_uint_eq(whose(2), 1);
+    state.nodes.items[1].in_view = false;
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(whose(1), 1);
+    ck_assert(!download()->files.items[1].is_done);
+}
+END_TEST
+
+START_TEST(a_node_the_hub_gives_nothing_fetches_nothing)
+{
+    begin(1, 2);
+    resolve(1);
+    hinder(2, false);
+    (void)assign();
+    for (uint32_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(whose(i), 1);
+}
+END_TEST
+
+START_TEST(without_peers_nobody_is_assigned_anything)
+{
+    body()->no_peers = true;
+    begin(1, 2);
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
+START_TEST(a_download_ends_with_its_last_target)
+{
+    begin(1, 2);
+    for (uint8_t i = 1; i <= 2; i++) {
+        ck_assert_ptr_nonnull(download());
+        ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_NODE_REMOVED), STATUS_OK);
+        MESSAGE_BODY(&event, node_removed)->node_id.bytes[0] = i;
+        apply();
+    }
+    ck_assert_ptr_null(download());
+}
+END_TEST
+
+START_TEST(a_model_that_is_removed_is_not_pulled_any_more)
+{
+    begin(1, 2);
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
+    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "org/m"));
+    apply();
+    ck_assert_ptr_null(download());
+    ck_assert_uint_eq(state.imports.count, 0);
+}
+END_TEST
+
+Suite *suite_of_tests(void)
+{
+    Suite *suite = suite_create("download rules");
+    const TTest *const tests[] = {
+        the_node_asked_is_the_target,
+        all_are_those_that_are_here,
+        an_unknown_node_is_refused,
+        a_node_that_is_away_is_refused,
+        a_second_pull_joins_the_first,
+        another_revision_meanwhile_is_refused,
+        a_directory_taken_in_under_that_name_is_waited_for,
+        the_first_target_asks_the_hub_and_another_when_it_is_away,
+        the_hub_refuses_the_first_and_the_second_asks,
+        files_are_spread_by_bytes_and_small_ones_are_there,
+        the_files_of_a_node_that_is_away_go_to_others,
+        what_was_fetched_stays_with_who_has_it_while_it_is_here,
+        a_node_the_hub_gives_nothing_fetches_nothing,
+        without_peers_nobody_is_assigned_anything,
+        a_download_ends_with_its_last_target,
+        a_model_that_is_removed_is_not_pulled_any_more,
+    };
+    TCase *group = tcase_create("rules");
+    tcase_add_checked_fixture(group, setup, teardown);
+    for (size_t i = 0; i < COUNT_OF(tests); i++)
+        tcase_add_test(group, tests[i]);
+    suite_add_tcase(suite, group);
+    return suite;
+}
