@@ -22,7 +22,8 @@ enum status gather_leave(struct transferer_step *step, struct gather *gather,
         if (!request)
             return STATUS_NO_MEMORY;
         request->link = source->link;
-        outbox_effect(step->outbox, gather->number, BULK_GATHER_LEAVE, request, stream_request_free);
+        outbox_effect(step->outbox, gather->number, BULK_GATHER_LEAVE, request,
+                      stream_request_free);
     }
     outbox_link_close(step->outbox, source->link);
     memory_free(source->held);
