@@ -246,6 +246,20 @@ static enum status open_run(struct run *run, const struct engine_model *model)
     return sampler_open(bench->vocab, NULL, &run->sampler, run->reason);
 }
 
+/* What else runs on the machine takes away from its speed at times: the best of all calls counts,
+ * as of the figures it is put beside. */
+static enum status measure_machine(struct bench *bench, struct reason *reason)
+{
+    double bandwidth = 0.0;
+    double peak = 0.0;
+    enum status status = bench_bandwidth(bench->threads, &bandwidth, reason);
+    if (status == STATUS_OK)
+        status = bench_peak(kernel_set_find(bench->kernels), bench->threads, &peak, reason);
+    bench->bandwidth = bandwidth > bench->bandwidth ? bandwidth : bench->bandwidth;
+    bench->peak = peak > bench->peak ? peak : bench->peak;
+    return status;
+}
+
 static enum status measure_model(struct run *run, const struct engine_model *model,
                                  uint64_t start_us)
 {
@@ -261,6 +275,8 @@ static enum status measure_model(struct run *run, const struct engine_model *mod
         status = run_row(run, &first, NULL);
         bench->cold_token = seconds_since(start_us);
     }
+    if (status == STATUS_OK)
+        status = measure_machine(bench, run->reason);
     if (status == STATUS_OK)
         status = measure_rows(run);
     if (status == STATUS_OK)
@@ -289,8 +305,6 @@ enum status bench_measure(struct bench *bench, struct reason *reason)
     status = measure_model(&run, &model, start_us);
     engine_model_close(&model);
     if (status == STATUS_OK)
-        status = bench_bandwidth(bench->threads, &bench->bandwidth, reason);
-    if (status == STATUS_OK)
-        status = bench_peak(kernel_set_find(bench->kernels), bench->threads, &bench->peak, reason);
+        status = measure_machine(bench, reason);
     return status;
 }

@@ -56,13 +56,15 @@ static void remember(const float *query, const float *key, const float *value,
 
 /* --- the recurrence --- */
 
-/* x / sqrt(mean(x^2) + epsilon) * scale */
+/* x / |x| * scale.  The epsilon stands beside the sum of squares, as mlx-lm has it since 0.32 and
+ * transformers always had: beside their mean it would count for more, which shows in the first
+ * tokens of a text. */
 static void normalise(float *x, size_t count, float scale)
 {
     float sum = 0.0f;
     for (size_t i = 0; i < count; i++)
         sum += x[i] * x[i];
-    float factor = scale / sqrtf(sum / (float)count + NORM_EPSILON);
+    float factor = scale / sqrtf(sum + NORM_EPSILON);
     for (size_t i = 0; i < count; i++)
         x[i] *= factor;
 }
@@ -80,8 +82,8 @@ static void mix_values(const struct delta_work *w, size_t row, uint32_t head, fl
     float inverse = 1.0f / sqrtf((float)shape->key_dim);
     float *query = mixed;
     float *key = mixed + shape->key_dim;
-    normalise(query, shape->key_dim, inverse * inverse);
-    normalise(key, shape->key_dim, inverse);
+    normalise(query, shape->key_dim, inverse);
+    normalise(key, shape->key_dim, 1.0f);
     for (uint32_t i = 0; i < part->per_key; i++) {
         size_t value_head = (size_t)head * part->per_key + i;
         const float *value = key + shape->key_dim + i * width;
