@@ -193,6 +193,34 @@ START_TEST(ranks_on_unlike_kernels_choose_the_same_experts)
 }
 END_TEST
 
+/* A query or key that is nearly nothing: what stands beside its length decides.  Logits of mlx-lm
+ * 0.32.2 in fp32; with the epsilon beside the mean of squares they differ by 5e-4. */
+START_TEST(short_keys_of_delta_net_are_the_reference)
+{
+    static const struct {
+        size_t token;
+        float logit;
+    } expected[] = {{97, -2.38154f}, {58, -1.40804f}, {28, -1.59048f}, {181, 4.24491f}};
+    struct engine_model model;
+    struct engine *engine = NULL;
+    struct reason reason = {""};
+    uint32_t sequence = 0;
+    float logits[256];
+    const struct engine_options options = {.threads = 1, .context = 64, .sequences = 1};
+    oracle_model_open("qwen3_5_moe-slim__affine4-g32", &model);
+    ck_assert_int_eq(engine_open_local(&model, NULL, &options, &engine, &reason), STATUS_OK);
+    ck_assert_uint_eq(engine_vocab(engine), COUNT_OF(logits));
+    ck_assert_int_eq(engine_sequence_open(engine, &sequence, &reason), STATUS_OK);
+    struct engine_row row = {sequence, 53, 0, true};
+    struct engine_batch batch = {&row, 1, NULL, NULL, logits};
+    ck_assert_int_eq(engine_forward(engine, &batch, &reason), STATUS_OK);
+    for (size_t i = 0; i < COUNT_OF(expected); i++)
+        ck_assert_float_eq_tol(logits[expected[i].token], expected[i].logit, 2e-4f);
+    engine_close(engine);
+    engine_model_close(&model);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("families");
@@ -202,7 +230,8 @@ Suite *suite_of_tests(void)
                                   two_pipeline_ranks_give_it_too,
                                   two_tensor_ranks_give_it_too,
                                   uneven_tensor_ranks_give_it_too,
-                                  ranks_on_unlike_kernels_choose_the_same_experts};
+                                  ranks_on_unlike_kernels_choose_the_same_experts,
+                                  short_keys_of_delta_net_are_the_reference};
     suite_add(suite, "golden", tests, COUNT_OF(tests));
     return suite;
 }
