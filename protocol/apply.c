@@ -390,6 +390,11 @@ static bool apply_download_hindered(struct state *state, const struct message *e
     return downloads_apply_hindered(state, event);
 }
 
+static bool apply_file_lacking(struct state *state, const struct message *event)
+{
+    return downloads_apply_lacking(state, event);
+}
+
 /* ---- transfers ---- */
 
 static bool apply_transfer_requested(struct state *state, const struct message *event)

@@ -99,7 +99,7 @@ bool downloads_apply_assigned(struct state *state, const struct message *event)
         if (claim->file >= download->files.count)
             continue;
         download->files.items[claim->file].node_id = claim->node_id;
-        download->files.items[claim->file].is_done = false;
+        download->files.items[claim->file].is_done = claim->is_done;
     }
     return true;
 }
@@ -114,6 +114,21 @@ bool downloads_apply_file(struct state *state, const struct message *event)
     if (file && !file->is_done) {
         file->node_id = body->node_id;
         file->is_done = true;
+    }
+    return true;
+}
+
+bool downloads_apply_lacking(struct state *state, const struct message *event)
+{
+    const struct file_lacking *body = event->body;
+    struct download_record *download =
+        state_find_download(state, text_or_empty(body->model_id));
+    struct download_file *file =
+        has_commit(download, body->commit) ? download_find_file(download, body->path) : NULL;
+    if (file && file->is_done && ID_EQUAL(file->node_id, body->holder_node_id)) {
+        file->is_done = false;
+        file->is_missing = true;
+        memset(&file->node_id, 0, sizeof(file->node_id));
     }
     return true;
 }

@@ -17,6 +17,7 @@ bool downloads_apply_requested(struct state *state, const struct message *event)
 bool downloads_apply_resolved(struct state *state, const struct message *event);
 bool downloads_apply_assigned(struct state *state, const struct message *event);
 bool downloads_apply_file(struct state *state, const struct message *event);
+bool downloads_apply_lacking(struct state *state, const struct message *event);
 bool downloads_apply_hindered(struct state *state, const struct message *event);
 
 /* The node has it, could not, or is gone (`model_id` NULL: of all downloads). */

@@ -66,7 +66,8 @@
     M(41, DOWNLOAD_RESOLVED, download_resolved, "the hub said of which files it is made")          \
     M(42, DOWNLOAD_ASSIGNED, download_assigned, "these nodes alone fetch these files")             \
     M(43, FILE_DOWNLOADED, file_downloaded, "one of them has its file")                            \
-    M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers")
+    M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers") \
+    M(45, FILE_LACKING, file_lacking, "a node that should have a file has it not")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */
 #define REPORT_LIST(M)                                                                             \
@@ -85,7 +86,8 @@
     M(13, TRANSFER_ENDED, transfer_ended, "transferer")                                            \
     M(20, DOWNLOAD_RESOLVED, download_resolved, "downloader")                                      \
     M(21, FILE_DOWNLOADED, file_downloaded, "downloader")                                          \
-    M(22, DOWNLOAD_HINDERED, download_hindered, "downloader or transferer")
+    M(22, DOWNLOAD_HINDERED, download_hindered, "downloader or transferer")                        \
+    M(23, FILE_LACKING, file_lacking, "transferer")
 
 /* Imperative; planner -> local actor through the local master; answered. */
 #define TASK_LIST(M)                                                                               \

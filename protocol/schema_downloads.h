@@ -16,7 +16,8 @@
     F(S, text, etag, 64, "64 digits: SHA-256 of the content; 40: git's SHA-1")                     \
     F(S, boolean, is_weight, 0, "")                                                                \
     F(S, node_id, node_id, 16, "who alone fetches it from the hub; zero: nobody yet")              \
-    F(S, boolean, is_done, 0, "that node has it whole, its hash checked")
+    F(S, boolean, is_done, 0, "that node has it whole, its hash checked")                          \
+    F(S, boolean, is_missing, 0, "whoever seemed to hold it does not: the hub alone has it")
 #define DOWNLOAD_TARGET_FIELDS(F, L, R, S)                                                         \
     F(S, node_id, node_id, 16, "who shall hold the model; it has an import_record too")            \
     F(S, boolean, is_barred, 0, "the hub gives it nothing: it takes all from the others")          \
@@ -44,7 +45,8 @@
     L(S, download_file, files, MODEL_FILE_COUNT_MAX, "")
 #define DOWNLOAD_CLAIM_FIELDS(F, L, R, S)                                                          \
     F(S, u32, file, MODEL_FILE_COUNT_MAX, "index in the download's list")                          \
-    F(S, node_id, node_id, 16, "who fetches it from here on")
+    F(S, node_id, node_id, 16, "who fetches it from here on")                                      \
+    F(S, boolean, is_done, 0, "it holds the model: it need not fetch it")
 #define DOWNLOAD_ASSIGNED_FIELDS(F, L, R, S)                                                       \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, text, commit, 40, "")                                                                     \
@@ -61,6 +63,13 @@
     F(S, boolean, is_alone, 0, "no other node answers it; else the hub gives it nothing")          \
     F(S, status_code, status, 0, "when the hub gives it nothing")                                  \
     F(S, text, reason, SENTENCE_SIZE_MAX, "")
+
+#define FILE_LACKING_FIELDS(F, L, R, S)                                                            \
+    F(S, node_id, node_id, 16, "who asked for it")                                                 \
+    F(S, node_id, holder_node_id, 16, "who should have it, and has nothing of it")                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, text, commit, 40, "")                                                                     \
+    F(S, text, path, NAME_SIZE_MAX, "")
 
 /* ---- tasks, and transferer to transferer ---- */
 
@@ -87,7 +96,8 @@
     X(download_claim, DOWNLOAD_CLAIM)                                                              \
     X(download_assigned, DOWNLOAD_ASSIGNED)                                                        \
     X(file_downloaded, FILE_DOWNLOADED)                                                            \
-    X(download_hindered, DOWNLOAD_HINDERED)
+    X(download_hindered, DOWNLOAD_HINDERED)                                                        \
+    X(file_lacking, FILE_LACKING)
 #define DOWNLOAD_LINK_LIST(X)                                                                      \
     X(gather_files, GATHER_FILES)                                                                  \
     X(share_asked, SHARE_ASKED)

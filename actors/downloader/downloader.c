@@ -254,6 +254,7 @@ static bool concerns_plans(const struct message *event)
     case EVENT_DOWNLOAD_ASSIGNED:
     case EVENT_DOWNLOAD_HINDERED:
     case EVENT_FILE_DOWNLOADED:
+    case EVENT_FILE_LACKING:
     case EVENT_MODEL_IMPORTED:
     case EVENT_MODEL_IMPORT_FAILED:
     case EVENT_MODEL_REMOVED:

@@ -17,6 +17,8 @@
 #define STANDARD_REVISION "main"
 #define LEDGER_END ".ledger"
 #define PLAN_TURN_MS 20u
+#define FETCH_SMALL 1u
+#define FETCH_WEIGHTS 2u
 
 struct job {
     const struct hub_pull *pull;
@@ -116,8 +118,13 @@ static enum status choose_weights(struct job *job, struct reason *reason)
     return status;
 }
 
+static bool is_chosen(const struct hub_file *file, uint32_t which)
+{
+    return (which & (file->is_weight ? FETCH_WEIGHTS : FETCH_SMALL)) != 0;
+}
+
 /* So many bytes are neither there nor set aside for a partial file. */
-static uint64_t bytes_missing(const struct job *job, bool of_weights)
+static uint64_t bytes_missing(const struct job *job, uint32_t which)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < job->tree.count; i++) {
@@ -125,14 +132,14 @@ static uint64_t bytes_missing(const struct job *job, bool of_weights)
         struct reason why;
         const enum hub_blob state = hub_cache_blob_state(job->pull->cache, job->pull->model_id,
                                                          file->etag, file->size, &why);
-        if (file->is_weight == of_weights && state != HUB_BLOB_WHOLE && state != HUB_BLOB_PARTIAL)
+        if (is_chosen(file, which) && state != HUB_BLOB_WHOLE && state != HUB_BLOB_PARTIAL)
             bytes += file->size;
     }
     return bytes;
 }
 
 /* The small files first: what is wrong with a model shows before its weights are fetched. */
-static enum status fetch(struct job *job, bool weights, struct reason *reason)
+static enum status fetch(struct job *job, uint32_t which, struct reason *reason)
 {
     struct hub_file *files = memory_zeroed(job->tree.count, sizeof(*files));
     uint32_t count = 0;
@@ -140,14 +147,17 @@ static enum status fetch(struct job *job, bool weights, struct reason *reason)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to fetch %s", job->pull->model_id);
     job->download.bytes_total = hub_tree_bytes(&job->tree);
     job->download.bytes_before = 0;
-    for (uint32_t i = 0; i < job->tree.count; i++) {
-        if (job->tree.files[i].is_weight == weights)
-            files[count++] = job->tree.files[i];
-        else if (weights)
-            job->download.bytes_before += job->tree.files[i].size;
-    }
+    for (uint32_t pass = FETCH_SMALL; pass <= FETCH_WEIGHTS; pass++)
+        for (uint32_t i = 0; i < job->tree.count; i++) {
+            if (!is_chosen(&job->tree.files[i], pass))
+                continue;
+            if (which & pass)
+                files[count++] = job->tree.files[i];
+            else if (pass == FETCH_SMALL)
+                job->download.bytes_before += job->tree.files[i].size;
+        }
     enum status status = hub_cache_room_check(job->pull->cache, job->pull->model_id,
-                                              bytes_missing(job, weights), reason);
+                                              bytes_missing(job, which), reason);
     if (status == STATUS_OK)
         status = hub_download_files(&job->download, files, count, reason);
     memory_free(files);
@@ -189,7 +199,7 @@ static enum status resolve(struct job *job, struct reason *reason)
     if (status == STATUS_OK)
         status = ask_tree(job, reason);
     if (status == STATUS_OK)
-        status = fetch(job, false, reason);
+        status = fetch(job, FETCH_SMALL, reason);
     return status == STATUS_OK ? choose_weights(job, reason) : status;
 }
 
@@ -197,7 +207,7 @@ static enum status run_alone(struct job *job, struct reason *reason)
 {
     enum status status = resolve(job, reason);
     if (status == STATUS_OK)
-        status = fetch(job, true, reason);
+        status = fetch(job, FETCH_WEIGHTS, reason);
     return status == STATUS_OK ? show(job, reason) : status;
 }
 
@@ -290,9 +300,7 @@ static enum status run_shared(struct job *job, struct reason *reason)
         if (!job->plan.is_barred && job->pull->env->is_offline)
             status = step_back(job, refuse_offline(job->pull, reason), reason);
         if (status == STATUS_OK)
-            status = fetch(job, false, reason);
-        if (status == STATUS_OK)
-            status = fetch(job, true, reason);
+            status = fetch(job, FETCH_SMALL | FETCH_WEIGHTS, reason);
         if (status == STATUS_OK)
             return show(job, reason);
         status = job->plan.is_barred ? status : step_back(job, status, reason);

@@ -134,6 +134,43 @@ static bool is_in_good_hands(const struct state *state, const struct download_re
     return target && may_fetch(state, target);
 }
 
+/* A node that is no target and has a file of that name and size; NULL: none. */
+static const struct node_id *holder_of(const struct state *state,
+                                       const struct download_record *download,
+                                       const struct download_file *file)
+{
+    const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
+    bool is_alike = false;
+    for (uint32_t i = 0; model && i < model->files.count && !is_alike; i++)
+        is_alike = model->files.items[i].size == file->size &&
+                   strcmp(text_or_empty(model->files.items[i].name),
+                          text_or_empty(file->path)) == 0;
+    for (uint32_t i = 0; is_alike && !file->is_missing && i < model->holders.count; i++) {
+        const struct holder_record *holder = &model->holders.items[i];
+        if (holder->has_weights && is_here(state, &holder->node_id) &&
+            !download_find_target(download, &holder->node_id))
+            return &holder->node_id;
+    }
+    return NULL;
+}
+
+static enum status give_to_holders(const struct state *state,
+                                   const struct download_record *download,
+                                   struct download_assigned *given)
+{
+    for (uint32_t i = 0; i < download->files.count; i++) {
+        const struct download_file *file = &download->files.items[i];
+        const struct node_id *holder =
+            file->is_done && is_here(state, &file->node_id) ? NULL
+                                                            : holder_of(state, download, file);
+        const struct download_claim claim = {i, holder ? *holder : file->node_id, true};
+        if (holder && !record_list_push(&download_claim_type, RECORD_LIST(given->claims), &claim,
+                                        MODEL_FILE_COUNT_MAX))
+            return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
 struct burden {
     uint64_t bytes[NODE_COUNT_MAX]; /* by target: what it fetches and has not done */
 };
@@ -183,12 +220,16 @@ static enum status give_files(const struct state *state, const struct download_r
 {
     struct burden burden;
     uint32_t file;
+    enum status status = give_to_holders(state, download, given);
+    if (status != STATUS_OK)
+        return status;
     weigh(state, download, &burden);
     while ((file = largest_left(state, download, given)) != UINT32_MAX) {
         const uint32_t target = least_burdened(state, download, &burden);
         if (target == UINT32_MAX)
             return STATUS_OK;
-        const struct download_claim claim = {file, download->targets.items[target].node_id};
+        const struct download_claim claim = {file, download->targets.items[target].node_id,
+                                             false};
         if (!record_list_push(&download_claim_type, RECORD_LIST(given->claims), &claim,
                               MODEL_FILE_COUNT_MAX))
             return STATUS_NO_MEMORY;

@@ -8,6 +8,10 @@
  * that is away, was removed, failed, or gets nothing from the hub gives its files to others, who go
  * on from the chunks they have.
  *
+ * A file that a node which holds the model seems to have, by name and size, is fetched by nobody:
+ * it is taken from there, also when its fetching has begun.  When that node has nothing of it after
+ * all (the hub has another commit), it comes from the hub.
+ *
  * Memory   the event is the caller's; without one its body stays NULL.
  * Threads  any.
  * Fails    INVALID, NOT_FOUND, REFUSED, BUSY, NO_MEMORY; one sentence.

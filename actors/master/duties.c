@@ -289,6 +289,7 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_DOWNLOAD_RESOLVED:
     case EVENT_DOWNLOAD_ASSIGNED:
     case EVENT_DOWNLOAD_HINDERED:
+    case EVENT_FILE_LACKING:
     case EVENT_MODEL_IMPORT_FAILED:
         return assign_downloads(master);
     default:

@@ -188,6 +188,21 @@ static enum status file_downloaded(struct decision *decision)
     return STATUS_OK;
 }
 
+static enum status file_lacking(struct decision *decision)
+{
+    const struct file_lacking *body = decision->report->body;
+    const struct download_record *download =
+        state_find_download(&decision->master->state, text_or_empty(body->model_id));
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    const struct download_file *file = download ? download_find_file(download, body->path) : NULL;
+    if (!file || !download_find_target(download, &body->node_id) ||
+        strcmp(text_or_empty(download->commit), text_or_empty(body->commit)) != 0)
+        return stale(decision, "the download");
+    decision->is_needed = file->is_done && ID_EQUAL(file->node_id, body->holder_node_id);
+    return STATUS_OK;
+}
+
 static enum status download_hindered(struct decision *decision)
 {
     const struct download_hindered *body = decision->report->body;

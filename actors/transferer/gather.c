@@ -18,6 +18,7 @@ void gather_clear(struct gather *gather)
     memory_free(gather->fed_ms);
     memory_free(gather->claimed);
     memory_free(gather->wanted);
+    memory_free(gather->lacking_ms);
     memset(gather, 0, sizeof(*gather));
 }
 
@@ -197,6 +198,50 @@ static enum status tell_alone(struct transferer_step *step, struct gather *gathe
     return status;
 }
 
+static enum status tell_lacking(struct transferer_step *step, struct gather *gather,
+                                const struct download_file *file)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_FILE_LACKING);
+    if (status != STATUS_OK)
+        return status;
+    struct file_lacking *body = message.body;
+    body->node_id = step->transferer->session.mirror.node_id;
+    body->holder_node_id = file->node_id;
+    status = text_set(&body->model_id, gather->model_id) &&
+                     text_set(&body->commit, gather->commit) && text_set(&body->path, file->path)
+                 ? session_report(&step->transferer->session, &message, step->input->now_ms,
+                                  step->outbox)
+                 : STATUS_NO_MEMORY;
+    message_fini(&message);
+    return status;
+}
+
+/* A node that should have a file whole says, and not only once, that it has not. */
+enum status gather_judge(struct transferer_step *step, struct gather *gather,
+                         const struct gather_source *source)
+{
+    const struct download_record *download = gather_download(step->transferer, gather);
+    enum status status = STATUS_OK;
+    uint32_t chunk = 0;
+    for (uint32_t i = 0; download && i < gather->file_count && status == STATUS_OK; i++) {
+        const struct download_file *file = &download->files.items[i];
+        bool is_lacking = false;
+        for (uint64_t k = chunks_of_size(file->size); k > 0; k--, chunk++)
+            is_lacking = is_lacking ||
+                         (!chunk_has(source->held, chunk) && !chunk_has(gather->have, chunk));
+        if (!file->is_done || !ID_EQUAL(file->node_id, source->node_id))
+            continue;
+        if (!is_lacking || gather->lacking_ms[i] == 0)
+            gather->lacking_ms[i] = is_lacking ? step->input->now_ms : 0;
+        else if (step->input->now_ms - gather->lacking_ms[i] >= GATHER_LACKING_MS) {
+            gather->lacking_ms[i] = step->input->now_ms;
+            status = tell_lacking(step, gather, file);
+        }
+    }
+    return status;
+}
+
 /* ---- tasks and time ---- */
 
 static enum status begin(struct transferer_step *step, struct gather *gather,
@@ -208,7 +253,9 @@ static enum status begin(struct transferer_step *step, struct gather *gather,
     gather->fed_ms = memory_zeroed((size_t)gather->file_count + 1, sizeof(*gather->fed_ms));
     gather->claimed = memory_zeroed((size_t)gather->file_count + 1, 1);
     gather->wanted = memory_zeroed((size_t)gather->file_count + 1, 1);
-    if (!gather->fed_ms || !gather->claimed || !gather->wanted)
+    gather->lacking_ms =
+        memory_zeroed((size_t)gather->file_count + 1, sizeof(*gather->lacking_ms));
+    if (!gather->fed_ms || !gather->claimed || !gather->wanted || !gather->lacking_ms)
         return STATUS_NO_MEMORY;
     return look(step, gather, download);
 }

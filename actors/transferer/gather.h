@@ -34,6 +34,7 @@
 #define GATHER_ANSWER_MS 5000u
 #define GATHER_CHUNK_MS 20000u
 #define GATHER_ALONE_MS 5000u
+#define GATHER_LACKING_MS 1500u
 #define GATHER_DRY_MS 1000u /* less than the downloader waits before it writes itself */
 
 enum gather_source_phase {
@@ -83,6 +84,7 @@ struct gather {
     uint64_t *fed_ms;  /* by file: when a chunk of it came last, or it was claimed */
     uint8_t *claimed;  /* by file: this node shall fetch it from the hub */
     uint8_t *wanted;   /* by file: as the thread was told */
+    uint64_t *lacking_ms; /* by file: since when its holder has it not whole; 0: it has */
     struct gather_source sources[GATHER_SOURCES_MAX];
     struct gather_rest rests[NODE_COUNT_MAX];
     uint32_t rest_count;
@@ -97,6 +99,8 @@ enum status gather_take_task(struct transferer_step *step, const struct message 
 enum status gather_input(struct transferer_step *step);
 /* `is_taken_out`: it was about a gather. */
 enum status gather_result(struct transferer_step *step, bool *is_taken_out);
+enum status gather_judge(struct transferer_step *step, struct gather *gather,
+                         const struct gather_source *source);
 enum status gather_state_changed(struct transferer_step *step);
 enum status gather_time(struct transferer_step *step);
 void gather_clear(struct gather *gather);

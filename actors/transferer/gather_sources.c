@@ -276,6 +276,8 @@ static enum status take_told(struct transferer_step *step, struct gather *gather
     count_available(gather);
     enum status status =
         source->is_joined ? STATUS_OK : join_stream(step, gather, source, told);
+    if (status == STATUS_OK)
+        status = gather_judge(step, gather, source);
     return status == STATUS_OK ? gather_fill(step, gather) : status;
 }
 

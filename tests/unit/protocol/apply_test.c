@@ -49,8 +49,8 @@ START_TEST(every_event_has_a_meaning)
         stage_apply();
         events++;
     }
-    ck_assert_uint_eq(events, 37);
-    ck_assert_uint_eq(stage.state.index, 37);
+    ck_assert_uint_eq(events, 38);
+    ck_assert_uint_eq(stage.state.index, 38);
 }
 END_TEST
 

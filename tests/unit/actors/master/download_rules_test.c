@@ -282,6 +282,58 @@ START_TEST(what_was_fetched_stays_with_who_has_it_while_it_is_here)
 }
 END_TEST
 
+/* Node 3 has b of that size, and another a. */
+static void hold(void)
+{
+    struct model_record *model =
+        record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
+    const struct holder_record holder = {{{3}}, true};
+    ck_assert(model && text_set(&model->model_id, "org/m"));
+    for (uint32_t i = 0; i < 2; i++) {
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 4);
+        ck_assert(file && text_set(&file->name, i ? "b.safetensors" : "a.safetensors"));
+        file->size = 20;
+    }
+    ck_assert_ptr_nonnull(record_list_push(&holder_record_type, RECORD_LIST(model->holders),
+                                           &holder, NODE_COUNT_MAX));
+}
+
+START_TEST(what_a_holder_has_is_not_fetched_also_when_that_has_begun)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    ck_assert_uint_eq(whose(1), 2);
+    hold();
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(whose(0), 1); /* of another size */
+    ck_assert_uint_eq(whose(1), 3);
+    ck_assert(download()->files.items[1].is_done);
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
+START_TEST(what_a_holder_lacks_comes_from_the_hub)
+{
+    begin(1, 2);
+    resolve(1);
+    hold();
+    (void)assign();
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_FILE_LACKING), STATUS_OK);
+    struct file_lacking *lacking = event.body;
+    lacking->node_id.bytes[0] = 2;
+    lacking->holder_node_id.bytes[0] = 3;
+    ck_assert(text_set(&lacking->model_id, "org/m") && text_set(&lacking->commit, "c0") &&
+              text_set(&lacking->path, "b.safetensors"));
+    apply();
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_lt(whose(1), 3);
+    ck_assert(!download()->files.items[1].is_done);
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
 START_TEST(a_node_the_hub_gives_nothing_fetches_nothing)
 {
     begin(1, 2);
@@ -341,6 +393,8 @@ Suite *suite_of_tests(void)
         files_are_spread_by_bytes_and_small_ones_are_there,
         the_files_of_a_node_that_is_away_go_to_others,
         what_was_fetched_stays_with_who_has_it_while_it_is_here,
+        what_a_holder_has_is_not_fetched_also_when_that_has_begun,
+        what_a_holder_lacks_comes_from_the_hub,
         a_node_the_hub_gives_nothing_fetches_nothing,
         without_peers_nobody_is_assigned_anything,
         a_download_ends_with_its_last_target,
