@@ -70,6 +70,16 @@ void memory_trim(void)
 #endif
 }
 
+void memory_keep(int bytes)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, bytes);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 * bytes);
+#else
+    (void)bytes;
+#endif
+}
+
 void memory_fail_after(uint64_t calls)
 {
     atomic_store(&calls_left, calls);

@@ -30,6 +30,10 @@ void memory_free(void *block);
 /* Gives freed pages back to the system where the C library can: after reading a large file. */
 void memory_trim(void);
 
+/* Blocks of up to `bytes` are kept when they are freed, where the C library can: for who frees and
+ * takes large ones all the time.  memory_trim gives them back. */
+void memory_keep(int bytes);
+
 /* Tests only: after `calls` more successes every call fails; UINT64_MAX switches it off. */
 void memory_fail_after(uint64_t calls);
 

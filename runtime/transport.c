@@ -313,32 +313,73 @@ static enum status send_to_route(struct transport *transport, struct link *link,
     return STATUS_UNREACHABLE;
 }
 
-enum status transport_send(struct transport *transport, const struct peer *peer,
-                           const void *bytes, size_t size)
+/* Takes `body` whatever comes of it. */
+static enum status send_body(struct transport *transport, const struct peer *peer,
+                             zmq_msg_t *body, size_t size)
 {
     struct link *link = link_find(transport, peer->link);
     bool is_bound = link && link->options.role == LINK_BIND;
-    zmq_msg_t body;
-    /* All memory is taken before the first part leaves. */
-    enum status status = part_init(&body, bytes, size);
-    if (status == STATUS_OK) {
-        if (!link || !link->socket || (!is_bound && !link->is_up) ||
-            (is_bound && !route_find(link, peer)))
-            status = STATUS_UNREACHABLE;
-        else if (is_bound)
-            status = send_to_route(transport, link, peer, &body);
-        else if (send_part(link->socket, &body, 0) < 0)
-            status = STATUS_BUSY;
-        if (status != STATUS_OK)
-            (void)zmq_msg_close(&body);
-    }
+    enum status status = STATUS_OK;
+    if (!link || !link->socket || (!is_bound && !link->is_up) ||
+        (is_bound && !route_find(link, peer)))
+        status = STATUS_UNREACHABLE;
+    else if (is_bound)
+        status = send_to_route(transport, link, peer, body);
+    else if (send_part(link->socket, body, 0) < 0)
+        status = STATUS_BUSY;
     if (status != STATUS_OK) {
+        (void)zmq_msg_close(body);
         transport->counters.sends_failed++;
         return status;
     }
     transport->counters.messages_sent++;
     transport->counters.bytes_sent += size;
     return STATUS_OK;
+}
+
+enum status transport_send(struct transport *transport, const struct peer *peer,
+                           const void *bytes, size_t size)
+{
+    zmq_msg_t body;
+    /* All memory is taken before the first part leaves. */
+    enum status status = part_init(&body, bytes, size);
+    if (status == STATUS_OK)
+        return send_body(transport, peer, &body, size);
+    transport->counters.sends_failed++;
+    return status;
+}
+
+struct block {
+    void *bytes;
+    bool is_kept; /* by who wanted to send it */
+};
+
+/* On a thread of libzmq, or at once when the message is closed unsent. */
+static void block_free(void *bytes, void *hint)
+{
+    struct block *block = hint;
+    if (!block->is_kept)
+        memory_free(bytes);
+    memory_free(block);
+}
+
+enum status transport_send_block(struct transport *transport, const struct peer *peer, void *bytes,
+                                 size_t size)
+{
+    zmq_msg_t body;
+    zmq_msg_t last;
+    struct block *block = memory_zeroed(1, sizeof(*block));
+    if (!block || zmq_msg_init_data(&body, bytes, size, block_free, block) != 0) {
+        memory_free(block);
+        return STATUS_NO_MEMORY;
+    }
+    /* Kept until it is known to be on its way: a second reference frees it here if it is not. */
+    (void)zmq_msg_init(&last);
+    (void)zmq_msg_copy(&last, &body);
+    enum status status = send_body(transport, peer, &body, size);
+    block->is_kept = status != STATUS_OK;
+    (void)zmq_msg_close(&last);
+    return status;
 }
 
 const struct transport_counters *transport_counters(const struct transport *transport)

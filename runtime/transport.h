@@ -88,6 +88,9 @@ void transport_peer_drop(struct transport *transport, const struct peer *peer);
 /* Never blocks: BUSY when the peer's queue is full, UNREACHABLE when it is not connected. */
 MUST_CHECK enum status transport_send(struct transport *transport, const struct peer *peer,
                                       const void *bytes, size_t size);
+/* The same without a copy: on OK `block`, of memory_zeroed, is the transport's; else it stays. */
+MUST_CHECK enum status transport_send_block(struct transport *transport, const struct peer *peer,
+                                            void *block, size_t size);
 
 /* Sleeps until there is something, or `timeout_ms` (-1: for ever).  Sets `is_ready` of the
  * watches.  Returns early without cause at times. */

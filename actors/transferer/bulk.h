@@ -2,8 +2,8 @@
 /*
  * bulk: the sealed streams by which chunks of models travel, on threads beside the loop.
  *
- * The lender binds one plain endpoint and sends the chunks it is told to, a piece for each receiver
- * in turn; the receiver connects to lenders, opens, checks and stores, on BULK_LANES threads that
+ * The lender binds one plain endpoint and sends the chunks it is told to, for each receiver in
+ * turn; the receiver connects to lenders, opens, checks and stores, on BULK_LANES threads that
  * share its streams.  Who asks whom for what is agreed over the CURVE links of the loop (receive.c,
  * lend.c); nothing here decides anything.
  *
@@ -45,7 +45,7 @@
 #define LENDER_MESSAGE_MAX 256u /* what ZeroMQ says itself at the start of a connection fits */
 #define LENDS_MAX 128   /* streams of one lender */
 #define LEND_WINDOW_MAX 8u /* chunks asked for; more than any honest receiver has at once */
-#define BULK_LANES 2u   /* threads of one receiver; the first opens and places models too */
+#define BULK_LANES 3u   /* threads of one receiver; the first opens and places models too */
 #define STREAMS_MAX 16  /* of one lane */
 #define GATHERS_MAX 2u  /* downloads whose chunks are taken at once */
 #define GATHER_STREAMS_MAX 12u

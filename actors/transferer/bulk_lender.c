@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bulk_lender: reads the chunks that were asked for, seals and sends them, a piece for each stream
+ * bulk_lender: reads the chunks that were asked for, seals and sends them, a chunk for each stream
  * in turn.  A stream whose queue is full waits for itself alone.
  */
 #include "actors/transferer/bulk.h"
@@ -33,7 +33,7 @@ struct lend {
     uint32_t asked_count;
     struct chunk_place place; /* of the first */
     uint32_t at;              /* what of it was sealed */
-    uint8_t *sealed;          /* a piece; it stays when the queue is full */
+    uint8_t *sealed;          /* a piece; it stays when the queue is full.  NULL: on its way */
     size_t sealed_size;       /* 0: none waits */
     uint64_t sent;
 };
@@ -70,6 +70,7 @@ static void lend_free(struct bulk_lender *lender, struct lend *lend)
         model_source_close(&lend->source);
     if (lend->is_shared)
         model_share_close(&lend->share);
+    memory_trim();
     seal_fini(&lend->from);
     seal_fini(&lend->to);
     memory_free(lend->sealed);
@@ -117,10 +118,8 @@ static enum status begin_lend(struct bulk_lender *lender, struct stream_request 
         return refuse(reason, STATUS_BUSY, "too many nodes fetch from here");
     *slot = lend;
     lend->session = request->session;
-    lend->sealed = memory_zeroed(PIECE_MESSAGE_MAX, 1);
     enum status status =
-        lend->sealed ? seal_init(&lend->from, &request->key, SEAL_FROM_SOURCE, request->is_aes)
-                     : STATUS_NO_MEMORY;
+        seal_init(&lend->from, &request->key, SEAL_FROM_SOURCE, request->is_aes);
     if (status == STATUS_OK)
         status = seal_init(&lend->to, &request->key, SEAL_TO_SOURCE, request->is_aes);
     if (status != STATUS_OK)
@@ -185,6 +184,10 @@ static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
     const uint32_t chunk = lend->asked[0];
     if (lend->at == 0 && !begin_chunk(lend, chunk))
         return STATUS_NOT_FOUND;
+    if (!lend->sealed)
+        lend->sealed = memory_resized(NULL, PIECE_MESSAGE_MAX, 1); /* all of it is written */
+    if (!lend->sealed)
+        return STATUS_NO_MEMORY;
     const uint32_t left = lend->place.size - lend->at;
     uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
     enum status status = STATUS_OK;
@@ -220,25 +223,31 @@ static void end_chunk(struct bulk_lender *lender, struct lend *lend, enum status
     memmove(lend->asked, lend->asked + 1, lend->asked_count * sizeof(lend->asked[0]));
 }
 
-/* False: its queue is full. */
-static bool send_piece(struct bulk_lender *lender, struct lend *lend)
+enum sending { SENDING, SENT, FULL };
+
+/* SENT: the chunk is over.  FULL: its queue takes no more now. */
+static enum sending send_piece(struct bulk_lender *lender, struct lend *lend)
 {
     enum status status = lend->sealed_size > 0 ? STATUS_OK : seal_piece(lender, lend);
     if (status == STATUS_OK)
-        status = transport_send(lender->transport, &lend->peer, lend->sealed, lend->sealed_size);
+        status = transport_send_block(lender->transport, &lend->peer, lend->sealed,
+                                      lend->sealed_size);
     if (status == STATUS_BUSY)
-        return false;
+        return FULL;
+    if (status == STATUS_OK)
+        lend->sealed = NULL; /* the transport's now */
     lend->sealed_size = 0;
-    if (status != STATUS_OK || (lend->at == lend->place.size && !lend->is_digest_due))
-        end_chunk(lender, lend, status);
-    return true;
+    if (status == STATUS_OK && (lend->at < lend->place.size || lend->is_digest_due))
+        return SENDING;
+    end_chunk(lender, lend, status);
+    return SENT;
 }
 
+/* A chunk for one, then for the next: receivers in step would all open, and then all write. */
 static int64_t work(void *self)
 {
     struct bulk_lender *lender = self;
     bool is_blocked = false;
-    bool is_sent = false;
     for (size_t i = 0; i < LENDS_MAX; i++, lender->turn = (lender->turn + 1) % LENDS_MAX) {
         struct lend *lend = lender->lends[lender->turn];
         if (!lend || !lend->has_peer || lend->asked_count == 0)
@@ -246,11 +255,14 @@ static int64_t work(void *self)
         const uint64_t wait_ms = rate_wait_ms(lender);
         if (wait_ms > 0)
             return (int64_t)wait_ms;
-        const bool is_gone = send_piece(lender, lend);
-        is_sent = is_sent || is_gone;
-        is_blocked = is_blocked || !is_gone;
+        const enum sending sending = send_piece(lender, lend);
+        if (sending == SENT)
+            lender->turn = (lender->turn + 1) % LENDS_MAX;
+        if (sending != FULL)
+            return 0;
+        is_blocked = true;
     }
-    return is_sent ? 0 : is_blocked ? BLOCKED_MS : -1;
+    return is_blocked ? BLOCKED_MS : -1;
 }
 
 static void take_send(struct bulk_lender *lender, const struct chunk_request *request)

@@ -248,6 +248,7 @@ static bool is_ending(void *who)
 /* As the writer of `lock`. */
 static void close_receive(struct bulk_receiver *receiver, bool is_dropped)
 {
+    memory_trim();
     if (!receiver->is_receiving)
         return;
     receiver->is_receiving = false;
@@ -309,6 +310,7 @@ static void place_receive(struct bulk_receiver *receiver, const struct effect *e
             receiver->is_receiving = false;
         else
             close_receive(receiver, true);
+        memory_trim();
     }
     (void)pthread_rwlock_unlock(&receiver->lock);
     bulk_post(receiver->options.loop, BULK_RECEIVE_PLACE, effect->id, status, &reason, NULL, NULL);

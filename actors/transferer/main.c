@@ -2,9 +2,13 @@
 #include "actors/actors.h"
 #include "actors/transferer/transferer_shell.h"
 
+#include "protocol/memory.h"
 #include "runtime/process.h"
 
 #include <stdio.h>
+
+/* Pieces are taken and freed a thousand times a second; their pages stay. */
+#define PIECES_KEPT_SIZE (4 << 20)
 
 static enum status fill_settings(const struct process *process,
                                  struct transferer_settings *settings, struct reason *reason)
@@ -42,6 +46,7 @@ int main(int argc, char **argv)
         process_close(&process);
         return failed_code;
     }
+    memory_keep(PIECES_KEPT_SIZE);
     struct transferer_shell shell = {
         .store = &store,
         .listen = settings.listen,

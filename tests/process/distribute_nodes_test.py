@@ -20,7 +20,7 @@ import tap  # noqa: E402
 from cluster import DEMO_MODEL, Cluster, engine_tool, wait_for  # noqa: E402
 
 CHUNK = 8 << 20
-CONNECTIONS = 2  # to a single source
+CONNECTIONS = 3  # to a single source
 
 
 @contextlib.contextmanager

@@ -339,6 +339,125 @@ START_TEST(a_wrong_manifest_is_asked_of_another)
 }
 END_TEST
 
+static void give_part(struct peer peer, uint64_t offset, uint64_t total, size_t size)
+{
+    uint8_t bytes[64] = {0};
+    struct message message;
+    ck_assert_uint_le(size, sizeof(bytes));
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_MANIFEST_PART), STATUS_OK);
+    struct manifest_part *body = message.body;
+    body->revision = record.revision;
+    body->offset = offset;
+    body->total = total;
+    ck_assert(bytes_set(&body->part, bytes, size));
+    bench_message(&bench, peer, &message);
+}
+
+/* A manifest that is too large, has no end, does not begin where it should or changes its size:
+ * nothing is opened, and the other source is asked. */
+START_TEST(a_manifest_without_end_is_asked_of_another)
+{
+    static const struct {
+        uint64_t offset;
+        uint64_t total;
+        size_t size;
+    } wrong[] = {{0, CHUNK_MANIFEST_SIZE_MAX + 1, 64}, {0, UINT64_MAX, 64}, {0, 63, 64},
+                 {0, 128, 0},                          {64, 128, 64},       {UINT64_MAX, 128, 64}};
+    for (size_t i = 0; i <= COUNT_OF(wrong); i++) {
+        begin();
+        up(link_to(2));
+        up(link_to(3));
+        tell(link_to(2), true, NULL);
+        tell(link_to(3), true, NULL);
+        const bool is_later = i == COUNT_OF(wrong);
+        if (is_later) { /* begins well */
+            give_part(link_to(2), 0, 128, 64);
+            give_part(link_to(2), 64, 129, 64);
+        } else {
+            give_part(link_to(2), wrong[i].offset, wrong[i].total, wrong[i].size);
+        }
+        ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_OPEN), 0);
+        ck_assert_ptr_nonnull(sent_to(link_to(3), LINK_MANIFEST_ASKED));
+        give_manifest(link_to(3), true);
+        ck_assert_uint_eq(bench_effect_count(&bench, BULK_RECEIVE_OPEN), 1);
+        if (!is_later)
+            step_bench_close(&bench);
+    }
+}
+END_TEST
+
+START_TEST(a_source_of_another_number_of_chunks_is_left)
+{
+    const uint8_t part[CHUNKS] = {0};
+    struct message message;
+    begin();
+    up(link_to(2));
+    up(link_to(3));
+    tell(link_to(2), true, NULL);
+    give_manifest(link_to(2), true);
+    answer_open(STATUS_OK, NULL);
+    const struct peer liar = link_to(3);
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_SOURCE_TOLD), STATUS_OK);
+    struct source_told *body = message.body;
+    ck_assert(text_set(&body->address, STREAM_ADDRESS) &&
+              bytes_set(&body->held, part, sizeof(part)));
+    bench_message(&bench, liar, &message);
+    bool is_closed = false;
+    for (size_t i = 0; i < bench.link_count; i++)
+        is_closed = is_closed || (bench.links[i].kind == OUTBOX_LINK_CLOSE &&
+                                  bench.links[i].peer.link == liar.link);
+    ck_assert(is_closed);
+}
+END_TEST
+
+/* Node 2 alone has it. */
+START_TEST(a_single_source_is_asked_over_several_connections)
+{
+    struct state state;
+    uint32_t links[BULK_LANES];
+    uint32_t count = 0;
+    fill_state(&state);
+    record_list_remove(&holder_record_type, RECORD_LIST(state.models.items[0].holders), 1);
+    begin_with(&state);
+    give_task();
+    answer_find(MODEL_ABSENT);
+    for (size_t i = 0; i < bench.link_count; i++) {
+        if (bench.links[i].kind != OUTBOX_LINK_OPEN ||
+            bench.links[i].peer.link < RECEIVE_LINK_FIRST)
+            continue;
+        ck_assert_uint_lt(count, BULK_LANES);
+        links[count++] = bench.links[i].peer.link;
+    }
+    ck_assert_uint_eq(count, BULK_LANES);
+    /* Each is another thread's. */
+    for (uint32_t i = 1; i < BULK_LANES; i++)
+        ck_assert_uint_eq(links[i] % BULK_LANES, (links[0] + i) % BULK_LANES);
+}
+END_TEST
+
+START_TEST(how_far_it_is_is_told_with_who_sent_what)
+{
+    uint32_t chunks[16];
+    run_with_two();
+    const uint32_t count = asked_of(link_to(2), chunks);
+    bench_pass(&bench, RECEIVE_PROGRESS_MS);
+    chunk(link_to(2), chunks[0], STATUS_OK);
+    bench_pass(&bench, RECEIVE_PROGRESS_MS);
+    if (count > 1)
+        chunk(link_to(2), chunks[1], STATUS_HASH_MISMATCH);
+    const struct message *signal = bench_sent(&bench, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED);
+    ck_assert_ptr_nonnull(signal);
+    const struct transfer_progressed *told = signal->body;
+    ck_assert(ID_EQUAL(signal->head.node_id, own) && ID_EQUAL(told->transfer_id, transfer_id));
+    ck_assert_uint_eq(told->bytes_have, CHUNK_SIZE);
+    ck_assert_uint_eq(told->bytes_total, CHUNKS * CHUNK_SIZE - 1);
+    ck_assert_uint_gt(told->bytes_per_s, 0);
+    ck_assert_uint_eq(told->sources.count, 1);
+    ck_assert_uint_eq(told->sources.items[0].node_id.bytes[0], 2);
+    ck_assert_uint_eq(told->sources.items[0].bytes, CHUNK_SIZE);
+}
+END_TEST
+
 START_TEST(the_chunks_of_a_source_that_fails_are_asked_of_another)
 {
     uint32_t lost[16];
@@ -521,6 +640,10 @@ Suite *suite_of_tests(void)
         a_model_that_is_here_is_done_at_once,
         a_signature_that_does_not_hold_ends_it,
         a_wrong_manifest_is_asked_of_another,
+        a_manifest_without_end_is_asked_of_another,
+        a_source_of_another_number_of_chunks_is_left,
+        a_single_source_is_asked_over_several_connections,
+        how_far_it_is_is_told_with_who_sent_what,
         the_chunks_of_a_source_that_fails_are_asked_of_another,
         what_was_stored_counts_though_its_source_has_gone,
         a_chunk_nobody_asked_for_ends_its_source,
