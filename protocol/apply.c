@@ -281,9 +281,27 @@ static bool name_files(struct model_record *model, const struct model_record *na
     return is_set;
 }
 
+static void forget_removed(struct state *state, const char *model_id, const struct hash *revision)
+{
+    struct removed_record *removed =
+        state_find_removed(state, text_or_empty(model_id), revision);
+    if (removed)
+        REMOVE(removed_record, state->removed, (uint32_t)(removed - state->removed.items));
+}
+
+static bool remember_removed(struct state *state, const struct model_record *model)
+{
+    struct removed_record removed = {model->model_id, model->revision};
+    forget_removed(state, model->model_id, &model->revision);
+    if (state->removed.count >= REMOVED_COUNT_MAX)
+        REMOVE(removed_record, state->removed, 0);
+    return PUSH(removed_record, state->removed, &removed, REMOVED_COUNT_MAX) != NULL;
+}
+
 static bool apply_model_imported(struct state *state, const struct message *event)
 {
     const struct model_imported *body = event->body;
+    forget_removed(state, body->model.model_id, &body->model.revision);
     forget_import(state, &body->node_id, body->model.model_id);
     downloads_forget_target(state, &body->node_id, text_or_empty(body->model.model_id));
     struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
@@ -352,6 +370,8 @@ static bool apply_model_removed(struct state *state, const struct message *event
 {
     const struct model_removed *body = event->body;
     struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
+    if (model && !remember_removed(state, model))
+        return false;
     if (model)
         REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
     /* What is still on its way is not wanted any more either. */
@@ -473,7 +493,12 @@ static bool apply_generation_started(struct state *state, const struct message *
     instance->requests = body->requests;
     instance->reserve = body->reserve;
     instance->kv_format = body->kv_format;
-    instance->status = INSTANCE_STARTING;
+    instance->transfer_id = body->transfer_id;
+    instance->status = body->is_downloading            ? INSTANCE_DOWNLOADING
+                       : ID_IS_ZERO(body->transfer_id) ? INSTANCE_STARTING
+                                                       : INSTANCE_COPYING;
+    if (ID_IS_ZERO(instance->revision))
+        instance->revision = body->revision;
     instance->retry_at_ms = 0;
     while (instance->ranks.count > 0)
         REMOVE(rank_record, instance->ranks, instance->ranks.count - 1);
@@ -559,6 +584,7 @@ static bool apply_generation_failed(struct state *state, const struct message *e
     instance->failures++;
     instance->ready_ms = 0;
     instance->retry_at_ms = body->retry_at_ms;
+    memset(&instance->transfer_id, 0, sizeof(instance->transfer_id));
     instance->status = body->retry_at_ms == UINT64_MAX ? INSTANCE_FAILED : INSTANCE_WAITING;
     for (uint32_t i = 0; i < instance->ranks.count; i++)
         instance->ranks.items[i].status = RANK_FAILED;

@@ -32,8 +32,12 @@ static void make_room(struct state *state)
 bool transfers_apply_requested(struct state *state, const struct message *event)
 {
     const struct transfer_requested *body = event->body;
-    if (state_find_transfer(state, &body->transfer.transfer_id))
+    struct transfer_record *known = state_find_transfer(state, &body->transfer.transfer_id);
+    if (known) {
+        /* A command asks for what a placement asked for: it is wanted for its own sake now. */
+        known->is_for_placement = known->is_for_placement && body->transfer.is_for_placement;
         return true;
+    }
     make_room(state);
     if (state->transfers.count >= TRANSFER_COUNT_MAX)
         return true;

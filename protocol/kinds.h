@@ -77,7 +77,7 @@
     M(4, MODEL_IMPORTED, model_imported, "downloader")                                             \
     M(5, MODEL_IMPORT_FAILED, model_import_failed, "downloader")                                   \
     M(6, SMALL_FILES_STORED, small_files_stored, "transferer")                                     \
-    M(7, HOLDING_CHANGED, holding_changed, "downloader, after it looked into the store")           \
+    M(7, HOLDING_CHANGED, holding_changed, "downloader, runner: after a look at the disk")         \
     M(8, RANK_ADDRESSED, rank_addressed, "launcher or runner")                                     \
     M(9, RUNNER_STATUS_CHANGED, runner_status_changed, "runner")                                   \
     M(10, PROCESS_ENDED, process_ended, "supervisor")                                              \

@@ -30,6 +30,7 @@
 #define CLIENT_COUNT_MAX 64
 #define IMPORT_COUNT_MAX 64
 #define TRANSFER_COUNT_MAX 64 /* those that run and the last that ended */
+#define REMOVED_COUNT_MAX 256  /* models a node that was away may still have */
 #define CHUNK_COUNT_MAX (1u << 18) /* of a model: 2 TiB */
 /* Processes with an address in state: every actor of every node and both of every rank. */
 #define ENDPOINT_COUNT_MAX 512

@@ -106,6 +106,11 @@
     F(S, signature, signature, 64, "over model, revision and manifest")                            \
     F(S, text, commit, 40, "of the hub, else from the revision; empty: not known")
 
+/* So that a node that was away does not bring it back. */
+#define REMOVED_RECORD_FIELDS(F, L, R, S)                                                          \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, hash, revision, 32, "")
+
 #define IMPORT_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "whose downloader works on it")                                     \
     F(S, text, model_id, NAME_SIZE_MAX, "name it will get")                                        \
@@ -161,7 +166,8 @@
     F(S, u64, ready_ms, 0, "wall clock at which the present generation became ready")              \
     F(S, u64, retry_at_ms, 0, "wall clock before which no generation starts")                      \
     F(S, text, last_reason, SENTENCE_SIZE_MAX, "why the last generation ended")                    \
-    F(S, u64, changed_index, 0, "last event about it")
+    F(S, u64, changed_index, 0, "last event about it")                                             \
+    F(S, transfer_id, transfer_id, 16, "copying: what brings the model to rank 0's disk")
 
 #define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \
@@ -195,7 +201,8 @@
     L(S, command_record, commands, COMMAND_KEY_COUNT_MAX, "oldest first")                          \
     L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")           \
     L(S, transfer_record, transfers, TRANSFER_COUNT_MAX, "oldest first")                           \
-    L(S, download_record, downloads, IMPORT_COUNT_MAX, "those under way")
+    L(S, download_record, downloads, IMPORT_COUNT_MAX, "those under way")                          \
+    L(S, removed_record, removed, REMOVED_COUNT_MAX, "models, oldest first")
 
 /* In the order in which one may contain another. */
 #define STATE_RECORD_LIST(X)                                                                       \
@@ -211,6 +218,7 @@
     X(holder_record, HOLDER_RECORD)                                                                \
     X(model_record, MODEL_RECORD)                                                                  \
     X(import_record, IMPORT_RECORD)                                                                \
+    X(removed_record, REMOVED_RECORD)                                                              \
     X(file_source, FILE_SOURCE)                                                                    \
     X(rank_record, RANK_RECORD)                                                                    \
     X(place_instance, PLACE_INSTANCE)                                                              \
@@ -241,6 +249,8 @@ enum instance_status {
     INSTANCE_READY,
     INSTANCE_WAITING, /* backs off, or waits for a node, until retry_at_ms or a change */
     INSTANCE_FAILED,  /* gave up until a command or a change of nodes */
+    INSTANCE_COPYING, /* no rank has the model on its disk: rank 0 gets it from a peer first */
+    INSTANCE_DOWNLOADING, /* nobody has the model: the node of the only rank pulls it from a hub */
     INSTANCE_STATUS_END
 };
 
@@ -257,7 +267,8 @@ enum instance_status {
     F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
-    F(S, kv_format, kv_format, KV_FORMAT_END, "3 int8, 4 bf16; 0: the leader's setting")
+    F(S, kv_format, kv_format, KV_FORMAT_END, "3 int8, 4 bf16; 0: the leader's setting")           \
+    F(S, boolean, may_download, 0, "from a hub, when it is ORG/NAME and nobody knows it")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
@@ -329,7 +340,8 @@ enum instance_status {
 #define MODEL_IMPORT_REQUESTED_FIELDS(F, L, R, S) R(S, import_record, import, "")
 #define MODEL_IMPORTED_FIELDS(F, L, R, S)                                                          \
     F(S, node_id, node_id, 16, "")                                                                 \
-    R(S, model_record, model, "holders are not taken from it")
+    R(S, model_record, model, "holders are not taken from it")                                     \
+    F(S, boolean, is_found, 0, "it lies on the disk, and nobody asked for it now")
 #define MODEL_IMPORT_FAILED_FIELDS(F, L, R, S)                                                     \
     F(S, node_id, node_id, 16, "")                                                                 \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
@@ -362,7 +374,10 @@ enum instance_status {
     F(S, kv_format, kv_format, KV_FORMAT_END, "")                                                  \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "")                                                   \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "")                                           \
-    F(S, text, why, SENTENCE_SIZE_MAX, "")
+    F(S, text, why, SENTENCE_SIZE_MAX, "")                                                         \
+    F(S, transfer_id, transfer_id, 16, "zero: it loads; else this copy comes first")               \
+    F(S, boolean, is_downloading, 0, "nobody holds the model: rank 0's node pulls it first")       \
+    F(S, hash, revision, 32, "of an instance whose model was not known when it was placed")
 #define RANK_ADDRESSED_FIELDS(F, L, R, S)                                                          \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \

@@ -31,7 +31,8 @@ enum transfer_phase {
     F(S, hash, revision, 32, "")                                                                   \
     F(S, node_id, source_node_id, 16, "who sends it; zero: all who have it")                       \
     F(S, u64, requested_index, 0, "event that asked for it")                                       \
-    L(S, transfer_target, targets, NODE_COUNT_MAX, "")
+    L(S, transfer_target, targets, NODE_COUNT_MAX, "")                                             \
+    F(S, boolean, is_for_placement, 0, "cancelled when no instance waits for it any more")
 
 /* ---- commands and events ---- */
 

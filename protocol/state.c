@@ -133,6 +133,16 @@ struct import_record *state_find_import(const struct state *state, const struct 
     return NULL;
 }
 
+struct removed_record *state_find_removed(const struct state *state, const char *model_id,
+                                          const struct hash *revision)
+{
+    for (uint32_t i = 0; i < state->removed.count; i++)
+        if (ID_EQUAL(state->removed.items[i].revision, *revision) &&
+            strcmp(text_or_empty(state->removed.items[i].model_id), model_id) == 0)
+            return &state->removed.items[i];
+    return NULL;
+}
+
 struct endpoint_record *state_find_endpoint(const struct state *state,
                                             const struct node_id *node, enum actor_kind actor)
 {
@@ -212,7 +222,8 @@ const char *rank_status_name(uint32_t status)
 
 const char *instance_status_name(uint32_t status)
 {
-    static const char *const names[] = {"starting", "ready", "waiting", "failed"};
+    static const char *const names[] = {"starting", "ready", "waiting", "failed", "copying",
+                                        "downloading"};
     return name_at(names, COUNT_OF(names), status);
 }
 

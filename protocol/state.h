@@ -53,6 +53,9 @@ struct transfer_record *state_find_transfer(const struct state *state,
 struct transfer_target *transfer_find_target(const struct transfer_record *transfer,
                                              const struct node_id *node);
 /* The one under way that brings this revision to all of these nodes, 16 bytes each. */
+/* NULL: it was not removed, or taken in anew since, or so long ago that it is forgotten. */
+struct removed_record *state_find_removed(const struct state *state, const char *model_id,
+                                          const struct hash *revision);
 struct transfer_record *state_find_transfer_to(const struct state *state, const char *model_id,
                                                const struct hash *revision,
                                                const struct bytes *node_ids);

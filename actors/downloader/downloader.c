@@ -101,7 +101,8 @@ static enum status report(struct downloader_step *step, struct message *message,
     return status;
 }
 
-static enum status report_imported(struct downloader_step *step, const struct model_record *record)
+static enum status report_imported(struct downloader_step *step, const struct model_record *record,
+                                   bool is_found)
 {
     struct message message;
     enum status status = message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED);
@@ -109,6 +110,7 @@ static enum status report_imported(struct downloader_step *step, const struct mo
         return status;
     struct model_imported *body = message.body;
     body->node_id = *own_node(step->downloader);
+    body->is_found = is_found;
     return report(step, &message,
                   record_copy(&model_record_type, record, &body->model) == STATUS_OK);
 }
@@ -156,6 +158,14 @@ static struct held_task *task_of_id(struct downloader *downloader, uint64_t id)
 {
     for (uint32_t i = 0; i < downloader->task_count; i++)
         if (downloader->tasks[i].id == id)
+            return &downloader->tasks[i];
+    return NULL;
+}
+
+static struct held_task *task_of_model(struct downloader *downloader, const char *model_id)
+{
+    for (uint32_t i = 0; i < downloader->task_count; i++)
+        if (strcmp(downloader->tasks[i].model_id, model_id) == 0)
             return &downloader->tasks[i];
     return NULL;
 }
@@ -331,7 +341,7 @@ static enum status task_ended(struct downloader_step *step)
                                                : status_text(result->status));
     enum status status = STATUS_OK;
     if (is_import && task->phase == TASK_DONE)
-        status = report_imported(step, result->value);
+        status = report_imported(step, result->value, false);
     else if (is_import)
         status = report_failed(step, task);
     if (status == STATUS_OK)
@@ -479,17 +489,26 @@ static enum status take_found(struct downloader_step *step)
         return STATUS_OK;
     }
     downloader->looks = 0;
+    /* What was told and is no event yet may be that it was taken in anew. */
+    const bool is_quiet = downloader->session.report_count == 0;
     enum status status = compare_known(step, found);
     for (uint32_t i = 0; i < found->count && status == STATUS_OK; i++) {
         const struct found_model *here = &found->models[i];
-        const struct model_record *known =
-            state_find_model(state, text_or_empty(here->record.model_id));
+        const char *model_id = text_or_empty(here->record.model_id);
+        const struct model_record *known = state_find_model(state, model_id);
+        const struct wish wish = {DOWNLOADER_DELETE, model_id, "", ""};
         /* Told by an earlier version without the names that hubs have for its files. */
         const bool is_nameless = known && !text_or_empty(known->commit)[0] &&
                                  text_or_empty(here->record.commit)[0] &&
                                  ID_EQUAL(known->revision, here->record.revision);
-        if (here->holding == MODEL_WHOLE && (!known || is_nameless))
-            status = report_imported(step, &here->record);
+        const bool is_removed =
+            !known && state_find_removed(state, model_id, &here->record.revision);
+        if (is_removed && is_quiet && !task_of_model(downloader, model_id))
+            status = ask_shell(step, &wish, ++downloader->last_id); /* while we were away */
+        else if (is_removed)
+            continue;
+        else if (here->holding == MODEL_WHOLE && (!known || is_nameless))
+            status = report_imported(step, &here->record, true);
     }
     return status;
 }
@@ -527,9 +546,26 @@ static enum status take_result(struct downloader_step *step)
     return STATUS_INTERNAL;
 }
 
+/* A runner found its files changed: what is right after all, as when they were only touched, is
+ * told again. */
+static void look_after_failure(struct downloader_step *step)
+{
+    struct downloader *downloader = step->downloader;
+    const struct message *event = step->input->message;
+    const bool is_lost = message_is(event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED) &&
+                         ID_EQUAL(MESSAGE_BODY(event, holding_changed)->node_id,
+                                  *own_node(downloader)) &&
+                         event->head.actor == ACTOR_RUNNER;
+    if (is_lost && downloader->is_looking)
+        downloader->look_again = true;
+    else if (is_lost)
+        look(step);
+}
+
 static enum status take_event(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
+    look_after_failure(step);
     for (uint32_t i = downloader->task_count; i-- > 0;) {
         struct held_task *task = &downloader->tasks[i];
         if (task->phase != TASK_RUNNING &&

@@ -81,7 +81,8 @@ bool model_is_loading(const struct gateway *gateway, const char *model_id)
     const struct model_record *model = state_find_model(gateway_state(gateway), model_id);
     const char *name = NULL;
     return instance && (!model || !holder_is_away(gateway, model, &name)) &&
-           (instance->status == INSTANCE_STARTING || instance->status == INSTANCE_WAITING);
+           (instance->status == INSTANCE_STARTING || instance->status == INSTANCE_WAITING ||
+            instance->status == INSTANCE_COPYING || instance->status == INSTANCE_DOWNLOADING);
 }
 
 void model_loading_print(const struct gateway *gateway, const char *model_id, char *text_out,
@@ -89,6 +90,16 @@ void model_loading_print(const struct gateway *gateway, const char *model_id, ch
 {
     const struct instance_record *instance = best_instance(gateway, model_id);
     uint32_t ready = 0;
+    if (instance && instance->status == INSTANCE_COPYING && instance->ranks.count > 0) {
+        (void)snprintf(text_out, size, "the model is being copied to %.64s",
+                       node_name(gateway, &instance->ranks.items[0].node_id));
+        return;
+    }
+    if (instance && instance->status == INSTANCE_DOWNLOADING && instance->ranks.count > 0) {
+        (void)snprintf(text_out, size, "the model is being downloaded to %.64s",
+                       node_name(gateway, &instance->ranks.items[0].node_id));
+        return;
+    }
     if (!instance || instance->status != INSTANCE_STARTING) {
         (void)snprintf(text_out, size, "waiting for a runner");
         return;
@@ -140,7 +151,10 @@ bool model_fault(const struct gateway *gateway, const char *model_id, struct htt
     } else {
         const char *why = text_or_empty(instance->last_reason);
         (void)http_fault_set(fault_out, 503, "model_loading",
-                             "The model %.100s is being loaded%s%.160s; try again soon.", model_id,
+                             "The model %.100s is being %s%s%.160s; try again soon.", model_id,
+                             instance->status == INSTANCE_COPYING       ? "copied"
+                             : instance->status == INSTANCE_DOWNLOADING ? "downloaded"
+                                                                        : "loaded",
                              *why ? ", after: " : "", why);
     }
     return true;
@@ -261,6 +275,10 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
             mode_name(instance->mode), instance->context, instance->positions, instance->requests,
             instance->reserve, kv_format_name(instance->kv_format),
             generation_print(&instance->generation, generation), instance->failures);
+    if (status == STATUS_OK && instance->status == INSTANCE_COPYING)
+        status = buffer_append_format(
+            json, ",\"transfer_id\":\"%s\"",
+            hex_print(&instance->transfer_id, sizeof(instance->transfer_id), id));
     if (status == STATUS_OK)
         status = print_text(json, ",\"why\":", instance->why);
     if (status == STATUS_OK)

@@ -131,6 +131,10 @@ static bool read_place_field(const struct gateway *gateway, const char *name, co
         return read_number(value, name, 1 << 24, &place->context, fault_out);
     if (strcmp(name, "threads") == 0)
         return read_number(value, name, 1024, &place->threads, fault_out);
+    if (strcmp(name, "download") == 0) {
+        place->may_download = json_is_true(value);
+        return json_is_boolean(value) || field_is_wrong(fault_out, name, "true or false");
+    }
     if (strcmp(name, "nodes") == 0 || strcmp(name, "node_ids") == 0)
         return read_nodes(gateway, value, place, fault_out);
     if (strcmp(name, "shares") == 0)
@@ -146,7 +150,7 @@ static bool check_model(const struct gateway *gateway, const struct place_instan
     if (!*model_id)
         return http_fault_set_param(fault_out, 400, "missing_field", "model_id",
                                     "model_id is missing; GET /v1/models lists the names.");
-    if (!state_find_model(gateway_state(gateway), model_id))
+    if (!state_find_model(gateway_state(gateway), model_id) && !place->may_download)
         return http_fault_set_param(fault_out, 404, "model_not_found", "model_id",
                                     "The model %.100s is not known; GET /v1/models lists them.",
                                     model_id);

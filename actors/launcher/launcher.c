@@ -94,7 +94,7 @@ static const struct instance_record *own_instance(const struct launcher *launche
     const struct instance_record *instance =
         state_find_instance(&launcher->session.mirror.state, &launcher->settings->instance_id);
     if (!instance || !generation_equal(&instance->generation, &launcher->settings->generation) ||
-        instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED ||
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY) ||
         launcher->settings->rank >= instance->ranks.count)
         return NULL;
     return instance;

@@ -4,7 +4,9 @@
  */
 #include "actors/master/master.h"
 
+#include "actors/master/copy_rules.h"
 #include "actors/master/download_rules.h"
+#include "actors/master/hub_rules.h"
 #include "actors/master/placement.h"
 #include "actors/master/transfer_rules.h"
 #include "protocol/hash.h"
@@ -79,11 +81,23 @@ static uint32_t survey(struct master *master, const struct instance_id *replaced
             if (!ID_EQUAL(load->node_id, node->node_id))
                 continue;
             place->is_heard = node->in_view;
+            place->disk_free = load->load.disk_free;
             place->memory_free =
                 load->load.memory_free < unreserved ? load->load.memory_free : unreserved;
         }
     }
     return count;
+}
+
+/* From what the nodes hold; of a model that nobody knows, from what a hub has. */
+static enum status choose(const struct placement_question *question,
+                          struct instance_record *instance_out, struct reason *reason)
+{
+    const char *model_id = text_or_empty(question->request->model_id);
+    return question->request->may_download && !state_find_model(question->state, model_id) &&
+                   name_is_plain(model_id)
+               ? hub_rules_place(question, instance_out, reason)
+               : placement_choose(question, instance_out, reason);
 }
 
 static enum status place_instance(struct command *command)
@@ -100,7 +114,7 @@ static enum status place_instance(struct command *command)
     if (status != STATUS_OK)
         return status;
     struct instance_record *instance = &MESSAGE_BODY(command->event, instance_placed)->instance;
-    status = placement_choose(&question, instance, command->reason);
+    status = choose(&question, instance, command->reason);
     if (status == STATUS_OK)
         status = record_copy(&place_instance_type, body, &instance->request);
     if (status != STATUS_OK)
@@ -118,7 +132,10 @@ static enum status place_instance(struct command *command)
     memcpy(&instance->instance_id, &hash, sizeof(instance->instance_id));
     instance->generation =
         (struct generation){master->epoch.number, master->epoch.leader, master->state.index + 1};
-    instance->status = INSTANCE_STARTING;
+    if (instance->status == INSTANCE_COPYING)
+        instance->transfer_id = copy_rules_transfer(
+            &master->state, text_or_empty(body->model_id), &instance->instance_id,
+            &instance->ranks.items[0].node_id);
     return out_of_memory(text_set(&instance->model_id, body->model_id));
 }
 
@@ -445,7 +462,7 @@ enum status generation_place(struct master *master, const struct instance_record
                                                 &instance->instance_id,
                                                 &master->settings->placement};
     struct instance_record placed = {.model_id = NULL};
-    enum status status = placement_choose(&question, &placed, reason);
+    enum status status = choose(&question, &placed, reason);
     if (status == STATUS_OK &&
         !message_begin(master, event_out, MESSAGE_EVENT, EVENT_GENERATION_STARTED))
         status = STATUS_NO_MEMORY;
@@ -463,6 +480,12 @@ enum status generation_place(struct master *master, const struct instance_record
         memcpy(&body->ranks, &placed.ranks, sizeof(body->ranks));
         memcpy(&body->sources, &placed.sources, sizeof(body->sources));
         body->why = placed.why;
+        body->is_downloading = placed.status == INSTANCE_DOWNLOADING;
+        body->revision = placed.revision;
+        if (placed.status == INSTANCE_COPYING)
+            body->transfer_id = copy_rules_transfer(
+                &master->state, text_or_empty(instance->model_id), &instance->instance_id,
+                &body->ranks.items[0].node_id);
         memset(&placed.ranks, 0, sizeof(placed.ranks));
         memset(&placed.sources, 0, sizeof(placed.sources));
         placed.why = NULL;

@@ -4,7 +4,9 @@
  */
 #include "actors/master/master.h"
 
+#include "actors/master/copy_rules.h"
 #include "actors/master/download_rules.h"
+#include "actors/master/hub_rules.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -266,6 +268,23 @@ static enum status assign_downloads(struct master *master)
     return status;
 }
 
+/* What the hub said ends the wait of those for whom it was downloaded. */
+static enum status after_import_failed(struct master *master, const struct message *event)
+{
+    const struct model_import_failed *body = MESSAGE_BODY(event, model_import_failed);
+    for (uint32_t i = 0; i < master->state.instances.count; i++) {
+        struct instance_record *instance = &master->state.instances.items[i];
+        if (instance->status != INSTANCE_DOWNLOADING || instance->ranks.count == 0 ||
+            !ID_EQUAL(instance->ranks.items[0].node_id, body->node_id) ||
+            strcmp(text_or_empty(instance->model_id), text_or_empty(body->model_id)) != 0)
+            continue;
+        enum status status = fail(master, instance, 0, text_or_empty(body->reason), true);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
 enum status duties_after(struct master *master, const struct message *event)
 {
     if (!is_leader(master))
@@ -282,6 +301,9 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_ENDPOINT_OPENED:
     case EVENT_MODEL_IMPORTED:
         return forgive_failed(master);
+    case EVENT_TRANSFER_ENDED:
+        return MESSAGE_BODY(event, transfer_ended)->status == STATUS_OK ? forgive_failed(master)
+                                                                        : STATUS_OK;
     case EVENT_HOLDING_CHANGED:
         return MESSAGE_BODY(event, holding_changed)->has_weights ? forgive_failed(master)
                                                                  : STATUS_OK;
@@ -290,8 +312,11 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_DOWNLOAD_ASSIGNED:
     case EVENT_DOWNLOAD_HINDERED:
     case EVENT_FILE_LACKING:
-    case EVENT_MODEL_IMPORT_FAILED:
         return assign_downloads(master);
+    case EVENT_MODEL_IMPORT_FAILED: {
+        const enum status status = assign_downloads(master);
+        return status == STATUS_OK ? after_import_failed(master, event) : status;
+    }
     default:
         return STATUS_OK;
     }
@@ -361,14 +386,17 @@ static enum status start_generation(struct master *master, struct instance_recor
         return status;
     if (status == STATUS_NO_HOLDER && !is_held(&master->state, text_or_empty(instance->model_id))) {
         /* No wait brings them back; when the model is taken in again, it is forgiven. */
+        const char *last = text_or_empty(instance->last_reason);
         (void)refuse(&reason, status,
-                     "no node holds the weights of %.100s any more; take the model in again",
-                     text_or_empty(instance->model_id));
+                     "no node holds the weights of %.100s any more; take the model in again"
+                     "%s%.250s",
+                     text_or_empty(instance->model_id), last[0] ? "; before that: " : "", last);
         return fail(master, instance, 0, reason.text, true);
     }
     if (status != STATUS_OK) {
         /* It cannot be placed now.  The log learns of it once, not each time it is tried. */
-        if (strcmp(text_or_empty(instance->last_reason), reason.text) == 0)
+        if (instance->status == INSTANCE_WAITING &&
+            strcmp(text_or_empty(instance->last_reason), reason.text) == 0)
             return STATUS_OK;
         const uint32_t failures = instance->failures;
         status = failures + 1 < GENERATION_FAILURES_MAX
@@ -377,6 +405,66 @@ static enum status start_generation(struct master *master, struct instance_recor
         return status;
     }
     status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+/* The model is on its way to the disk of rank 0's node. */
+static enum status check_copy(struct master *master, struct instance_record *instance)
+{
+    struct reason reason = {""};
+    struct message event;
+    bool is_hopeless = false;
+    const enum copy_step step =
+        copy_rules_next(&master->state, instance, &is_hopeless, &reason);
+    if (step == COPY_FAILED)
+        return fail(master, instance, 0, reason.text, is_hopeless);
+    if (step == COPY_IS_THERE)
+        return start_generation(master, instance);
+    if (step == COPY_WAITS)
+        return check_ranks(master, instance);
+    enum status status = copy_rules_request(&master->state, instance, &event);
+    if (status == STATUS_OK)
+        status = replication_append(master, &event);
+    message_fini(&event);
+    return status;
+}
+
+/* The model is on its way from a hub to the node of the only rank. */
+static enum status check_download(struct master *master, struct instance_record *instance)
+{
+    struct reason reason = {""};
+    struct message command;
+    struct message event = {.body = NULL};
+    bool has_event = false;
+    const enum hub_step step = hub_rules_next(&master->state, instance);
+    if (step == HUB_IS_THERE)
+        return start_generation(master, instance);
+    if (step == HUB_WAITS)
+        return check_ranks(master, instance);
+    enum status status = hub_rules_command(instance, &command);
+    if (status != STATUS_OK)
+        return status;
+    status = command_decide(master, &command, NULL, &event, &has_event, &reason);
+    message_fini(&command);
+    if (status == STATUS_OK && has_event)
+        status = replication_append(master, &event);
+    else if (status != STATUS_OK && status != STATUS_NO_MEMORY)
+        status = generation_fail(master, instance, 0, reason.text);
+    message_fini(&event);
+    return status;
+}
+
+static enum status cancel_unwanted_copy(struct master *master)
+{
+    const struct transfer_record *unwanted = copy_rules_unwanted(&master->state);
+    struct message event;
+    if (!unwanted)
+        return STATUS_OK;
+    if (!message_begin(master, &event, MESSAGE_EVENT, EVENT_TRANSFER_CANCELLED))
+        return STATUS_NO_MEMORY;
+    MESSAGE_BODY(&event, transfer_cancelled)->transfer_id = unwanted->transfer_id;
+    enum status status = replication_append(master, &event);
     message_fini(&event);
     return status;
 }
@@ -397,8 +485,12 @@ enum status duties_tick(struct master *master)
         else if (instance->status == INSTANCE_WAITING && master->load_count > 0 &&
                  master->input->wall_ms >= instance->retry_at_ms)
             status = start_generation(master, instance);
+        else if (instance->status == INSTANCE_COPYING && master->load_count > 0)
+            status = check_copy(master, instance);
+        else if (instance->status == INSTANCE_DOWNLOADING && master->load_count > 0)
+            status = check_download(master, instance);
         if (status != STATUS_OK)
             return status;
     }
-    return STATUS_OK;
+    return cancel_unwanted_copy(master);
 }

@@ -248,6 +248,7 @@ static enum status prepare(struct master_main *main, struct reason *reason)
         status = describe_self(main);
     struct reason notice = {""};
     main->shell.log_path = main->process.paths.log;
+    main->shell.store_path = main->process.paths.models;
     main->shell.post = shell_post;
     main->shell.tell = shell_tell;
     if (status == STATUS_OK)

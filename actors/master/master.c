@@ -506,7 +506,7 @@ static void wake_next(struct master *master)
     for (uint32_t i = 0; is_leader(master) && i < master->state.instances.count; i++) {
         const struct instance_record *instance = &master->state.instances.items[i];
         uint64_t look_ms = master->input->now_ms + 500;
-        if ((instance->status == INSTANCE_WAITING || instance->status == INSTANCE_STARTING)) {
+        if (instance->status != INSTANCE_READY && instance->status != INSTANCE_FAILED) {
             if (instance->retry_at_ms > master->input->wall_ms)
                 look_ms = master->input->now_ms + instance->retry_at_ms - master->input->wall_ms;
             if (look_ms < at_ms)

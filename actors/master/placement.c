@@ -285,6 +285,10 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
                          i ? "," : ":", text_or_empty(attempt->chosen[i]->node->name),
                          (double)(rank->weight_bytes + rank->cache_bytes) / 1e6);
     }
+    if (!ID_IS_ZERO(candidate->copied_to) && used > 0 && (size_t)used < sizeof(text))
+        (void)snprintf(text + used, sizeof(text) - (size_t)used,
+                       "; the model is copied to %.40s first",
+                       text_or_empty(attempt->chosen[0]->node->name));
     return say(candidate, text);
 }
 
@@ -293,6 +297,16 @@ static bool some_rank_holds(const struct attempt *attempt)
     for (uint32_t i = 0; i < attempt->count; i++)
         if (holds_weights(attempt, attempt->chosen[i]))
             return true;
+    return false;
+}
+
+/* None of them holds it, and another that is here can send it. */
+static bool is_copyable(const struct attempt *attempt)
+{
+    for (uint32_t i = 0; i < attempt->question->node_count; i++)
+        if (attempt->question->nodes[i].is_heard &&
+            holds_weights(attempt, &attempt->question->nodes[i]))
+            return !ID_IS_ZERO(attempt->model->manifest);
     return false;
 }
 
@@ -333,8 +347,11 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
     enum status status = fill_ranks(attempt, cuts, candidate);
     if (status != STATUS_OK)
         return status;
-    if (!some_rank_holds(attempt))
-        return say(candidate, "none of these nodes holds the model");
+    if (!some_rank_holds(attempt)) {
+        if (!is_copyable(attempt))
+            return say(candidate, "none of these nodes holds the model");
+        candidate->copied_to = attempt->chosen[0]->node->node_id;
+    }
     const struct placement_node *exposed = untrusted(attempt);
     if (exposed) {
         char text[SENTENCE_SIZE_MAX];
@@ -521,10 +538,13 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
     return status;
 }
 
+/* What can begin at once before what waits for a copy, which also takes room on a disk. */
 static bool is_better(const struct candidate *a, const struct candidate *b)
 {
     if (a->is_possible != b->is_possible)
         return a->is_possible;
+    if (ID_IS_ZERO(a->copied_to) != ID_IS_ZERO(b->copied_to))
+        return ID_IS_ZERO(a->copied_to);
     return a->tokens_per_s > b->tokens_per_s;
 }
 
@@ -665,7 +685,8 @@ enum status placement_choose(const struct placement_question *question,
         if (!record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks),
                               &best->ranks.items[i], RANK_COUNT_MAX))
             status = STATUS_NO_MEMORY;
-    if (status == STATUS_OK)
+    instance_out->status = ID_IS_ZERO(best->copied_to) ? INSTANCE_STARTING : INSTANCE_COPYING;
+    if (status == STATUS_OK && instance_out->status == INSTANCE_STARTING)
         status = fill_sources(model, instance_out);
     if (status == STATUS_OK && !text_set(&instance_out->why, best->why))
         status = STATUS_NO_MEMORY;

@@ -6,6 +6,9 @@
  * equal or by memory.  Its cost is bytes per node (weights, KV cache, scratch) against free memory;
  * its worth is predicted tokens per second.  Refused ones carry the reason.
  *
+ * A candidate none of whose nodes holds the model is possible when another node does: the model is
+ * copied to the disk of its first node before it loads.  One that needs no copy comes before it.
+ *
  * The KV cache has room for the context promised, which every request shares, and for the windows
  * and states of as many requests as run at once.  Beyond, it grows to the reserve of each of them
  * as far as half of what is free then allows.
@@ -22,6 +25,7 @@
 struct placement_node {
     const struct node_record *node;
     uint64_t memory_free; /* for models, with what runs there already taken off */
+    uint64_t disk_free;   /* in its store */
     bool is_heard;        /* in view and its load told in this epoch */
     bool is_exposed;      /* its fabric address is in no network the operator trusts */
 };
@@ -50,7 +54,8 @@ struct placement_question {
 MUST_CHECK enum status placement_candidates(const struct placement_question *question,
                                             struct candidates_listed *listed_out,
                                             struct reason *reason);
-/* Fills ranks, sources, sharding, context and why of an instance from the best possible candidate.
+/* Fills ranks, sources, sharding, context and why of an instance from the best possible candidate;
+ * its status is STARTING, or COPYING, then without sources.
  * STATUS_NO_CAPACITY, STATUS_NO_HOLDER: none is possible, with the reason of the nearest one. */
 MUST_CHECK enum status placement_choose(const struct placement_question *question,
                                         struct instance_record *instance_out,

@@ -26,7 +26,7 @@ static struct instance_record *present(struct decision *decision, const struct i
 {
     struct instance_record *instance = state_find_instance(&decision->master->state, id);
     if (!instance || !generation_equal(&instance->generation, generation) ||
-        instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED)
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY))
         return NULL;
     return instance;
 }
@@ -79,6 +79,12 @@ static enum status model_imported(struct decision *decision)
     if (!says_itself(decision, &body->node_id) || !body->model.model_id ||
         body->model.files.count == 0)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
+    /* A node that was away still has it; who was asked to take it in takes it in anew. */
+    if (body->is_found && state_find_removed(&decision->master->state, body->model.model_id,
+                                             &body->model.revision))
+        return refuse(decision->reason, STATUS_STALE,
+                      "%.100s was removed from the cluster while this node was away",
+                      body->model.model_id);
     decision->is_needed =
         !(holder && holder->has_weights) || ID_IS_ZERO(model->manifest) ||
         (!text_or_empty(model->commit)[0] && text_or_empty(body->model.commit)[0]) ||

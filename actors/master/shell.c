@@ -363,7 +363,8 @@ static enum status probe(struct master_shell *shell, const struct effect *effect
     load->memory_free = machine_memory_free();
     load->memory_total = machine_memory_total();
     load->cpu = machine_load();
-    load->disk_free = machine_disk_free(shell->log_path);
+    load->disk_free =
+        machine_disk_free(shell->store_path ? shell->store_path : shell->log_path);
     answer(shell, effect, STATUS_OK, load, memory_free);
     return STATUS_OK;
 }

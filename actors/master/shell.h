@@ -24,6 +24,7 @@ enum lost_end {
 struct master_shell {
     const struct disk_ops *disk; /* NULL: the machine's */
     const char *log_path;
+    const char *store_path; /* whose free space is told; NULL: that of the log */
     uint64_t segment_size; /* of the log; 0: as event_log.h says */
     uint64_t retain_size;
     struct event_log *log;

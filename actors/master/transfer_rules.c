@@ -114,7 +114,9 @@ static enum status add_all(const struct request *request, struct transfer_record
     return status;
 }
 
-static bool is_joined(const struct request *request, const struct transfer_record *transfer)
+/* One that runs and brings all that is wanted; NULL: none. */
+static const struct transfer_record *joined(const struct request *request,
+                                            const struct transfer_record *transfer)
 {
     uint8_t ids[NODE_COUNT_MAX * sizeof(struct node_id)];
     uint32_t size = 0;
@@ -128,9 +130,10 @@ static bool is_joined(const struct request *request, const struct transfer_recor
         is_work = true;
     }
     const struct bytes wanted = {ids, size};
-    return is_work &&
-           state_find_transfer_to(request->state, text_or_empty(request->model->model_id),
-                                  &request->model->revision, &wanted) != NULL;
+    return is_work ? state_find_transfer_to(request->state,
+                                            text_or_empty(request->model->model_id),
+                                            &request->model->revision, &wanted)
+                   : NULL;
 }
 
 static bool has_room(const struct state *state)
@@ -185,9 +188,12 @@ enum status transfer_rules_distribute(const struct state *state, const struct me
         status = refuse(reason, STATUS_EXISTS, "a transfer has that id already; draw another");
     if (status == STATUS_OK)
         status = fill(&request, &transfer);
-    if (status == STATUS_OK && !is_joined(&request, &transfer)) {
-        transfer.transfer_id = id;
-        if (!has_room(state))
+    const struct transfer_record *known =
+        status == STATUS_OK ? joined(&request, &transfer) : NULL;
+    /* One that a placement asked for outlives the placement from now on. */
+    if (status == STATUS_OK && (!known || known->is_for_placement)) {
+        transfer.transfer_id = known ? known->transfer_id : id;
+        if (!known && !has_room(state))
             status = refuse(reason, STATUS_BUSY, "too many transfers run; cancel one first");
         if (status == STATUS_OK)
             status = message_init(event_out, MESSAGE_EVENT, EVENT_TRANSFER_REQUESTED);

@@ -36,15 +36,20 @@ static void post(struct engine_thread *thread, uint32_t kind, uint64_t id, void 
     thread->options.post(thread->options.target, &result);
 }
 
-static void tell_status(struct engine_thread *thread, enum rank_status status,
-                        const struct reason *reason)
+static struct rank_status_told *status_made(enum rank_status status, const struct reason *reason)
 {
     struct rank_status_told *told = memory_zeroed(1, sizeof(*told));
     ASSERT(told != NULL); /* nothing can be said any more: end, the generation starts anew */
     told->status = status;
     if (reason)
         told->reason = *reason;
-    post(thread, RESULT_RANK_STATUS, 0, told, memory_free);
+    return told;
+}
+
+static void tell_status(struct engine_thread *thread, enum rank_status status,
+                        const struct reason *reason)
+{
+    post(thread, RESULT_RANK_STATUS, 0, status_made(status, reason), memory_free);
 }
 
 static void say(void *target, uint64_t number, struct message *word)
@@ -134,6 +139,30 @@ static enum status check_store(const struct engine_thread *thread,
         return refuse(reason, STATUS_NOT_FOUND, "%.100s is not on this node's disk any more",
                       text_or_empty(instance->model_id));
     return STATUS_DAMAGED;
+}
+
+/* Before the failure is told: what the disk has is not what the placement counted on, whether that
+ * made it fail or another rank's word was first.  So the next placement knows. */
+static void look_again(const struct engine_thread *thread, struct rank_status_told *told)
+{
+    const struct instance_record *instance = &thread->world.instance;
+    struct model_record record = {.model_id = NULL};
+    struct model_store store;
+    struct reason unused = {""};
+    if (thread->world.rank >= instance->ranks.count ||
+        model_store_open_read(&store, &thread->options.places, &unused) != STATUS_OK)
+        return;
+    const enum model_holding holding =
+        model_store_check(&store, text_or_empty(instance->model_id), &record, &unused);
+    model_store_close(&store);
+    const bool is_other =
+        holding >= MODEL_SMALL_FILES && !ID_EQUAL(record.revision, instance->revision);
+    record_fini(&model_record_type, &record);
+    told->has_small_files = holding >= MODEL_SMALL_FILES;
+    told->is_holding_lost =
+        !is_other && (instance->ranks.items[thread->world.rank].has_weights
+                          ? holding != MODEL_WHOLE
+                          : holding < MODEL_SMALL_FILES);
 }
 
 static enum status start(struct engine_thread *thread, struct engine_start *begin,
@@ -255,7 +284,9 @@ static void *thread_main(void *argument)
         if (reason.text[0] == '\0')
             (void)refuse(&reason, status, "%s", status_text(status));
         is_broken = true;
-        tell_status(thread, RANK_FAILED, &reason);
+        struct rank_status_told *told = status_made(RANK_FAILED, &reason);
+        look_again(thread, told);
+        post(thread, RESULT_RANK_STATUS, 0, told, memory_free);
     }
     return NULL;
 }

@@ -54,6 +54,27 @@ static enum status report_status(struct runner *runner, enum rank_status status,
     return outcome;
 }
 
+/* Before the failure, so that the next placement knows: this node does not hold the model. */
+static enum status report_lost(struct runner *runner, bool has_small_files)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    struct message report;
+    if (!instance)
+        return STATUS_OK;
+    enum status status = message_init(&report, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    if (status != STATUS_OK)
+        return status;
+    struct holding_changed *body = report.body;
+    body->node_id = runner->session.mirror.node_id;
+    body->revision = instance->revision;
+    body->has_small_files = has_small_files;
+    status = text_set(&body->model_id, instance->model_id) ? STATUS_OK : STATUS_NO_MEMORY;
+    if (status == STATUS_OK)
+        status = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
+    message_fini(&report);
+    return status;
+}
+
 static enum status report_address(struct runner *runner)
 {
     struct message report;
@@ -111,7 +132,8 @@ static enum status follow_state(struct runner *runner)
     enum status status = STATUS_OK;
     if (!runner->session.mirror.has_state)
         return STATUS_OK;
-    if (!instance || instance->status == INSTANCE_WAITING || instance->status == INSTANCE_FAILED) {
+    if (!instance ||
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY)) {
         outbox_exit(runner->outbox, 0); /* our generation is over */
         return STATUS_OK;
     }
@@ -148,7 +170,10 @@ static enum status take_result(struct runner *runner, const struct result *resul
         runner->is_loaded = told->status == RANK_LOADED && !runner_siblings_reached(runner);
         if (runner->is_loaded)
             return STATUS_OK;
-        return report_status(runner, told->status, told->reason.text);
+        const enum status status =
+            told->is_holding_lost ? report_lost(runner, told->has_small_files) : STATUS_OK;
+        return status == STATUS_OK ? report_status(runner, told->status, told->reason.text)
+                                   : status;
     }
     case RESULT_RANK_PROGRESS: {
         struct message signal;

@@ -4,8 +4,9 @@
  *
  * Accepts  the state and events of its master; generate and cancel_generation of gateways (rank 0);
  *          steps and hidden states of its siblings; results of its engine thread.
- * Emits    rank_addressed and runner_status_changed to its master; accepted, tokens and last words
- *          to gateways; steps and hidden states to its siblings.
+ * Emits    rank_addressed, runner_status_changed and, when the disk has not what the placement
+ *          counts on, holding_changed to its master; accepted, tokens and last words to gateways;
+ *          steps and hidden states to its siblings.
  * Owner    runtime/loop.h; this step is pure.  The engine thread (engine_thread.h) is its shell and
  *          the only caller of the engine and of MPI.
  * Memory   the mirror of the state; who asked what.
@@ -64,6 +65,8 @@ struct engine_beat {
 struct rank_status_told {
     enum rank_status status;
     struct reason reason;
+    bool is_holding_lost; /* failed, and this node's disk has not what the placement counts on */
+    bool has_small_files; /* still */
 };
 
 /* A message for sibling `rank`, or for all others when it is RANK_COUNT_MAX. */

@@ -317,6 +317,51 @@ START_TEST(a_model_without_units_is_refused)
 }
 END_TEST
 
+/* A node without the model may be the only one named: it gets a copy, from a node that is here. */
+START_TEST(a_single_node_without_the_model_gets_a_copy)
+{
+    struct seeded seeded = seeded_open(4);
+    uint32_t copied = 0;
+    for (int turn = 0; turn < 2000; turn++) {
+        struct scene scene;
+        struct instance_record instance = {.model_id = NULL};
+        struct reason reason = {""};
+        scene_init(&scene, &seeded);
+        struct model_record *model = &scene.state.models.items[0];
+        model->manifest.bytes[0] = 1;
+        const struct node_record *named = scene.nodes[seeded_below(&seeded, scene.count)].node;
+        if (seeded_below(&seeded, 2)) {
+            ck_assert(bytes_set(&scene.request.node_ids, &named->node_id, 16));
+            scene.request.nodes_min = 0;
+        }
+        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
+                                                    scene.count, NULL, NULL};
+        bool is_held = false;
+        for (uint32_t i = 0; i < scene.count; i++)
+            is_held = is_held || (scene.nodes[i].is_heard &&
+                                  model_find_holder(model, &scene.nodes[i].node->node_id));
+        const enum status status = placement_choose(&question, &instance, &reason);
+        if (status == STATUS_OK) {
+            bool has_weights = false;
+            for (uint32_t i = 0; i < instance.ranks.count; i++)
+                has_weights = has_weights || instance.ranks.items[i].has_weights;
+            check_budget(&scene, instance.ranks.items, instance.ranks.count);
+            ck_assert(is_held);
+            ck_assert_int_eq(instance.status == INSTANCE_COPYING, !has_weights);
+            ck_assert_int_eq(instance.sources.count > 0, has_weights);
+            copied += !has_weights;
+            if (!has_weights)
+                ck_assert_msg(strstr(instance.why, "copied to") != NULL, "%s", instance.why);
+        } else if (!is_held) {
+            ck_assert_int_eq(status, STATUS_NO_HOLDER);
+        }
+        record_fini(&instance_record_type, &instance);
+        scene_fini(&scene);
+    }
+    ck_assert_uint_gt(copied, 100);
+}
+END_TEST
+
 static bool are_alike(const struct candidate *a, const struct candidate *b)
 {
     bool alike = a->sharding == b->sharding && a->ranks.count == b->ranks.count;
@@ -360,7 +405,9 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {any_nodes_are_used_within_their_means,
                                   a_context_beyond_the_limit_is_refused_with_it,
                                   a_context_at_the_limit_is_granted,
-                                  a_model_without_units_is_refused, no_cut_is_offered_twice};
+                                  a_model_without_units_is_refused,
+                                  a_single_node_without_the_model_gets_a_copy,
+                                  no_cut_is_offered_twice};
     suite_add(suite, "placement", tests, COUNT_OF(tests));
     return suite;
 }

@@ -236,7 +236,9 @@ static void one_failure(struct sim *sim)
 static void chaos(uint64_t seed)
 {
     struct sim *sim = scenario_joined(seed, 2 + (uint32_t)(seed % 2));
-    if (!sim->broken[0])
+    if (!sim->broken[0] && seed % 5 == 4)
+        scenario_place_on(sim, sim->node_count - 1); /* which holds nothing */
+    else if (!sim->broken[0])
         scenario_place(sim, 1 + (uint32_t)(seed / 2 % 2));
     for (int turn = 0; turn < 6 && !sim->broken[0]; turn++) {
         sim_settle(sim, 20000);

@@ -81,7 +81,7 @@ void scenario_done(struct sim *sim)
     ck_assert_msg(broken[0] == '\0', "%s", broken);
 }
 
-void scenario_place(struct sim *sim, uint32_t nodes_min)
+static void place(struct sim *sim, uint32_t nodes_min, const struct node_id *only)
 {
     struct message command;
     ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_ADD_MODEL), STATUS_OK);
@@ -94,13 +94,24 @@ void scenario_place(struct sim *sim, uint32_t nodes_min)
         sim_run(sim, 20);
     sim_run(sim, 3000); /* loads of all nodes are told */
     ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_PLACE_INSTANCE), STATUS_OK);
-    struct place_instance *place = command.body;
-    ck_assert(text_set(&place->model_id, INSTANCE_MODEL));
-    place->any_sharding = true;
-    place->nodes_min = nodes_min;
+    struct place_instance *body = command.body;
+    ck_assert(text_set(&body->model_id, INSTANCE_MODEL));
+    body->any_sharding = true;
+    body->nodes_min = nodes_min;
+    ck_assert(!only || bytes_set(&body->node_ids, only->bytes, sizeof(only->bytes)));
     status = sim_ask_wait(sim, sim->node_count - 1, &command);
     if (status != STATUS_OK)
         sim_break(sim, "the instance was not placed: %s", status_text(status));
+}
+
+void scenario_place(struct sim *sim, uint32_t nodes_min)
+{
+    place(sim, nodes_min, NULL);
+}
+
+void scenario_place_on(struct sim *sim, uint32_t node)
+{
+    place(sim, 1, &sim->nodes[node].identity.node);
 }
 
 bool scenario_is_ready(struct sim *sim)

@@ -23,6 +23,8 @@ struct sim *scenario_joined(uint64_t seed, uint32_t nodes);
 struct sim *scenario_joined_by_majority(uint64_t seed, uint32_t nodes);
 /* Adds the model and places an instance of it on at least so many nodes. */
 void scenario_place(struct sim *sim, uint32_t nodes_min);
+/* The same on one named node; the first node holds the model. */
+void scenario_place_on(struct sim *sim, uint32_t node);
 bool scenario_is_ready(struct sim *sim);
 void scenario_wait_ready(struct sim *sim, uint64_t ms);
 /* What must hold when nothing happens any more. */

@@ -195,6 +195,7 @@ static void fill_model(struct model_record *model, const char *name)
 {
     ASSERT(text_set(&model->model_id, name));
     model->revision.bytes[0] = 7;
+    model->manifest.bytes[0] = 8;
     model->shape = (struct model_shape){.layers = 8,
                                         .hidden = 64,
                                         .heads = 8,
@@ -216,13 +217,14 @@ static void fill_model(struct model_record *model, const char *name)
     ASSERT(file != NULL && text_set(&file->name, "model.safetensors"));
 }
 
-static void tell_imported(struct toy_worker *worker, const char *name, const struct input *input,
-                          struct outbox *outbox)
+static void tell_imported(struct toy_worker *worker, const char *name, bool is_found,
+                          const struct input *input, struct outbox *outbox)
 {
     struct message message;
     ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORTED) == STATUS_OK);
     struct model_imported *body = message.body;
     body->node_id = worker->session.mirror.node_id;
+    body->is_found = is_found;
     fill_model(&body->model, name);
     report(worker, input, outbox, &message);
 }
@@ -231,19 +233,45 @@ static void tell_imported(struct toy_worker *worker, const char *name, const str
 static void tell_held(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
 {
     const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    for (uint32_t i = 0; i < node->held_count; i++) {
+        const struct model_record *model =
+            state_find_model(&worker->session.mirror.state, node->held[i]);
+        const struct holder_record *holder =
+            model ? model_find_holder(model, &worker->session.mirror.node_id) : NULL;
+        if (!holder || !holder->has_weights)
+            tell_imported(worker, node->held[i], true, input, outbox);
+    }
+}
+
+static void hold(struct toy_worker *worker, const char *name)
+{
+    struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
     for (uint32_t i = 0; i < node->held_count; i++)
-        if (!state_find_model(&worker->session.mirror.state, node->held[i]))
-            tell_imported(worker, node->held[i], input, outbox);
+        if (strcmp(node->held[i], name) == 0)
+            return;
+    if (node->held_count < COUNT_OF(node->held))
+        (void)snprintf(node->held[node->held_count++], sizeof(node->held[0]), "%s", name);
 }
 
 static void take_import(struct toy_worker *worker, const struct input *input,
                         struct outbox *outbox)
 {
-    struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
     const char *name = MESSAGE_BODY(input->message, import_model)->model_id;
-    if (node->held_count < COUNT_OF(node->held))
-        (void)snprintf(node->held[node->held_count++], sizeof(node->held[0]), "%s", name);
-    tell_imported(worker, name, input, outbox);
+    const enum status how = worker->settings->sim->nodes[worker->settings->node].import_status;
+    if (how != STATUS_OK) {
+        struct message message;
+        ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_MODEL_IMPORT_FAILED) == STATUS_OK);
+        struct model_import_failed *body = message.body;
+        body->node_id = worker->session.mirror.node_id;
+        body->status = how;
+        ASSERT(text_set(&body->model_id, name) && text_set(&body->reason, "the hub has none"));
+        if (how != STATUS_BUSY)
+            report(worker, input, outbox, &message);
+        message_fini(&message);
+        return;
+    }
+    hold(worker, name);
+    tell_imported(worker, name, false, input, outbox);
     ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
 }
 
@@ -256,6 +284,39 @@ static void take_fetch(struct toy_worker *worker, const struct input *input, str
     body->node_id = worker->session.mirror.node_id;
     body->revision = task->revision;
     ASSERT(text_set(&body->model_id, task->model_id));
+    report(worker, input, outbox, &message);
+    ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
+}
+
+/* A whole copy: there at once, refused by the disk, or never there, as the test wants. */
+static void take_copy(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
+{
+    const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    const struct fetch_model *task = MESSAGE_BODY(input->message, fetch_model);
+    struct message message;
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_TRANSFER_STARTED) == STATUS_OK);
+    MESSAGE_BODY(&message, transfer_started)->node_id = worker->session.mirror.node_id;
+    MESSAGE_BODY(&message, transfer_started)->transfer_id = task->transfer_id;
+    report(worker, input, outbox, &message);
+    if (node->copy_status == STATUS_BUSY) {
+        struct message answer;
+        ASSERT(message_init(&answer, MESSAGE_ANSWER, ANSWER_TASK_HELD) == STATUS_OK);
+        answer.head.key = input->message->head.key;
+        MESSAGE_BODY(&answer, task_held)->key = input->message->head.key;
+        MESSAGE_BODY(&answer, task_held)->code = TASK_FETCH_MODEL;
+        MESSAGE_BODY(&answer, task_held)->phase = TASK_RUNNING;
+        session_send(&worker->session, &answer, outbox);
+        message_fini(&answer);
+        return;
+    }
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_TRANSFER_ENDED) == STATUS_OK);
+    struct transfer_ended *ended = message.body;
+    ended->node_id = worker->session.mirror.node_id;
+    ended->transfer_id = task->transfer_id;
+    ended->status = node->copy_status;
+    ASSERT(text_set(&ended->reason, node->copy_status == STATUS_OK ? "" : "98 bytes are lacking"));
+    if (node->copy_status == STATUS_OK)
+        hold(worker, task->model_id);
     report(worker, input, outbox, &message);
     ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
 }
@@ -279,6 +340,8 @@ static void take_task(struct toy_worker *worker, const struct input *input, stru
         take_list(worker, input, outbox);
         break;
     case TASK_FETCH_MODEL:
+        take_copy(worker, input, outbox);
+        break;
     case TASK_GATHER_FILES:
     case TASK_DELETE_FILES:
     case TASK_CODE_NONE:

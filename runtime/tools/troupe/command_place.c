@@ -28,6 +28,10 @@ static int print_placed(struct cli *cli, const struct instance_id *id)
                           &reason);
     if (cli->is_json)
         return document_of_record(cli, &instance_record_type, instance);
+    if (instance->status == INSTANCE_DOWNLOADING) {
+        (void)printf("%s  %s\n", hex_print(id, 16, hex), text_or_empty(instance->why));
+        return EXIT_CODE_OK;
+    }
     (void)printf("%s  %s, %s, %u rank%s, context %u\n", hex_print(id, 16, hex),
                  text_or_empty(instance->model_id), sharding_name(instance->sharding),
                  instance->ranks.count, instance->ranks.count == 1 ? "" : "s", instance->context);

@@ -100,6 +100,7 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
     request->context = (uint32_t)context;
     request->threads = (uint32_t)threads;
     request->requests = (uint32_t)requests;
+    request->may_download = !cli_option(cli, "no-download");
     int code = read_choice(cli, request);
     if (code == EXIT_CODE_OK && nodes)
         code = read_nodes(cli, nodes, request);
@@ -187,22 +188,61 @@ static int refuse_wait(struct cli *cli, const struct instance_record *instance)
     return EXIT_CODE_FAILED;
 }
 
-/* Weights a rank has, from its signals. */
+/* Weights a rank has, or bytes of the copy that comes first, from the signals about them. */
 static void show_load(struct cli *cli, struct progress *progress, const struct instance_id *id,
                       const struct message *message)
 {
+    const struct instance_record *instance = state_find_instance(cli->state, id);
     char have[16];
     char total[16];
+    char speed[16];
+    if (message_is(message, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED) && instance &&
+        instance->status == INSTANCE_COPYING && instance->ranks.count > 0) {
+        const struct transfer_progressed *body = MESSAGE_BODY(message, transfer_progressed);
+        if (ID_EQUAL(body->transfer_id, instance->transfer_id) && body->bytes_total > 0)
+            progress_show(progress, (uint32_t)(body->bytes_have * 100 / body->bytes_total),
+                          "copied to %s: %s of %s",
+                          cli_node_name(cli->state, &instance->ranks.items[0].node_id),
+                          size_print(body->bytes_have, have),
+                          size_print(body->bytes_total, total));
+    }
+    if (message_is(message, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED) && instance &&
+        instance->status == INSTANCE_DOWNLOADING) {
+        const struct import_progressed *body = MESSAGE_BODY(message, import_progressed);
+        if (strcmp(text_or_empty(body->model_id), text_or_empty(instance->model_id)) == 0 &&
+            body->bytes_total > 0)
+            progress_show(progress, (uint32_t)(body->bytes_have * 100 / body->bytes_total),
+                          "downloaded to %s: %s of %s, %s/s",
+                          cli_node_name(cli->state, &body->node_id),
+                          size_print(body->bytes_have, have), size_print(body->bytes_total, total),
+                          size_print(body->bytes_per_s, speed));
+    }
     if (!message_is(message, MESSAGE_SIGNAL, SIGNAL_LOAD_PROGRESSED))
         return;
     const struct load_progressed *body = MESSAGE_BODY(message, load_progressed);
-    (void)cli;
     if (!ID_EQUAL(body->instance_id, *id))
         return;
     progress_show(progress,
                   body->bytes_total ? (uint32_t)(body->bytes_have * 100 / body->bytes_total) : 101,
                   "rank %u loads: %s of %s", body->rank, size_print(body->bytes_have, have),
                   size_print(body->bytes_total, total));
+}
+
+static void show_status(struct cli *cli, struct progress *progress,
+                        const struct instance_record *instance)
+{
+    const char *model = text_or_empty(instance->model_id);
+    if (instance->status == INSTANCE_WAITING)
+        progress_show(progress, 101, "waits to start again: %s",
+                      text_or_empty(instance->last_reason));
+    else if (instance->status == INSTANCE_DOWNLOADING)
+        progress_show(progress, 101, "%s", text_or_empty(instance->why));
+    else if (instance->status == INSTANCE_COPYING && instance->ranks.count > 0)
+        progress_show(progress, 101, "%s is copied to %s first", model,
+                      cli_node_name(cli->state, &instance->ranks.items[0].node_id));
+    else
+        progress_show(progress, 101, "%s: %s, %u of %u ranks ready", model, rank_phase(instance),
+                      ready_count(instance), instance->ranks.count);
 }
 
 int place_wait(struct cli *cli, const struct instance_id *id)
@@ -231,13 +271,7 @@ int place_wait(struct cli *cli, const struct instance_id *id)
                     progress.is_open ? "\n" : "");
             return EXIT_CODE_INTERRUPTED;
         }
-        if (instance->status == INSTANCE_WAITING)
-            progress_show(&progress, 101, "waits to start again: %s",
-                          text_or_empty(instance->last_reason));
-        else
-            progress_show(&progress, 101, "%s: %s, %u of %u ranks ready",
-                          text_or_empty(instance->model_id), rank_phase(instance),
-                          ready_count(instance), instance->ranks.count);
+        show_status(cli, &progress, instance);
         enum status status = troupe_client_next(cli->client, 500, &message, &reason);
         if (status == STATUS_OK) {
             show_load(cli, &progress, id, &message);
@@ -255,6 +289,8 @@ int place_wait(struct cli *cli, const struct instance_id *id)
 
 void place_print(const struct cli *cli, const struct instance_record *instance)
 {
+    if (instance->status == INSTANCE_DOWNLOADING)
+        return; /* nothing is known of it yet */
     (void)printf("  %u requests at once share a KV cache of %u tokens in %s\n", instance->requests,
                  instance->positions, kv_format_name(instance->kv_format));
     for (uint32_t i = 0; i < instance->ranks.count; i++) {

@@ -19,6 +19,7 @@
         {"min-nodes", "N", "at least so many nodes"},                                              \
         {"shares", "50,30,20", "how much each rank gets; else by memory"},                         \
         {"context", "N", "tokens of context to promise; else the most that fits, to 32768"},       \
+        {"no-download", NULL, "refuse ORG/NAME that no node knows, instead of asking the hub"},    \
     {                                                                                              \
         "threads", "N", "threads of each rank; else the node's cores are shared"                   \
     }

@@ -135,6 +135,24 @@ START_TEST(generation_addressed_tells_all_addresses_and_keys)
 }
 END_TEST
 
+START_TEST(generation_started_with_a_transfer_copies_first)
+{
+    stage_start_instance();
+    struct generation_started *body = stage_event(EVENT_GENERATION_STARTED);
+    body->instance_id = instance_id;
+    body->generation = generation_two;
+    body->transfer_id.bytes[0] = 3;
+    stage_apply();
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_COPYING);
+    ck_assert_uint_eq(stage_instance()->transfer_id.bytes[0], 3);
+    stage_fail(&generation_two, stage.now_ms + 200);
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_WAITING);
+    ck_assert(ID_IS_ZERO(stage_instance()->transfer_id));
+    stage_start_generation(&generation_one);
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_STARTING);
+}
+END_TEST
+
 START_TEST(runner_status_changed_makes_it_ready_when_all_ranks_are)
 {
     stage_start_instance();
@@ -388,6 +406,7 @@ Suite *suite_of_tests(void)
     const TTest *const placing[] = {
         instance_placed_is_remembered_with_its_event, instance_placed_twice_leaves_the_first,
         instance_deleted_forgets_it, generation_started_places_the_ranks_anew,
+        generation_started_with_a_transfer_copies_first,
         rank_addressed_tells_launcher_and_runner_apart,
         rank_addressed_late_does_not_set_a_rank_back,
         generation_addressed_tells_all_addresses_and_keys,

@@ -3,6 +3,7 @@
 #include "tests/support/check_main.h"
 #include "tests/unit/protocol/apply_stage.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- every event ---- */
@@ -558,6 +559,44 @@ START_TEST(model_removed_forgets_it)
 }
 END_TEST
 
+static void remove_named(const char *model_id)
+{
+    struct model_removed *body = stage_event(EVENT_MODEL_REMOVED);
+    ck_assert(text_set(&body->model_id, model_id));
+    stage_apply();
+}
+
+START_TEST(model_removed_is_remembered_until_it_is_taken_in_anew)
+{
+    const struct hash first = {{1}};
+    const struct hash second = {{2}};
+    stage_import_model(&node_one, "m", 1);
+    remove_named("m");
+    ck_assert_ptr_nonnull(state_find_removed(&stage.state, "m", &first));
+    ck_assert_ptr_null(state_find_removed(&stage.state, "m", &second));
+    ck_assert_ptr_null(state_find_removed(&stage.state, "n", &first));
+    stage_import_model(&node_one, "m", 2); /* another revision makes that one no better */
+    ck_assert_ptr_nonnull(state_find_removed(&stage.state, "m", &first));
+    stage_import_model(&node_one, "m", 1);
+    ck_assert_ptr_null(state_find_removed(&stage.state, "m", &first));
+}
+END_TEST
+
+START_TEST(only_the_last_removed_models_are_remembered)
+{
+    const struct hash revision = {{1}};
+    char name[16];
+    for (uint32_t i = 0; i <= REMOVED_COUNT_MAX; i++) {
+        (void)snprintf(name, sizeof(name), "m%u", i);
+        stage_import_model(&node_one, name, 1);
+        remove_named(name);
+    }
+    ck_assert_uint_eq(stage.state.removed.count, REMOVED_COUNT_MAX);
+    ck_assert_ptr_null(state_find_removed(&stage.state, "m0", &revision));
+    ck_assert_ptr_nonnull(state_find_removed(&stage.state, name, &revision));
+}
+END_TEST
+
 START_TEST(model_removed_forgets_what_is_on_its_way)
 {
     static const char *const names[] = {"m", "n"};
@@ -679,6 +718,8 @@ Suite *suite_of_tests(void)
         holding_changed_tells_what_a_node_has,
         model_removed_forgets_it,
         model_removed_forgets_what_is_on_its_way,
+        model_removed_is_remembered_until_it_is_taken_in_anew,
+        only_the_last_removed_models_are_remembered,
     };
     const TTest *const gone[] = {
         events_about_a_model_that_is_gone_change_nothing,

@@ -68,6 +68,15 @@ START_TEST(transfer_requested_is_remembered_with_its_event)
 }
 END_TEST
 
+START_TEST(transfer_requested_again_is_no_placement_s_alone)
+{
+    begin();
+    request(1)->is_for_placement = true;
+    ck_assert(!request(1)->is_for_placement);
+    ck_assert_uint_eq(stage.state.transfers.count, 1);
+}
+END_TEST
+
 START_TEST(transfer_started_makes_it_run)
 {
     begin();
@@ -226,6 +235,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("protocol/apply_transfers");
     const TTest *const tests[] = {
         transfer_requested_is_remembered_with_its_event,
+        transfer_requested_again_is_no_placement_s_alone,
         transfer_started_makes_it_run,
         transfer_ended_well_makes_a_holder,
         transfer_ended_badly_says_why_and_holds_nothing,

@@ -235,6 +235,72 @@ START_TEST(what_the_disk_holds_is_told_where_the_state_differs)
 }
 END_TEST
 
+START_TEST(what_was_removed_while_it_was_away_is_deleted)
+{
+    struct state state;
+    state_init(&state);
+    static const char *const names[] = {"removed", "wanted-again"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct removed_record *removed =
+            record_list_push(&removed_record_type, RECORD_LIST(state.removed), NULL, 10);
+        ck_assert(removed && text_set(&removed->model_id, names[i]));
+        removed->revision.bytes[0] = 7;
+    }
+    add_import(&state, "wanted-again");
+    begin(&state);
+    give_import("wanted-again");
+    struct store_found *found = nothing_found();
+    found_model(found, "removed", 7, MODEL_WHOLE);
+    found_model(found, "another", 7, MODEL_WHOLE);
+    found_model(found, "wanted-again", 7, MODEL_WHOLE);
+    answer_look(found);
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_DELETE), 1);
+    const struct import_request *request = bench_effect(&bench, DOWNLOADER_DELETE)->request;
+    ck_assert_str_eq(request->model_id, "removed");
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_MODEL_IMPORTED), 1);
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_MODEL_IMPORTED);
+    ck_assert_str_eq(MESSAGE_BODY(report, model_imported)->model.model_id, "another");
+    ck_assert(MESSAGE_BODY(report, model_imported)->is_found);
+    step_bench_close(&bench);
+}
+END_TEST
+
+static void holding_lost(uint32_t actor)
+{
+    struct message event;
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED), STATUS_OK);
+    struct holding_changed *body = event.body;
+    event.head.actor = actor;
+    body->node_id = own;
+    body->revision.bytes[0] = 1;
+    ck_assert(text_set(&body->model_id, "m"));
+    bench_event(&bench, &event);
+}
+
+/* It reads what the runner only saw to have changed: perhaps it is right. */
+START_TEST(what_a_runner_found_changed_is_looked_at)
+{
+    struct state state;
+    state_init(&state);
+    add_model(&state, "m", 1, true, true);
+    begin(&state);
+    struct store_found *found = nothing_found();
+    found_model(found, "m", 1, MODEL_WHOLE);
+    answer_look(found);
+    holding_lost(ACTOR_DOWNLOADER); /* our own word */
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_LOOK), 1);
+    holding_lost(ACTOR_RUNNER);
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_LOOK), 2);
+    found = nothing_found();
+    found_model(found, "m", 1, MODEL_WHOLE);
+    answer_look(found);
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    ck_assert_ptr_nonnull(report);
+    ck_assert(MESSAGE_BODY(report, holding_changed)->has_weights);
+    step_bench_close(&bench);
+}
+END_TEST
+
 START_TEST(a_look_that_was_overtaken_is_repeated)
 {
     struct state state;
@@ -369,6 +435,8 @@ Suite *suite_of_tests(void)
         a_failed_import_is_reported_with_its_sentence,
         progress_becomes_a_signal_with_an_expiry,
         what_the_disk_holds_is_told_where_the_state_differs,
+        what_was_removed_while_it_was_away_is_deleted,
+        what_a_runner_found_changed_is_looked_at,
         a_look_that_was_overtaken_is_repeated,
         a_removed_model_is_deleted_from_the_disk,
         a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull,

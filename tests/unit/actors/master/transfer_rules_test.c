@@ -263,6 +263,23 @@ START_TEST(a_transfer_is_cancelled_once)
 }
 END_TEST
 
+START_TEST(a_copy_for_a_placement_is_claimed_by_who_asks_for_it_too)
+{
+    to(B, 0);
+    struct transfer_record *running = record_list_push(
+        &transfer_record_type, RECORD_LIST(state.transfers), asked(), TRANSFER_COUNT_MAX);
+    ck_assert_ptr_nonnull(running);
+    running->is_for_placement = true;
+    running->transfer_id.bytes[0] ^= 1;
+    const struct transfer_record *claimed = asked();
+    ck_assert(ID_EQUAL(claimed->transfer_id, running->transfer_id));
+    ck_assert(!claimed->is_for_placement);
+    running->is_for_placement = false;
+    ck_assert_int_eq(ask(), STATUS_OK);
+    ck_assert_ptr_null(event.body); /* joined: nothing has to be said */
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("transfer rules");
@@ -283,6 +300,7 @@ Suite *suite_of_tests(void)
         an_id_that_is_taken_is_refused,
         more_than_can_be_kept_are_refused,
         a_transfer_is_cancelled_once,
+        a_copy_for_a_placement_is_claimed_by_who_asks_for_it_too,
     };
     TCase *group = tcase_create("rules");
     tcase_add_checked_fixture(group, setup, teardown);

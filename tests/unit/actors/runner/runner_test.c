@@ -377,6 +377,35 @@ static unsigned cancelled(void)
     return bench_effect_count(&bench, EFFECT_ENGINE_CANCEL);
 }
 
+/* The next placement shall know before it is made. */
+START_TEST(tells_what_the_disk_has_not_before_it_fails)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    struct rank_status_told *told = memory_zeroed(1, sizeof(*told));
+    ck_assert_ptr_nonnull(told);
+    *told = (struct rank_status_told){.status = RANK_FAILED,
+                                      .reason = {"model.safetensors is gone"},
+                                      .is_holding_lost = true,
+                                      .has_small_files = true};
+    result(RESULT_RANK_STATUS, 0, told, memory_free);
+    const struct message *lost = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    const struct message *failed =
+        bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
+    ck_assert(lost && failed);
+    ck_assert_uint_lt(lost->head.sequence, failed->head.sequence);
+    ck_assert_str_eq(MESSAGE_BODY(lost, holding_changed)->model_id, instance()->model_id);
+    ck_assert(MESSAGE_BODY(lost, holding_changed)->has_small_files);
+    ck_assert(!MESSAGE_BODY(lost, holding_changed)->has_weights);
+    ck_assert_str_eq(MESSAGE_BODY(failed, runner_status_changed)->reason,
+                     "model.safetensors is gone");
+    close_runner();
+    open_runner(0, 1, SHARDING_NONE); /* what fails for another reason says nothing of the disk */
+    engine_says(RANK_FAILED, "no memory");
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED), 0);
+    close_runner();
+}
+END_TEST
+
 START_TEST(refuses_requests_until_it_is_ready)
 {
     open_runner(0, 1, SHARDING_NONE);
@@ -683,6 +712,7 @@ Suite *suite_of_tests(void)
         exits_when_its_generation_is_over,
     };
     const TTest *const requests[] = {
+        tells_what_the_disk_has_not_before_it_fails,
         refuses_requests_until_it_is_ready,
         keeps_the_newest_attempt_only,
         forgets_a_request_with_its_last_word,

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/hub_rules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool hub_rules_is_repository(const char *model_id)
+{
+    const char *slash = strchr(model_id, '/');
+    return slash && slash != model_id && slash[1] != '\0' && !strchr(slash + 1, '/');
+}
+
+static bool is_named(const struct place_instance *request, const struct node_id *id)
+{
+    if (request->node_ids.count == 0)
+        return true;
+    for (uint32_t at = 0; at + sizeof(*id) <= request->node_ids.count; at += (uint32_t)sizeof(*id))
+        if (memcmp(request->node_ids.items + at, id, sizeof(*id)) == 0)
+            return true;
+    return false;
+}
+
+static bool is_arriving(const struct state *state, const char *model_id, const struct node_id *node)
+{
+    const struct download_record *download = state_find_download(state, model_id);
+    return state_find_import(state, node, model_id) ||
+           (download && download_find_target(download, node));
+}
+
+static bool is_preferred(const struct placement_question *question,
+                         const struct placement_node *a, const struct placement_node *b)
+{
+    const char *model_id = text_or_empty(question->request->model_id);
+    const bool a_has = is_arriving(question->state, model_id, &a->node->node_id);
+    const bool b_has = is_arriving(question->state, model_id, &b->node->node_id);
+    if (a_has != b_has)
+        return a_has;
+    if (a->disk_free != b->disk_free)
+        return a->disk_free > b->disk_free;
+    return memcmp(&a->node->node_id, &b->node->node_id, sizeof(a->node->node_id)) < 0;
+}
+
+enum status hub_rules_place(const struct placement_question *question,
+                            struct instance_record *instance_out, struct reason *reason)
+{
+    const struct place_instance *request = question->request;
+    const char *model_id = text_or_empty(request->model_id);
+    const struct placement_node *best = NULL;
+    char why[SENTENCE_SIZE_MAX];
+    if (!request->may_download || !hub_rules_is_repository(model_id))
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "no model %.100s here; add one with troupe add DIRECTORY", model_id);
+    for (uint32_t i = 0; i < question->node_count; i++) {
+        const struct placement_node *node = &question->nodes[i];
+        if (node->is_heard && is_named(request, &node->node->node_id) &&
+            (!best || is_preferred(question, node, best)))
+            best = node;
+    }
+    if (!best)
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "no node that could download %.100s is heard yet; try again", model_id);
+    const struct rank_record rank = {.node_id = best->node->node_id};
+    (void)snprintf(why, sizeof(why), "%.100s is downloaded from the hub to %.60s first", model_id,
+                   text_or_empty(best->node->name));
+    instance_out->status = INSTANCE_DOWNLOADING;
+    instance_out->mode = request->mode == MODE_EXACT ? MODE_EXACT : MODE_FAST;
+    return record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks), &rank,
+                            RANK_COUNT_MAX) &&
+                   text_set(&instance_out->why, why)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
+}
+
+enum hub_step hub_rules_next(const struct state *state, const struct instance_record *instance)
+{
+    const char *model_id = text_or_empty(instance->model_id);
+    const struct model_record *model = state_find_model(state, model_id);
+    for (uint32_t i = 0; model && i < model->holders.count; i++)
+        if (model->holders.items[i].has_weights)
+            return HUB_IS_THERE;
+    if (instance->ranks.count == 0)
+        return HUB_IS_THERE; /* to be placed again */
+    return is_arriving(state, model_id, &instance->ranks.items[0].node_id) ? HUB_WAITS
+                                                                           : HUB_BEGINS;
+}
+
+enum status hub_rules_command(const struct instance_record *instance, struct message *command_out)
+{
+    ASSERT(instance->ranks.count > 0);
+    enum status status = message_init(command_out, MESSAGE_COMMAND, COMMAND_PULL_MODEL);
+    if (status != STATUS_OK)
+        return status;
+    struct pull_model *body = command_out->body;
+    body->node_id = instance->ranks.items[0].node_id;
+    if (text_set(&body->model_id, instance->model_id))
+        return STATUS_OK;
+    message_fini(command_out);
+    return STATUS_NO_MEMORY;
+}

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes: an instance on a node without the model gets a copy first; what changed on a disk is
+found when loading starts, and the next generation takes the model from who still has it; what was
+removed while a node was away does not come back with it; what nobody holds comes from the hub.
+"""
+import contextlib
+import json
+import os
+import sys
+
+TOP = os.environ["TROUPE_SOURCE_DIR"]
+sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
+sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
+sys.path.insert(0, os.path.join(TOP, "tests", "support"))
+import tap  # noqa: E402
+from cluster import DEMO_MODEL, Cluster, wait_for  # noqa: E402
+from stub_hub import Repository, StubHub  # noqa: E402
+
+WEIGHTS = "model.safetensors"
+ASK = {"model": "demo", "max_tokens": 8}
+
+
+@contextlib.contextmanager
+def running(*names, **settings):
+    with Cluster(names, **settings) as cluster:
+        cluster.start()
+        cluster.wait_in_view()
+        yield cluster.nodes
+
+
+def holders(node, model):
+    names = {entry["node_id"]: entry["name"] for entry in node.listed("nodes")}
+    return {names[holder["node_id"]] for entry in node.listed("models")
+            if entry["model_id"] == model for holder in entry["holders"]
+            if holder.get("has_weights")}
+
+
+def instance(node):
+    told = node.request("GET", "/instance")[1]["instances"]
+    return told[0] if told else {}
+
+
+def place(node, **how):
+    """As soon as the leader has heard of all nodes what they have free."""
+    body = {"model_id": "demo", "mode": "exact", **how}
+
+    def is_placed():
+        status, told = node.request("POST", "/instance", body)
+        if status in (200, 201, 202):
+            return True
+        assert status in (404, 409, 503), (status, told)
+        return False
+    wait_for("a placement", is_placed)
+
+
+def wait_ready(node):
+    def is_ready():
+        told = instance(node)
+        assert told.get("status") != "failed", told
+        return told.get("status") == "ready"
+    wait_for("a ready instance", is_ready, 60)
+
+
+def said(node):
+    return node.chat("What is a fox?", **ASK)[1]["choices"][0]["message"]["content"]
+
+
+def delete(node):
+    node.troupe("delete", "demo")
+    wait_for("no instance", lambda: not instance(node))
+
+
+def damage(node, model, how):
+    """Alters the weights of a stored model as a person or a disk may."""
+    path = os.path.realpath(os.path.join(node.stored(model), WEIGHTS))
+    size = os.path.getsize(path)
+    if how == "gone":
+        os.unlink(path)
+        return
+    with open(path, "r+b") as file:
+        if how == "short":
+            file.truncate(size // 2)
+        else:
+            file.seek(size // 2)
+            file.write(bytes([255 - file.read(1)[0]]))
+
+
+def why_it_failed(node):
+    return [json.dumps(event["message"]) for event in node.events()
+            if event["event"] == "generation_failed"]
+
+
+def test_an_instance_on_a_node_without_the_model_gets_a_copy_first():
+    with running("n1", "n2") as (first, second):
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        place(first, nodes=["n2"])
+        wait_ready(first)
+        told = instance(first)
+        assert [rank["node"] for rank in told["ranks"]] == ["n2"], told
+        assert holders(first, "demo") == {"n1", "n2"}
+        assert said(first) == said(second)
+        # The files change under it: the next generation has what the other node has.
+        for how in ("gone", "short", "altered"):
+            delete(first)
+            damage(second, "demo", how)
+            place(first, nodes=["n2"])
+            wait_ready(first)
+            reasons = why_it_failed(first)
+            assert WEIGHTS in reasons[-1], (how, reasons)
+            assert holders(first, "demo") == {"n1", "n2"}, how
+            assert said(first)
+        # Over both, n2's rank gets from n1 what is not right on its own disk.
+        delete(first)
+        damage(second, "demo", "altered")
+        place(first, min_nodes=2)
+        wait_ready(first)
+        assert {rank["node"]: rank["has_weights"] for rank in instance(first)["ranks"]} == \
+            {"n1": True, "n2": False}, instance(first)
+        assert said(second)
+        # Nobody has it any more.
+        delete(first)
+        damage(first, "demo", "short")
+        place(first)
+        wait_for("a sentence", lambda: instance(first).get("status") == "failed", 60)
+        assert "no node holds" in instance(first)["last_reason"], instance(first)
+
+
+def test_a_deleted_instance_cancels_its_copy():
+    with running("n1", "n2", transfer_rate="100K") as (first, second):
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        place(first, nodes=["n2"])
+        wait_for("copying", lambda: instance(first).get("status") == "copying")
+        told = first.request("GET", "/v1/models/transfers/" + instance(first)["transfer_id"])
+        assert told[0] == 200 and told[1]["targets"][0]["node"] == "n2", told
+        wait_for("copying at n2", lambda: second.request(
+            "GET", "/v1/models/demo")[1]["status"] == "copying")
+        first.troupe("delete", "demo")
+        wait_for("cancelled", lambda: first.request(
+            "GET", "/v1/models/transfers/" + told[1]["transfer_id"])[1]["status"] == "cancelled")
+
+
+def test_what_was_removed_while_a_node_was_away_does_not_come_back():
+    with running("n1", "n2") as (first, second):
+        second.troupe("add", DEMO_MODEL, "--name", "demo")
+        second.stop()
+        wait_for("n2 away", lambda: not next(
+            node for node in first.listed("nodes") if node["name"] == "n2").get("in_view"))
+        wait_for("removed", lambda: first.troupe("remove", "demo", check=False).returncode == 0)
+        second.up()
+        wait_for("n2's copy is gone", lambda: not second.stored("demo"))
+        assert not first.listed("models")
+        second.troupe("add", DEMO_MODEL, "--name", "demo")
+        assert holders(first, "demo") == {"n2"}
+
+
+def test_a_model_nobody_holds_comes_from_the_hub_to_one_node():
+    repository = Repository.of_directory("org/demo", DEMO_MODEL)
+    with StubHub(repository) as hub, Cluster(["n1", "n2"]) as cluster:
+        cluster.environment.update({"HF_ENDPOINT": hub.endpoint,
+                                    "HF_HOME": os.path.join(cluster.place, "hf")})
+        cluster.start()
+        cluster.wait_in_view()
+        first, second = cluster.nodes
+        for words in (["demo"], ["org/demo", "--no-download"]):
+            run = first.troupe("place", *words, check=False)
+            assert run.returncode != 0 and "troupe add" in run.stderr, run
+        assert first.request("POST", "/instance", {"model_id": "org/demo"})[0] == 404
+        assert not hub.rows and not instance(first)
+        run = second.troupe("place", "org/absent", "--wait", check=False)
+        assert run.returncode != 0 and "org/absent" in run.stderr, run
+        told = instance(first)
+        assert told["status"] == "failed" and "org/absent" in told["last_reason"], told
+        second.troupe("delete", "org/absent")
+        wait_for("no instance", lambda: not instance(first))
+        place(second, model_id="org/demo", download=True)
+        wait_ready(first)
+        assert len(holders(first, "org/demo")) == 1
+        size = sum(content.size for path, content in repository.files.items()
+                   if path.endswith(".safetensors"))
+        assert hub.bytes_sent("GET", repository.files["model.safetensors"].sha256) == size
+        answer = second.chat("What is a fox?", **{**ASK, "model": "org/demo"})
+        assert answer[0] == 200, answer
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(sys.modules[__name__]))
