@@ -44,6 +44,9 @@
       "requests that wait beside those; more are refused with 429 and Retry-After")                \
     K(PREFILL_ROWS, prefill_rows, NUMBER, "128", 1, 448,                                           \
       "tokens of prompts read between two tokens of the answers that run meanwhile")               \
+    K(LOAD_WINDOW, load_window, SIZE, "256M", 1u << 20, 1ull << 40,                                \
+      "bytes a rank may use beside its weights while they are sent to ranks that have none; that " \
+      "of the first rank with all files holds for all")                                            \
     K(STORE, store, TEXT, "", 0, 1024,                                                             \
       "directory of models, in the layout of the Hugging Face cache; empty: that cache, as "       \
       "HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME name it, else ~/.cache/huggingface/hub")            \

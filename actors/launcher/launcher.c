@@ -12,8 +12,9 @@ enum {
     MEET_MS = 20000,
     JOIN_MS = 30000,
     LOSS_MS = 2000,
-    PING_MS = 2000,
+    PING_MS = 1000,
     HANG_MS = 10000,
+    LOAD_HANG_MS = 3000,
     STOP_MS = 1000,
     /* How long the last report may take; the supervisor reports our own end in any case. */
     LEAVE_MS = 500
@@ -21,6 +22,9 @@ enum {
 
 /* The rank's number as a child: there is one. */
 enum { CHILD_ID = 1 };
+
+/* Pings in a row without an answer that end a rank while it loads. */
+enum { LOAD_PINGS = 3 };
 
 static uint64_t given_or(uint64_t given, uint64_t standard)
 {
@@ -39,6 +43,7 @@ static enum status launcher_init(void *actor, const void *settings, struct reaso
     times->loss_ms = given_or(times->loss_ms, LOSS_MS);
     times->ping_ms = given_or(times->ping_ms, PING_MS);
     times->hang_ms = given_or(times->hang_ms, HANG_MS);
+    times->load_hang_ms = given_or(times->load_hang_ms, LOAD_HANG_MS);
     times->stop_ms = given_or(times->stop_ms, STOP_MS);
     launcher->session_settings = (struct session_settings){
         .actor = ACTOR_LAUNCHER,
@@ -310,6 +315,34 @@ static enum status hear_result(struct launcher *launcher)
 
 /* ---- time ---- */
 
+static bool is_ready(const struct launcher *launcher)
+{
+    const struct instance_record *instance = own_instance(launcher);
+    return instance && instance->ranks.items[launcher->settings->rank].status == RANK_READY;
+}
+
+/* How long the rank may answer nothing, or it has too long.  While it loads, pings count beside the
+ * time: a launcher that got no time itself has asked fewer. */
+static void check_answers(struct launcher *launcher)
+{
+    const struct launcher_settings *times = &launcher->times;
+    const uint64_t silent_ms = launcher->input->now_ms - launcher->heard_ms;
+    if (!launcher->is_child_answering || launcher->phase >= LAUNCHER_ENDING)
+        return;
+    const bool is_loading_hung = silent_ms > times->load_hang_ms &&
+                                 launcher->pings_unanswered >= LOAD_PINGS && !is_ready(launcher);
+    if (is_loading_hung || silent_ms > times->hang_ms)
+        launcher_end(launcher, "its process answered nothing for %" PRIu64 " ms%s",
+                     is_loading_hung ? times->load_hang_ms : times->hang_ms,
+                     is_loading_hung ? " while it was loading" : "");
+}
+
+static void heard_rank(struct launcher *launcher)
+{
+    launcher->heard_ms = launcher->input->now_ms;
+    launcher->pings_unanswered = 0;
+}
+
 static void check_times(struct launcher *launcher)
 {
     uint64_t now_ms = launcher->input->now_ms;
@@ -321,11 +354,9 @@ static void check_times(struct launcher *launcher)
     if (launcher->has_child && now_ms >= launcher->ping_at_ms) {
         outbox_effect(launcher->outbox, CHILD_ID, EFFECT_RANK_PING, NULL, NULL);
         launcher->ping_at_ms = now_ms + launcher->times.ping_ms;
+        launcher->pings_unanswered++;
     }
-    if (launcher->is_child_answering && launcher->phase < LAUNCHER_ENDING &&
-        now_ms - launcher->heard_ms > launcher->times.hang_ms)
-        launcher_end(launcher, "its process answered nothing for %" PRIu64 " ms",
-                     launcher->times.hang_ms);
+    check_answers(launcher);
     if (launcher->deadline_ms == 0 || now_ms < launcher->deadline_ms)
         return;
     if (launcher->phase == LAUNCHER_ADDRESSING || launcher->phase == LAUNCHER_MEETING) {
@@ -405,10 +436,10 @@ static enum status handle(struct launcher *launcher, enum mirror_change change)
         return hear_result(launcher);
     case INPUT_CHILD_READY:
         launcher->is_child_answering = true;
-        launcher->heard_ms = input->now_ms;
+        heard_rank(launcher);
         return STATUS_OK;
     case INPUT_CHILD_BEAT:
-        launcher->heard_ms = input->now_ms;
+        heard_rank(launcher);
         return STATUS_OK;
     case INPUT_CHILD_ENDED:
         return rank_gone(launcher, input->child.exit_code, input->child.signal);

@@ -67,8 +67,10 @@ struct launcher_settings {
     uint64_t meet_ms; /* from start to the last sibling's hello: 20 s */
     uint64_t join_ms; /* from the rank's start to its word that it joined: 30 s */
     uint64_t loss_ms; /* a sibling away so long is lost: 2 s */
-    uint64_t ping_ms; /* between pings of the rank: 2 s */
+    uint64_t ping_ms; /* between pings of the rank: 1 s */
     uint64_t hang_ms; /* a rank that answers none so long hangs: 10 s */
+    /* The same until it is ready, when all others wait for it: 3 s, and as many pings. */
+    uint64_t load_hang_ms;
     uint64_t stop_ms; /* from SIGTERM to SIGKILL of the rank: 1 s */
 };
 
@@ -109,6 +111,7 @@ struct launcher {
     uint64_t deadline_ms;        /* of the phase; 0: none */
     uint64_t ping_at_ms;
     uint64_t heard_ms;           /* last sign of life of the rank */
+    uint64_t pings_unanswered;   /* since then */
     struct kept_blob blobs[FENCE_PENDING_MAX]; /* our fence blobs, for siblings that reconnect */
     size_t blob_count;
     int32_t exit_code;

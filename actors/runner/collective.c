@@ -27,8 +27,16 @@ static const size_t count_of_parted_sum = 16384;
 static const size_t size_of_aside_wait = (size_t)256 << 10;
 static const uint64_t spin_us = 200;
 static const long pause_ns = 50000;
-/* MPI's own messages carry tags from here; one for each direction would do. */
-enum { TAG_POINT_TO_POINT = 11 };
+/* One for each direction would do; the posted ones have the tags after it, one for each channel. */
+enum { TAG_POINT_TO_POINT = 11, TAG_POSTED = TAG_POINT_TO_POINT + 1 };
+enum { POSTS_GROWN = 64 };
+
+/* A message that was begun. */
+struct posted {
+    MPI_Request request;
+    int receives; /* bytes that must come; -1: it is sent */
+    bool is_used;
+};
 
 struct collective_mpi {
     struct collective base; /* first: the two pointers are one */
@@ -38,6 +46,8 @@ struct collective_mpi {
     int *offsets;
     int *receive_counts;
     int *receive_offsets;
+    struct posted *posts; /* by number */
+    uint32_t post_count;
 };
 
 static struct collective_mpi *mpi_of(struct collective *collective)
@@ -267,6 +277,99 @@ static enum status mpi_barrier(struct collective *collective)
     return finish(collective, MPI_Barrier(MPI_COMM_WORLD));
 }
 
+/* ---- several at once ---- */
+
+static enum status post_free_find(struct collective_mpi *mpi, uint32_t *post_out)
+{
+    for (uint32_t i = 0; i < mpi->post_count; i++) {
+        if (!mpi->posts[i].is_used) {
+            *post_out = i;
+            return STATUS_OK;
+        }
+    }
+    const uint32_t count = mpi->post_count + POSTS_GROWN;
+    struct posted *grown = memory_resized(mpi->posts, count, sizeof(*grown));
+    if (!grown)
+        return STATUS_NO_MEMORY;
+    memset(grown + mpi->post_count, 0, POSTS_GROWN * sizeof(*grown));
+    *post_out = mpi->post_count;
+    mpi->posts = grown;
+    mpi->post_count = count;
+    return STATUS_OK;
+}
+
+static enum status mpi_post_send(struct collective *collective, enum collective_channel channel,
+                                 const void *bytes, size_t size, uint32_t target,
+                                 uint32_t *post_out)
+{
+    uint32_t at = 0;
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    enum status status = post_free_find(mpi, &at);
+    if (status != STATUS_OK)
+        return status;
+    ASSERT(size <= INT_MAX);
+    collective->entered++;
+    mpi->posts[at] = (struct posted){.receives = -1, .is_used = true};
+    *post_out = at;
+    return MPI_Isend(bytes, (int)size, MPI_BYTE, (int)target, TAG_POSTED + (int)channel,
+                     MPI_COMM_WORLD, &mpi->posts[at].request) == MPI_SUCCESS
+               ? STATUS_OK
+               : STATUS_IO;
+}
+
+static enum status mpi_post_receive(struct collective *collective, enum collective_channel channel,
+                                    void *bytes_out, size_t size, uint32_t source,
+                                    uint32_t *post_out)
+{
+    uint32_t at = 0;
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    enum status status = post_free_find(mpi, &at);
+    if (status != STATUS_OK)
+        return status;
+    ASSERT(size <= INT_MAX);
+    collective->entered++;
+    mpi->posts[at] = (struct posted){.receives = (int)size, .is_used = true};
+    *post_out = at;
+    return MPI_Irecv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POSTED + (int)channel,
+                     MPI_COMM_WORLD, &mpi->posts[at].request) == MPI_SUCCESS
+               ? STATUS_OK
+               : STATUS_IO;
+}
+
+static enum status mpi_post_look(struct collective *collective, uint32_t post, bool *is_done_out)
+{
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    ASSERT(post < mpi->post_count && mpi->posts[post].is_used);
+    struct posted *posted = &mpi->posts[post];
+    MPI_Status status;
+    int is_done = 0;
+    int got = 0;
+    if (MPI_Test(&posted->request, &is_done, &status) != MPI_SUCCESS)
+        return STATUS_IO;
+    *is_done_out = is_done != 0;
+    if (!is_done)
+        return STATUS_OK;
+    posted->is_used = false;
+    collective->finished++;
+    if (posted->receives >= 0 && (MPI_Get_count(&status, MPI_BYTE, &got) != MPI_SUCCESS ||
+                                  got != posted->receives))
+        return STATUS_IO;
+    return STATUS_OK;
+}
+
+/* What is being sent cannot be called back: no other call may follow before the process ends. */
+static void mpi_post_drop(struct collective *collective)
+{
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    for (uint32_t i = 0; i < mpi->post_count; i++) {
+        if (mpi->posts[i].is_used && mpi->posts[i].receives >= 0) {
+            (void)MPI_Cancel(&mpi->posts[i].request);
+            (void)MPI_Request_free(&mpi->posts[i].request);
+        }
+        mpi->posts[i].is_used = false;
+    }
+}
+
 static const struct collective_ops mpi_ops = {
     .sum = mpi_sum,
     .gather = mpi_gather,
@@ -274,12 +377,17 @@ static const struct collective_ops mpi_ops = {
     .send = mpi_send,
     .receive = mpi_receive,
     .barrier = mpi_barrier,
+    .post_send = mpi_post_send,
+    .post_receive = mpi_post_receive,
+    .post_look = mpi_post_look,
+    .post_drop = mpi_post_drop,
 };
 
 static void mpi_free(struct collective_mpi *mpi)
 {
     memory_free(mpi->scratch);
     memory_free(mpi->counts);
+    memory_free(mpi->posts);
     memory_free(mpi);
 }
 

@@ -15,10 +15,21 @@
 
 #include "protocol/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct collective;
+
+/* What posted messages are for. */
+enum collective_channel {
+    CHANNEL_HEADS,   /* of batches of weights */
+    CHANNEL_BATCHES, /* their bytes */
+    CHANNEL_REPAIR_HEADS,
+    CHANNEL_REPAIRS, /* batches that are sent again */
+    CHANNEL_WORDS,   /* of receivers */
+    CHANNEL_COUNT
+};
 
 struct collective_ops {
     /* values[count] becomes the sum over ranks, added in rank order 0, 1, 2, ... on every rank
@@ -37,6 +48,18 @@ struct collective_ops {
     enum status (*receive)(struct collective *collective, void *bytes_out, size_t size,
                            uint32_t source);
     enum status (*barrier)(struct collective *collective);
+    /* Several messages at once.  Each begins at once and leaves a number, under which it is looked
+     * at until it is through; its bytes are the collective's until then, and its number is free
+     * after.  Messages of one pair and channel keep their order, channels do not wait for each
+     * other.  STATUS_NO_MEMORY: nothing began. */
+    enum status (*post_send)(struct collective *collective, enum collective_channel channel,
+                             const void *bytes, size_t size, uint32_t target, uint32_t *post_out);
+    enum status (*post_receive)(struct collective *collective, enum collective_channel channel,
+                                void *bytes_out, size_t size, uint32_t source,
+                                uint32_t *post_out);
+    enum status (*post_look)(struct collective *collective, uint32_t post, bool *is_done_out);
+    /* Forgets all that this rank posted, before its memory goes.  Only after a failure. */
+    void (*post_drop)(struct collective *collective);
 };
 
 struct collective {

@@ -8,6 +8,7 @@
 #include "runtime/model_store.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -175,6 +176,7 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->rank = begin->rank;
     world->rank_count = world->instance.ranks.count;
     world->queue = thread->queue;
+    world->load_window = thread->options.load_window;
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);
@@ -329,6 +331,10 @@ void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *
     *beat_out = (struct engine_beat){.is_busy = thread->is_at_work,
                                      .is_waiting = thread->world.is_waiting,
                                      .marks = thread->world.marks};
+    const char *file = thread->world.reading.file;
+    beat_out->reads = thread->world.reading.count;
+    if (file)
+        (void)snprintf(beat_out->file, sizeof(beat_out->file), "%.120s", file);
     if (collective) {
         beat_out->entered = collective->entered;
         beat_out->finished = collective->finished;

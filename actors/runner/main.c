@@ -41,6 +41,7 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
     const struct engine_thread_options options = {
         .places = model_store_places_of(&main->process.paths),
         .serving = {.prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
+        .load_window = config_number(&main->process.config, CONFIG_KEY_LOAD_WINDOW),
         .post = post,
         .target = loop};
     main->loop = loop;

@@ -39,10 +39,12 @@ struct rank_world {
     struct command_queue *queue;                           /* of the thread, to wait for siblings */
     void (*tell)(void *target, struct sibling_word *word); /* takes the word */
     void *target;
+    uint64_t load_window;      /* of this node; 0: the default */
     uint32_t sibling_limit_ms; /* how long rank 0 waits for the ring; 0: two minutes */
 
     _Atomic uint64_t marks;   /* layers computed and batches loaded, read by the actor loop */
     _Atomic bool is_waiting;  /* for a message of a sibling */
+    struct weight_reading reading; /* of weight files, read by the actor loop */
 
     uint64_t number;                    /* of the last step or busy period */
     bool is_busy;                       /* tensor, rank 0: a busy period is open */

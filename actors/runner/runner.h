@@ -28,9 +28,11 @@
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
 /* The lease of the engine thread: it is looked at so often while it has work, */
-#define RUNNER_LOOK_MS 1000u
+#define RUNNER_LOOK_MS 500u
 /* and ended when it got nowhere for so long; */
 #define RUNNER_STILL_MS 30000u
+/* when a file that is being read gave nothing for so long; */
+#define RUNNER_READ_STILL_MS 3000u
 /* while loading, for the time this reads its shard in besides (a slow disk). */
 #define RUNNER_LOAD_BYTES_PER_MS 20000u
 
@@ -60,6 +62,8 @@ struct engine_beat {
     uint64_t marks;    /* grows with each layer computed and each batch loaded */
     uint64_t entered;  /* collectives */
     uint64_t finished;
+    uint64_t reads;    /* grows with each piece that was read */
+    char file[128];    /* that is being read; empty: none */
 };
 
 struct rank_status_told {
@@ -129,6 +133,7 @@ struct runner {
     bool is_watched; /* the engine thread may be at work */
     uint64_t look_at_ms;
     uint64_t still_looks; /* in a row, without progress */
+    uint64_t still_reads; /* looks in a row at a file that gave nothing */
     uint32_t idle_looks;  /* in a row */
     struct engine_beat beat;
     struct runner_request requests[RUNNER_REQUESTS_MAX];

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define IDLE_LOOKS 2u /* a command may be on its way to the thread at the first */
 
@@ -61,11 +62,21 @@ bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
     runner->beat = *beat;
     if (!beat->is_busy) {
         runner->still_looks = 0;
+        runner->still_reads = 0;
         runner->is_watched = ++runner->idle_looks < IDLE_LOOKS;
         return true;
     }
     runner->idle_looks = 0;
     send_heartbeat(runner, beat);
+    const bool is_stalled = beat->file[0] != '\0' && beat->reads == before.reads &&
+                            strcmp(beat->file, before.file) == 0;
+    runner->still_reads = is_stalled ? runner->still_reads + 1 : 0;
+    if (runner->still_reads >= RUNNER_READ_STILL_MS / RUNNER_LOOK_MS) {
+        (void)refuse(reason_out, STATUS_TIMED_OUT,
+                     "%.120s on this node's disk gave nothing for %u ms; see whether the disk "
+                     "works", beat->file, RUNNER_READ_STILL_MS);
+        return false;
+    }
     if (!before.is_busy || beat->is_waiting || beat->marks != before.marks ||
         beat->entered != before.entered || beat->finished != before.finished) {
         runner->still_looks = 0;

@@ -6,12 +6,18 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+struct side_job {
+    void (*work)(void *argument);
+    void *argument;
+};
+
 struct side_worker {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    void (*job)(void *argument); /* NULL: nothing at work */
-    void *argument;
+    struct side_job jobs[SIDE_JOBS_MAX]; /* a ring */
+    uint64_t started;
+    uint64_t done;
     bool is_ending;
 };
 
@@ -19,15 +25,16 @@ static void *work(void *argument)
 {
     struct side_worker *worker = argument;
     (void)pthread_mutex_lock(&worker->mutex);
-    while (!worker->is_ending || worker->job) {
-        if (!worker->job) {
+    while (!worker->is_ending || worker->done < worker->started) {
+        if (worker->done == worker->started) {
             (void)pthread_cond_wait(&worker->changed, &worker->mutex);
             continue;
         }
+        const struct side_job job = worker->jobs[worker->done % SIDE_JOBS_MAX];
         (void)pthread_mutex_unlock(&worker->mutex);
-        worker->job(worker->argument);
+        job.work(job.argument);
         (void)pthread_mutex_lock(&worker->mutex);
-        worker->job = NULL;
+        worker->done++;
         (void)pthread_cond_broadcast(&worker->changed);
     }
     (void)pthread_mutex_unlock(&worker->mutex);
@@ -68,17 +75,24 @@ void side_worker_close(struct side_worker *worker)
 void side_worker_start(struct side_worker *worker, void (*job)(void *argument), void *argument)
 {
     (void)pthread_mutex_lock(&worker->mutex);
-    ASSERT(worker->job == NULL);
-    worker->job = job;
-    worker->argument = argument;
+    ASSERT(worker->started - worker->done < SIDE_JOBS_MAX);
+    worker->jobs[worker->started++ % SIDE_JOBS_MAX] = (struct side_job){job, argument};
     (void)pthread_cond_broadcast(&worker->changed);
     (void)pthread_mutex_unlock(&worker->mutex);
+}
+
+uint64_t side_worker_done(struct side_worker *worker)
+{
+    (void)pthread_mutex_lock(&worker->mutex);
+    const uint64_t done = worker->done;
+    (void)pthread_mutex_unlock(&worker->mutex);
+    return done;
 }
 
 void side_worker_wait(struct side_worker *worker)
 {
     (void)pthread_mutex_lock(&worker->mutex);
-    while (worker->job)
+    while (worker->done < worker->started)
         (void)pthread_cond_wait(&worker->changed, &worker->mutex);
     (void)pthread_mutex_unlock(&worker->mutex);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * side_worker: one thread that does one job at a time beside its owner.
+ * side_worker: one thread that does jobs beside its owner, one after another.
  *
  * Owner    one thread, which starts jobs and waits for them.
  * Memory   the job's argument is the owner's and untouched by it until the wait.
@@ -12,14 +12,20 @@
 
 #include "protocol/status.h"
 
+#include <stdint.h>
+
+#define SIDE_JOBS_MAX 64u
+
 struct side_worker;
 
 MUST_CHECK enum status side_worker_open(struct side_worker **worker_out, struct reason *reason);
 /* Waits for the job at work.  Accepts NULL. */
 void side_worker_close(struct side_worker *worker);
-/* The one before must have been waited for. */
+/* At most SIDE_JOBS_MAX may wait or be at work. */
 void side_worker_start(struct side_worker *worker, void (*job)(void *argument), void *argument);
-/* Returns at once when no job is at work. */
+/* How many have been done since the open, in the order in which they were started. */
+uint64_t side_worker_done(struct side_worker *worker);
+/* Until all that were started are done. */
 void side_worker_wait(struct side_worker *worker);
 
 #endif

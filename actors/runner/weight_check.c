@@ -7,6 +7,8 @@
 
 /* A weight kept in a floating type is read only up to this: norms, not unquantised matrices. */
 #define WEIGHT_SIZE_MAX ((uint64_t)1 << 20)
+/* Who watches the reading is told at each. */
+#define ROWS_COUNTED 64u
 
 /* Bits of the exponent all set: an infinity or no number. */
 static bool is_finite_row(const uint8_t *row, uint64_t size, enum tensor_type type)
@@ -34,8 +36,22 @@ static bool is_checked(const struct shard_slice *slice)
     return slice->part != MODULE_PART_WEIGHT || slice->size <= WEIGHT_SIZE_MAX;
 }
 
+/* UINT64_MAX, or the row with a value that is none. */
+static uint64_t bad_row(const struct shard_slice *slice, const uint8_t *first, uint64_t stride,
+                        struct weight_reading *reading)
+{
+    for (uint64_t row = slice->row_first; row < slice->row_end; row++) {
+        if (!is_finite_row(first + (row - slice->row_first) * stride,
+                           slice->byte_end - slice->byte_first, slice->tensor->type))
+            return row;
+        if (reading && row % ROWS_COUNTED == 0)
+            reading->count++;
+    }
+    return UINT64_MAX;
+}
+
 enum status weight_check(const struct shard_plan *plan, const struct shard *shard,
-                         struct reason *reason)
+                         struct weight_reading *reading, struct reason *reason)
 {
     for (size_t i = 0; i < plan->slice_count; i++) {
         const struct shard_slice *slice = &plan->slices[i];
@@ -43,13 +59,11 @@ enum status weight_check(const struct shard_plan *plan, const struct shard *shar
         const uint8_t *first = shard_part(shard, slice->module, slice->part, &stride);
         if (!first || !is_checked(slice))
             continue;
-        for (uint64_t row = slice->row_first; row < slice->row_end; row++)
-            if (!is_finite_row(first + (row - slice->row_first) * stride,
-                               slice->byte_end - slice->byte_first, slice->tensor->type))
-                return refuse(reason, STATUS_DAMAGED,
-                              "%.200s has a value that is not a number in row %" PRIu64
-                              "; its file is damaged: add the model again",
-                              slice->tensor->name, row);
+        const uint64_t row = bad_row(slice, first, stride, reading);
+        if (row != UINT64_MAX)
+            return refuse(reason, STATUS_DAMAGED,
+                          "%.200s has a value that is not a number in row %" PRIu64
+                          "; its file is damaged: add the model again", slice->tensor->name, row);
     }
     return STATUS_OK;
 }

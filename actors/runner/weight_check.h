@@ -16,7 +16,8 @@
 
 #include "actors/runner/engine/weights.h"
 
+/* `reading` counts on; it may be NULL. */
 MUST_CHECK enum status weight_check(const struct shard_plan *plan, const struct shard *shard,
-                                    struct reason *reason);
+                                    struct weight_reading *reading, struct reason *reason);
 
 #endif

@@ -5,6 +5,7 @@
 #include "actors/runner/weight_fault.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -16,6 +17,7 @@ struct table_head {
     uint64_t size; /* 0: the sender has none to give */
     struct hash digest;
     struct mac_key key; /* of the checks of this load */
+    uint64_t window;    /* of all ranks: their batches are of one size */
 };
 
 /* True when every rank is well; all ranks call at the same time. */
@@ -35,6 +37,20 @@ static enum status agree(struct collective *collective, enum status own, struct 
     return STATUS_OK;
 }
 
+static uint64_t whole_holders(const struct weight_load_request *request, uint32_t rank_count)
+{
+    uint64_t holders = 0;
+    for (uint32_t rank = 0; rank < rank_count; rank++)
+        holders |= (uint64_t)request->has_files[rank] << rank;
+    return holders;
+}
+
+static uint64_t holders_of(const struct weight_load_request *request, uint32_t rank_count,
+                           size_t source)
+{
+    return request->sources[source].holders | whole_holders(request, rank_count);
+}
+
 static enum status check_request(const struct weight_load_request *request, uint32_t rank_count,
                                  uint32_t *table_rank_out, struct reason *reason)
 {
@@ -47,7 +63,7 @@ static enum status check_request(const struct weight_load_request *request, uint
                       request->directory);
     for (size_t i = 0; i < request->source_count; i++)
         if (request->sources[i].rank >= rank_count ||
-            !request->has_files[request->sources[i].rank])
+            (holders_of(request, rank_count, i) >> request->sources[i].rank & 1) == 0)
             return refuse(reason, STATUS_INVALID, "rank %" PRIu32 " shall send %.200s but has no"
                           " weight files", request->sources[i].rank, request->sources[i].file);
     *table_rank_out = table_rank;
@@ -89,11 +105,12 @@ static enum status draw_key(struct mac_key *key_out, struct reason *reason)
                : refuse(reason, status, "this machine gives no random bytes for a key");
 }
 
-/* Every rank ends with a table, the same one, and the key of this load.  `own` is how reading went
- * so far: a rank that failed goes on until all agree to stop, as the others wait for it. */
+/* Every rank ends with a table, the same one, and the key and window of this load.  `own` is how
+ * reading went so far: a rank that failed goes on until all agree to stop, as the others wait for
+ * it. */
 static enum status table_exchange(struct weight_load *load, struct collective *collective,
-                                  uint32_t table_rank, enum status own, struct mac_key *key_out,
-                                  struct reason *reason)
+                                  uint32_t table_rank, enum status own, uint64_t window,
+                                  struct table_head *head_out, struct reason *reason)
 {
     struct table_head own_head = {.size = 0};
     uint8_t *bytes = NULL;
@@ -101,6 +118,7 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
         own = table_pack_own(load, &bytes, &own_head, reason);
     if (own == STATUS_OK && load->rank == table_rank)
         own = draw_key(&own_head.key, reason);
+    own_head.window = window;
     struct table_head head = own_head;
     if (own != STATUS_OK)
         head.size = 0;
@@ -132,8 +150,69 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
     if (receives)
         memory_free(whole);
     memory_free(bytes);
-    *key_out = head.key;
+    *head_out = head;
     return own;
+}
+
+/* Of each file of the table: the rank that sends it, and those that have it. */
+struct spread {
+    uint32_t *sources;
+    uint64_t *holders;
+};
+
+static void spread_free(struct spread *spread)
+{
+    memory_free(spread->sources);
+    memory_free(spread->holders);
+}
+
+static enum status spread_make(const struct weight_load *load,
+                               const struct weight_load_request *request, bool is_local,
+                               struct spread *spread_out, struct reason *reason)
+{
+    const size_t count = load->table->file_count;
+    struct spread *spread = spread_out;
+    spread->sources = memory_zeroed(count, sizeof(*spread->sources));
+    spread->holders = memory_zeroed(count, sizeof(*spread->holders));
+    if (!spread->sources || !spread->holders)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of weight files");
+    for (size_t i = 0; i < count; i++) {
+        const char *name = load->table->files[i].name;
+        size_t at = 0;
+        spread->holders[i] = whole_holders(request, load->rank_count);
+        while (!is_local && at < request->source_count &&
+               strcmp(request->sources[at].file, name) != 0)
+            at++;
+        if (is_local)
+            continue;
+        if (at == request->source_count)
+            return refuse(reason, STATUS_INVALID, "the placement names no source for %.200s",
+                          name);
+        spread->sources[i] = request->sources[at].rank;
+        spread->holders[i] = holders_of(request, load->rank_count, at);
+    }
+    return STATUS_OK;
+}
+
+/* A rank with some files maps those, once it knows from another which there are. */
+static enum status open_some(struct weight_load *load, const struct weight_load_request *request,
+                             const struct spread *spread, struct reason *reason)
+{
+    const size_t count = load->table->file_count;
+    bool has_any = false;
+    bool *wanted = memory_zeroed(count, sizeof(*wanted));
+    if (!wanted)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of weight files");
+    for (size_t i = 0; i < count; i++) {
+        wanted[i] = (spread->holders[i] >> load->rank & 1) != 0;
+        has_any = has_any || wanted[i];
+    }
+    enum status status = STATUS_OK;
+    if (has_any && !load->files)
+        status = weight_files_open_some(request->directory, load->table, wanted, request->reading,
+                                        &load->files, reason);
+    memory_free(wanted);
+    return status;
 }
 
 static enum status plan_all(struct weight_load *load, const struct weight_load_request *request,
@@ -152,28 +231,22 @@ static enum status plan_all(struct weight_load *load, const struct weight_load_r
     return status;
 }
 
-/* The rank that sends it, for each file of the table. */
-static enum status resolve_sources(const struct weight_load *load,
-                                   const struct weight_load_request *request,
-                                   uint32_t **file_sources_out, struct reason *reason)
+/* The memory of what comes first is taken from the system while the others still open their files:
+ * for a page that is new to it the system needs longer than a fast link for its bytes. */
+static void take_memory(struct weight_load *load, const struct spread *spread, uint64_t wanted)
 {
-    uint32_t *file_sources = memory_zeroed(load->table->file_count, sizeof(*file_sources));
-    if (!file_sources)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for the list of weight files");
-    for (size_t i = 0; i < load->table->file_count; i++) {
-        const char *name = load->table->files[i].name;
-        size_t at = 0;
-        while (at < request->source_count && strcmp(request->sources[at].file, name) != 0)
-            at++;
-        if (at == request->source_count) {
-            memory_free(file_sources);
-            return refuse(reason, STATUS_INVALID, "the placement names no source for %.200s",
-                          name);
-        }
-        file_sources[i] = request->sources[at].rank;
+    const struct shard_plan *plan = load->plans[load->rank];
+    const uint64_t window = wanted ? wanted : WEIGHT_WINDOW_SIZE;
+    const uint64_t start_us = clock_now_us();
+    uint64_t taken = 0;
+    for (size_t i = 0; i < plan->slice_count && taken < window; i++) {
+        const struct shard_slice *slice = &plan->slices[i];
+        if ((spread->holders[slice->tensor->file] >> load->rank & 1) != 0)
+            continue;
+        shard_touch(load->shard, i);
+        taken += slice->size;
     }
-    *file_sources_out = file_sources;
-    return STATUS_OK;
+    load->memory_us = clock_now_us() - start_us;
 }
 
 static bool all_have_files(const struct weight_load_request *request, uint32_t rank_count)
@@ -186,69 +259,102 @@ static bool all_have_files(const struct weight_load_request *request, uint32_t r
 
 static enum status stream_slices(struct weight_load *load,
                                  const struct weight_load_request *request,
-                                 const struct mac_key *key, struct reason *reason)
+                                 const struct spread *spread, const struct table_head *head,
+                                 struct reason *reason)
 {
-    uint32_t *file_sources = NULL;
-    enum status status = resolve_sources(load, request, &file_sources, reason);
-    status = agree(request->collective, status, reason);
-    if (status == STATUS_OK) {
-        const struct weight_stream_options options = {
-            .collective = request->collective,
-            .plans = (const struct shard_plan *const *)load->plans,
-            .file_sources = file_sources,
-            .has_files = request->has_files,
-            .files = load->files,
-            .shard = load->shard,
-            .key = *key,
-            .batch_size = request->batch_size,
-            .progressed = request->progressed,
-            .sending = request->sending,
-            .context = request->context,
-        };
-        status = weight_stream_run(&options, &load->counters, reason);
-    }
-    memory_free(file_sources);
-    return status;
+    const struct weight_stream_options options = {
+        .collective = request->collective,
+        .plans = (const struct shard_plan *const *)load->plans,
+        .spread = {spread->sources, spread->holders},
+        .file_count = load->table->file_count,
+        .files = load->files,
+        .shard = load->shard,
+        .key = head->key,
+        .window = head->window,
+        .batch_size = request->batch_size,
+        .progressed = request->progressed,
+        .sending = request->sending,
+        .context = request->context,
+    };
+    return weight_stream_run(&options, &load->counters, reason);
 }
 
-static enum status load_steps(struct weight_load *load,
-                              const struct weight_load_request *request, struct reason *reason)
+/* What the own files hold of the shard, and a look at the values of all of it. */
+static enum status fill_own(struct weight_load *load, struct weight_reading *reading,
+                            struct reason *reason)
 {
-    struct collective *collective = request->collective;
-    uint32_t table_rank = 0;
-    struct mac_key key = {{0}};
-    enum status status = check_request(request, load->rank_count, &table_rank, reason);
-    if (status != STATUS_OK)
-        return status; /* the same on every rank */
-    bool is_local = all_have_files(request, load->rank_count);
-    if (request->has_files[load->rank]) {
-        status = safetensors_open(request->directory, &load->table, reason);
-        if (status == STATUS_OK)
-            status = weight_files_open(request->directory, load->table, &load->files, reason);
-        if (status == STATUS_OK)
-            weight_fault_watch(load->files);
-    }
-    if (collective && load->rank_count > 1)
-        status = table_exchange(load, collective, table_rank, status, &key, reason);
-    if (status == STATUS_OK)
-        status = plan_all(load, request, reason);
-    status = agree(collective, status, reason);
-    if (status != STATUS_OK)
-        return status;
-    if (!is_local) {
-        status = stream_slices(load, request, &key, reason);
-        /* Siblings may be waiting inside the stream and cannot be told: the process must end. */
-        if (status != STATUS_OK)
-            return status;
-    }
+    enum status status = STATUS_OK;
     if (load->files)
         status = shard_fill(load->shard, load->files, reason);
     if (status == STATUS_OK && !shard_is_complete(load->shard))
         status = refuse(reason, STATUS_INTERNAL, "not all slices of the model came");
     if (status == STATUS_OK)
-        status = weight_check(load->plans[load->rank], load->shard, reason);
+        status = weight_check(load->plans[load->rank], load->shard, reading, reason);
     if (status == STATUS_OK && load->files)
         shard_keep_only(load->shard, load->files);
+    return status;
+}
+
+static void note_reading(const struct weight_load_request *request, const char *file)
+{
+    if (request->reading)
+        request->reading->file = file;
+}
+
+static enum status open_all(struct weight_load *load, const struct weight_load_request *request,
+                            struct reason *reason)
+{
+    note_reading(request, "the weight files");
+    enum status status = safetensors_open(request->directory, &load->table, reason);
+    if (status == STATUS_OK)
+        status = weight_files_open_some(request->directory, load->table, NULL, request->reading,
+                                        &load->files, reason);
+    note_reading(request, NULL);
+    return status;
+}
+
+static enum status load_steps(struct weight_load *load,
+                              const struct weight_load_request *request, struct spread *spread,
+                              struct reason *reason)
+{
+    struct collective *collective = request->collective;
+    uint32_t table_rank = 0;
+    struct table_head head = {.window = request->window};
+    const uint64_t start_us = clock_now_us();
+    enum status status = check_request(request, load->rank_count, &table_rank, reason);
+    if (status != STATUS_OK)
+        return status; /* the same on every rank */
+    const bool is_local = all_have_files(request, load->rank_count);
+    if (request->has_files[load->rank])
+        status = open_all(load, request, reason);
+    if (collective && load->rank_count > 1)
+        status = table_exchange(load, collective, table_rank, status, request->window, &head,
+                                reason);
+    if (status == STATUS_OK)
+        status = spread_make(load, request, is_local, spread, reason);
+    if (status == STATUS_OK)
+        status = open_some(load, request, spread, reason);
+    if (status == STATUS_OK && load->files)
+        weight_fault_watch(load->files);
+    if (status == STATUS_OK)
+        status = plan_all(load, request, reason);
+    if (status == STATUS_OK)
+        take_memory(load, spread, head.window);
+    status = agree(collective, status, reason);
+    if (status != STATUS_OK)
+        return status;
+    load->opening_us = clock_now_us() - start_us;
+    if (!is_local) {
+        status = stream_slices(load, request, spread, &head, reason);
+        /* Siblings may be waiting inside the stream and cannot be told: the process must end. */
+        if (status != STATUS_OK)
+            return status;
+    }
+    const uint64_t streamed_us = clock_now_us();
+    note_reading(request, load->files ? "the weight files" : NULL);
+    status = fill_own(load, request->reading, reason);
+    note_reading(request, NULL);
+    load->filling_us = clock_now_us() - streamed_us;
     return agree(collective, status, reason);
 }
 
@@ -263,7 +369,9 @@ enum status weight_load_open(const struct weight_load_request *request,
     load.plans = memory_zeroed(load.rank_count, sizeof(*load.plans));
     if (!load.plans)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to plan the load of a model");
-    enum status status = load_steps(&load, request, reason);
+    struct spread spread = {NULL, NULL};
+    enum status status = load_steps(&load, request, &spread, reason);
+    spread_free(&spread);
     if (status != STATUS_OK) {
         weight_load_close(&load);
         return status;

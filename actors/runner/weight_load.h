@@ -2,9 +2,10 @@
 /*
  * weight_load: everything between a placement and a shard that is ready to be used.
  *
- * One call on every rank of the generation.  A rank with the weight files maps them; one without
- * gets the table of tensors from the lowest rank that has them, checks it against its own
- * config.json, and receives the bytes of its slices (weight_stream.h).
+ * One call on every rank of the generation.  A rank with the weight files maps them; one without,
+ * or with only some of them, gets the table of tensors from the lowest rank that has all, checks it
+ * against its own config.json, and receives the bytes of the slices it has no file of
+ * (weight_stream.h).
  *
  * Owner    the engine thread of a rank; closed after the engine that uses the shard.
  * Memory   the shard and a fixed window beside it.
@@ -18,10 +19,11 @@
 
 #include "actors/runner/weight_stream.h"
 
-/* Who sends a weight file. */
+/* Who sends a weight file, and who has it beside those that have all: a bit for each rank. */
 struct weight_source {
     const char *file;
     uint32_t rank;
+    uint64_t holders;
 };
 
 struct weight_load_request {
@@ -29,10 +31,13 @@ struct weight_load_request {
     const char *directory;         /* config.json is there on every rank */
     const struct model_config *config;
     const struct partition *partitions; /* one for each rank */
-    const bool *has_files;              /* one for each rank */
+    const bool *has_files;              /* one for each rank: it has all */
     const struct weight_source *sources; /* every weight file; ignored when all ranks have files */
     size_t source_count;
-    uint64_t batch_size; /* 0: the default */
+    /* Beside the shard; that of the lowest rank with all files holds for all; 0: the default. */
+    uint64_t window;
+    uint64_t batch_size; /* 0: of the window */
+    struct weight_reading *reading; /* where the reading is, for a watch; may be NULL */
     /* Sees, and in tests fills, the memory of a rank without files before anything came; may be
      * NULL. */
     void (*opened)(void *context, const struct shard_plan *plan, struct shard *shard);
@@ -51,6 +56,9 @@ struct weight_load {
     uint32_t rank_count;
     struct weight_files *files; /* NULL on a rank that has none */
     struct shard *shard;        /* complete */
+    uint64_t opening_us;        /* until the first batch: files, tables, plans; */
+    uint64_t memory_us;         /* of it, taking memory for what comes first */
+    uint64_t filling_us;        /* after the last: what its own files hold, and the values */
     struct weight_stream_counters counters;
 };
 

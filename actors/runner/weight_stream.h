@@ -2,25 +2,22 @@
 /*
  * weight_stream: weights out of the files of some ranks into the memory of those that have none.
  *
- * Each file has one source.  It sends each receiving rank the slices of its plan and nothing else:
- * first those without a layer, then layer by layer, in batches that carry a check made at the
- * source; several sources serve several receivers side by side.  A receiver checks a batch before
- * the bytes reach their place, and answers for each layer while the next one is on its way.  A
- * batch that came damaged is sent once more; what came damaged twice is asked at the end from one
- * other rank that holds the files after the other, and when all sent it damaged the load ends with
- * the tensor's name.  Nothing touches a disk.
+ * Each file has one source.  It sends each rank that has not that file the slices of its plan and
+ * nothing else: first those without a layer, then layer by layer, in batches that carry a check
+ * made at the source; a rank that has some files reads those and receives the rest.  Reading and
+ * packing, the wire, and checking run beside each other, with several batches on their way; a batch
+ * comes to where it belongs in the shard and is used after it was found good.  A receiver answers
+ * for each layer.  A batch that came damaged is sent once more, then asked from one other rank that
+ * holds its files after the other, and when all sent it damaged the load ends with the tensor's
+ * name.  Nothing touches a disk.
  *
- * The check is Poly1305 under a key that the lowest source draws for this load and tells with the
- * table.  It is against damage, of the network or of a machine's memory: the link between ranks is
- * not encrypted, and who can change its bytes can read the key.  Chosen by measurement on one core
- * of the machine this was built on, GB/s while other work ran: BLAKE2b-256 0.8, libsodium's
- * Poly1305 1.9, AES-128-GMAC 3.1, libcrypto's Poly1305 3.9, CRC-32C 21, where a link of 10 Gb/s
- * carries 1.25; CRC-32C misses one damage in four thousand million, Poly1305 none in
- * practice.
+ * The check is of runtime/crypto_mac.h under a key that the lowest whole holder draws for this load
+ * and tells with the table.  It is against damage, of the network or of a machine's memory: the
+ * link between ranks is not encrypted, and who can change its bytes can read the key.
  *
  * Owner    the engine thread of a rank; every rank of the world calls at the same time.
- * Memory   two batches for each direction, whatever the size of the model.
- * Threads  packing and checking run beside the sending, on a thread of the stream's own.
+ * Memory   of `window`, some batches beside the shard, whatever the size of the model.
+ * Threads  the caller's carries messages; one reads and packs, one checks.
  * Fails    STATUS_HASH_MISMATCH, STATUS_IO (a sibling is lost), STATUS_MALFORMED (a sibling is not
  *          where the plan says), STATUS_NO_MEMORY; after each of them the generation must end.
  */
@@ -29,6 +26,7 @@
 
 #include "actors/runner/collective.h"
 #include "actors/runner/engine/weights.h"
+#include "actors/runner/weight_batches.h"
 #include "protocol/status.h"
 #include "runtime/crypto_mac.h"
 
@@ -36,18 +34,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Two of them for each direction; larger ones are no faster and stall more when resent. */
-#define WEIGHT_BATCH_SIZE ((uint64_t)8 << 20)
+/* What a rank may use beside its shard while it loads, if the placement does not say. */
+#define WEIGHT_WINDOW_SIZE ((uint64_t)256 << 20)
+/* Larger batches are no faster and stall more when sent again. */
+#define WEIGHT_BATCH_SIZE ((uint64_t)4 << 20)
+#define WEIGHT_BATCH_SIZE_MIN ((uint64_t)64 << 10)
+/* Of batches in a window: those on their way, one sent again, and the pages they are read from. */
+#define WEIGHT_WINDOW_BATCHES 16u
 
 struct weight_stream_options {
     struct collective *collective;
     const struct shard_plan *const *plans; /* one for each rank, made from one table */
-    const uint32_t *file_sources;          /* rank that sends it, for each file of the table */
-    const bool *has_files;                 /* for each rank: it fills its shard by itself */
-    const struct weight_files *files;      /* NULL when this rank has none */
-    struct shard *shard;                   /* of this rank; untouched when it has files */
+    struct weight_spread spread;           /* who has and who sends each file of the table */
+    size_t file_count;                     /* of the table */
+    const struct weight_files *files;      /* those this rank has; NULL when it has none */
+    struct shard *shard;                   /* of this rank */
     struct mac_key key;                    /* the same on every rank */
-    uint64_t batch_size;                   /* 0: WEIGHT_BATCH_SIZE */
+    uint64_t window;                       /* the same on every rank; 0: WEIGHT_WINDOW_SIZE */
+    uint64_t batch_size;                   /* 0: of the window */
     /* Both may be NULL; called on the caller's thread. */
     void (*progressed)(void *context, uint64_t bytes_have, uint64_t bytes_total);
     /* Sees, and in tests damages, a batch that is about to be sent; `attempt` is 0 or 1,
@@ -63,6 +67,9 @@ struct weight_stream_counters {
     uint64_t batches_sent;
     uint64_t batches_received;
     uint64_t batches_repeated;
+    uint64_t stream_us; /* from the first batch being packed to the last receiver's last word */
+    uint64_t read_us;   /* of it, beside the wire: reading and packing, */
+    uint64_t check_us;  /* and making or comparing checks */
 };
 
 /* The counters are written also on failure. */

@@ -1,30 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * family_rank: one of two ranks that load a model, of which only rank 0 has the weight files, and
+ * family_rank: one of some ranks that load a model, of which only rank 0 has the weight files, and
  * compute greedy tokens together in exact mode.
  *
- *     family_rank MODEL pipeline|tensor IDS TOKENS
+ *     family_rank MODEL pipeline|tensor IDS TOKENS [SHARES [SMALL]]
  *
- * IDS and TOKENS are "1,2,3".  Ends with 0 when rank 0 found the tokens, 3 when not.
+ * IDS and TOKENS are "1,2,3", SHARES "1,1" (the default) or "50,30,20", one for each rank.  SMALL
+ * is a directory with the small files of MODEL, which is all that the ranks but 0 have.  The memory
+ * of those is filled with a pattern before anything comes, and compared with the files after.  Ends
+ * with 0 when rank 0 found the tokens, 3 when not, 5 when the cut or the load was refused.
  */
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/engine/engine.h"
 #include "actors/runner/weight_load.h"
 #include "protocol/memory.h"
 #include "tests/mpi/expect.h"
+#include "tests/mpi/kept_bytes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define RANKS 2u
+#define RANKS_MAX 8u
 #define NUMBERS_MAX 256u
 #define FILES_MAX 64u
 
 struct rank {
     struct collective *collective;
     struct engine *engine;
+    uint32_t count; /* of all ranks */
+    uint64_t shares[RANKS_MAX];
     enum sharding sharding;
     uint32_t sequence;
     float *hidden; /* [NUMBERS_MAX][hidden] */
@@ -44,36 +50,38 @@ static size_t parse_numbers(const char *text, uint32_t *numbers_out)
     return count;
 }
 
-/* The files are here on both ranks; what a rank may know of them is config.json. */
-static void load(struct rank *rank, const char *directory, struct model_config *config,
-                 struct partition *partitions, struct weight_load *load_out)
+static void load(struct rank *rank, const char *directory, const char *own_directory,
+                 struct model_config *config, struct partition *partitions,
+                 struct weight_load *load_out)
 {
     static struct weight_source sources[FILES_MAX];
-    static const bool has_files[RANKS] = {true, false};
+    static const bool has_files[RANKS_MAX] = {true};
     struct tensor_table *table = NULL;
     struct model_layout *layout = NULL;
     struct reason reason = {""};
     EXPECT(safetensors_open(directory, &table, &reason) == STATUS_OK);
     EXPECT(model_layout_make(config, table, &layout, &reason) == STATUS_OK);
     struct partition_units units = partition_units_of(config, layout);
-    EXPECT(partition_solve(rank->sharding, &units, NULL, RANKS, partitions, &reason) ==
-           STATUS_OK);
     EXPECT(table->file_count <= FILES_MAX);
     for (size_t i = 0; i < table->file_count; i++)
-        sources[i] = (struct weight_source){table->files[i].name, 0};
+        sources[i] = (struct weight_source){.file = table->files[i].name};
     const struct weight_load_request request = {
         .collective = rank->collective,
-        .directory = directory,
+        .directory = own_directory,
         .config = config,
         .partitions = partitions,
         .has_files = has_files,
         .sources = sources,
         .source_count = table->file_count,
+        .opened = kept_bytes_poison,
     };
-    if (weight_load_open(&request, load_out, &reason) != STATUS_OK) {
+    if (partition_solve(rank->sharding, &units, rank->shares, rank->count, partitions, &reason) !=
+            STATUS_OK ||
+        weight_load_open(&request, load_out, &reason) != STATUS_OK) {
         fprintf(stderr, "load refused: %s\n", reason.text);
         _exit(5);
     }
+    kept_bytes_compare(directory, load_out);
     model_layout_free(layout);
     tensor_table_free(table);
 }
@@ -90,19 +98,21 @@ static void step(struct rank *rank, const struct engine_row *rows, size_t count)
         return;
     }
     batch.hidden_out = rank->hidden;
+    const uint32_t next = (collective->rank + 1) % rank->count;
+    const uint32_t before = (collective->rank + rank->count - 1) % rank->count;
     if (collective->rank == 0) {
         EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-        EXPECT(collective->ops->send(collective, rank->hidden, size, 1) == STATUS_OK);
-        EXPECT(collective->ops->receive(collective, rank->hidden, size, 1) == STATUS_OK);
+        EXPECT(collective->ops->send(collective, rank->hidden, size, next) == STATUS_OK);
+        EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
         EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) *
                                                               engine_hidden(rank->engine),
                              1, rank->logits, &reason) == STATUS_OK);
         return;
     }
-    EXPECT(collective->ops->receive(collective, rank->hidden, size, 0) == STATUS_OK);
+    EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
     batch.hidden_in = rank->hidden;
     EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-    EXPECT(collective->ops->send(collective, rank->hidden, size, 0) == STATUS_OK);
+    EXPECT(collective->ops->send(collective, rank->hidden, size, next) == STATUS_OK);
 }
 
 /* Rank 0 chooses, all know. */
@@ -136,7 +146,8 @@ static void generate(struct rank *rank, const uint32_t *ids, size_t count, const
 int main(int count, char **arguments)
 {
     struct rank rank = {.sharding = SHARDING_NONE};
-    struct partition partitions[RANKS];
+    struct partition partitions[RANKS_MAX];
+    uint32_t shares[NUMBERS_MAX];
     struct weight_load loaded;
     struct model_config *config = NULL;
     struct reason reason = {""};
@@ -146,9 +157,15 @@ int main(int count, char **arguments)
         return 2;
     size_t id_count = parse_numbers(arguments[3], ids);
     size_t token_count = parse_numbers(arguments[4], tokens);
-    EXPECT(model_config_read(arguments[1], &config, &reason) == STATUS_OK);
-    EXPECT(collective_mpi_open(RANKS, &rank.collective, &reason) == STATUS_OK);
-    load(&rank, arguments[1], config, partitions, &loaded);
+    rank.count = (uint32_t)parse_numbers(count > 5 ? arguments[5] : "1,1", shares);
+    EXPECT(rank.count <= RANKS_MAX);
+    for (uint32_t i = 0; i < rank.count; i++)
+        rank.shares[i] = shares[i];
+    EXPECT(collective_mpi_open(rank.count, &rank.collective, &reason) == STATUS_OK);
+    const char *own_directory =
+        count > 6 && rank.collective->rank > 0 ? arguments[6] : arguments[1];
+    EXPECT(model_config_read(own_directory, &config, &reason) == STATUS_OK);
+    load(&rank, arguments[1], own_directory, config, partitions, &loaded);
     struct engine_model model = {config, loaded.table, loaded.layout, loaded.files};
     const struct engine_options options = {.mode = ENGINE_EXACT, .threads = 1, .context = 512,
                                            .collective = rank.collective};

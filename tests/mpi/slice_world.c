@@ -89,7 +89,7 @@ static void make_world(struct world *world, const char *shares_text)
     for (size_t i = 0; i < table->file_count; i++) {
         const char *name = table->files[i].name;
         world->sources[world->source_count++] =
-            (struct weight_source){memory_text(name, strlen(name)), 0};
+            (struct weight_source){.file = memory_text(name, strlen(name))};
     }
     model_layout_free(layout);
     tensor_table_free(table);

@@ -16,12 +16,14 @@
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "tests/mpi/expect.h"
+#include "tests/mpi/kept_bytes.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { RANKS_MAX = 8, FILES_MAX = 64, PLAIN_SIZE = 8 << 20 };
@@ -77,7 +79,7 @@ static void make_placement(struct world *world, const char *sharding_word, const
     for (size_t i = 0; i < table->file_count; i++) {
         const char *name = memory_text(table->files[i].name, strlen(table->files[i].name));
         world->sources[world->source_count++] =
-            (struct weight_source){name, (uint32_t)holders[i % holder_count]};
+            (struct weight_source){name, (uint32_t)holders[i % holder_count], 0};
     }
     model_layout_free(layout);
     tensor_table_free(table);
@@ -90,29 +92,6 @@ static void damage(void *context, uint32_t receiver, size_t batch, int attempt, 
     bool always = strcmp(world->action, "twice") == 0;
     if (receiver == world->collective->size - 1 && batch == 1 && (attempt == 0 || always))
         bytes[size / 2] ^= 4;
-}
-
-/* The files are here on every rank of the test; what the load made must be what they hold. */
-static void compare_with_files(const struct world *world, const struct weight_load *load)
-{
-    struct reason reason = {""};
-    struct weight_files *files = NULL;
-    const struct shard_plan *plan = load->plans[load->rank];
-    EXPECT(weight_files_open(world->model, load->table, &files, &reason) == STATUS_OK);
-    EXPECT(plan->slice_count > 0);
-    for (size_t i = 0; i < plan->slice_count; i++) {
-        const struct shard_slice *slice = &plan->slices[i];
-        uint64_t stride = 0;
-        uint64_t width = slice->byte_end - slice->byte_first;
-        const uint8_t *kept = shard_part(load->shard, slice->module, slice->part, &stride);
-        uint8_t *expected = memory_zeroed(slice->size, 1);
-        EXPECT(kept && expected);
-        shard_slice_copy(files, slice, expected);
-        for (uint64_t row = 0; row < slice->row_end - slice->row_first; row++)
-            EXPECT(memcmp(kept + row * stride, expected + row * width, width) == 0);
-        memory_free(expected);
-    }
-    weight_files_close(files);
 }
 
 /* A number of the kernel's about this process; `name` with its colon. */
@@ -200,6 +179,15 @@ static void send_plain(const struct world *world, uint64_t *left, uint8_t *buffe
     }
 }
 
+/* Of all threads of this process, in user and system. */
+static uint64_t core_us(void)
+{
+    struct rusage usage;
+    EXPECT(getrusage(RUSAGE_SELF, &usage) == 0);
+    return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+           (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 static uint64_t passed_us(struct collective *collective, uint64_t start_us)
 {
     EXPECT(collective->ops->barrier(collective) == STATUS_OK);
@@ -219,21 +207,37 @@ static void compare_with_link(const struct world *world, const struct weight_loa
         uint64_t kept = 0;
         EXPECT(collective->ops->barrier(collective) == STATUS_OK);
         uint64_t start_us = clock_now_us();
+        const uint64_t load_core_us = core_us();
         EXPECT(weight_load_open(request, &load, &reason) == STATUS_OK);
         const uint64_t load_us = passed_us(collective, start_us);
         for (uint32_t rank = 0; rank < collective->size; rank++) {
             left[rank] = load.plans[rank]->bytes;
             kept += world->has_files[rank] ? 0 : left[rank];
         }
-        const uint64_t sent = load.counters.bytes_sent;
+        const struct weight_stream_counters counters = load.counters;
+        printf("rank %" PRIu32 " turn %d opening_us %" PRIu64 " memory_us %" PRIu64
+               " stream_us %" PRIu64
+               " read_us %" PRIu64 " check_us %" PRIu64 " filling_us %" PRIu64
+               " core_us %" PRIu64 "\n",
+               collective->rank, turn, load.opening_us, load.memory_us, counters.stream_us,
+               counters.read_us,
+               counters.check_us, load.filling_us, core_us() - load_core_us);
+        (void)fflush(stdout);
+        const size_t tensors = load.table->tensor_count;
         weight_load_close(&load);
         EXPECT(collective->ops->barrier(collective) == STATUS_OK);
         start_us = clock_now_us();
+        const uint64_t plain_core_us = core_us();
         send_plain(world, left, buffer);
+        const uint64_t own_core_us = core_us() - plain_core_us;
         const uint64_t plain_us = passed_us(collective, start_us);
+        printf("rank %" PRIu32 " turn %d plain_core_us %" PRIu64 "\n", collective->rank, turn,
+               own_core_us);
+        (void)fflush(stdout);
         if (collective->rank == 0)
             printf("turn %d load_us %" PRIu64 " plain_us %" PRIu64 " kept %" PRIu64
-                   " sent %" PRIu64 "\n", turn, load_us, plain_us, kept, sent);
+                   " sent %" PRIu64 " tensors %zu\n", turn, load_us, plain_us, kept,
+                   counters.bytes_sent, tensors);
     }
     memory_free(buffer);
 }
@@ -295,7 +299,7 @@ int main(int count, char **arguments)
     if (strcmp(world.action, "report") == 0 || strcmp(world.action, "load") == 0 || damages)
         report(&world, &load, written, watcher.peak_kb);
     if (strcmp(world.action, "load") != 0)
-        compare_with_files(&world, &load);
+        kept_bytes_compare(world.model, &load); /* the files are here on every rank */
     weight_load_close(&load);
     collective_mpi_close(world.collective);
     return 0;

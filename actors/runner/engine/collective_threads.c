@@ -9,12 +9,26 @@
 #include <string.h>
 
 #define RANKS_MAX 64u
+#define POSTS_GROWN 64u
 
 /* A mailbox for each ordered pair; one message at a time. */
 struct mailbox {
     const void *bytes;
     size_t size;
     bool is_full;
+};
+
+/* A posted message: of one member, for another. */
+struct posted {
+    bool is_used;
+    bool is_send;
+    bool is_done;
+    uint32_t source;
+    uint32_t target;
+    enum collective_channel channel;
+    void *bytes;
+    size_t size;
+    uint64_t number; /* the lower, the older */
 };
 
 struct member {
@@ -34,6 +48,9 @@ struct collective_threads {
     bool is_lost;
     struct member members[RANKS_MAX];
     struct mailbox boxes[RANKS_MAX][RANKS_MAX]; /* [from][to] */
+    struct posted *posts;                       /* of all members */
+    uint32_t post_count;
+    uint64_t posted;
 };
 
 static struct member *member_of(struct collective *collective)
@@ -184,6 +201,110 @@ static enum status barrier(struct collective *collective)
     return leave(collective, meet(member_of(collective)->world));
 }
 
+/* ---- posted messages, all under the world's lock ---- */
+
+static struct posted *post_free_find(struct collective_threads *world)
+{
+    for (uint32_t i = 0; i < world->post_count; i++)
+        if (!world->posts[i].is_used)
+            return &world->posts[i];
+    const uint32_t count = world->post_count + POSTS_GROWN;
+    struct posted *grown = memory_resized(world->posts, count, sizeof *grown);
+    if (!grown)
+        return NULL;
+    memset(grown + world->post_count, 0, POSTS_GROWN * sizeof *grown);
+    world->posts = grown;
+    world->post_count = count;
+    return &grown[count - POSTS_GROWN];
+}
+
+/* The oldest of the other side that waits for it. */
+static struct posted *post_partner(struct collective_threads *world, const struct posted *own)
+{
+    struct posted *best = NULL;
+    for (uint32_t i = 0; i < world->post_count; i++) {
+        struct posted *other = &world->posts[i];
+        if (other->is_used && !other->is_done && other->is_send != own->is_send &&
+            other->source == own->source && other->target == own->target &&
+            other->channel == own->channel && (!best || other->number < best->number))
+            best = other;
+    }
+    return best;
+}
+
+static enum status post(struct collective *collective, const struct posted *wanted,
+                        uint32_t *post_out)
+{
+    struct collective_threads *world = member_of(collective)->world;
+    pthread_mutex_lock(&world->lock);
+    struct posted *own = post_free_find(world);
+    if (!own) {
+        pthread_mutex_unlock(&world->lock);
+        return STATUS_NO_MEMORY;
+    }
+    enter(collective);
+    *own = *wanted;
+    own->is_used = true;
+    own->number = world->posted++;
+    struct posted *partner = post_partner(world, own);
+    if (partner) {
+        const struct posted *from = own->is_send ? own : partner;
+        const struct posted *to = own->is_send ? partner : own;
+        ASSERT(from->size == to->size);
+        if (from->size > 0)
+            memcpy(to->bytes, from->bytes, from->size);
+        own->is_done = true;
+        partner->is_done = true;
+    }
+    *post_out = (uint32_t)(own - world->posts);
+    pthread_mutex_unlock(&world->lock);
+    return STATUS_OK;
+}
+
+static enum status post_send(struct collective *collective, enum collective_channel channel,
+                             const void *bytes, size_t size, uint32_t target, uint32_t *post_out)
+{
+    const struct posted wanted = {.is_send = true, .source = collective->rank, .target = target,
+                                  .channel = channel, .bytes = (void *)(uintptr_t)bytes,
+                                  .size = size};
+    return post(collective, &wanted, post_out);
+}
+
+static enum status post_receive(struct collective *collective, enum collective_channel channel,
+                                void *bytes_out, size_t size, uint32_t source, uint32_t *post_out)
+{
+    const struct posted wanted = {.source = source, .target = collective->rank,
+                                  .channel = channel, .bytes = bytes_out, .size = size};
+    return post(collective, &wanted, post_out);
+}
+
+static enum status post_look(struct collective *collective, uint32_t number, bool *is_done_out)
+{
+    struct collective_threads *world = member_of(collective)->world;
+    pthread_mutex_lock(&world->lock);
+    ASSERT(number < world->post_count && world->posts[number].is_used);
+    struct posted *own = &world->posts[number];
+    *is_done_out = own->is_done;
+    own->is_used = !own->is_done;
+    const bool is_lost = !own->is_done && world->is_lost;
+    pthread_mutex_unlock(&world->lock);
+    if (*is_done_out)
+        return leave(collective, STATUS_OK);
+    return is_lost ? STATUS_IO : STATUS_OK;
+}
+
+static void post_drop(struct collective *collective)
+{
+    struct collective_threads *world = member_of(collective)->world;
+    pthread_mutex_lock(&world->lock);
+    for (uint32_t i = 0; i < world->post_count; i++) {
+        struct posted *one = &world->posts[i];
+        if (one->is_used && (one->is_send ? one->source : one->target) == collective->rank)
+            one->is_used = false;
+    }
+    pthread_mutex_unlock(&world->lock);
+}
+
 static const struct collective_ops thread_ops = {
     .sum = sum,
     .gather = gather,
@@ -191,6 +312,10 @@ static const struct collective_ops thread_ops = {
     .send = send,
     .receive = receive,
     .barrier = barrier,
+    .post_send = post_send,
+    .post_receive = post_receive,
+    .post_look = post_look,
+    .post_drop = post_drop,
 };
 
 enum status collective_threads_open(uint32_t size, struct collective_threads **world_out,
@@ -220,6 +345,7 @@ void collective_threads_close(struct collective_threads *world)
         return;
     for (uint32_t rank = 0; rank < world->size; rank++)
         memory_free(world->members[rank].scratch);
+    memory_free(world->posts);
     pthread_cond_destroy(&world->changed);
     pthread_mutex_destroy(&world->lock);
     memory_free(world);

@@ -11,6 +11,11 @@
 
 /* Slices are copied in windows of about this many bytes of the file; then the pages go. */
 #define WINDOW_SIZE ((uint64_t)4 << 20)
+/* Who watches the reading sees a disk that gives less than this in seconds as stalled. */
+#define READ_SIZE ((uint64_t)256 << 10)
+/* Memory that is filled at the speed of a fast link is taken from the system in pieces as large as
+ * it has them: each piece costs a fault. */
+#define HUGE_PAGE_SIZE ((uint64_t)2 << 20)
 /* The system maps a file by the folios of its page cache, which are as large as this: whoever reads
  * one byte may find all of these mapped and counted as his. */
 #define FOLIO_SIZE_MAX ((uint64_t)2 << 20)
@@ -26,8 +31,9 @@ struct weight_file {
 
 struct weight_files {
     const struct tensor_table *table;
-    struct weight_file *files;
+    struct weight_file *files; /* without bytes: not mapped */
     size_t count;
+    struct weight_reading *reading; /* may be NULL */
 };
 
 struct shard {
@@ -68,6 +74,13 @@ static enum status map_file(const char *directory, const struct tensor_file *fil
 enum status weight_files_open(const char *directory, const struct tensor_table *table,
                               struct weight_files **files_out, struct reason *reason)
 {
+    return weight_files_open_some(directory, table, NULL, NULL, files_out, reason);
+}
+
+enum status weight_files_open_some(const char *directory, const struct tensor_table *table,
+                                   const bool *wanted, struct weight_reading *reading,
+                                   struct weight_files **files_out, struct reason *reason)
+{
     struct weight_files *files = memory_zeroed(1, sizeof *files);
     if (files)
         files->files = memory_zeroed(table->file_count, sizeof *files->files);
@@ -75,7 +88,8 @@ enum status weight_files_open(const char *directory, const struct tensor_table *
     if (!files || !files->files)
         status = refuse(reason, STATUS_NO_MEMORY, "no memory to map %zu files", table->file_count);
     for (size_t i = 0; status == STATUS_OK && i < table->file_count; i++) {
-        status = map_file(directory, &table->files[i], &files->files[i], reason);
+        if (!wanted || wanted[i])
+            status = map_file(directory, &table->files[i], &files->files[i], reason);
         files->count += status == STATUS_OK;
     }
     if (status != STATUS_OK) {
@@ -83,6 +97,7 @@ enum status weight_files_open(const char *directory, const struct tensor_table *
         return status;
     }
     files->table = table;
+    files->reading = reading;
     *files_out = files;
     return STATUS_OK;
 }
@@ -92,14 +107,15 @@ void weight_files_close(struct weight_files *files)
     if (!files)
         return;
     for (size_t i = 0; i < files->count; i++)
-        munmap((void *)(uintptr_t)files->files[i].bytes, (size_t)files->files[i].size);
+        if (files->files[i].bytes)
+            munmap((void *)(uintptr_t)files->files[i].bytes, (size_t)files->files[i].size);
     memory_free(files->files);
     memory_free(files);
 }
 
 const uint8_t *weight_files_tensor(const struct weight_files *files, const struct tensor *tensor)
 {
-    ASSERT(tensor->file < files->count);
+    ASSERT(tensor->file < files->count && files->files[tensor->file].bytes);
     return files->files[tensor->file].bytes + tensor->offset;
 }
 
@@ -108,18 +124,17 @@ const char *weight_files_at(const struct weight_files *files, const void *addres
     const uint8_t *byte = address;
     for (size_t i = 0; files && i < files->count; i++) {
         const struct weight_file *file = &files->files[i];
-        if (byte >= file->bytes && byte < file->bytes + file->size)
+        if (file->bytes && byte >= file->bytes && byte < file->bytes + file->size)
             return files->table->files[i].name;
     }
     return NULL;
 }
 
-void shard_slice_copy_range(const struct weight_files *files, const struct shard_slice *slice,
-                            uint64_t first, uint64_t end, uint8_t *bytes_out)
+static void copy_piece(const struct weight_files *files, const struct shard_slice *slice,
+                       uint64_t first, uint64_t end, uint8_t *bytes_out)
 {
     const uint8_t *tensor = weight_files_tensor(files, slice->tensor);
     uint64_t width = slice->byte_end - slice->byte_first;
-    ASSERT(first <= end && end <= slice->size);
     if (shard_slice_is_contiguous(slice)) {
         memcpy(bytes_out, tensor + slice->row_first * slice->row_bytes + first,
                (size_t)(end - first));
@@ -134,6 +149,29 @@ void shard_slice_copy_range(const struct weight_files *files, const struct shard
         bytes_out += piece;
         first += piece;
     }
+}
+
+void shard_slice_copy_range(const struct weight_files *files, const struct shard_slice *slice,
+                            uint64_t first, uint64_t end, uint8_t *bytes_out)
+{
+    struct weight_reading *reading = files->reading;
+    const char *name = files->table->files[slice->tensor->file].name;
+    ASSERT(first <= end && end <= slice->size);
+    const char *const outer = reading ? reading->file : NULL;
+    if (reading)
+        reading->file = name;
+    while (first < end) {
+        const uint64_t next = end - first > READ_SIZE ? first + READ_SIZE : end;
+        if (reading && reading->before)
+            reading->before(reading->context, name);
+        copy_piece(files, slice, first, next, bytes_out);
+        if (reading)
+            reading->count++;
+        bytes_out += next - first;
+        first = next;
+    }
+    if (reading)
+        reading->file = outer;
 }
 
 void shard_slice_copy(const struct weight_files *files, const struct shard_slice *slice,
@@ -176,6 +214,8 @@ static enum status allocate(struct shard *shard, struct reason *reason)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu slices", plan->slice_count);
     void *memory = mmap(NULL, (size_t)plan->target_size + 1, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED && plan->target_size >= HUGE_PAGE_SIZE)
+        (void)madvise(memory, (size_t)plan->target_size + 1, MADV_HUGEPAGE);
     if (memory == MAP_FAILED)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a shard of %llu bytes",
                       (unsigned long long)plan->target_size);
@@ -286,7 +326,9 @@ enum status shard_fill(struct shard *shard, const struct weight_files *files,
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu slices", plan->slice_count);
     for (size_t i = 0; i < plan->slice_count; i++) {
         const struct shard_slice *slice = &plan->slices[i];
-        if (slice->tensor->file >= files->count) {
+        if (shard->slices[i])
+            continue;
+        if (slice->tensor->file >= files->count || !files->files[slice->tensor->file].bytes) {
             memory_free(runs);
             return refuse(reason, STATUS_NOT_FOUND, "the file of tensor %.200s is not here",
                           slice->tensor->name);
@@ -338,7 +380,8 @@ void shard_keep_only(const struct shard *shard, const struct weight_files *files
     for (size_t i = 0; runs && i < plan->slice_count; i++) {
         const struct weight_file *file = &files->files[plan->slices[i].tensor->file];
         uintptr_t place = (uintptr_t)shard->slices[i];
-        if (place >= (uintptr_t)file->bytes && place < (uintptr_t)file->bytes + file->size)
+        if (file->bytes && place >= (uintptr_t)file->bytes &&
+            place < (uintptr_t)file->bytes + file->size)
             runs[count++] = run_of(shard, i);
     }
     if (!runs)
@@ -346,14 +389,27 @@ void shard_keep_only(const struct shard *shard, const struct weight_files *files
     qsort(runs, count, sizeof *runs, compare_runs);
     size_t at = 0;
     for (uint32_t i = 0; i < files->count; i++) {
-        uint64_t kept_end = 0;
+        uint64_t kept_end = 0; /* a file that is not mapped has no runs */
         while (at < count && runs[at].file == i) {
             unmap_between(&files->files[i], kept_end, runs[at].first);
             at = run_end(runs, count, at, &kept_end);
         }
-        unmap_between(&files->files[i], kept_end, files->files[i].size);
+        if (files->files[i].bytes)
+            unmap_between(&files->files[i], kept_end, files->files[i].size);
     }
     memory_free(runs);
+}
+
+void shard_touch(struct shard *shard, size_t index)
+{
+    const struct shard_slice *slice = &shard->plan->slices[index];
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t first = slice->target / page * page;
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(shard->memory + first, (size_t)(slice->target + slice->size - first),
+                  MADV_POPULATE_WRITE);
+#endif
+    (void)first;
 }
 
 uint8_t *shard_receive_target(struct shard *shard, size_t index, uint64_t *size_out)

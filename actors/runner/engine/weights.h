@@ -86,9 +86,25 @@ bool shard_slice_is_contiguous(const struct shard_slice *slice);
 
 struct weight_files;
 
+/* Where a reader of weight files is, for whoever watches it from another thread: a disk that stalls
+ * stops the count while a file is named. */
+struct weight_reading {
+    _Atomic uint64_t count;
+    const char *_Atomic file; /* lives as long as the table; NULL: nothing is being read */
+    /* Before each piece that is read; in tests it stands for the disk.  May be NULL. */
+    void (*before)(void *context, const char *file);
+    void *context;
+};
+
 /* Maps every weight file of `table`; a file of another size than the table says is refused. */
 MUST_CHECK enum status weight_files_open(const char *directory, const struct tensor_table *table,
                                          struct weight_files **files_out, struct reason *reason);
+/* Maps those with a true in `wanted` (NULL: all); `reading` (NULL: none) outlives the files. */
+MUST_CHECK enum status weight_files_open_some(const char *directory,
+                                              const struct tensor_table *table, const bool *wanted,
+                                              struct weight_reading *reading,
+                                              struct weight_files **files_out,
+                                              struct reason *reason);
 /* Accepts NULL. */
 void weight_files_close(struct weight_files *files);
 /* First byte of a tensor in its mapped file; any alignment. */
@@ -115,15 +131,17 @@ MUST_CHECK enum status shard_open(const struct shard_plan *plan, struct shard **
                                   struct reason *reason);
 /* Accepts NULL. */
 void shard_close(struct shard *shard);
-/* Fills everything from local files: what lies together in runs of some size is used where it is
- * mapped (so `files` must outlive the shard); other slices are copied once and their file pages
- * dropped. */
+/* Fills from local files what was not received: what lies together in runs of some size is used
+ * where it is mapped (so `files` must outlive the shard); other slices are copied once and their
+ * file pages dropped. */
 MUST_CHECK enum status shard_fill(struct shard *shard, const struct weight_files *files,
                                   struct reason *reason);
 /* Unmaps everything of `files` but what the filled shard uses in place, so that a touch of it
  * brings no neighbour's bytes into this process.  No other shard uses `files`, and nobody copies
  * from them any more. */
 void shard_keep_only(const struct shard *shard, const struct weight_files *files);
+/* Takes the memory of slice `index` from the system before it is written to, if the system can. */
+void shard_touch(struct shard *shard, size_t index);
 /* Where the bytes of slice `index` belong, for a receiver that writes them itself, in any order and
  * in pieces.  64-byte aligned.  After the last byte call shard_received. */
 uint8_t *shard_receive_target(struct shard *shard, size_t index, uint64_t *size_out);

@@ -312,6 +312,31 @@ START_TEST(a_rank_that_answers_no_ping_is_killed)
 }
 END_TEST
 
+/* The others wait for it meanwhile; a launcher that got no time itself has asked nothing. */
+START_TEST(a_rank_that_answers_no_ping_while_it_loads_is_killed_sooner)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_running(&bench);
+    step(&bench, (struct input){.kind = INPUT_CHILD_READY});
+    bench.now_ms += 9000;
+    step(&bench, (struct input){.kind = INPUT_WAKE}); /* one ping after a long sleep */
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
+    step(&bench, (struct input){.kind = INPUT_CHILD_BEAT});
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
+        bench.now_ms += 1000;
+        step(&bench, (struct input){.kind = INPUT_WAKE});
+    }
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
+    bench.now_ms += 1;
+    step(&bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 1);
+    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "while it was loading"));
+    bench_close(&bench);
+}
+END_TEST
+
 START_TEST(a_sibling_away_for_two_seconds_is_lost_one_that_comes_back_is_not)
 {
     struct bench bench;
@@ -447,6 +472,7 @@ Suite *suite_of_tests(void)
         a_rank_that_does_not_join_is_killed,
         a_rank_that_joined_is_left_alone,
         a_rank_that_answers_no_ping_is_killed,
+        a_rank_that_answers_no_ping_while_it_loads_is_killed_sooner,
         a_sibling_away_for_two_seconds_is_lost_one_that_comes_back_is_not,
         own_fence_blobs_are_repeated_to_a_sibling_that_connects_anew,
         passes_the_end_of_its_rank_on_and_ends_like_it,

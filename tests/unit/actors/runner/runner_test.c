@@ -659,6 +659,31 @@ START_TEST(ends_an_engine_that_gets_nowhere)
 }
 END_TEST
 
+/* Whatever else goes on: what others send may still come while the own disk stalls. */
+START_TEST(ends_an_engine_whose_disk_stalls)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    answer_reports();
+    ask(GATEWAY, 1, 1);
+    struct engine_beat beat = {.is_busy = true, .file = "model-00002-of-00003.safetensors"};
+    for (unsigned i = 0; i < 100; i++) { /* slow is not stalled */
+        beat.reads += i % 3 == 0;
+        beat.marks++;
+        ck_assert(answer_look(beat));
+        ck_assert(!has_failed());
+    }
+    unsigned looks = 0;
+    for (; !has_failed(); looks++) {
+        ck_assert_uint_le(looks * RUNNER_LOOK_MS, RUNNER_READ_STILL_MS);
+        beat.marks++;
+        ck_assert(answer_look(beat));
+    }
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "model-00002-of-00003.safetensors"));
+    close_runner();
+}
+END_TEST
+
 START_TEST(looks_no_more_at_an_idle_engine)
 {
     open_runner(0, 1, SHARDING_NONE);
@@ -688,12 +713,12 @@ START_TEST(gives_a_large_shard_the_time_to_be_read)
     engine_says(RANK_LOADING, "");
     answer_reports();
     const struct engine_beat beat = {.is_busy = true, .marks = 1};
-    for (unsigned i = 0; i < 45; i++) {
+    for (unsigned i = 0; i < 45000 / RUNNER_LOOK_MS; i++) {
         ck_assert(answer_look(beat));
         ck_assert(!has_failed());
     }
     for (unsigned i = 0; !has_failed(); i++) {
-        ck_assert_uint_lt(i, 10);
+        ck_assert_uint_lt(i, 10000 / RUNNER_LOOK_MS);
         ck_assert(answer_look(beat));
     }
     ck_assert_ptr_nonnull(strstr(last_status()->reason, "own work for 50 s"));
@@ -727,6 +752,7 @@ Suite *suite_of_tests(void)
     };
     const TTest *const lease[] = {
         ends_an_engine_that_gets_nowhere,
+        ends_an_engine_whose_disk_stalls,
         looks_no_more_at_an_idle_engine,
         gives_a_large_shard_the_time_to_be_read,
     };

@@ -113,7 +113,7 @@ static void load_world(enum sharding sharding, const bool *has_files, struct ran
                        struct collective_threads **world_out, struct model_config **config_out)
 {
     static struct partition partitions[RANKS];
-    static const struct weight_source source = {WEIGHTS, 0};
+    static const struct weight_source source = {WEIGHTS, 0, 0};
     static const uint64_t shares[RANKS] = {1, 1};
     struct engine_model model;
     struct reason reason = {""};

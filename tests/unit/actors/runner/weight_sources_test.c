@@ -15,10 +15,12 @@
 
 #define RANKS_MAX 5u
 #define FILES_MAX 16u
-#define MODEL "tests/engine/models/qwen3-untied__affine4-g64-sharded"
+#define MODELS "tests/engine/models/"
+#define MODEL MODELS "qwen3-untied__affine4-g64-sharded"
 
 struct rank {
     pthread_t thread;
+    struct collective_threads *threads;
     struct weight_load_request request;
     struct weight_load load;
     enum status status;
@@ -57,28 +59,29 @@ static void *load_rank(void *argument)
 {
     struct rank *rank = argument;
     rank->status = weight_load_open(&rank->request, &rank->load, &rank->reason);
+    if (rank->status != STATUS_OK) /* as its process would end, and with it the generation */
+        collective_threads_lose(rank->threads);
     return NULL;
 }
 
 /* The first `holders` ranks have the files; weight file i is sent by holder i modulo their number.
  */
-static void world_open(struct world *world, enum sharding sharding, uint32_t count,
-                       uint32_t holders)
+static void world_open_model(struct world *world, const char *name, enum sharding sharding,
+                             uint32_t count, uint32_t holders)
 {
     struct engine_model model;
     struct reason reason = {""};
     *world = (struct world){.count = count};
-    (void)source_path(MODEL, world->directory);
+    (void)source_path(name, world->directory);
     ck_assert_int_eq(engine_model_open(world->directory, &model, &reason), STATUS_OK);
     const struct partition_units units = partition_units_of(model.config, model.layout);
     ck_assert_int_eq(partition_solve(sharding, &units, NULL, count, world->partitions, &reason),
                      STATUS_OK);
-    ck_assert_uint_gt(model.table->file_count, 1);
     ck_assert_uint_le(model.table->file_count, FILES_MAX);
     for (size_t i = 0; i < model.table->file_count; i++) {
         (void)snprintf(world->names[i], sizeof(world->names[i]), "%s",
                        model.table->files[i].name);
-        world->sources[i] = (struct weight_source){world->names[i], (uint32_t)i % holders};
+        world->sources[i] = (struct weight_source){world->names[i], (uint32_t)i % holders, 0};
     }
     world->source_count = model.table->file_count;
     engine_model_close(&model);
@@ -88,6 +91,7 @@ static void world_open(struct world *world, enum sharding sharding, uint32_t cou
         struct rank *rank = &world->ranks[i];
         world->has_files[i] = i < holders;
         rank->first_receiver = RANKS_MAX;
+        rank->threads = world->threads;
         rank->request =
             (struct weight_load_request){.collective =
                                              collective_threads_member(world->threads, i),
@@ -103,17 +107,20 @@ static void world_open(struct world *world, enum sharding sharding, uint32_t cou
     }
 }
 
+static void world_open(struct world *world, enum sharding sharding, uint32_t count,
+                       uint32_t holders)
+{
+    world_open_model(world, MODEL, sharding, count, holders);
+    ck_assert_uint_gt(world->source_count, 1);
+}
+
 static void world_run(struct world *world)
 {
     for (uint32_t i = 0; i < world->count; i++)
         ck_assert_int_eq(
             pthread_create(&world->ranks[i].thread, NULL, load_rank, &world->ranks[i]), 0);
-    /* Receivers come last: one that gives up leaves the others waiting. */
-    for (uint32_t i = world->count; i-- > 0;) {
+    for (uint32_t i = 0; i < world->count; i++)
         ck_assert_int_eq(pthread_join(world->ranks[i].thread, NULL), 0);
-        if (world->ranks[i].status != STATUS_OK)
-            collective_threads_lose(world->threads);
-    }
 }
 
 static void world_close(struct world *world)
@@ -219,6 +226,258 @@ START_TEST(holders_begin_with_different_receivers)
 }
 END_TEST
 
+/* ---- a rank with some of the files ---- */
+
+static void copy_file(const struct world *world, const struct scratch *scratch, const char *name)
+{
+    char from[1024];
+    char to[256];
+    size_t size = 0;
+    (void)snprintf(from, sizeof(from), "%s/%s", world->directory, name);
+    char *bytes = file_bytes(from, &size);
+    file_put(scratch_path(scratch, name, to), bytes, size);
+    memory_free(bytes);
+}
+
+/* Rank 1 has file 1, and sends it to rank 2; rank 0 has all and sends the rest. */
+static void open_partly_held(struct world *world, struct scratch *scratch)
+{
+    world_open(world, SHARDING_TENSOR, 3, 1);
+    scratch_open(scratch);
+    copy_file(world, scratch, "config.json");
+    copy_file(world, scratch, world->names[1]);
+    world->sources[1].rank = 1;
+    world->sources[1].holders = 2;
+    world->ranks[1].request.directory = scratch->path;
+}
+
+static uint64_t bytes_of_file(const struct weight_load *load, uint32_t rank, uint32_t file)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < load->plans[rank]->slice_count; i++)
+        if (load->plans[rank]->slices[i].tensor->file == file)
+            bytes += load->plans[rank]->slices[i].size;
+    return bytes;
+}
+
+START_TEST(a_rank_with_some_files_reads_those_and_receives_the_rest)
+{
+    struct world world;
+    struct scratch scratch;
+    open_partly_held(&world, &scratch);
+    world_run(&world);
+    check_bytes(&world);
+    const struct weight_load *load = &world.ranks[1].load;
+    const uint64_t own = bytes_of_file(load, 1, 1);
+    const uint64_t heads = load->counters.batches_received * 64;
+    ck_assert_uint_gt(own, 0);
+    ck_assert_uint_ge(load->counters.bytes_received, load->plans[1]->bytes - own);
+    ck_assert_uint_le(load->counters.bytes_received,
+                      load->plans[1]->bytes - own + heads + 1024);
+    ck_assert_uint_ge(load->counters.bytes_sent, bytes_of_file(load, 2, 1));
+    world_close(&world);
+    scratch_close(&scratch);
+}
+END_TEST
+
+/* What it has is not asked of others, whoever else has it: and who is asked again must have it. */
+START_TEST(what_one_source_damages_comes_from_those_who_have_that_file)
+{
+    struct world world;
+    struct scratch scratch;
+    open_partly_held(&world, &scratch);
+    world.ranks[1].damages = true; /* its file comes from rank 0 then */
+    world_run(&world);
+    check_bytes(&world);
+    ck_assert_uint_gt(world.ranks[0].replacements, 0);
+    world_close(&world);
+    scratch_close(&scratch);
+    open_partly_held(&world, &scratch);
+    world.ranks[0].damages = true; /* its files are nowhere else */
+    world_run(&world);
+    uint32_t named = 0;
+    for (uint32_t i = 0; i < world.count; i++) {
+        ck_assert_int_ne(world.ranks[i].status, STATUS_OK);
+        named += world.ranks[i].status == STATUS_HASH_MISMATCH;
+    }
+    ck_assert_uint_gt(named, 0);
+    world_close(&world);
+    scratch_close(&scratch);
+}
+END_TEST
+
+START_TEST(a_file_that_is_gone_is_named)
+{
+    struct world world;
+    struct scratch scratch;
+    char path[256];
+    open_partly_held(&world, &scratch);
+    ck_assert_int_eq(remove(scratch_path(&scratch, world.names[1], path)), 0);
+    world_run(&world);
+    ck_assert_int_ne(world.ranks[1].status, STATUS_OK);
+    ck_assert_ptr_nonnull(strstr(world.ranks[1].reason.text, world.names[1]));
+    ck_assert_int_ne(world.ranks[0].status, STATUS_OK);
+    ck_assert_int_ne(world.ranks[2].status, STATUS_OK);
+    world_close(&world);
+    scratch_close(&scratch);
+}
+END_TEST
+
+/* ---- a disk that stalls ---- */
+
+struct stall {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    char file[64];
+    bool is_read;
+    bool is_released;
+};
+
+static void stall_reading(void *context, const char *file)
+{
+    struct stall *stall = context;
+    (void)pthread_mutex_lock(&stall->mutex);
+    (void)snprintf(stall->file, sizeof(stall->file), "%s", file);
+    stall->is_read = true;
+    (void)pthread_cond_broadcast(&stall->changed);
+    while (!stall->is_released)
+        (void)pthread_cond_wait(&stall->changed, &stall->mutex);
+    (void)pthread_mutex_unlock(&stall->mutex);
+}
+
+START_TEST(a_reading_that_stalls_names_its_file_and_counts_no_further)
+{
+    static struct stall stall = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                                 .changed = PTHREAD_COND_INITIALIZER};
+    struct weight_reading reading = {.before = stall_reading, .context = &stall};
+    struct world world;
+    pthread_t runner;
+    world_open(&world, SHARDING_PIPELINE, 2, 1);
+    world.ranks[0].request.reading = &reading;
+    ck_assert_int_eq(pthread_create(&runner, NULL, load_rank, &world.ranks[0]), 0);
+    ck_assert_int_eq(pthread_create(&world.ranks[1].thread, NULL, load_rank, &world.ranks[1]), 0);
+    (void)pthread_mutex_lock(&stall.mutex);
+    while (!stall.is_read)
+        (void)pthread_cond_wait(&stall.changed, &stall.mutex);
+    const char *file = reading.file;
+    ck_assert_ptr_nonnull(file);
+    ck_assert_str_eq(file, stall.file);
+    ck_assert_uint_eq(reading.count, 0);
+    stall.is_released = true;
+    (void)pthread_cond_broadcast(&stall.changed);
+    (void)pthread_mutex_unlock(&stall.mutex);
+    ck_assert_int_eq(pthread_join(runner, NULL), 0);
+    ck_assert_int_eq(pthread_join(world.ranks[1].thread, NULL), 0);
+    check_bytes(&world);
+    ck_assert_uint_gt(reading.count, 0);
+    ck_assert_ptr_null(reading.file);
+    world_close(&world);
+}
+END_TEST
+
+/* ---- windows ---- */
+
+START_TEST(any_window_gives_the_same_bytes)
+{
+    static const uint64_t windows[] = {UINT64_C(1) << 20, UINT64_C(5000001), UINT64_C(1) << 30};
+    for (size_t i = 0; i < COUNT_OF(windows); i++) {
+        struct world world;
+        world_open(&world, SHARDING_TENSOR, 3, 2);
+        for (uint32_t rank = 0; rank < world.count; rank++) {
+            world.ranks[rank].request.batch_size = 0;
+            world.ranks[rank].request.window = windows[i];
+        }
+        world_run(&world);
+        check_bytes(&world);
+        world_close(&world);
+    }
+}
+END_TEST
+
+/* ---- round trips ---- */
+
+static void poison(void *context, const struct shard_plan *plan, struct shard *shard)
+{
+    (void)context;
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        uint64_t size = 0;
+        uint8_t *target = shard_receive_target(shard, i, &size);
+        memset(target, 0xa5, size);
+    }
+}
+
+static void check_round_trip(const char *name, enum sharding sharding, uint32_t count)
+{
+    struct world world;
+    char path[256];
+    (void)snprintf(path, sizeof(path), MODELS "%s", name);
+    world_open_model(&world, path, sharding, count, 1);
+    for (uint32_t i = 0; i < count; i++) {
+        world.ranks[i].request.opened = poison;
+        world.ranks[i].request.batch_size = 7001; /* cuts through rows, groups and words */
+    }
+    world_run(&world);
+    check_bytes(&world);
+    world_close(&world);
+}
+
+START_TEST(scatters_of_every_type_and_cut_come_back_as_they_left)
+{
+    static const char *const names[] = {
+        "qwen3-untied__affine2-g128",
+        "qwen3-untied__affine3-g32",
+        "qwen3-untied__affine4-g64",
+        "qwen3-untied__affine5-g128",
+        "qwen3-short__affine6-g32",
+        "qwen3-short__affine8-g64",
+        "qwen3-short__mixed-false",
+        "gpt_oss-slim__mxfp4-q8",
+        "qwen3-slim__f16",
+        "qwen3-untied__f16-affine4-g64",
+        "qwen3-untied__f32-affine4-g64",
+        "qwen3_moe-slim__affine4-g32",
+        "deepseek_v3-slim__affine4-g32",
+        "qwen3_5-slim__affine4-g32",
+    };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        check_round_trip(names[i], SHARDING_PIPELINE, 2);
+        check_round_trip(names[i], SHARDING_TENSOR, 2);
+    }
+    check_round_trip(names[0], SHARDING_PIPELINE, 4);
+}
+END_TEST
+
+/* NaNs with payloads, -0.0, infinities, denormals: nothing computes with what is sent. */
+START_TEST(a_posted_message_keeps_every_bit)
+{
+    static const uint32_t bits[] = {0x7fc00001, 0xffffffff, 0x80000000, 0x7f800001, 0x00000001,
+                                    0xff800000, 0x7fa5a5a5, 0};
+    struct collective_threads *threads = NULL;
+    struct reason reason = {""};
+    uint32_t got[COUNT_OF(bits)];
+    uint32_t post[2];
+    bool is_done = false;
+    ck_assert_int_eq(collective_threads_open(2, &threads, &reason), STATUS_OK);
+    struct collective *first = collective_threads_member(threads, 0);
+    struct collective *second = collective_threads_member(threads, 1);
+    uint32_t sent[COUNT_OF(bits)];
+    memcpy(sent, bits, sizeof(bits));
+    memset(got, 0, sizeof(got));
+    ck_assert_int_eq(second->ops->post_receive(second, CHANNEL_BATCHES, got, sizeof(got), 0,
+                                               &post[1]), STATUS_OK);
+    ck_assert_int_eq(second->ops->post_look(second, post[1], &is_done), STATUS_OK);
+    ck_assert(!is_done);
+    ck_assert_int_eq(first->ops->post_send(first, CHANNEL_BATCHES, sent, sizeof(sent), 1,
+                                           &post[0]), STATUS_OK);
+    ck_assert_int_eq(first->ops->post_look(first, post[0], &is_done), STATUS_OK);
+    ck_assert(is_done);
+    ck_assert_int_eq(second->ops->post_look(second, post[1], &is_done), STATUS_OK);
+    ck_assert(is_done);
+    ck_assert_mem_eq(got, bits, sizeof(bits));
+    collective_threads_close(threads);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("weight_sources");
@@ -227,6 +486,13 @@ Suite *suite_of_tests(void)
         a_holder_that_always_sends_damage_is_replaced,
         holders_that_all_send_damage_end_the_load_with_the_tensors_name,
         holders_begin_with_different_receivers,
+        a_rank_with_some_files_reads_those_and_receives_the_rest,
+        what_one_source_damages_comes_from_those_who_have_that_file,
+        a_file_that_is_gone_is_named,
+        a_reading_that_stalls_names_its_file_and_counts_no_further,
+        any_window_gives_the_same_bytes,
+        scatters_of_every_type_and_cut_come_back_as_they_left,
+        a_posted_message_keeps_every_bit,
     };
     suite_add(suite, "sources", tests, COUNT_OF(tests));
     return suite;

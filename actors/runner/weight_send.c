@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/weight_parts.h"
+
+#include "protocol/memory.h"
+#include "runtime/clock.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- on the packer's thread ---- */
+
+/* What aligns the slices is zero, so that equal weights make equal batches. */
+static void pack(const struct parcel *parcel)
+{
+    const struct weight_batches *list = parcel->batches;
+    const struct weight_batch *batch = &list->batches[parcel->name.batch];
+    const struct shard_plan *plan = parcel->stream->options->plans[parcel->name.receiver];
+    uint64_t at = 0;
+    for (size_t i = batch->piece_first; i < batch->piece_end; i++) {
+        const struct weight_piece *piece = &list->pieces[i];
+        memset(parcel->bytes + at, 0, piece->at - at);
+        shard_slice_copy_range(parcel->stream->options->files, &plan->slices[piece->slice],
+                               piece->first, piece->end, parcel->bytes + piece->at);
+        at = piece->at + piece->end - piece->first;
+    }
+}
+
+/* The pages of what was copied are given back, or the whole model would stay mapped; piece by
+ * piece, as one slice may be larger than all that a rank may hold beside its shard. */
+static void drop(const struct parcel *parcel)
+{
+    const struct weight_batches *list = parcel->batches;
+    const struct weight_batch *batch = &list->batches[parcel->name.batch];
+    const struct shard_plan *plan = parcel->stream->options->plans[parcel->name.receiver];
+    for (size_t i = batch->piece_first; i < batch->piece_end; i++) {
+        const struct weight_piece *piece = &list->pieces[i];
+        struct shard_slice sent = plan->slices[piece->slice];
+        uint64_t width = sent.byte_end - sent.byte_first;
+        uint64_t row_first = sent.row_first;
+        sent.row_first = row_first + piece->first / width;
+        sent.row_end = row_first + (piece->end + width - 1) / width;
+        shard_slice_drop(parcel->stream->options->files, &sent);
+    }
+}
+
+static void pack_job(void *argument)
+{
+    struct parcel *parcel = argument;
+    const struct weight_batch *batch = &parcel->batches->batches[parcel->name.batch];
+    const uint64_t start_us = clock_now_us();
+    pack(parcel);
+    drop(parcel);
+    const uint64_t read_us = clock_now_us();
+    parcel->head = (struct batch_head){
+        .magic = HEAD_MAGIC, .batch = parcel->name.batch, .size = batch->size};
+    /* Without a check it is asked for again. */
+    (void)stream_check_make(parcel->stream, &parcel->name, parcel->bytes, batch->size,
+                            &parcel->head.check);
+    parcel->read_us = read_us - start_us;
+    parcel->check_us = clock_now_us() - read_us;
+}
+
+/* ---- on the engine thread ---- */
+
+static void parcel_start(struct stream *stream, struct parcel *parcel)
+{
+    parcel->stream = stream;
+    parcel->phase = PARCEL_PACKING;
+    parcel->job = ++stream->packs_started;
+    side_worker_start(stream->packer, pack_job, parcel);
+    stream->has_moved = true;
+}
+
+/* The receiver whose turn it is: that of the earliest layer, and of those the first in this rank's
+ * own order. */
+static struct outgoing *outgoing_next(struct stream *stream)
+{
+    struct outgoing *best = NULL;
+    uint32_t best_step = UINT32_MAX;
+    for (size_t i = 0; i < stream->outgoing_count; i++) {
+        struct outgoing *one = &stream->outgoing[i];
+        if (one->next < one->batches->batch_count &&
+            one->batches->batches[one->next].step < best_step) {
+            best = one;
+            best_step = one->batches->batches[one->next].step;
+        }
+    }
+    return best;
+}
+
+static enum status parcel_post(struct stream *stream, struct parcel *parcel)
+{
+    const struct weight_stream_options *options = stream->options;
+    struct collective *collective = options->collective;
+    const bool is_repair = parcel->attempt > 0;
+    const uint32_t receiver = parcel->name.receiver;
+    if (options->sending)
+        options->sending(options->context, receiver, parcel->name.batch, parcel->attempt,
+                         parcel->bytes, parcel->head.size);
+    enum status status = collective->ops->post_send(
+        collective, is_repair ? CHANNEL_REPAIR_HEADS : CHANNEL_HEADS, &parcel->head,
+        sizeof(parcel->head), receiver, &parcel->posts[0]);
+    if (status == STATUS_OK)
+        status = collective->ops->post_send(collective,
+                                            is_repair ? CHANNEL_REPAIRS : CHANNEL_BATCHES,
+                                            parcel->bytes, parcel->head.size, receiver,
+                                            &parcel->posts[1]);
+    if (status != STATUS_OK)
+        return stream_lost(stream, receiver);
+    parcel->are_through[0] = false;
+    parcel->are_through[1] = false;
+    parcel->phase = PARCEL_SENDING;
+    stream->has_moved = true;
+    stream->counters.bytes_sent += sizeof(parcel->head) + parcel->head.size;
+    stream->counters.batches_sent++;
+    stream->counters.batches_repeated += is_repair ? 1 : 0;
+    stream->counters.read_us += parcel->read_us;
+    stream->counters.check_us += parcel->check_us;
+    return STATUS_OK;
+}
+
+static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uint64_t packs_done)
+{
+    if (parcel->phase == PARCEL_PACKING && parcel->job <= packs_done)
+        return parcel_post(stream, parcel);
+    /* Every look costs a round of the transport: each parcel has its turn. */
+    if (parcel->phase != PARCEL_SENDING ||
+        (parcel->attempt == 0 &&
+         stream->turn % BATCHES_AHEAD != (uint64_t)(parcel - stream->parcels)))
+        return STATUS_OK;
+    enum status status =
+        stream_look(stream, parcel->name.receiver, parcel->posts, parcel->are_through);
+    if (status != STATUS_OK || !parcel->are_through[0] || !parcel->are_through[1])
+        return status;
+    parcel->phase = PARCEL_FREE;
+    stream_progress(stream, parcel->attempt ? 0 : parcel->head.size);
+    return STATUS_OK;
+}
+
+static void parcels_fill(struct stream *stream)
+{
+    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+        struct parcel *parcel = &stream->parcels[i];
+        struct outgoing *outgoing = outgoing_next(stream);
+        if (!outgoing)
+            return;
+        if (parcel->phase != PARCEL_FREE)
+            continue;
+        parcel->batches = outgoing->batches;
+        parcel->name = (struct batch_name){stream->own, outgoing->receiver, stream->own,
+                                           (uint32_t)outgoing->next++};
+        parcel_start(stream, parcel);
+    }
+}
+
+/* Parcels are posted in the order in which they were packed, which is that of their receiver. */
+static enum status parcels_turn(struct stream *stream)
+{
+    const uint64_t packs_done = side_worker_done(stream->packer);
+    uint64_t last = 0;
+    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+        struct parcel *first = NULL;
+        for (size_t k = 0; k < BATCHES_AHEAD; k++) {
+            struct parcel *parcel = &stream->parcels[k];
+            if (parcel->phase != PARCEL_FREE && parcel->job > last &&
+                (!first || parcel->job < first->job))
+                first = parcel;
+        }
+        if (!first)
+            return STATUS_OK;
+        last = first->job;
+        enum status status = parcel_turn(stream, first, packs_done);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+enum status send_again(struct stream *stream, uint32_t receiver, const struct stream_word *word)
+{
+    if (stream->owed[receiver].is_wanted || word->source >= stream->size || word->attempt == 0 ||
+        word->attempt > RANK_COUNT_MAX)
+        return refuse(stream->reason, STATUS_MALFORMED, "rank %" PRIu32 " does not follow the"
+                      " order in which weights are sent", receiver);
+    stream->owed[receiver] = (struct owed){true, *word};
+    return STATUS_OK;
+}
+
+/* Packs as the source would have; one at a time, as it is rare. */
+static enum status repair_start(struct stream *stream, uint32_t receiver)
+{
+    const struct stream_word *word = &stream->owed[receiver].word;
+    struct parcel *repair = &stream->repair;
+    weight_batches_free(stream->repair_batches);
+    stream->repair_batches = NULL;
+    enum status status =
+        weight_batches_make(stream->options->plans[receiver], &stream->options->spread, receiver,
+                            word->source, stream->batch_size, &stream->repair_batches);
+    if (status == STATUS_OK && !repair->bytes)
+        repair->bytes = memory_zeroed(stream->batch_size, 1);
+    if (status != STATUS_OK || !repair->bytes)
+        return refuse(stream->reason, STATUS_NO_MEMORY, "no memory to send a batch again");
+    if (word->batch >= stream->repair_batches->batch_count)
+        return refuse(stream->reason, STATUS_MALFORMED, "rank %" PRIu32 " asks for weights that"
+                      " nobody sends it", receiver);
+    repair->batches = stream->repair_batches;
+    repair->attempt = (int)word->attempt;
+    repair->name =
+        (struct batch_name){word->source, receiver, stream->own, (uint32_t)word->batch};
+    parcel_start(stream, repair);
+    return STATUS_OK;
+}
+
+static enum status repair_turn(struct stream *stream)
+{
+    if (stream->repair.phase != PARCEL_FREE)
+        return parcel_turn(stream, &stream->repair, side_worker_done(stream->packer));
+    for (uint32_t rank = 0; rank < stream->size; rank++) {
+        if (!stream->owed[rank].is_wanted)
+            continue;
+        stream->owed[rank].is_wanted = false;
+        return repair_start(stream, rank);
+    }
+    return STATUS_OK;
+}
+
+enum status send_turn(struct stream *stream)
+{
+    if (!stream->packer)
+        return STATUS_OK;
+    parcels_fill(stream);
+    enum status status = parcels_turn(stream);
+    return status == STATUS_OK ? repair_turn(stream) : status;
+}
+
+bool send_is_done(const struct stream *stream)
+{
+    for (size_t i = 0; i < stream->outgoing_count; i++)
+        if (stream->outgoing[i].next < stream->outgoing[i].batches->batch_count)
+            return false;
+    for (size_t i = 0; i < BATCHES_AHEAD; i++)
+        if (stream->parcels[i].phase != PARCEL_FREE)
+            return false;
+    return stream->repair.phase == PARCEL_FREE;
+}
+
+/* Sources side by side: while the first serves the first receiver, the second serves the second. */
+static enum status outgoing_open(struct stream *stream)
+{
+    const struct weight_stream_options *options = stream->options;
+    uint32_t receivers[RANK_COUNT_MAX];
+    uint32_t count = 0;
+    uint32_t place = 0; /* of this rank among those that serve */
+    for (uint32_t rank = 0; rank < stream->size; rank++) {
+        if (stream->receives[rank] && rank != stream->own)
+            receivers[count++] = rank;
+        place += stream->serves[rank] && rank < stream->own;
+    }
+    stream->outgoing = memory_zeroed(count + 1, sizeof(*stream->outgoing));
+    if (!stream->outgoing)
+        return refuse(stream->reason, STATUS_NO_MEMORY,
+                      "no memory for the list of weights to be sent");
+    for (uint32_t i = 0; i < count; i++) {
+        struct outgoing *one = &stream->outgoing[stream->outgoing_count];
+        one->receiver = receivers[(i + place) % count];
+        enum status status =
+            weight_batches_make(options->plans[one->receiver], &options->spread, one->receiver,
+                                stream->own, stream->batch_size, &one->batches);
+        if (status != STATUS_OK)
+            return refuse(stream->reason, status, "no memory for the list of weights to be sent");
+        stream->outgoing_count++;
+        for (size_t k = 0; k < one->batches->batch_count; k++)
+            stream->bytes_total += one->batches->batches[k].size;
+    }
+    return STATUS_OK;
+}
+
+enum status send_open(struct stream *stream)
+{
+    bool has_receivers = false;
+    for (uint32_t rank = 0; rank < stream->size; rank++)
+        has_receivers = has_receivers || (rank != stream->own && stream->receives[rank]);
+    if (!stream->serves[stream->own] || !has_receivers)
+        return STATUS_OK;
+    enum status status = outgoing_open(stream);
+    for (size_t i = 0; i < BATCHES_AHEAD && status == STATUS_OK; i++) {
+        stream->parcels[i].bytes = memory_zeroed(stream->batch_size, 1);
+        if (!stream->parcels[i].bytes)
+            status = refuse(stream->reason, STATUS_NO_MEMORY,
+                            "no memory for weights on their way");
+    }
+    return status == STATUS_OK ? side_worker_open(&stream->packer, stream->reason) : status;
+}
+
+void send_close(struct stream *stream)
+{
+    side_worker_close(stream->packer);
+    for (size_t i = 0; i < BATCHES_AHEAD; i++)
+        memory_free(stream->parcels[i].bytes);
+    memory_free(stream->repair.bytes);
+    weight_batches_free(stream->repair_batches);
+    for (size_t i = 0; i < stream->outgoing_count; i++)
+        weight_batches_free(stream->outgoing[i].batches);
+    memory_free(stream->outgoing);
+}
