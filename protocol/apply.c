@@ -305,6 +305,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
     forget_import(state, &body->node_id, body->model.model_id);
     downloads_forget_target(state, &body->node_id, text_or_empty(body->model.model_id));
     struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
+    const bool is_pinned = model && model->is_pinned;
     if (model && !ID_EQUAL(model->revision, body->model.revision)) {
         /* Another revision under the same name: the newer counts, older copies are no holders. */
         REMOVE(model_record, state->models, (uint32_t)(model - state->models.items));
@@ -318,6 +319,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
             return false;
         while (model->holders.count > 0)
             REMOVE(holder_record, model->holders, model->holders.count - 1);
+        model->is_pinned = model->is_pinned || is_pinned; /* the name is */
         if (!transfers_forget_model(state, model->model_id, &model->revision))
             return false;
     }
@@ -364,6 +366,22 @@ static bool apply_holding_changed(struct state *state, const struct message *eve
         return true;
     }
     return set_holder(model, &body->node_id, body->has_weights);
+}
+
+static bool apply_model_pinned(struct state *state, const struct message *event)
+{
+    const struct model_pinned *body = event->body;
+    struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
+    if (model)
+        model->is_pinned = body->is_pinned;
+    return true;
+}
+
+static void note_use(struct state *state, const char *model_id, uint64_t time_ms)
+{
+    struct model_record *model = state_find_model(state, text_or_empty(model_id));
+    if (model && time_ms > model->used_ms)
+        model->used_ms = time_ms;
 }
 
 static bool apply_model_removed(struct state *state, const struct message *event)
@@ -456,6 +474,7 @@ static bool apply_instance_placed(struct state *state, const struct message *eve
         PUSH(instance_record, state->instances, &body->instance, INSTANCE_COUNT_MAX);
     if (instance)
         instance->changed_index = event->head.index;
+    note_use(state, body->instance.model_id, event->head.time_ms);
     return instance != NULL;
 }
 
@@ -486,6 +505,7 @@ static bool apply_generation_started(struct state *state, const struct message *
     if (!instance)
         return true;
     instance->changed_index = event->head.index;
+    note_use(state, instance->model_id, event->head.time_ms);
     instance->generation = body->generation;
     instance->sharding = body->sharding;
     instance->context = body->context;

@@ -26,7 +26,8 @@
     M(12, ASK_CANDIDATES, ask_candidates, "how could this be placed? answered by candidates")      \
     M(13, DISTRIBUTE_MODEL, distribute_model, "copy a model to the disks of these nodes")          \
     M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")                                     \
-    M(15, PULL_MODEL, pull_model, "bring a model from the hub to the disk of a node")
+    M(15, PULL_MODEL, pull_model, "bring a model from the hub to the disk of a node")              \
+    M(20, PIN_MODEL, pin_model, "keep a model whatever needs room, or no longer")
 
 /* Past fact; leader -> every master -> every actor, in order; stands in the log. */
 #define EVENT_LIST(M)                                                                              \
@@ -67,7 +68,8 @@
     M(42, DOWNLOAD_ASSIGNED, download_assigned, "these nodes alone fetch these files")             \
     M(43, FILE_DOWNLOADED, file_downloaded, "one of them has its file")                            \
     M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers") \
-    M(45, FILE_LACKING, file_lacking, "a node that should have a file has it not")
+    M(45, FILE_LACKING, file_lacking, "a node that should have a file has it not")                 \
+    M(50, MODEL_PINNED, model_pinned, "a model is kept, or no longer")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */
 #define REPORT_LIST(M)                                                                             \

@@ -104,7 +104,9 @@
     F(S, hash, manifest, 32, "digest of its chunk_manifest; zero: it was never cut")               \
     F(S, node_id, signer, 16, "whose key signed it")                                               \
     F(S, signature, signature, 64, "over model, revision and manifest")                            \
-    F(S, text, commit, 40, "of the hub, else from the revision; empty: not known")
+    F(S, text, commit, 40, "of the hub, else from the revision; empty: not known")                 \
+    F(S, boolean, is_pinned, 0, "never removed to make room, nor by remove_model")                 \
+    F(S, u64, used_ms, 0, "wall clock of the last generation that began with it; 0: none")
 
 /* So that a node that was away does not bring it back. */
 #define REMOVED_RECORD_FIELDS(F, L, R, S)                                                          \
@@ -286,6 +288,9 @@ enum instance_status {
     F(S, bytes, node_ids, 1024, "else to these, 16 bytes each; empty: to node_id")                 \
     F(S, boolean, no_peers, 0, "each takes all from the hub")
 
+#define PIN_MODEL_FIELDS(F, L, R, S)                                                               \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, boolean, is_pinned, 0, "false: it may be removed again")
 #define REMOVE_MODEL_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
 
 #define CREATE_TOKEN_FIELDS(F, L, R, S)                                                            \
@@ -358,6 +363,9 @@ enum instance_status {
     F(S, hash, revision, 32, "")                                                                   \
     F(S, boolean, has_small_files, 0, "")                                                          \
     F(S, boolean, has_weights, 0, "")
+#define MODEL_PINNED_FIELDS(F, L, R, S)                                                            \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, boolean, is_pinned, 0, "")
 #define MODEL_REMOVED_FIELDS(F, L, R, S) F(S, text, model_id, NAME_SIZE_MAX, "")
 
 #define INSTANCE_PLACED_FIELDS(F, L, R, S) R(S, instance_record, instance, "")
@@ -423,6 +431,7 @@ enum instance_status {
     X(add_model, ADD_MODEL)                                                                        \
     X(pull_model, PULL_MODEL)                                                                      \
     X(remove_model, REMOVE_MODEL)                                                                  \
+    X(pin_model, PIN_MODEL)                                                                        \
     X(create_token, CREATE_TOKEN)                                                                  \
     X(revoke_token, REVOKE_TOKEN)                                                                  \
     X(join, JOIN)                                                                                  \
@@ -447,6 +456,7 @@ enum instance_status {
     X(small_files_stored, SMALL_FILES_STORED)                                                      \
     X(holding_changed, HOLDING_CHANGED)                                                            \
     X(model_removed, MODEL_REMOVED)                                                                \
+    X(model_pinned, MODEL_PINNED)                                                                  \
     X(instance_placed, INSTANCE_PLACED)                                                            \
     X(instance_deleted, INSTANCE_DELETED)                                                          \
     X(generation_started, GENERATION_STARTED)                                                      \

@@ -50,6 +50,9 @@
     K(STORE, store, TEXT, "", 0, 1024,                                                             \
       "directory of models, in the layout of the Hugging Face cache; empty: that cache, as "       \
       "HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME name it, else ~/.cache/huggingface/hub")            \
+    K(STORE_QUOTA, store_quota, SIZE, "0", 0, 1ull << 50,                                          \
+      "bytes the models of this node's store may have together; when another needs room, those "   \
+      "neither pinned nor in use go, the least recently used first; 0: no limit")                  \
     K(MODEL_DIRECTORIES, model_directories, TEXT, "", 0, 1024,                                     \
       "further directories whose models are used where they lie and never written, separated by "  \
       "colons: caches, directories of ORG/NAME directories, or models")                            \

@@ -294,7 +294,8 @@ static enum status decode_files(const uint8_t *bytes, size_t size, uint64_t chun
     return status;
 }
 
-/* The record says what hubs call the model and its files, too.  Without memory it does not yet. */
+/* The record says what hubs call the model and its files, too, without memory not yet; and what is
+ * noted of the model here, for a state that does not know it. */
 static void name_record(struct model_manifest *manifest)
 {
     struct model_record *record = &manifest->record;
@@ -304,6 +305,8 @@ static void name_record(struct model_manifest *manifest)
                  text_set(&record->files.items[i].etag, manifest->files[i].etag);
     is_set = is_set && text_set(&record->commit, manifest->commit);
     (void)is_set;
+    record->is_pinned = manifest->is_pinned;
+    record->used_ms = manifest->used_ms;
 }
 
 static enum status decode(const uint8_t *bytes, size_t size, struct model_manifest *manifest,

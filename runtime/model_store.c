@@ -369,34 +369,20 @@ enum status model_store_delete(struct model_store *store, const char *model_id,
     return status;
 }
 
-static enum status change(struct model_store *store, const char *model_id, const bool *is_pinned,
-                          uint64_t now_ms, struct reason *reason)
+enum status model_store_note(struct model_store *store, const char *model_id, bool is_pinned,
+                             uint64_t used_ms, struct reason *reason)
 {
     struct model_manifest manifest = {0};
     struct hub_lock lock = {-1};
     enum status status = store_lock_model(store, model_id, STORE_WAIT_MS, NULL, &lock, reason);
     if (status == STATUS_OK)
         status = model_manifest_read(store->holdings, model_id, &manifest, reason);
-    if (status == STATUS_OK) {
-        if (is_pinned)
-            manifest.is_pinned = *is_pinned;
-        if (now_ms > manifest.used_ms)
-            manifest.used_ms = now_ms;
+    if (status == STATUS_OK && (manifest.is_pinned != is_pinned || manifest.used_ms < used_ms)) {
+        manifest.is_pinned = is_pinned;
+        manifest.used_ms = used_ms > manifest.used_ms ? used_ms : manifest.used_ms;
         status = model_manifest_write(store->holdings, store->owner, &manifest, reason);
     }
     model_manifest_fini(&manifest);
     hub_cache_unlock(&lock);
     return status;
-}
-
-enum status model_store_pin(struct model_store *store, const char *model_id, bool is_pinned,
-                            struct reason *reason)
-{
-    return change(store, model_id, &is_pinned, 0, reason);
-}
-
-enum status model_store_used(struct model_store *store, const char *model_id, uint64_t now_ms,
-                             struct reason *reason)
-{
-    return change(store, model_id, NULL, now_ms, reason);
 }

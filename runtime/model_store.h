@@ -97,6 +97,8 @@ struct model_import {
     const char *source; /* absolute path of a directory in the MLX layout */
     void (*progress)(void *who, uint64_t bytes_have, uint64_t bytes_total); /* or NULL */
     bool (*is_cancelled)(void *who);                                        /* or NULL */
+    /* Before so many bytes are copied; or NULL. */
+    enum status (*make_room)(void *who, uint64_t bytes, struct reason *reason);
     void *who;
 };
 
@@ -129,16 +131,23 @@ MUST_CHECK enum status model_store_open_file(const struct model_store *store, co
                                              const struct hash *revision, const char *name,
                                              int *file_out, struct reason *reason);
 
+/* What goes when it is removed: nothing of a directory that is used in place. */
+struct model_usage {
+    uint64_t bytes;
+    uint64_t used_ms;
+    bool is_pinned;
+};
+MUST_CHECK enum status model_store_usage(const struct model_store *store, const char *model_id,
+                                         struct model_usage *usage_out, struct reason *reason);
+
 /* Forgets a model and removes its files from the store, except those that other snapshots have; a
  * directory that was used in place stays.  Nothing there is fine. */
 MUST_CHECK enum status model_store_delete(struct model_store *store, const char *model_id,
                                           struct reason *reason);
-/* A pinned model is never removed to make room. */
-MUST_CHECK enum status model_store_pin(struct model_store *store, const char *model_id,
-                                       bool is_pinned, struct reason *reason);
-/* Notes that it was used now. */
-MUST_CHECK enum status model_store_used(struct model_store *store, const char *model_id,
-                                        uint64_t now_ms, struct reason *reason);
+/* A pinned model is never removed to make room; `used_ms` is its last use, an earlier one changes
+ * nothing. */
+MUST_CHECK enum status model_store_note(struct model_store *store, const char *model_id,
+                                        bool is_pinned, uint64_t used_ms, struct reason *reason);
 
 /* ---- between the files of the store alone ---- */
 

@@ -453,6 +453,8 @@ enum status model_store_import(struct model_store *store, const struct model_imp
         status = settle_place(&taking);
     if (status == STATUS_OK)
         status = choose_files(&taking, card);
+    if (status == STATUS_OK && !taking.is_in_place && import->make_room)
+        status = import->make_room(import->who, taking.bytes_total, reason);
     if (status == STATUS_OK && !taking.is_in_place)
         status = hub_cache_room_check(&store->cache, import->model_id, taking.bytes_total, reason);
     if (status == STATUS_OK)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_store_file: one verified file of a model, open for whoever sends it on.
+ * model_store_file: one verified file of a model, open for whoever sends it on; and what all of
+ * them take.
  */
 #include "protocol/schema.h"
 #include "runtime/hub_link.h"
@@ -71,4 +72,21 @@ enum status model_store_open_file(const struct model_store *store, const char *m
         status = open_entry(store, &manifest, entry, stamp, file_out, reason);
     model_manifest_fini(&manifest);
     return status;
+}
+
+enum status model_store_usage(const struct model_store *store, const char *model_id,
+                              struct model_usage *usage_out, struct reason *reason)
+{
+    struct model_manifest manifest = {0};
+    const enum status status =
+        model_manifest_read(store->holdings, model_id, &manifest, reason);
+    if (status != STATUS_OK)
+        return status;
+    struct model_usage usage = {.used_ms = manifest.used_ms, .is_pinned = manifest.is_pinned};
+    for (uint32_t i = 0; i < manifest.record.files.count && !manifest.location; i++)
+        if (manifest.files[i].stamp.inode != 0)
+            usage.bytes += manifest.record.files.items[i].size;
+    model_manifest_fini(&manifest);
+    *usage_out = usage;
+    return STATUS_OK;
 }

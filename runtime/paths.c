@@ -81,6 +81,18 @@ static enum status hub_cache_find(struct paths *paths, struct reason *reason)
     return STATUS_OK;
 }
 
+/* Where earlier versions kept models, each a directory of its own. */
+static void add_old_store(struct paths *paths)
+{
+    char old[PATH_SIZE + 32];
+    struct stat facts;
+    const size_t used = strlen(paths->directories);
+    (void)snprintf(old, sizeof(old), "%s/models", paths->home);
+    if (strcmp(old, paths->models) != 0 && stat(old, &facts) == 0 && S_ISDIR(facts.st_mode))
+        (void)snprintf(paths->directories + used, sizeof(paths->directories) - used, "%s%s",
+                       used > 0 ? ":" : "", old);
+}
+
 enum status paths_set_directories(struct paths *paths, const char *directories,
                                   struct reason *reason)
 {
@@ -88,10 +100,11 @@ enum status paths_set_directories(struct paths *paths, const char *directories,
         if (*at != '/' && *at != ':')
             return refuse(reason, STATUS_INVALID,
                           "model_directories: %.200s does not begin with /", at);
-    if (strlen(directories) >= sizeof(paths->directories))
-        return refuse(reason, STATUS_TOO_LARGE, "model_directories is longer than %zu characters",
-                      sizeof(paths->directories) - 1);
+    if (strlen(directories) > PATH_SIZE)
+        return refuse(reason, STATUS_TOO_LARGE, "model_directories is longer than %d characters",
+                      PATH_SIZE);
     memcpy(paths->directories, directories, strlen(directories) + 1);
+    add_old_store(paths);
     return STATUS_OK;
 }
 

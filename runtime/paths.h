@@ -23,7 +23,8 @@ struct paths {
     char log[PATH_SIZE + 32];
     char models[PATH_SIZE + 32];   /* setting `store`, else the cache of the hub */
     char holdings[PATH_SIZE + 32]; /* what this node knows of its models */
-    char directories[PATH_SIZE + 32]; /* setting `model_directories`, "DIR:DIR" */
+    char directories[2 * PATH_SIZE + 64]; /* setting `model_directories`, "DIR:DIR", and HOME/models
+                                             when it is there and not the store: of old versions */
     char run[PATH_SIZE + 32];
     char journal[PATH_SIZE + 32];
     int lock_fd;                   /* -1: not held */

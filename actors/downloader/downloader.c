@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/downloader/downloader.h"
+#include "actors/downloader/room_choice.h"
 
 #include "actors/downloader/hub_plan.h"
 #include "protocol/memory.h"
@@ -214,6 +215,9 @@ struct wish {
     const char *model_id;
     const char *path;
     const char *hub_revision;
+    bool is_pinned;
+    uint64_t used_ms;
+    uint64_t bytes;
 };
 
 static enum status ask_shell(struct downloader_step *step, const struct wish *wish, uint64_t id)
@@ -228,6 +232,9 @@ static enum status ask_shell(struct downloader_step *step, const struct wish *wi
         import_request_free(request);
         return STATUS_NO_MEMORY;
     }
+    request->is_pinned = wish->is_pinned;
+    request->used_ms = wish->used_ms;
+    request->bytes = wish->bytes;
     outbox_effect(step->outbox, id, wish->effect, request, import_request_free);
     return STATUS_OK;
 }
@@ -311,12 +318,13 @@ static enum status take_task(struct downloader_step *step, const struct message 
         const char *path = text_or_empty(body->path);
         const struct wish wish = {path[0] ? DOWNLOADER_IMPORT : DOWNLOADER_PULL,
                                   text_or_empty(body->model_id), path,
-                                  text_or_empty(body->hub_revision)};
+                                  text_or_empty(body->hub_revision), false, 0, 0};
         return begin(step, message, &wish);
     }
     if (message->head.code == TASK_DELETE_FILES) {
         const struct delete_files *body = MESSAGE_BODY(message, delete_files);
-        const struct wish wish = {DOWNLOADER_DELETE, text_or_empty(body->model_id), "", ""};
+        const struct wish wish = {DOWNLOADER_DELETE, text_or_empty(body->model_id), "", "",
+                                  false, 0, 0};
         return begin(step, message, &wish);
     }
     return session_answer(&downloader->session, message, STATUS_UNSUPPORTED,
@@ -467,6 +475,14 @@ static bool is_same_everywhere(const struct downloader *downloader,
     return true;
 }
 
+/* Told by an earlier version: without the names hubs have for its files, or never cut in chunks. */
+static bool lacks_names(const struct model_record *known, const struct model_record *here)
+{
+    const bool has_new = (!text_or_empty(known->commit)[0] && text_or_empty(here->commit)[0]) ||
+                         (ID_IS_ZERO(known->manifest) && !ID_IS_ZERO(here->manifest));
+    return has_new && ID_EQUAL(known->revision, here->revision);
+}
+
 static enum status take_found(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
@@ -496,21 +512,102 @@ static enum status take_found(struct downloader_step *step)
         const struct found_model *here = &found->models[i];
         const char *model_id = text_or_empty(here->record.model_id);
         const struct model_record *known = state_find_model(state, model_id);
-        const struct wish wish = {DOWNLOADER_DELETE, model_id, "", ""};
-        /* Told by an earlier version without the names that hubs have for its files. */
-        const bool is_nameless = known && !text_or_empty(known->commit)[0] &&
-                                 text_or_empty(here->record.commit)[0] &&
-                                 ID_EQUAL(known->revision, here->record.revision);
+        const struct wish wish = {DOWNLOADER_DELETE, model_id, "", "", false, 0, 0};
         const bool is_removed =
             !known && state_find_removed(state, model_id, &here->record.revision);
         if (is_removed && is_quiet && !task_of_model(downloader, model_id))
             status = ask_shell(step, &wish, ++downloader->last_id); /* while we were away */
         else if (is_removed)
             continue;
-        else if (here->holding == MODEL_WHOLE && (!known || is_nameless))
+        else if (here->holding == MODEL_WHOLE && (!known || lacks_names(known, &here->record)))
             status = report_imported(step, &here->record, true);
     }
     return status;
+}
+
+/* ---- room ---- */
+
+/* Pinned, running, on its way from or to somebody, or not yet known to the cluster. */
+static bool is_kept(const struct state *state, const char *model_id)
+{
+    const struct model_record *model = state_find_model(state, model_id);
+    bool is_kept = !model || model->is_pinned;
+    for (uint32_t i = 0; i < state->instances.count && !is_kept; i++)
+        is_kept = strcmp(text_or_empty(state->instances.items[i].model_id), model_id) == 0;
+    for (uint32_t i = 0; i < state->imports.count && !is_kept; i++)
+        is_kept = strcmp(text_or_empty(state->imports.items[i].model_id), model_id) == 0;
+    for (uint32_t i = 0; i < state->downloads.count && !is_kept; i++)
+        is_kept = strcmp(text_or_empty(state->downloads.items[i].model_id), model_id) == 0;
+    for (uint32_t i = 0; i < state->transfers.count && !is_kept; i++) {
+        const enum transfer_phase phase = transfer_phase_of(&state->transfers.items[i]);
+        is_kept = (phase == TRANSFER_ASKED || phase == TRANSFER_RUNNING) &&
+                  strcmp(text_or_empty(state->transfers.items[i].model_id), model_id) == 0;
+    }
+    return is_kept;
+}
+
+static enum status choose_room(struct downloader_step *step, const struct store_room *room,
+                               struct room_model *models, struct room_answer *answer)
+{
+    const struct state *state = state_of(step->downloader);
+    const struct room_wanted wanted = {room->model_id, room->bytes, room->quota, room->free_bytes};
+    for (uint32_t i = 0; i < room->count; i++) {
+        const struct room_held *held = &room->models[i];
+        models[i] = (struct room_model){.model_id = held->model_id,
+                                        .bytes = held->usage.bytes,
+                                        .used_ms = held->usage.used_ms,
+                                        .is_kept = held->usage.is_pinned ||
+                                                   strcmp(held->model_id, room->model_id) == 0 ||
+                                                   is_kept(state, held->model_id)};
+    }
+    answer->status = room_choose(&wanted, models, room->count, &answer->reason);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < room->count && status == STATUS_OK; i++) {
+        if (!models[i].is_chosen)
+            continue;
+        (void)snprintf(answer->names[answer->count++], sizeof(answer->names[0]), "%s",
+                       models[i].model_id);
+        status = report_holding(step, state_find_model(state, models[i].model_id), MODEL_ABSENT);
+    }
+    return status;
+}
+
+/* The cluster hears first that this node has them no more, then the shell removes them. */
+static enum status make_room(struct downloader_step *step)
+{
+    const struct store_room *room = step->input->result->value;
+    struct room_model *models = memory_zeroed(MODEL_COUNT_MAX, sizeof(*models));
+    struct room_answer *answer = memory_zeroed(1, sizeof(*answer));
+    if (!models || !answer) {
+        memory_free(models);
+        memory_free(answer);
+        return STATUS_NO_MEMORY;
+    }
+    const enum status status = choose_room(step, room, models, answer);
+    memory_free(models);
+    outbox_effect(step->outbox, step->input->result->id, DOWNLOADER_ROOM, answer, memory_free);
+    return status;
+}
+
+/* A copy of a peer's model is on its way to this disk. */
+static enum status clear_for_transfer(struct downloader_step *step)
+{
+    const struct state *state = state_of(step->downloader);
+    const struct transfer_record *transfer =
+        &MESSAGE_BODY(step->input->message, transfer_requested)->transfer;
+    const struct model_record *model =
+        state_find_model(state, text_or_empty(transfer->model_id));
+    const struct transfer_target *target =
+        transfer_find_target(transfer, own_node(step->downloader));
+    if (!model || !target || !transfer_target_is_open(target))
+        return STATUS_OK;
+    struct wish wish = {.effect = DOWNLOADER_CLEAR,
+                        .model_id = model->model_id,
+                        .path = "",
+                        .hub_revision = ""};
+    for (uint32_t i = 0; i < model->files.count; i++)
+        wish.bytes += model->files.items[i].size;
+    return ask_shell(step, &wish, ++step->downloader->last_id);
 }
 
 static enum status take_result(struct downloader_step *step)
@@ -524,7 +621,11 @@ static enum status take_result(struct downloader_step *step)
         return task_ended(step);
     case DOWNLOADER_CANCEL:
     case DOWNLOADER_PLAN:
+    case DOWNLOADER_CLEAR:
+    case DOWNLOADER_NOTE:
         return STATUS_OK;
+    case DOWNLOADER_ROOM:
+        return make_room(step);
     case DOWNLOADER_RESOLVED: {
         struct download_resolved *resolved = step->input->result->value;
         resolved->node_id = *own_node(step->downloader);
@@ -562,6 +663,37 @@ static void look_after_failure(struct downloader_step *step)
         look(step);
 }
 
+/* NULL: the event says nothing that is noted of a model. */
+static const char *noted_model(const struct state *state, const struct message *event)
+{
+    const struct instance_record *instance = NULL;
+    if (message_is(event, MESSAGE_EVENT, EVENT_MODEL_PINNED))
+        return MESSAGE_BODY(event, model_pinned)->model_id;
+    if (message_is(event, MESSAGE_EVENT, EVENT_INSTANCE_PLACED))
+        return MESSAGE_BODY(event, instance_placed)->instance.model_id;
+    if (message_is(event, MESSAGE_EVENT, EVENT_GENERATION_STARTED))
+        instance =
+            state_find_instance(state, &MESSAGE_BODY(event, generation_started)->instance_id);
+    return instance ? instance->model_id : NULL;
+}
+
+/* What outlives this cluster: the node keeps it beside what it knows of the model's files. */
+static enum status note(struct downloader_step *step)
+{
+    const struct state *state = state_of(step->downloader);
+    const char *model_id = noted_model(state, step->input->message);
+    const struct model_record *model = model_id ? state_find_model(state, model_id) : NULL;
+    if (!model || !model_find_holder(model, own_node(step->downloader)))
+        return STATUS_OK;
+    const struct wish wish = {.effect = DOWNLOADER_NOTE,
+                              .model_id = model_id,
+                              .path = "",
+                              .hub_revision = "",
+                              .is_pinned = model->is_pinned,
+                              .used_ms = model->used_ms};
+    return ask_shell(step, &wish, ++step->downloader->last_id);
+}
+
 static enum status take_event(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
@@ -573,18 +705,21 @@ static enum status take_event(struct downloader_step *step)
             task_forget(downloader, task);
     }
     enum status status = concerns_plans(step->input->message) ? tell_plans(step) : STATUS_OK;
+    if (status == STATUS_OK &&
+        message_is(step->input->message, MESSAGE_EVENT, EVENT_TRANSFER_REQUESTED))
+        status = clear_for_transfer(step);
     if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
-        return status;
+        return status == STATUS_OK ? note(step) : status;
     const char *model_id =
         text_or_empty(MESSAGE_BODY(step->input->message, model_removed)->model_id);
     for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
         const struct held_task *task = &downloader->tasks[i];
-        const struct wish cancel = {DOWNLOADER_CANCEL, model_id, "", ""};
+        const struct wish cancel = {DOWNLOADER_CANCEL, model_id, "", "", false, 0, 0};
         if (task->phase == TASK_RUNNING && task->code == TASK_IMPORT_MODEL &&
             strcmp(task->model_id, model_id) == 0)
             status = ask_shell(step, &cancel, task->id);
     }
-    const struct wish wish = {DOWNLOADER_DELETE, model_id, "", ""};
+    const struct wish wish = {DOWNLOADER_DELETE, model_id, "", "", false, 0, 0};
     return status == STATUS_OK ? ask_shell(step, &wish, ++downloader->last_id) : status;
 }
 

@@ -32,13 +32,19 @@ enum downloader_effect {
     DOWNLOADER_PLAN,     /* struct hub_plan, for the pull of that id; no result */
     DOWNLOADER_RESOLVED, /* unasked, id of the pull; value: struct download_resolved */
     DOWNLOADER_PLACED,   /* likewise; value: struct file_downloaded */
-    DOWNLOADER_HINDERED  /* likewise; value: struct download_hindered */
+    DOWNLOADER_HINDERED, /* likewise; value: struct download_hindered */
+    DOWNLOADER_ROOM,     /* unasked, id of the work: struct store_room; then struct room_answer */
+    DOWNLOADER_CLEAR,    /* struct import_request of what needs room; no value */
+    DOWNLOADER_NOTE      /* struct import_request with what is noted of the model; no value */
 };
 
 struct import_request {
     char *model_id;
     char *path;
     char *hub_revision; /* of a pull; empty: main */
+    bool is_pinned;     /* of a note */
+    uint64_t used_ms;   /* likewise */
+    uint64_t bytes;     /* that must have room */
 };
 void import_request_free(void *request);
 void model_record_free(void *record);
@@ -58,6 +64,27 @@ struct store_found {
     uint32_t count;
 };
 void store_found_free(void *found);
+
+/* A work waits for room: what lies in the store, and how much more may. */
+struct store_room {
+    char model_id[NAME_SIZE_MAX + 1]; /* what needs it */
+    uint64_t bytes;
+    uint64_t quota; /* 0: none */
+    uint64_t free_bytes;
+    struct room_held {
+        char model_id[NAME_SIZE_MAX + 1];
+        struct model_usage usage;
+    } models[MODEL_COUNT_MAX];
+    uint32_t count;
+};
+
+/* What it may remove for that; or why it may not. */
+struct room_answer {
+    enum status status;
+    struct reason reason;
+    char names[MODEL_COUNT_MAX][NAME_SIZE_MAX + 1];
+    uint32_t count;
+};
 
 /* A task it was given: running, or done and not yet seen in the state. */
 struct held_task {

@@ -4,6 +4,9 @@
 #include "actors/downloader/downloader.h"
 #include "actors/downloader/hub_pull.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "runtime/store_io.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +14,8 @@
 #include <string.h>
 
 _Static_assert(LEDGER_CHUNK_SIZE == CHUNK_SIZE, "chunks of a pull are those of a manifest");
+
+#define ROOM_POLL_MS 10u
 
 struct work {
     struct downloader_shell *shell;
@@ -20,6 +25,7 @@ struct work {
     struct import_request *request;
     struct hub_company company; /* of a pull */
     struct work *next; /* of shell->works */
+    struct room_answer *room; /* what was answered; guarded by the mutex */
     atomic_bool is_cancelled;
 };
 
@@ -49,6 +55,7 @@ static void work_free(void *argument)
     (void)pthread_mutex_unlock(&shell->mutex);
     hub_company_fini(&work->company);
     import_request_free(work->request);
+    memory_free(work->room);
     memory_free(work);
 }
 
@@ -201,6 +208,95 @@ static bool is_unwanted(void *who)
     return atomic_load(&work->is_cancelled);
 }
 
+/* ---- room ---- */
+
+struct usage_list {
+    struct work *work;
+    struct store_room *room;
+    uint64_t bytes; /* of all */
+};
+
+static enum status add_usage(void *who, const char *model_id)
+{
+    struct usage_list *list = who;
+    struct store_room *room = list->room;
+    struct reason unread;
+    if (room->count == MODEL_COUNT_MAX || strlen(model_id) >= sizeof(room->model_id))
+        return STATUS_OK;
+    struct room_held *held = &room->models[room->count];
+    if (model_store_usage(list->work->shell->store, model_id, &held->usage, &unread) != STATUS_OK)
+        return STATUS_OK;
+    (void)snprintf(held->model_id, sizeof(held->model_id), "%s", model_id);
+    list->bytes += held->usage.bytes;
+    room->count++;
+    return STATUS_OK;
+}
+
+/* The step answers at once; until then this thread has nothing else to do. */
+static struct room_answer *await_room(struct work *work)
+{
+    struct room_answer *answer = NULL;
+    while (!answer && !is_cancelled(work)) {
+        (void)pthread_mutex_lock(&work->shell->mutex);
+        answer = work->room;
+        work->room = NULL;
+        (void)pthread_mutex_unlock(&work->shell->mutex);
+        if (!answer)
+            clock_sleep_ms(ROOM_POLL_MS);
+    }
+    return answer;
+}
+
+static enum status remove_others(struct work *work, const struct room_answer *answer,
+                                 struct reason *reason)
+{
+    enum status status = answer->status == STATUS_OK
+                             ? STATUS_OK
+                             : refuse(reason, answer->status, "%s", answer->reason.text);
+    for (uint32_t i = 0; i < answer->count && status == STATUS_OK; i++) {
+        log_notice("%s is removed to make room for %s: it was not used for longest",
+                   answer->names[i], work->request->model_id);
+        status = model_store_delete(work->shell->store, answer->names[i], reason);
+    }
+    return status;
+}
+
+/* Within the quota and on the disk, by removing what was not used for longest. */
+static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
+{
+    struct work *work = who;
+    struct store_room *room = memory_zeroed(1, sizeof(*room));
+    struct usage_list list = {work, room, 0};
+    if (!room)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to look for room");
+    (void)snprintf(room->model_id, sizeof(room->model_id), "%s", work->request->model_id);
+    room->bytes = bytes;
+    room->quota = work->shell->quota;
+    if (store_free_bytes(work->shell->cache->directory, &room->free_bytes) != 0)
+        room->free_bytes = UINT64_MAX;
+    enum status status = model_store_list(work->shell->store, add_usage, &list, reason);
+    const bool has_room = bytes <= room->free_bytes &&
+                          (room->quota == 0 || (bytes <= room->quota &&
+                                                list.bytes <= room->quota - bytes));
+    /* Without a quota nothing is removed unasked: a full disk is the user's to clear. */
+    if (status != STATUS_OK || has_room || room->quota == 0) {
+        memory_free(room);
+        return status;
+    }
+    struct result result = {.id = work->id,
+                            .kind = DOWNLOADER_ROOM,
+                            .status = STATUS_OK,
+                            .value = room,
+                            .value_free = memory_free};
+    loop_post(work->loop, &result);
+    struct room_answer *answer = await_room(work);
+    status = answer ? remove_others(work, answer, reason)
+                    : refuse(reason, STATUS_CANCELLED, "taking in %.100s was interrupted",
+                             work->request->model_id);
+    memory_free(answer);
+    return status;
+}
+
 /* ---- importing and pulling ---- */
 
 static void take_in(struct work *work, const char *path, struct result *result)
@@ -209,6 +305,7 @@ static void take_in(struct work *work, const char *path, struct result *result)
                                         .source = path,
                                         .progress = tell_progress,
                                         .is_cancelled = is_cancelled,
+                                        .make_room = make_room,
                                         .who = work};
     struct model_record *record = memory_zeroed(1, sizeof(*record));
     if (!record) {
@@ -271,6 +368,7 @@ static void do_pull(struct work *work, struct result *result)
                                   .placed = tell_placed,
                                   .hindered = tell_hindered,
                                   .progress = tell_pull,
+                                  .make_room = make_room,
                                   .is_cancelled = is_cancelled,
                                   .is_unwanted = is_unwanted,
                                   .who = work};
@@ -304,12 +402,23 @@ static void do_work(void *argument)
         result.status =
             model_store_delete(work->shell->store, work->request->model_id, &result.reason);
         break;
+    case DOWNLOADER_CLEAR:
+        result.status = make_room(work, work->request->bytes, &result.reason);
+        if (result.status != STATUS_OK)
+            log_warning("%s", result.reason.text);
+        break;
+    case DOWNLOADER_NOTE:
+        result.status =
+            model_store_note(work->shell->store, work->request->model_id, work->request->is_pinned,
+                             work->request->used_ms, &result.reason);
+        break;
     case DOWNLOADER_CANCEL:
     case DOWNLOADER_PLAN:
     case DOWNLOADER_PROGRESS:
     case DOWNLOADER_RESOLVED:
     case DOWNLOADER_PLACED:
     case DOWNLOADER_HINDERED:
+    case DOWNLOADER_ROOM:
         break;
     }
     struct loop *loop = work->loop;
@@ -323,6 +432,25 @@ static void cancel(struct downloader_shell *shell, uint64_t id)
     for (struct work *work = shell->works; work; work = work->next)
         if (work->id == id && (work->kind == DOWNLOADER_PULL || work->kind == DOWNLOADER_IMPORT))
             atomic_store(&work->is_cancelled, true);
+    (void)pthread_mutex_unlock(&shell->mutex);
+}
+
+static bool needs_room(const struct work *work)
+{
+    return work->kind == DOWNLOADER_PULL || work->kind == DOWNLOADER_IMPORT ||
+           work->kind == DOWNLOADER_CLEAR;
+}
+
+/* The answer is the waiting work's; one that has ended needs none. */
+static void give_room(struct downloader_shell *shell, struct effect *effect)
+{
+    (void)pthread_mutex_lock(&shell->mutex);
+    for (struct work *work = shell->works; work; work = work->next)
+        if (work->id == effect->id && needs_room(work) && !work->room) {
+            work->room = effect->request;
+            effect->request = NULL;
+            break;
+        }
     (void)pthread_mutex_unlock(&shell->mutex);
 }
 
@@ -340,6 +468,10 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
     struct downloader_shell *shell = self;
+    if (effect->kind == DOWNLOADER_ROOM) {
+        give_room(shell, effect);
+        return STATUS_OK;
+    }
     if (effect->kind == DOWNLOADER_CANCEL) {
         cancel(shell, effect->id);
         return STATUS_OK;

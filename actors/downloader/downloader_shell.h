@@ -27,6 +27,7 @@ struct downloader_shell {
     const char *ledgers; /* directory of this node alone */
     uint32_t connections;
     uint32_t tries_max;
+    uint64_t quota; /* of the store; 0: none */
     struct hub_gates gates;
     pthread_mutex_t mutex;
     struct work *works; /* imports and pulls that run or wait; guarded by the mutex */

@@ -156,8 +156,13 @@ static enum status fetch(struct job *job, uint32_t which, struct reason *reason)
             else if (pass == FETCH_SMALL)
                 job->download.bytes_before += job->tree.files[i].size;
         }
-    enum status status = hub_cache_room_check(job->pull->cache, job->pull->model_id,
-                                              bytes_missing(job, which), reason);
+    const struct hub_pull *pull = job->pull;
+    const uint64_t missing = bytes_missing(job, which);
+    enum status status = STATUS_OK;
+    if (pull->make_room && missing > 0)
+        status = pull->make_room(pull->who, missing + job->download.bytes_before, reason);
+    if (status == STATUS_OK)
+        status = hub_cache_room_check(pull->cache, pull->model_id, missing, reason);
     if (status == STATUS_OK)
         status = hub_download_files(&job->download, files, count, reason);
     memory_free(files);

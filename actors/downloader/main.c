@@ -4,7 +4,20 @@
 #include "actors/downloader/downloader_shell.h"
 #include "actors/downloader/hub_fetch.h"
 
+#include "runtime/log.h"
 #include "runtime/process.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void tell_of_old_store(const struct paths *paths)
+{
+    char old[sizeof(paths->models) + 32];
+    (void)snprintf(old, sizeof(old), "%s/models", paths->home);
+    if (strstr(paths->directories, old))
+        log_notice("models of an earlier version lie in %s; `troupe add %s/NAME` uses one where it "
+                   "lies", old, old);
+}
 
 int main(int argc, char **argv)
 {
@@ -30,11 +43,13 @@ int main(int argc, char **argv)
         .cache = &store.cache,
         .ledgers = process.paths.holdings,
         .connections = (uint32_t)config_number(&process.config, CONFIG_KEY_HUB_CONNECTIONS),
-        .tries_max = (uint32_t)config_number(&process.config, CONFIG_KEY_HUB_TRIES)};
+        .tries_max = (uint32_t)config_number(&process.config, CONFIG_KEY_HUB_TRIES),
+        .quota = config_number(&process.config, CONFIG_KEY_STORE_QUOTA)};
     const struct session_settings settings = {.actor = ACTOR_DOWNLOADER,
                                               .incarnation = process.incarnation,
                                               .build = process.build,
                                               .wants_events = true};
+    tell_of_old_store(&process.paths);
     downloader_shell_init(&shell);
     const struct loop_options options = {.ops = &downloader_ops,
                                          .settings = &settings,

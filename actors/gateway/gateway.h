@@ -239,6 +239,9 @@ void fault_of_status(struct http_fault *fault_out, uint32_t status, const char *
 void route_request(struct gateway *gateway, const struct http_arrival *request);
 
 /* ---- instances.c: routes about models and instances, and the commands behind them ---- */
+/* model_facts.c: more members of a model's object. */
+MUST_CHECK enum status model_facts_print(const struct gateway *gateway,
+                                         const struct model_record *model, struct buffer *json);
 void route_models(struct gateway *gateway, const struct http_arrival *request);
 void route_model(struct gateway *gateway, const struct http_arrival *request);
 void route_instances(struct gateway *gateway, const struct http_arrival *request);

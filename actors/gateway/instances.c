@@ -184,6 +184,8 @@ static enum status model_print(const struct gateway *gateway, const struct model
             model_status(gateway, model), context, model->shape.weight_bytes);
     if (status == STATUS_OK)
         status = print_text(json, "", model->shape.model_type);
+    if (status == STATUS_OK)
+        status = model_facts_print(gateway, model, json);
     return status == STATUS_OK ? buffer_append_text(json, "}") : status;
 }
 

@@ -236,13 +236,34 @@ static bool is_on_its_way(const struct state *state, const char *model_id)
     return false;
 }
 
+static enum status pin_model(struct command *command)
+{
+    const struct pin_model *body = command->message->body;
+    const char *name = text_or_empty(body->model_id);
+    const struct model_record *model = state_find_model(&command->master->state, name);
+    if (!model)
+        return not_found(command, "model");
+    if (model->is_pinned == body->is_pinned)
+        return STATUS_OK;
+    enum status status = event_begin(command, EVENT_MODEL_PINNED);
+    if (status != STATUS_OK)
+        return status;
+    struct model_pinned *event = command->event->body;
+    event->is_pinned = body->is_pinned;
+    return out_of_memory(text_set(&event->model_id, name));
+}
+
 static enum status remove_model(struct command *command)
 {
     const struct remove_model *body = command->message->body;
     const struct state *state = &command->master->state;
     const char *name = text_or_empty(body->model_id);
-    if (!state_find_model(state, name) && !is_on_its_way(state, name))
+    const struct model_record *model = state_find_model(state, name);
+    if (!model && !is_on_its_way(state, name))
         return not_found(command, "model");
+    if (model && model->is_pinned)
+        return refuse(command->reason, STATUS_BUSY, "%.100s is pinned; troupe unpin lets it go",
+                      name);
     for (uint32_t i = 0; i < state->instances.count; i++)
         if (strcmp(text_or_empty(state->instances.items[i].model_id), name) == 0)
             return refuse(command->reason, STATUS_BUSY,

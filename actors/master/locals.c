@@ -395,6 +395,7 @@ static bool role_allows(const struct local *local, const struct message *message
     case COMMAND_ADD_MODEL:
     case COMMAND_PULL_MODEL:
     case COMMAND_REMOVE_MODEL:
+    case COMMAND_PIN_MODEL:
     case COMMAND_CREATE_TOKEN:
     case COMMAND_REVOKE_TOKEN:
     case COMMAND_REMOVE_NODE:

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "runtime/clock.h"
 #include "runtime/tools/troupe/output.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static uint64_t files_size(const struct model_record *model)
@@ -49,9 +51,30 @@ static void print_holders(const struct cli *cli, const struct model_record *mode
         (void)snprintf(text_out, CELL_SIZE, "nobody");
 }
 
+/* "3 h ago": how long ago it was last begun with. */
+static const char *use_print(uint64_t used_ms, char text_out[24])
+{
+    static const struct {
+        uint64_t seconds;
+        const char *unit;
+    } units[] = {{86400, "days"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+    const uint64_t now_ms = clock_wall_ms();
+    const uint64_t age_s = now_ms > used_ms ? (now_ms - used_ms) / 1000 : 0;
+    size_t unit = 0;
+    while (unit + 1 < COUNT_OF(units) && age_s < 2 * units[unit].seconds)
+        unit++;
+    if (used_ms == 0)
+        (void)snprintf(text_out, 24, "never");
+    else
+        (void)snprintf(text_out, 24, "%" PRIu64 " %s ago",
+                       (age_s / units[unit].seconds) % 1000000, units[unit].unit);
+    return text_out;
+}
+
 int command_models(struct cli *cli)
 {
-    static const char *const headings[] = {"MODEL", "TYPE", "LAYERS", "CONTEXT", "SIZE", "ON"};
+    static const char *const headings[] = {"MODEL", "TYPE", "LAYERS", "CONTEXT",
+                                           "SIZE",  "USED", "PINNED", "ON"};
     struct table table;
     int code = cli_connect(cli, false);
     if (code != EXIT_CODE_OK)
@@ -64,6 +87,7 @@ int command_models(struct cli *cli)
     for (uint32_t i = 0; i < cli->state->models.count; i++) {
         const struct model_record *model = &cli->state->models.items[i];
         char size[16];
+        char used[24];
         char holders[CELL_SIZE];
         print_holders(cli, model, holders);
         table_add(&table, "%s", text_or_empty(model->model_id));
@@ -71,12 +95,14 @@ int command_models(struct cli *cli)
         table_add(&table, "%u", model->shape.layers);
         table_add(&table, "%u", model->shape.context);
         table_add(&table, "%s", size_print(files_size(model), size));
+        table_add(&table, "%s", use_print(model->used_ms, used));
+        table_add(&table, "%s", model->is_pinned ? "yes" : "no");
         table_add(&table, "%s", holders);
     }
     for (uint32_t i = 0; i < cli->state->imports.count; i++) {
         const struct import_record *import = &cli->state->imports.items[i];
         table_add(&table, "%s", text_or_empty(import->model_id));
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 6; k++)
             table_add(&table, "-");
         const char *node = cli_node_name(cli->state, &import->node_id);
         if (text_or_empty(import->path)[0])
@@ -105,4 +131,45 @@ int command_remove(struct cli *cli)
     if (code == EXIT_CODE_OK)
         (void)printf("%s is forgotten; its files are being deleted\n", cli->words[0]);
     return code;
+}
+
+int pin_model(struct cli *cli, const char *model_id, bool is_pinned)
+{
+    struct message command;
+    enum status status = message_init(&command, MESSAGE_COMMAND, COMMAND_PIN_MODEL);
+    if (status != STATUS_OK)
+        return cli_failed(cli, status, NULL);
+    struct pin_model *body = command.body;
+    body->is_pinned = is_pinned;
+    const int code = text_set(&body->model_id, model_id)
+                         ? cli_command(cli, &command, NULL)
+                         : cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    message_fini(&command);
+    return code;
+}
+
+static int change_pin(struct cli *cli, bool is_pinned)
+{
+    int code = cli_connect_bare(cli, false, false);
+    if (code == EXIT_CODE_OK)
+        code = pin_model(cli, cli->words[0], is_pinned);
+    if (code == EXIT_CODE_OK && cli->is_json)
+        return json_finish(cli, json_pack("{s:s,s:b}", "model_id", cli->words[0], "is_pinned",
+                                          is_pinned),
+                           false);
+    if (code == EXIT_CODE_OK)
+        (void)printf(is_pinned ? "%s is pinned: nothing removes it until troupe unpin\n"
+                               : "%s is not pinned any more\n",
+                     cli->words[0]);
+    return code;
+}
+
+int command_pin(struct cli *cli)
+{
+    return change_pin(cli, true);
+}
+
+int command_unpin(struct cli *cli)
+{
+    return change_pin(cli, false);
 }

@@ -10,6 +10,7 @@ const struct option_row pull_options[] = {
     {"to", "A,B", "names or ids of the nodes that shall hold it"},
     {"all", NULL, "every node that is here shall hold it"},
     {"no-peers", NULL, "each node takes all of it from the hub"},
+    {"pin", NULL, "pin it then: nothing removes it to make room"},
     {.name = NULL},
 };
 
@@ -115,5 +116,7 @@ int command_pull(struct cli *cli)
     int code = cli_connect(cli, true);
     if (code == EXIT_CODE_OK)
         code = read_nodes(&watch);
-    return code == EXIT_CODE_OK ? send_pull(&watch, revision) : code;
+    if (code == EXIT_CODE_OK)
+        code = send_pull(&watch, revision);
+    return code == EXIT_CODE_OK && cli_option(cli, "pin") ? pin_model(cli, name, true) : code;
 }

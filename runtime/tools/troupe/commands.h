@@ -16,6 +16,10 @@ int command_nodes(struct cli *cli);
 int command_remove_node(struct cli *cli);
 int command_models(struct cli *cli);
 int command_remove(struct cli *cli);
+int command_pin(struct cli *cli);
+int command_unpin(struct cli *cli);
+/* On an open connection; the exit code. */
+int pin_model(struct cli *cli, const char *model_id, bool is_pinned);
 int command_add(struct cli *cli);
 extern const struct option_row add_options[];
 int command_distribute(struct cli *cli);

@@ -50,8 +50,8 @@ START_TEST(every_event_has_a_meaning)
         stage_apply();
         events++;
     }
-    ck_assert_uint_eq(events, 38);
-    ck_assert_uint_eq(stage.state.index, 38);
+    ck_assert_uint_eq(events, 39);
+    ck_assert_uint_eq(stage.state.index, 39);
 }
 END_TEST
 
@@ -486,6 +486,26 @@ START_TEST(model_imported_names_what_had_no_names)
 }
 END_TEST
 
+START_TEST(model_pinned_is_kept_for_the_name)
+{
+    stage_import_model(&node_one, "m", 1);
+    struct model_pinned *body = stage_event(EVENT_MODEL_PINNED);
+    body->is_pinned = true;
+    ck_assert(text_set(&body->model_id, "m"));
+    stage_apply();
+    ck_assert(state_find_model(&stage.state, "m")->is_pinned);
+    stage_import_model(&node_one, "m", 2);
+    ck_assert(state_find_model(&stage.state, "m")->is_pinned);
+    body = stage_event(EVENT_MODEL_PINNED);
+    ck_assert(text_set(&body->model_id, "m"));
+    stage_apply();
+    ck_assert(!state_find_model(&stage.state, "m")->is_pinned);
+    body = stage_event(EVENT_MODEL_PINNED);
+    ck_assert(text_set(&body->model_id, "gone"));
+    stage_apply();
+}
+END_TEST
+
 START_TEST(model_import_failed_ends_the_import)
 {
     ask_import(&node_one, "m");
@@ -713,6 +733,7 @@ Suite *suite_of_tests(void)
         model_imported_ends_the_import_and_makes_a_holder,
         model_imported_in_another_revision_replaces_it,
         model_imported_names_what_had_no_names,
+        model_pinned_is_kept_for_the_name,
         model_import_failed_ends_the_import,
         small_files_stored_makes_a_holder_without_weights,
         holding_changed_tells_what_a_node_has,

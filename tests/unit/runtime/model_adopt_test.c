@@ -338,9 +338,11 @@ START_TEST(a_holding_keeps_digests_of_chunks_and_the_wishes_of_the_user)
     (void)scratch_path(&fixture.scratch, "source", source);
     put_directory(source);
     ck_assert_int_eq(take_in(&fixture, 0, MODEL_ID, source, &reason), STATUS_OK);
-    ck_assert_int_eq(model_store_pin(&fixture.stores[0], MODEL_ID, true, &reason), STATUS_OK);
-    ck_assert_int_eq(model_store_used(&fixture.stores[0], MODEL_ID, 77, &reason), STATUS_OK);
-    ck_assert_int_eq(model_store_pin(&fixture.stores[0], "other", true, &reason),
+    ck_assert_int_eq(model_store_note(&fixture.stores[0], MODEL_ID, true, 77, &reason),
+                     STATUS_OK);
+    ck_assert_int_eq(model_store_note(&fixture.stores[0], MODEL_ID, true, 50, &reason),
+                     STATUS_OK);
+    ck_assert_int_eq(model_store_note(&fixture.stores[0], "other", true, 1, &reason),
                      STATUS_NOT_FOUND);
     ck_assert_int_eq(take_in(&fixture, 0, MODEL_ID, source, &reason), STATUS_OK);
     ck_assert_int_eq(model_manifest_read(fixture.stores[0].holdings, MODEL_ID, &manifest,

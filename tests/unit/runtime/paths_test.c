@@ -142,6 +142,32 @@ START_TEST(the_store_is_the_cache_of_the_hub)
 }
 END_TEST
 
+/* Where earlier versions kept their models; the user's own directories come first. */
+START_TEST(an_old_store_in_the_home_is_looked_into)
+{
+    static struct paths paths;
+    struct scratch scratch;
+    struct reason reason = {""};
+    char old[256];
+    char expected[300];
+    scratch_open(&scratch);
+    ck_assert_int_eq(paths_init(&paths, scratch.path, "/own", &reason), STATUS_OK);
+    ck_assert_int_eq(paths_set_directories(&paths, "", &reason), STATUS_OK);
+    ck_assert_str_eq(paths.directories, "");
+    ck_assert_int_eq(mkdir(scratch_path(&scratch, "models", old), 0700), 0);
+    ck_assert_int_eq(paths_set_directories(&paths, "", &reason), STATUS_OK);
+    ck_assert_str_eq(paths.directories, old);
+    ck_assert_int_eq(paths_set_directories(&paths, "/a", &reason), STATUS_OK);
+    (void)snprintf(expected, sizeof(expected), "/a:%s", old);
+    ck_assert_str_eq(paths.directories, expected);
+    /* Not when it is the store. */
+    ck_assert_int_eq(paths_init(&paths, scratch.path, old, &reason), STATUS_OK);
+    ck_assert_int_eq(paths_set_directories(&paths, "", &reason), STATUS_OK);
+    ck_assert_str_eq(paths.directories, "");
+    scratch_close(&scratch);
+}
+END_TEST
+
 START_TEST(a_file_is_replaced_whole)
 {
     struct scratch scratch;
@@ -167,6 +193,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         a_home_is_made_private,    a_home_has_one_supervisor, what_is_in_the_way_is_named,
         a_store_elsewhere_is_taken, the_store_is_the_cache_of_the_hub, a_file_is_replaced_whole,
+        an_old_store_in_the_home_is_looked_into,
     };
     suite_add(suite, "home", tests, COUNT_OF(tests));
     return suite;

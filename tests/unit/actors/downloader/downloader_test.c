@@ -4,6 +4,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/step_bench.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct node_id own = {{1}};
@@ -426,6 +427,58 @@ START_TEST(it_glances_at_the_store_and_looks_where_something_changed)
 }
 END_TEST
 
+static struct store_room *some_room(uint64_t bytes, uint64_t quota)
+{
+    static const char *const names[] = {"old", "pinned", "running", "stranger", "new"};
+    struct store_room *room = memory_zeroed(1, sizeof(*room));
+    ck_assert_ptr_nonnull(room);
+    (void)snprintf(room->model_id, sizeof(room->model_id), "wanted");
+    room->bytes = bytes;
+    room->quota = quota;
+    room->free_bytes = UINT64_MAX;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct room_held *held = &room->models[room->count++];
+        (void)snprintf(held->model_id, sizeof(held->model_id), "%s", names[i]);
+        held->usage = (struct model_usage){.bytes = 10, .used_ms = i};
+    }
+    return room;
+}
+
+START_TEST(room_is_made_of_what_nobody_needs_and_told_first)
+{
+    struct state state;
+    state_init(&state);
+    add_model(&state, "old", 1, true, true);
+    add_model(&state, "pinned", 2, true, true);
+    add_model(&state, "running", 3, true, true);
+    add_model(&state, "new", 4, true, true);
+    state.models.items[1].is_pinned = true;
+    struct instance_record *instance =
+        record_list_push(&instance_record_type, RECORD_LIST(state.instances), NULL, 4);
+    ck_assert(instance && text_set(&instance->model_id, "running"));
+    begin(&state);
+    const struct effect effect = {.id = 77, .kind = DOWNLOADER_ROOM};
+    bench_result(&bench, &effect, STATUS_OK, "", some_room(5, 50), memory_free);
+    const struct effect *made = bench_effect(&bench, DOWNLOADER_ROOM);
+    ck_assert_ptr_nonnull(made);
+    ck_assert_uint_eq(made->id, 77);
+    const struct room_answer *answer = made->request;
+    ck_assert_int_eq(answer->status, STATUS_OK);
+    ck_assert_uint_eq(answer->count, 1);
+    ck_assert_str_eq(answer->names[0], "old");
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    ck_assert_ptr_nonnull(report);
+    const struct holding_changed *body = MESSAGE_BODY(report, holding_changed);
+    ck_assert_str_eq(body->model_id, "old");
+    ck_assert(!body->has_small_files && !body->has_weights);
+    bench_result(&bench, &effect, STATUS_OK, "", some_room(21, 50), memory_free);
+    answer = bench_effect(&bench, DOWNLOADER_ROOM)->request;
+    ck_assert_int_eq(answer->status, STATUS_NO_SPACE);
+    ck_assert_uint_eq(answer->count, 0);
+    step_bench_close(&bench);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("downloader");
@@ -442,6 +495,7 @@ Suite *suite_of_tests(void)
         a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull,
         it_tells_what_it_holds,
         it_glances_at_the_store_and_looks_where_something_changed,
+        room_is_made_of_what_nobody_needs_and_told_first,
     };
     suite_add(suite, "step", tests, COUNT_OF(tests));
     return suite;
