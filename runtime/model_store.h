@@ -92,6 +92,15 @@ MUST_CHECK enum status model_store_find(const struct model_store *store, const c
                                         const char *revision, char *path_out, size_t path_size,
                                         struct reason *reason);
 
+/* A blob that its writer read a moment ago and found to have the hash it is named by: with the same
+ * stamp it is not read again. */
+struct known_blob {
+    char etag[ETAG_SIZE];
+    struct file_stamp stamp;
+    struct hash digest;
+    struct hash *chunks; /* of each 8 MiB */
+};
+
 struct model_import {
     const char *model_id;
     const char *source; /* absolute path of a directory in the MLX layout */
@@ -100,6 +109,8 @@ struct model_import {
     /* Before so many bytes are copied; or NULL. */
     enum status (*make_room)(void *who, uint64_t bytes, struct reason *reason);
     void *who;
+    const struct known_blob *known; /* of a snapshot of the store; may be NULL */
+    uint32_t known_count;
 };
 
 /* What the state keeps of a card. */

@@ -299,14 +299,17 @@ static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
 
 /* ---- importing and pulling ---- */
 
-static void take_in(struct work *work, const char *path, struct result *result)
+static void take_in(struct work *work, const char *path, const struct hub_pulled *pulled,
+                    struct result *result)
 {
     const struct model_import import = {.model_id = work->request->model_id,
                                         .source = path,
                                         .progress = tell_progress,
                                         .is_cancelled = is_cancelled,
                                         .make_room = make_room,
-                                        .who = work};
+                                        .who = work,
+                                        .known = pulled ? pulled->known : NULL,
+                                        .known_count = pulled ? pulled->known_count : 0};
     struct model_record *record = memory_zeroed(1, sizeof(*record));
     if (!record) {
         result->status = STATUS_NO_MEMORY;
@@ -318,13 +321,13 @@ static void take_in(struct work *work, const char *path, struct result *result)
 }
 
 /* A commit of the cache becomes a model of the store. */
-static void adopt(struct work *work, const char *commit, struct result *result)
+static void adopt(struct work *work, const struct hub_pulled *pulled, struct result *result)
 {
     char path[HUB_ROOT_SIZE + HUB_NAME_SIZE];
-    result->status = hub_cache_snapshot_path(work->shell->cache, work->request->model_id, commit,
-                                             path, sizeof(path), &result->reason);
+    result->status = hub_cache_snapshot_path(work->shell->cache, work->request->model_id,
+                                             pulled->commit, path, sizeof(path), &result->reason);
     if (result->status == STATUS_OK)
-        take_in(work, path, result);
+        take_in(work, path, pulled, result);
 }
 
 static const char *get_variable(const char *name)
@@ -342,7 +345,7 @@ static bool pull_offline(struct work *work, struct result *result)
                          request->hub_revision[0] ? request->hub_revision : NULL, path,
                          sizeof(path), &why) != STATUS_OK)
         return false;
-    take_in(work, path, result);
+    take_in(work, path, NULL, result);
     return true;
 }
 
@@ -378,8 +381,9 @@ static void do_pull(struct work *work, struct result *result)
     if (result->status == STATUS_OK && !is_adopted) {
         result->status = hub_pull_run(&pull, &pulled, &result->reason);
         if (result->status == STATUS_OK)
-            adopt(work, pulled.commit, result);
+            adopt(work, &pulled, result);
     }
+    hub_known_free(pulled.known, pulled.known_count);
     hub_env_wipe(env);
     memory_free(env);
 }
@@ -393,7 +397,7 @@ static void do_work(void *argument)
         do_look(work, &result);
         break;
     case DOWNLOADER_IMPORT:
-        take_in(work, work->request->path, &result);
+        take_in(work, work->request->path, NULL, &result);
         break;
     case DOWNLOADER_PULL:
         do_pull(work, &result);

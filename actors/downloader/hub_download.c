@@ -73,6 +73,29 @@ static void tell_placed(const struct work *work, const struct hub_source *source
         download->placed(download->who, download->commit, source->file->path);
 }
 
+void hub_known_free(struct known_blob *known, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        memory_free(known[i].chunks);
+    memory_free(known);
+}
+
+/* What cannot be kept is read again later: no harm. */
+static void keep_known(struct hub_download *download, struct hub_source *source)
+{
+    struct known_blob known;
+    if (hub_incoming_known(&source->blob, &known) != STATUS_OK)
+        return;
+    struct known_blob *grown = memory_resized(
+        download->known, (size_t)download->known_count + 1, sizeof(*download->known));
+    if (!grown) {
+        memory_free(known.chunks);
+        return;
+    }
+    download->known = grown;
+    download->known[download->known_count++] = known;
+}
+
 static void source_opened(struct work *work, struct hub_source *source)
 {
     work->download->counts.bytes_kept += source->blob.bytes_kept;
@@ -218,6 +241,7 @@ static enum status tend_sources(struct work *work, bool *did_out, struct reason 
             for (uint32_t k = 0; k < work->download->connections; k++)
                 if (work->streams[k].source == source)
                     hub_stream_leave(&work->streams[k]);
+            keep_known(work->download, source);
             hub_incoming_close(&source->blob);
             tell_placed(work, source);
         }

@@ -50,7 +50,12 @@ struct hub_download {
     void (*placed)(void *who, const char *commit, const char *path);
     void *who;
     struct hub_counts counts;
+    /* Of the files that were placed; hub_known_free frees them. */
+    struct known_blob *known;
+    uint32_t known_count;
 };
+
+void hub_known_free(struct known_blob *known, uint32_t count);
 
 /* Files with one etag are fetched once. */
 MUST_CHECK enum status hub_download_files(struct hub_download *download,

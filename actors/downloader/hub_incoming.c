@@ -181,6 +181,7 @@ static enum status whole_begin(struct hub_incoming *blob, struct reason *reason)
     etag_stream_close(blob->whole);
     blob->whole = NULL;
     blob->hashed = blob->hashed_in_chunk = 0;
+    hash_init(&blob->digest);
     return etag_stream_open(etag_kind_of(blob->file->etag), blob->file->size, &blob->whole, reason);
 }
 
@@ -475,6 +476,7 @@ enum status hub_incoming_advance(struct hub_incoming *blob, bool *did_out, struc
                  (uint64_t)blob->hashed * LEDGER_CHUNK_SIZE + blob->hashed_in_chunk))
         return failed(blob, "it cannot be read", reason);
     etag_stream_update(blob->whole, blob->window, count);
+    hash_update(&blob->digest, blob->window, count);
     blob->hashed_in_chunk += count;
     if (blob->hashed_in_chunk == size) {
         blob->hashed++;
@@ -567,6 +569,22 @@ enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason
         blob->is_placed = true;
     }
     return status;
+}
+
+enum status hub_incoming_known(struct hub_incoming *blob, struct known_blob *known_out)
+{
+    struct stat facts;
+    if (!blob->is_placed || blob->partial < 0 || fstat(blob->partial, &facts) != 0)
+        return STATUS_NOT_FOUND;
+    const size_t size = (size_t)blob->ledger.chunk_count * sizeof(struct hash);
+    known_out->chunks =
+        size > 0 ? memory_copied(blob->ledger.hashes, size) : memory_zeroed(1, sizeof(struct hash));
+    if (!known_out->chunks)
+        return STATUS_NO_MEMORY;
+    (void)snprintf(known_out->etag, sizeof(known_out->etag), "%s", blob->file->etag);
+    known_out->stamp = file_stamp_of(&facts);
+    hash_final(&blob->digest, &known_out->digest);
+    return STATUS_OK;
 }
 
 uint64_t hub_incoming_bytes(const struct hub_incoming *blob)

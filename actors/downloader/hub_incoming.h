@@ -29,6 +29,7 @@
 #include "actors/downloader/hub_tree.h"
 #include "protocol/hash.h"
 #include "runtime/hub_cache.h"
+#include "runtime/model_store.h"
 
 #define HUB_SEARCHES_MAX 3u
 #define HUB_REFEEDS_MAX 2u
@@ -51,6 +52,7 @@ struct hub_incoming {
     uint8_t *taken;   /* by chunk: a connection works on it */
     uint8_t *doubted; /* by chunk, while searching: not fetched again yet */
     struct etag_stream *whole;
+    struct hash_stream digest; /* BLAKE2b of the same bytes */
     uint32_t hashed;           /* so many chunks from the beginning are in `whole` */
     uint32_t hashed_in_chunk;  /* bytes of the next one */
     struct hash_stream listed; /* of a listed chunk that is being read */
@@ -103,6 +105,9 @@ MUST_CHECK enum status hub_incoming_advance(struct hub_incoming *blob, bool *did
 /* All chunks are here and hashed: places the file, or begins a search. */
 bool hub_incoming_is_full(const struct hub_incoming *blob);
 MUST_CHECK enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason);
+
+/* What is known of a file that was just placed; its chunks are the caller's to free. */
+MUST_CHECK enum status hub_incoming_known(struct hub_incoming *blob, struct known_blob *known_out);
 
 /* Bytes that are here, whole chunks alone. */
 uint64_t hub_incoming_bytes(const struct hub_incoming *blob);

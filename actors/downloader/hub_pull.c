@@ -413,6 +413,10 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
         pulled_out->programs = job->tree.programs;
         pulled_out->bytes = hub_tree_bytes(&job->tree);
         pulled_out->counts = job->download.counts;
+        pulled_out->known = job->download.known;
+        pulled_out->known_count = job->download.known_count;
+        job->download.known = NULL;
+        job->download.known_count = 0;
     }
     if (status == STATUS_CANCELLED && pull->is_unwanted && pull->is_unwanted(pull->who))
         forget(job);
@@ -421,6 +425,7 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
         (void)close(job->place.ledgers);
     hub_tree_fini(&job->tree);
     hub_plan_fini(&job->plan);
+    hub_known_free(job->download.known, job->download.known_count);
     memory_free(job);
     return status;
 }

@@ -53,6 +53,8 @@ struct hub_pulled {
     uint32_t programs;    /* of those, *.py */
     uint64_t bytes;
     struct hub_counts counts;
+    struct known_blob *known; /* the caller frees: hub_known_free */
+    uint32_t known_count;
 };
 
 MUST_CHECK enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_out,

@@ -69,5 +69,7 @@ int main(int argc, char **argv)
     hub_env_wipe(&env);
     hub_fetch_library_close();
     hub_gates_fini(&gates);
-    return print(status, &pulled, &reason);
+    const int code = print(status, &pulled, &reason);
+    hub_known_free(pulled.known, pulled.known_count);
+    return code;
 }
