@@ -87,14 +87,14 @@ void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offse
     put_u32(with_out + 20, offset);
 }
 
-void bulk_post(struct loop *loop, uint32_t kind, uint64_t id, enum status status,
+void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,
                const struct reason *reason, void *value, void (*value_free)(void *value))
 {
     struct result result = {.id = id, .kind = kind, .status = status, .value = value,
                             .value_free = value_free};
     if (reason)
         result.reason = *reason;
-    loop_post(loop, &result);
+    options->post(options->loop, &result);
 }
 
 /* ---- a thread with sockets and a queue ---- */

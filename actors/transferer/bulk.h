@@ -151,6 +151,8 @@ struct sweep_request {
 struct bulk;
 
 struct bulk_options {
+    /* Takes what is told to the loop, from any thread: loop_post. */
+    void (*post)(struct loop *loop, const struct result *result);
     struct loop *loop;
     struct model_store *store;
     const char *listen;     /* "tcp://127.0.0.1:0" */
@@ -212,7 +214,7 @@ void bulk_gatherer_close(struct bulk_gatherer *gatherer);
 void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offset,
                 uint8_t with_out[PIECE_WITH_SIZE]);
 /* Posts a result; takes the value. */
-void bulk_post(struct loop *loop, uint32_t kind, uint64_t id, enum status status,
+void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,
                const struct reason *reason, void *value, void (*value_free)(void *value));
 
 #endif

@@ -62,7 +62,7 @@ static void tell(struct bulk_gatherer *gatherer, uint32_t link, uint32_t chunk, 
     if (!told)
         return; /* the loop asks again after a while */
     *told = (struct chunk_told){link, chunk, bytes};
-    bulk_post(gatherer->options.loop, BULK_CHUNK_TOLD, 0, status, reason, told, memory_free);
+    bulk_post(&gatherer->options, BULK_CHUNK_TOLD, 0, status, reason, told, memory_free);
 }
 
 static void broke(struct bulk_gatherer *gatherer, struct stream *stream, enum status status,
@@ -257,7 +257,7 @@ static void gather(struct bulk_gatherer *gatherer, struct effect *effect)
     }
     if (status == STATUS_OK)
         status = gatherer->is_open[look->gather] ? look_at(share, look, &reason) : STATUS_ENDED;
-    bulk_post(gatherer->options.loop, effect->kind, effect->id, status, &reason, look,
+    bulk_post(&gatherer->options, effect->kind, effect->id, status, &reason, look,
               gather_look_free);
 }
 

@@ -214,7 +214,7 @@ static void end_chunk(struct bulk_lender *lender, struct lend *lend, enum status
     struct chunk_sent *sent = memory_zeroed(1, sizeof(*sent));
     if (sent) {
         *sent = (struct chunk_sent){lend->session, lend->asked[0]};
-        bulk_post(lender->options.loop, BULK_CHUNK_SENT, 0, status, NULL, sent, memory_free);
+        bulk_post(&lender->options, BULK_CHUNK_SENT, 0, status, NULL, sent, memory_free);
     } /* else its receiver asks another after a while */
     lend->sent += status == STATUS_OK;
     lend->at = 0;
@@ -286,7 +286,7 @@ static enum status begin(void *self, struct transport *transport, struct reason 
     const char *endpoint =
         status == STATUS_OK ? transport_endpoint(transport, LENDER_LINK) : NULL;
     char *text = endpoint ? memory_text(endpoint, strlen(endpoint)) : NULL;
-    bulk_post(lender->options.loop, BULK_LENDER_BOUND, 0,
+    bulk_post(&lender->options, BULK_LENDER_BOUND, 0,
               text ? STATUS_OK : status == STATUS_OK ? STATUS_NO_MEMORY : status, reason, text,
               memory_free);
     return status;
@@ -308,7 +308,7 @@ static void take(void *self, struct effect *effect)
         struct stream_request *request = effect->request;
         const enum status status = begin_lend(lender, request, &reason);
         effect->request = NULL;
-        bulk_post(lender->options.loop, BULK_LEND, effect->id, status, &reason, request,
+        bulk_post(&lender->options, BULK_LEND, effect->id, status, &reason, request,
                   stream_request_free);
     } else if (effect->kind == BULK_SEND) {
         take_send(lender, effect->request);
@@ -319,7 +319,7 @@ static void take(void *self, struct effect *effect)
                                        ? look_at(lend, look->is_strict, &look->held_out, &reason)
                                        : STATUS_NOT_FOUND;
         effect->request = NULL;
-        bulk_post(lender->options.loop, BULK_SHARE_LOOK, effect->id, status, &reason, look,
+        bulk_post(&lender->options, BULK_SHARE_LOOK, effect->id, status, &reason, look,
                   share_look_free);
     } else if (effect->kind == BULK_LEAVE_LENT) {
         const struct chunk_request *request = effect->request;

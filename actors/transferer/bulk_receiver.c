@@ -82,7 +82,7 @@ static void tell(struct lane *lane, const struct stream *stream, uint32_t chunk,
     if (!told)
         return; /* the loop asks again after a while */
     *told = (struct chunk_told){stream->link, chunk, bytes};
-    bulk_post(lane->receiver->options.loop, BULK_CHUNK_TOLD, stream->receive, status, reason, told,
+    bulk_post(&lane->receiver->options, BULK_CHUNK_TOLD, stream->receive, status, reason, told,
               memory_free);
 }
 
@@ -290,7 +290,7 @@ static void open_receive(struct bulk_receiver *receiver, struct effect *effect)
     close_receive(receiver, false);
     const enum status status = begin_receive(receiver, request, effect->id, &reason);
     (void)pthread_rwlock_unlock(&receiver->lock);
-    bulk_post(receiver->options.loop, BULK_RECEIVE_OPEN, effect->id, status, &reason, request,
+    bulk_post(&receiver->options, BULK_RECEIVE_OPEN, effect->id, status, &reason, request,
               receive_request_free);
 }
 
@@ -313,7 +313,7 @@ static void place_receive(struct bulk_receiver *receiver, const struct effect *e
         memory_trim();
     }
     (void)pthread_rwlock_unlock(&receiver->lock);
-    bulk_post(receiver->options.loop, BULK_RECEIVE_PLACE, effect->id, status, &reason, NULL, NULL);
+    bulk_post(&receiver->options, BULK_RECEIVE_PLACE, effect->id, status, &reason, NULL, NULL);
 }
 
 static void end_receive(struct bulk_receiver *receiver, bool is_dropped)

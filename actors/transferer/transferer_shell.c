@@ -124,7 +124,7 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
 static enum status open_bulk(void *self, struct loop *loop, struct reason *reason)
 {
     struct transferer_shell *shell = self;
-    const struct bulk_options options = {.loop = loop, .store = shell->store,
+    const struct bulk_options options = {.post = loop_post, .loop = loop, .store = shell->store,
                                          .listen = shell->listen, .rate = shell->rate};
     return bulk_open(&options, &shell->bulk, reason);
 }

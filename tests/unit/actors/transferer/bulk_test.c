@@ -36,7 +36,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct result results[RESULTS_MAX];
 static size_t result_count;
 
-void loop_post(struct loop *loop, const struct result *result)
+static void keep_result(struct loop *loop, const struct result *result)
 {
     (void)loop;
     (void)pthread_mutex_lock(&lock);
@@ -86,7 +86,8 @@ static void open_end(size_t at, const char *name, const char *holdings)
     char paths[2][256];
     const struct model_store_places places = {scratch_path(&scratch, name, paths[0]),
                                               scratch_path(&scratch, holdings, paths[1]), NULL};
-    const struct bulk_options options = {.store = &stores[at], .listen = "tcp://127.0.0.1:0"};
+    const struct bulk_options options = {
+        .post = keep_result, .store = &stores[at], .listen = "tcp://127.0.0.1:0"};
     ck_assert_int_eq(model_store_open(&stores[at], &places, "test", &reason), STATUS_OK);
     ck_assert_int_eq(bulk_open(&options, &bulks[at], &reason), STATUS_OK);
     struct result bound = next(BULK_LENDER_BOUND);
