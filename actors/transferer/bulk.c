@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -85,6 +86,36 @@ void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offse
     memcpy(with_out, session, 16);
     put_u32(with_out + 16, chunk);
     put_u32(with_out + 20, offset);
+}
+
+enum status bulk_seals_init(const struct stream_request *request, struct seal *from,
+                            struct seal *to)
+{
+    const enum status status = seal_init(from, &request->key, SEAL_FROM_SOURCE, request->is_aes);
+    return status == STATUS_OK ? seal_init(to, &request->key, SEAL_TO_SOURCE, request->is_aes)
+                               : status;
+}
+
+enum status bulk_connect(struct transport *transport, const struct stream_request *request,
+                         struct reason *reason)
+{
+    struct link_options options = {.role = LINK_CONNECT, .is_plain = true,
+                                   .message_size_max = PIECE_MESSAGE_MAX,
+                                   .queue_max = PIECES_QUEUED};
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", request->address);
+    return transport_link_open(transport, request->link, &options, reason);
+}
+
+enum status bulk_send_hello(struct transport *transport, uint32_t link,
+                            const struct request_id *session, struct seal *to)
+{
+    uint8_t hello[HELLO_SIZE];
+    uint8_t with[PIECE_WITH_SIZE];
+    const struct peer peer = peer_of_link(link);
+    piece_with(session, 0, 0, with);
+    memcpy(hello, session, 16);
+    seal_close(to, with, sizeof(with), "", 0, hello + 16);
+    return transport_send(transport, &peer, hello, sizeof(hello));
 }
 
 void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,

@@ -213,6 +213,14 @@ void bulk_gatherer_close(struct bulk_gatherer *gatherer);
 #define PIECE_WITH_SIZE 24u
 void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offset,
                 uint8_t with_out[PIECE_WITH_SIZE]);
+/* Of a stream that begins: its two directions, to be ended in any case; and its first message. */
+MUST_CHECK enum status bulk_seals_init(const struct stream_request *request, struct seal *from,
+                                       struct seal *to);
+MUST_CHECK enum status bulk_send_hello(struct transport *transport, uint32_t link,
+                                       const struct request_id *session, struct seal *to);
+/* The link of a stream to its lender. */
+MUST_CHECK enum status bulk_connect(struct transport *transport,
+                                    const struct stream_request *request, struct reason *reason);
 /* Posts a result; takes the value. */
 void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,
                const struct reason *reason, void *value, void (*value_free)(void *value));

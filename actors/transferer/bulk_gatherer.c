@@ -7,7 +7,6 @@
 #include "protocol/memory.h"
 #include "runtime/bytes.h"
 
-#include <stdio.h>
 #include <string.h>
 
 struct stream {
@@ -82,31 +81,23 @@ static enum status stream_init(struct stream *stream, const struct stream_reques
     stream->bytes = memory_zeroed((size_t)CHUNK_SIZE, 1);
     if (!stream->bytes)
         return STATUS_NO_MEMORY;
-    enum status status =
-        seal_init(&stream->from, &request->key, SEAL_FROM_SOURCE, request->is_aes);
-    return status == STATUS_OK
-               ? seal_init(&stream->to, &request->key, SEAL_TO_SOURCE, request->is_aes)
-               : status;
+    return bulk_seals_init(request, &stream->from, &stream->to);
 }
 
 static void join(struct bulk_gatherer *gatherer, const struct stream_request *request)
 {
     struct stream *stream = NULL;
     struct reason reason = {""};
-    struct link_options options = {.role = LINK_CONNECT, .is_plain = true,
-                                   .message_size_max = PIECE_MESSAGE_MAX,
-                                   .queue_max = PIECES_QUEUED};
     for (size_t i = 0; i < GATHER_STREAMS_MAX && !stream; i++)
         if (!gatherer->streams[i].is_used)
             stream = &gatherer->streams[i];
     if (!stream || request->gather >= GATHERS_MAX || !gatherer->is_open[request->gather])
         return; /* the source is left when nothing comes */
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", request->address);
     enum status status = stream_init(stream, request);
     if (status != STATUS_OK)
         status = refuse(&reason, status, "no memory for a stream");
     else
-        status = transport_link_open(gatherer->transport, request->link, &options, &reason);
+        status = bulk_connect(gatherer->transport, request, &reason);
     stream->is_used = status == STATUS_OK;
     if (status == STATUS_OK)
         return;
@@ -116,14 +107,9 @@ static void join(struct bulk_gatherer *gatherer, const struct stream_request *re
 
 static void say_hello(struct bulk_gatherer *gatherer, struct stream *stream)
 {
-    uint8_t hello[HELLO_SIZE];
-    uint8_t with[PIECE_WITH_SIZE];
-    const struct peer peer = peer_of_link(stream->link);
-    piece_with(&stream->session, 0, 0, with);
-    memcpy(hello, &stream->session, 16);
-    seal_close(&stream->to, with, sizeof(with), "", 0, hello + 16);
     stream->is_open = true;
-    if (transport_send(gatherer->transport, &peer, hello, sizeof(hello)) != STATUS_OK)
+    if (bulk_send_hello(gatherer->transport, stream->link, &stream->session, &stream->to) !=
+        STATUS_OK)
         broke(gatherer, stream, STATUS_UNREACHABLE, "cannot be reached for the bytes");
 }
 

@@ -13,7 +13,6 @@
 #include "runtime/log.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #define PAGE ((size_t)4096)
@@ -104,31 +103,23 @@ static enum status stream_init(struct stream *stream, const struct stream_reques
     if (!stream->memory)
         return STATUS_NO_MEMORY;
     stream->bytes = (uint8_t *)stream->memory + (PAGE - (uintptr_t)stream->memory % PAGE) % PAGE;
-    enum status status =
-        seal_init(&stream->from, &request->key, SEAL_FROM_SOURCE, request->is_aes);
-    return status == STATUS_OK
-               ? seal_init(&stream->to, &request->key, SEAL_TO_SOURCE, request->is_aes)
-               : status;
+    return bulk_seals_init(request, &stream->from, &stream->to);
 }
 
 static void join(struct lane *lane, const struct stream_request *request, uint64_t receive)
 {
     struct stream *stream = NULL;
     struct reason reason = {""};
-    struct link_options options = {.role = LINK_CONNECT, .is_plain = true,
-                                   .message_size_max = PIECE_MESSAGE_MAX,
-                                   .queue_max = PIECES_QUEUED};
     for (size_t i = 0; i < STREAMS_MAX && !stream; i++)
         if (!lane->streams[i].is_used)
             stream = &lane->streams[i];
     if (!stream)
         return; /* the source is left when nothing comes */
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", request->address);
     enum status status = stream_init(stream, request, receive);
     if (status != STATUS_OK)
         status = refuse(&reason, status, "no memory for a stream");
     else
-        status = transport_link_open(lane->transport, request->link, &options, &reason);
+        status = bulk_connect(lane->transport, request, &reason);
     stream->is_used = status == STATUS_OK;
     if (status == STATUS_OK)
         return;
@@ -138,14 +129,9 @@ static void join(struct lane *lane, const struct stream_request *request, uint64
 
 static void say_hello(struct lane *lane, struct stream *stream)
 {
-    uint8_t hello[HELLO_SIZE];
-    uint8_t with[PIECE_WITH_SIZE];
-    const struct peer peer = peer_of_link(stream->link);
-    piece_with(&stream->session, 0, 0, with);
-    memcpy(hello, &stream->session, 16);
-    seal_close(&stream->to, with, sizeof(with), "", 0, hello + 16);
     stream->is_open = true;
-    if (transport_send(lane->transport, &peer, hello, sizeof(hello)) != STATUS_OK)
+    if (bulk_send_hello(lane->transport, stream->link, &stream->session, &stream->to) !=
+        STATUS_OK)
         broke(lane, stream, STATUS_UNREACHABLE, "cannot be reached for the bytes");
 }
 

@@ -88,10 +88,7 @@ static void connect(struct transferer_step *step, struct gather_source *source,
                     const struct endpoint_record *endpoint)
 {
     struct transferer *transferer = step->transferer;
-    struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
-                                   .message_size_max = TRANSFER_MESSAGE_MAX};
     const struct hash session = transferer_draw(transferer);
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", endpoint->address);
     *source = (struct gather_source){
         .phase = GATHER_SOURCE_CONNECTING,
         .node_id = endpoint->node_id,
@@ -100,7 +97,7 @@ static void connect(struct transferer_step *step, struct gather_source *source,
         .deadline_ms = step->input->now_ms + GATHER_CONNECT_MS};
     memcpy(&source->session, &session, sizeof(source->session));
     (void)snprintf(source->host, sizeof(source->host), "%s", endpoint->address);
-    outbox_link_open(step->outbox, source->link, &options);
+    source_connect(step, source->link, endpoint);
 }
 
 static struct gather_source *unused(struct gather *gather)
@@ -125,8 +122,7 @@ static void connect_more(struct transferer_step *step, struct gather *gather,
             struct gather_source *source = unused(gather);
             if (!source)
                 return;
-            if (!endpoint || !text_or_empty(endpoint->address)[0] ||
-                strlen(endpoint->address) >= LINK_ENDPOINT_SIZE ||
+            if (!source_has_address(endpoint) ||
                 ID_EQUAL(*id, transferer->session.mirror.node_id) ||
                 is_fetcher(download, id) != (pass == 0) || !may_have(transferer, download, id) ||
                 !is_free(gather, id, step->input->now_ms))
@@ -137,16 +133,6 @@ static void connect_more(struct transferer_step *step, struct gather *gather,
 }
 
 /* ---- asking ---- */
-
-static enum status send_to(struct transferer_step *step, const struct gather_source *source,
-                           struct message *message, bool is_filled)
-{
-    const struct peer peer = peer_of_link(source->link);
-    if (is_filled)
-        outbox_send(step->outbox, &peer, message);
-    message_fini(message);
-    return is_filled ? STATUS_OK : STATUS_NO_MEMORY;
-}
 
 static enum status ask_source(struct transferer_step *step, const struct gather *gather,
                               struct gather_source *source)
@@ -161,24 +147,19 @@ static enum status ask_source(struct transferer_step *step, const struct gather 
     body->has_aes = seal_has_aes();
     body->is_strict = gather->is_strict;
     source->poll_ms = step->input->now_ms + GATHER_POLL_MS;
-    return send_to(step, source, &message,
-                   text_set(&body->model_id, gather->model_id) &&
-                       text_set(&body->commit, gather->commit));
+    return source_send(step, source->link, &message,
+                       text_set(&body->model_id, gather->model_id) &&
+                           text_set(&body->commit, gather->commit));
 }
 
 static enum status ask_chunk(struct transferer_step *step, struct gather *gather,
                              struct gather_source *source, uint32_t chunk)
 {
-    struct message message;
-    enum status status = message_init(&message, MESSAGE_LINK, LINK_CHUNK_ASKED);
-    if (status != STATUS_OK)
-        return status;
-    *MESSAGE_BODY(&message, chunk_asked) = (struct chunk_asked){source->session, chunk};
     chunk_add(gather->asked, chunk);
     if (source->window_count == 0)
         source->deadline_ms = step->input->now_ms + GATHER_CHUNK_MS;
     source->window[source->window_count++] = chunk;
-    return send_to(step, source, &message, true);
+    return source_ask_chunk(step, source->link, &source->session, chunk);
 }
 
 static void count_available(struct gather *gather)
@@ -195,10 +176,9 @@ static void count_available(struct gather *gather)
 static uint32_t choose(const struct transferer *transferer, const struct gather *gather,
                        const struct gather_source *source)
 {
-    const uint8_t *id = transferer->session.mirror.node_id.bytes;
     const struct chunk_question question = {
         .count = gather->count,
-        .start = gather->count ? (uint32_t)(id[0] | id[1] << 8 | id[2] << 16) % gather->count : 0,
+        .start = gather->count ? source_first_chunk(transferer, gather->count) : 0,
         .have = gather->blocked,
         .asked = gather->asked,
         .held = source->held,
@@ -283,14 +263,7 @@ static enum status take_told(struct transferer_step *step, struct gather *gather
 
 static bool credit_return(struct gather *gather, struct gather_source *source, uint32_t chunk)
 {
-    for (uint32_t i = 0; i < source->window_count; i++) {
-        if (source->window[i] != chunk)
-            continue;
-        source->window[i] = source->window[--source->window_count];
-        chunk_remove(gather->asked, chunk);
-        return true;
-    }
-    return false;
+    return source_credit_return(source->window, &source->window_count, gather->asked, chunk);
 }
 
 static void note_stored(struct transferer_step *step, struct gather *gather, uint32_t chunk)

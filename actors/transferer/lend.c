@@ -105,15 +105,23 @@ static enum status refuse_chunk(struct transferer_step *step, const struct peer 
 
 /* ---- questions ---- */
 
+/* For a new stream; NULL: too many, its session was used before, or no bytes can leave yet. */
+static struct lent *unused(struct transferer *transferer, const struct request_id *session)
+{
+    if (find(transferer, NULL, session) || !transferer->bulk_address[0])
+        return NULL;
+    for (size_t i = 0; i < LENDS_MAX; i++)
+        if (!transferer->lents[i].is_used)
+            return &transferer->lents[i];
+    return NULL;
+}
+
 static enum status begin_lend(struct transferer_step *step, const struct source_asked *asked,
                               const struct model_record *model)
 {
     struct transferer *transferer = step->transferer;
-    struct lent *lent = NULL;
-    for (size_t i = 0; i < LENDS_MAX && !lent; i++)
-        if (!transferer->lents[i].is_used)
-            lent = &transferer->lents[i];
-    if (!lent || find(transferer, NULL, &asked->session) || !transferer->bulk_address[0])
+    struct lent *lent = unused(transferer, &asked->session);
+    if (!lent)
         return tell(step, &step->input->peer, &asked->session, STATUS_BUSY, NULL, false);
     struct stream_request *request = memory_zeroed(1, sizeof(*request));
     if (!request || record_copy(&model_record_type, model, &request->record) != STATUS_OK) {
@@ -192,11 +200,8 @@ static enum status begin_share(struct transferer_step *step, const struct share_
                                const struct download_record *download)
 {
     struct transferer *transferer = step->transferer;
-    struct lent *lent = NULL;
-    for (size_t i = 0; i < LENDS_MAX && !lent; i++)
-        if (!transferer->lents[i].is_used)
-            lent = &transferer->lents[i];
-    if (!lent || find(transferer, NULL, &asked->session) || !transferer->bulk_address[0])
+    struct lent *lent = unused(transferer, &asked->session);
+    if (!lent)
         return tell(step, &step->input->peer, &asked->session, STATUS_BUSY, NULL, false);
     struct stream_request *request = memory_zeroed(1, sizeof(*request));
     if (!request ||

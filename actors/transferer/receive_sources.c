@@ -135,10 +135,7 @@ static void connect_source(struct transferer_step *step, struct receive_source *
                            const struct endpoint_record *endpoint)
 {
     struct transferer *transferer = step->transferer;
-    struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
-                                   .message_size_max = TRANSFER_MESSAGE_MAX};
     const struct hash session = transferer_draw(transferer);
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", endpoint->address);
     *source = (struct receive_source){
         .phase = SOURCE_CONNECTING,
         .node_id = endpoint->node_id,
@@ -147,7 +144,7 @@ static void connect_source(struct transferer_step *step, struct receive_source *
         .deadline_ms = step->input->now_ms + RECEIVE_CONNECT_MS};
     memcpy(&source->session, &session, sizeof(source->session));
     (void)snprintf(source->host, sizeof(source->host), "%s", endpoint->address);
-    outbox_link_open(step->outbox, source->link, &options);
+    source_connect(step, source->link, endpoint);
 }
 
 /* Where it can be asked; NULL: nowhere, or not now. */
@@ -156,8 +153,7 @@ static const struct endpoint_record *endpoint_of(const struct transferer *transf
 {
     const struct endpoint_record *endpoint =
         state_find_endpoint(&transferer->session.mirror.state, id, ACTOR_TRANSFERER);
-    return endpoint && text_or_empty(endpoint->address)[0] &&
-                   strlen(endpoint->address) < LINK_ENDPOINT_SIZE && may_have(transferer, id) &&
+    return source_has_address(endpoint) && may_have(transferer, id) &&
                    is_free(transferer, id, now_ms)
                ? endpoint
                : NULL;
@@ -185,16 +181,6 @@ static void connect_more(struct transferer_step *step)
 
 /* ---- asking ---- */
 
-static enum status send_to(struct transferer_step *step, const struct receive_source *source,
-                           struct message *message, bool is_filled)
-{
-    const struct peer peer = peer_of_link(source->link);
-    if (is_filled)
-        outbox_send(step->outbox, &peer, message);
-    message_fini(message);
-    return is_filled ? STATUS_OK : STATUS_NO_MEMORY;
-}
-
 static enum status ask_source(struct transferer_step *step, struct receive_source *source)
 {
     struct message message;
@@ -207,8 +193,8 @@ static enum status ask_source(struct transferer_step *step, struct receive_sourc
     body->key = source->key;
     body->has_aes = seal_has_aes();
     source->poll_ms = step->input->now_ms + RECEIVE_POLL_MS;
-    return send_to(step, source, &message,
-                   text_set(&body->model_id, step->transferer->receive.record.model_id));
+    return source_send(step, source->link, &message,
+                       text_set(&body->model_id, step->transferer->receive.record.model_id));
 }
 
 static enum status ask_manifest(struct transferer_step *step, struct receive_source *source)
@@ -223,22 +209,18 @@ static enum status ask_manifest(struct transferer_step *step, struct receive_sou
     body->offset = receive->manifest_bytes.size;
     receive->manifest_link = source->link;
     source->deadline_ms = step->input->now_ms + RECEIVE_ANSWER_MS;
-    return send_to(step, source, &message, text_set(&body->model_id, receive->record.model_id));
+    return source_send(step, source->link, &message,
+                       text_set(&body->model_id, receive->record.model_id));
 }
 
 static enum status ask_chunk(struct transferer_step *step, struct receive_source *source,
                              uint32_t chunk)
 {
-    struct message message;
-    enum status status = message_init(&message, MESSAGE_LINK, LINK_CHUNK_ASKED);
-    if (status != STATUS_OK)
-        return status;
-    *MESSAGE_BODY(&message, chunk_asked) = (struct chunk_asked){source->session, chunk};
     chunk_add(step->transferer->receive.asked, chunk);
     if (source->window_count == 0)
         source->deadline_ms = step->input->now_ms + RECEIVE_CHUNK_MS;
     source->window[source->window_count++] = chunk;
-    return send_to(step, source, &message, true);
+    return source_ask_chunk(step, source->link, &source->session, chunk);
 }
 
 static void count_available(struct receive *receive)
@@ -258,10 +240,9 @@ static void count_available(struct receive *receive)
 static uint32_t choose(const struct transferer *transferer, const struct receive_source *source)
 {
     const struct receive *receive = &transferer->receive;
-    const uint8_t *id = transferer->session.mirror.node_id.bytes;
     const struct chunk_question question = {
         .count = receive->chunk_count,
-        .start = (uint32_t)(id[0] | id[1] << 8 | id[2] << 16) % receive->chunk_count,
+        .start = source_first_chunk(transferer, receive->chunk_count),
         .have = receive->have,
         .asked = receive->asked,
         .held = source->is_whole ? NULL : source->held,
@@ -395,14 +376,7 @@ static enum status take_manifest(struct transferer_step *step, struct receive_so
 
 static bool credit_return(struct receive *receive, struct receive_source *source, uint32_t chunk)
 {
-    for (uint32_t i = 0; i < source->window_count; i++) {
-        if (source->window[i] != chunk)
-            continue;
-        source->window[i] = source->window[--source->window_count];
-        chunk_remove(receive->asked, chunk);
-        return true;
-    }
-    return false;
+    return source_credit_return(source->window, &source->window_count, receive->asked, chunk);
 }
 
 static enum status take_refused(struct transferer_step *step, struct receive_source *source,

@@ -309,6 +309,22 @@ enum status sources_chunk(struct transferer_step *step, const struct chunk_told 
 enum status sources_time(struct transferer_step *step);
 void sources_close(struct transferer_step *step);
 
+/* ---- asking.c ---- */
+/* Whether its transferer can be connected to.  Accepts NULL. */
+bool source_has_address(const struct endpoint_record *endpoint);
+void source_connect(struct transferer_step *step, uint32_t link,
+                    const struct endpoint_record *endpoint);
+/* Ends the message in any case; not filled: there was no memory for it. */
+enum status source_send(struct transferer_step *step, uint32_t link, struct message *message,
+                        bool is_filled);
+enum status source_ask_chunk(struct transferer_step *step, uint32_t link,
+                             const struct request_id *session, uint32_t chunk);
+/* Where this node begins among so many, so that receivers begin at different ones; count > 0. */
+uint32_t source_first_chunk(const struct transferer *transferer, uint32_t count);
+/* Takes a chunk that came, or will not, from what was asked; false: it was not. */
+bool source_credit_return(uint32_t *window, uint32_t *window_count, uint8_t *asked,
+                          uint32_t chunk);
+
 /* ---- lend.c ---- */
 enum status lend_input(struct transferer_step *step, bool *is_taken_out);
 enum status lend_result(struct transferer_step *step);
