@@ -43,12 +43,19 @@ static enum status check_source(const struct request *request)
 {
     const struct state *state = request->state;
     const char *name = text_or_empty(request->body->model_id);
-    bool is_held = false;
-    for (uint32_t i = 0; i < request->model->holders.count; i++)
-        is_held = is_held || request->model->holders.items[i].has_weights;
-    if (!is_held)
+    bool is_held = false, is_here = false;
+    for (uint32_t i = 0; i < request->model->holders.count; i++) {
+        const struct holder_record *holder = &request->model->holders.items[i];
+        const struct node_record *node = state_find_node(state, &holder->node_id);
+        is_held = is_held || holder->has_weights;
+        is_here = is_here || (holder->has_weights && node && node->in_view);
+    }
+    if (!is_here)
         return refuse(request->reason, STATUS_NOT_FOUND,
-                      "no node holds the weights of %.100s; take it in with `troupe add`", name);
+                      is_held ? "every node that holds the weights of %.100s is away; start one "
+                                "of them and ask again"
+                              : "no node holds the weights of %.100s; take it in with `troupe add`",
+                      name);
     if (ID_IS_ZERO(request->body->source_node_id))
         return STATUS_OK;
     const struct node_record *source = state_find_node(state, &request->body->source_node_id);
@@ -56,7 +63,7 @@ static enum status check_source(const struct request *request)
         return refuse(request->reason, STATUS_NOT_FOUND,
                       "the source is no node of this cluster; `troupe nodes` lists them");
     if (!holds_weights(request->model, &source->node_id))
-        return refuse(request->reason, STATUS_REFUSED,
+        return refuse(request->reason, STATUS_INVALID,
                       "%.60s does not hold the weights of %.100s; name another source, or none",
                       name_of(source), name);
     return source->in_view ? STATUS_OK

@@ -119,6 +119,15 @@ START_TEST(a_model_that_nobody_holds_is_refused)
 }
 END_TEST
 
+START_TEST(a_model_whose_holders_are_all_away_is_refused)
+{
+    state.models.items[0].holders.items[0].has_weights = false;
+    add_holder(AWAY, true);
+    to(B, 0);
+    refused(STATUS_NOT_FOUND, "is away");
+}
+END_TEST
+
 START_TEST(a_model_that_was_never_cut_is_refused)
 {
     memset(&state.models.items[0].manifest, 0, sizeof(struct hash));
@@ -131,7 +140,7 @@ START_TEST(a_source_that_does_not_hold_it_is_refused)
 {
     to(A, 0);
     body()->source_node_id.bytes[0] = B;
-    refused(STATUS_REFUSED, "b does not hold");
+    refused(STATUS_INVALID, "b does not hold");
     body()->source_node_id.bytes[0] = 99;
     refused(STATUS_NOT_FOUND, "source");
 }
@@ -288,6 +297,7 @@ Suite *suite_of_tests(void)
         an_empty_list_of_nodes_is_refused,
         an_unknown_node_is_refused,
         a_model_that_nobody_holds_is_refused,
+        a_model_whose_holders_are_all_away_is_refused,
         a_model_that_was_never_cut_is_refused,
         a_source_that_does_not_hold_it_is_refused,
         a_source_that_is_away_is_refused,
