@@ -96,28 +96,6 @@ enum status bulk_seals_init(const struct stream_request *request, struct seal *f
                                : status;
 }
 
-enum status bulk_connect(struct transport *transport, const struct stream_request *request,
-                         struct reason *reason)
-{
-    struct link_options options = {.role = LINK_CONNECT, .is_plain = true,
-                                   .message_size_max = PIECE_MESSAGE_MAX,
-                                   .queue_max = PIECES_QUEUED};
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", request->address);
-    return transport_link_open(transport, request->link, &options, reason);
-}
-
-enum status bulk_send_hello(struct transport *transport, uint32_t link,
-                            const struct request_id *session, struct seal *to)
-{
-    uint8_t hello[HELLO_SIZE];
-    uint8_t with[PIECE_WITH_SIZE];
-    const struct peer peer = peer_of_link(link);
-    piece_with(session, 0, 0, with);
-    memcpy(hello, session, 16);
-    seal_close(to, with, sizeof(with), "", 0, hello + 16);
-    return transport_send(transport, &peer, hello, sizeof(hello));
-}
-
 void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,
                const struct reason *reason, void *value, void (*value_free)(void *value))
 {

@@ -46,9 +46,8 @@
 #define LENDS_MAX 128   /* streams of one lender */
 #define LEND_WINDOW_MAX 8u /* chunks asked for; more than any honest receiver has at once */
 #define BULK_LANES 3u   /* threads of one receiver; the first opens and places models too */
-#define STREAMS_MAX 16  /* of one lane */
+#define STREAMS_MAX 16  /* of one thread that takes chunks */
 #define GATHERS_MAX 2u  /* downloads whose chunks are taken at once */
-#define GATHER_STREAMS_MAX 12u
 
 /* ---- what the loop tells the threads, and hears of them ---- */
 
@@ -216,11 +215,6 @@ void piece_with(const struct request_id *session, uint32_t chunk, uint32_t offse
 /* Of a stream that begins: its two directions, to be ended in any case; and its first message. */
 MUST_CHECK enum status bulk_seals_init(const struct stream_request *request, struct seal *from,
                                        struct seal *to);
-MUST_CHECK enum status bulk_send_hello(struct transport *transport, uint32_t link,
-                                       const struct request_id *session, struct seal *to);
-/* The link of a stream to its lender. */
-MUST_CHECK enum status bulk_connect(struct transport *transport,
-                                    const struct stream_request *request, struct reason *reason);
 /* Posts a result; takes the value. */
 void bulk_post(const struct bulk_options *options, uint32_t kind, uint64_t id, enum status status,
                const struct reason *reason, void *value, void (*value_free)(void *value));

@@ -6,38 +6,17 @@
  * lanes read it and write its files under `lock` as readers, the first lane opens and ends it as
  * the writer.  A stream of a receive that ended is deaf until the loop says to leave it.
  */
-#include "actors/transferer/bulk.h"
-#include "protocol/hash.h"
+#include "actors/transferer/bulk_streams.h"
 #include "protocol/memory.h"
-#include "runtime/bytes.h"
 #include "runtime/log.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#define PAGE ((size_t)4096)
-
-struct stream {
-    bool is_used;
-    bool is_open; /* the hello went out */
-    uint32_t link;
-    uint64_t receive; /* the number of its receive */
-    struct request_id session;
-    struct seal from;
-    struct seal to;
-    void *memory;
-    uint8_t *bytes; /* of the chunk that comes, in `memory` from a page on */
-    uint32_t chunk; /* CHUNK_NONE: none begun */
-    uint32_t have;
-    struct hash_stream digest;
-    struct chunk_place place;
-};
-
 struct lane {
     struct bulk_receiver *receiver;
     struct bulk_thread *thread;
-    struct transport *transport;
-    struct stream streams[STREAMS_MAX];
+    struct streams streams;
 };
 
 struct bulk_receiver {
@@ -52,100 +31,14 @@ struct bulk_receiver {
     uint64_t wrong;
 };
 
-static struct stream *find(struct lane *lane, uint32_t link)
+/* ---- chunks ---- */
+
+static bool find_place(const void *owner, const struct stream *stream, uint32_t chunk,
+                       struct chunk_place *place_out)
 {
-    for (size_t i = 0; i < STREAMS_MAX; i++)
-        if (lane->streams[i].is_used && lane->streams[i].link == link)
-            return &lane->streams[i];
-    return NULL;
-}
-
-static void stream_fini(struct stream *stream)
-{
-    memory_free(stream->memory);
-    seal_fini(&stream->from);
-    seal_fini(&stream->to);
-    memset(stream, 0, sizeof(*stream));
-}
-
-static void leave(struct lane *lane, struct stream *stream)
-{
-    transport_link_close(lane->transport, stream->link);
-    stream_fini(stream);
-}
-
-static void tell(struct lane *lane, const struct stream *stream, uint32_t chunk, uint64_t bytes,
-                 enum status status, const struct reason *reason)
-{
-    struct chunk_told *told = memory_zeroed(1, sizeof(*told));
-    if (!told)
-        return; /* the loop asks again after a while */
-    *told = (struct chunk_told){stream->link, chunk, bytes};
-    bulk_post(&lane->receiver->options, BULK_CHUNK_TOLD, stream->receive, status, reason, told,
-              memory_free);
-}
-
-static void broke(struct lane *lane, struct stream *stream, enum status status, const char *what)
-{
-    struct reason reason;
-    tell(lane, stream, CHUNK_NONE, 0, refuse(&reason, status, "%s", what), &reason);
-    leave(lane, stream);
-}
-
-/* ---- streams ---- */
-
-static enum status stream_init(struct stream *stream, const struct stream_request *request,
-                               uint64_t receive)
-{
-    *stream = (struct stream){.link = request->link, .receive = receive,
-                              .session = request->session, .chunk = CHUNK_NONE};
-    stream->memory = memory_zeroed((size_t)CHUNK_SIZE + PAGE, 1);
-    if (!stream->memory)
-        return STATUS_NO_MEMORY;
-    stream->bytes = (uint8_t *)stream->memory + (PAGE - (uintptr_t)stream->memory % PAGE) % PAGE;
-    return bulk_seals_init(request, &stream->from, &stream->to);
-}
-
-static void join(struct lane *lane, const struct stream_request *request, uint64_t receive)
-{
-    struct stream *stream = NULL;
-    struct reason reason = {""};
-    for (size_t i = 0; i < STREAMS_MAX && !stream; i++)
-        if (!lane->streams[i].is_used)
-            stream = &lane->streams[i];
-    if (!stream)
-        return; /* the source is left when nothing comes */
-    enum status status = stream_init(stream, request, receive);
-    if (status != STATUS_OK)
-        status = refuse(&reason, status, "no memory for a stream");
-    else
-        status = bulk_connect(lane->transport, request, &reason);
-    stream->is_used = status == STATUS_OK;
-    if (status == STATUS_OK)
-        return;
-    tell(lane, stream, CHUNK_NONE, 0, status, &reason);
-    stream_fini(stream);
-}
-
-static void say_hello(struct lane *lane, struct stream *stream)
-{
-    stream->is_open = true;
-    if (bulk_send_hello(lane->transport, stream->link, &stream->session, &stream->to) !=
-        STATUS_OK)
-        broke(lane, stream, STATUS_UNREACHABLE, "cannot be reached for the bytes");
-}
-
-/* ---- pieces ---- */
-
-static bool begin_chunk(const struct bulk_receiver *receiver, struct stream *stream,
-                        uint32_t chunk)
-{
-    if (!chunk_manifest_place(&receiver->receive.manifest, chunk, &stream->place))
-        return false;
-    stream->chunk = chunk;
-    stream->have = 0;
-    hash_init(&stream->digest);
-    return true;
+    (void)stream;
+    return chunk_manifest_place(&((const struct bulk_receiver *)owner)->receive.manifest, chunk,
+                                place_out);
 }
 
 static void store_chunk(struct lane *lane, struct stream *stream)
@@ -153,75 +46,36 @@ static void store_chunk(struct lane *lane, struct stream *stream)
     struct bulk_receiver *receiver = lane->receiver;
     struct reason reason = {""};
     struct hash digest;
-    const uint32_t chunk = stream->chunk;
     hash_final(&stream->digest, &digest);
-    const enum status status =
-        model_receive_write(&receiver->receive, chunk, stream->bytes, &digest, &reason);
-    stream->chunk = CHUNK_NONE;
+    const enum status status = model_receive_write(&receiver->receive, stream->chunk,
+                                                   stream->bytes, &digest, &reason);
     (void)pthread_mutex_lock(&receiver->note_lock);
     if (status == STATUS_OK)
-        model_receive_note(&receiver->receive, chunk);
+        model_receive_note(&receiver->receive, stream->chunk);
     receiver->stored += status == STATUS_OK;
     receiver->wrong += status == STATUS_HASH_MISMATCH;
     (void)pthread_mutex_unlock(&receiver->note_lock);
-    tell(lane, stream, chunk, stream->place.size, status, &reason);
-}
-
-/* NULL, or what is wrong with it. */
-static const char *open_piece(struct lane *lane, struct stream *stream,
-                              const struct transport_event *event, enum status *status_out)
-{
-    uint8_t with[PIECE_WITH_SIZE];
-    *status_out = STATUS_MALFORMED;
-    if (event->size <= PIECE_HEADER_SIZE + SEAL_OVERHEAD)
-        return "sent a piece that is none";
-    const uint32_t chunk = get_u32(event->bytes);
-    const uint32_t offset = get_u32(event->bytes + 4);
-    const size_t size = event->size - PIECE_HEADER_SIZE - SEAL_OVERHEAD;
-    if (stream->chunk == CHUNK_NONE && !begin_chunk(lane->receiver, stream, chunk))
-        return "sent a chunk that does not exist";
-    if (chunk != stream->chunk || offset != stream->have ||
-        size > stream->place.size - stream->have)
-        return "sent a piece out of order";
-    piece_with(&stream->session, chunk, offset, with);
-    *status_out = seal_open(&stream->from, with, sizeof(with), event->bytes + PIECE_HEADER_SIZE,
-                            event->size - PIECE_HEADER_SIZE, stream->bytes + offset);
-    if (*status_out != STATUS_OK)
-        return "sent bytes whose seal is broken";
-    hash_update(&stream->digest, stream->bytes + offset, size);
-    stream->have += (uint32_t)size;
-    return NULL;
-}
-
-static void take_piece(struct lane *lane, struct stream *stream,
-                       const struct transport_event *event)
-{
-    struct bulk_receiver *receiver = lane->receiver;
-    enum status status = STATUS_OK;
-    const char *wrong = NULL;
-    (void)pthread_rwlock_rdlock(&receiver->lock);
-    if (receiver->is_receiving && receiver->number == stream->receive) {
-        wrong = open_piece(lane, stream, event, &status);
-        if (!wrong && stream->have == stream->place.size)
-            store_chunk(lane, stream);
-    }
-    (void)pthread_rwlock_unlock(&receiver->lock);
-    if (wrong)
-        broke(lane, stream, status, wrong);
+    streams_tell(&lane->streams, stream, status, &reason);
 }
 
 static void take_event(void *self, const struct transport_event *event)
 {
     struct lane *lane = self;
-    struct stream *stream = find(lane, event->peer.link);
+    struct bulk_receiver *receiver = lane->receiver;
+    struct stream *stream = streams_take(&lane->streams, event);
+    enum status status = STATUS_OK;
+    const char *wrong = NULL;
     if (!stream)
         return;
-    if (event->kind == TRANSPORT_UP && !stream->is_open)
-        say_hello(lane, stream);
-    else if (event->kind == TRANSPORT_DOWN || event->kind == TRANSPORT_REFUSED)
-        broke(lane, stream, STATUS_UNREACHABLE, "closed the stream");
-    else if (event->kind == TRANSPORT_MESSAGE)
-        take_piece(lane, stream, event);
+    (void)pthread_rwlock_rdlock(&receiver->lock);
+    if (receiver->is_receiving && receiver->number == stream->number) {
+        wrong = stream_open_piece(&lane->streams, stream, event, &status);
+        if (!wrong && stream_has_chunk(stream))
+            store_chunk(lane, stream);
+    }
+    (void)pthread_rwlock_unlock(&receiver->lock);
+    if (wrong)
+        streams_break(&lane->streams, stream, status, wrong);
 }
 
 /* ---- the receive ---- */
@@ -316,12 +170,10 @@ static void take(void *self, struct effect *effect)
     if (effect->kind == BULK_RECEIVE_OPEN) {
         open_receive(receiver, effect);
     } else if (effect->kind == BULK_JOIN) {
-        join(lane, effect->request, effect->id);
+        streams_join(&lane->streams, effect->request, effect->id);
     } else if (effect->kind == BULK_LEAVE) {
         const struct stream_request *request = effect->request;
-        struct stream *stream = find(lane, request->link);
-        if (stream)
-            leave(lane, stream);
+        streams_leave_link(&lane->streams, request->link);
     } else if (effect->kind == BULK_RECEIVE_PLACE) {
         place_receive(receiver, effect);
     } else if (effect->kind == BULK_RECEIVE_CLOSE || effect->kind == BULK_RECEIVE_DROP) {
@@ -337,16 +189,13 @@ static void take(void *self, struct effect *effect)
 static enum status begin(void *self, struct transport *transport, struct reason *reason)
 {
     (void)reason;
-    ((struct lane *)self)->transport = transport;
+    ((struct lane *)self)->streams.transport = transport;
     return STATUS_OK;
 }
 
 static void end(void *self)
 {
-    struct lane *lane = self;
-    for (size_t i = 0; i < STREAMS_MAX; i++)
-        if (lane->streams[i].is_used)
-            leave(lane, &lane->streams[i]);
+    streams_close(&((struct lane *)self)->streams);
 }
 
 static const struct bulk_ops ops = {begin, end, take, take_event, NULL};
@@ -363,6 +212,8 @@ enum status bulk_receiver_open(const struct bulk_options *options,
            pthread_mutex_init(&receiver->note_lock, NULL) == 0);
     for (size_t i = 0; i < BULK_LANES && status == STATUS_OK; i++) {
         receiver->lanes[i].receiver = receiver;
+        receiver->lanes[i].streams =
+            (struct streams){.options = &receiver->options, .owner = receiver, .place = find_place};
         status = bulk_thread_open(&ops, &receiver->lanes[i], &receiver->lanes[i].thread, reason);
     }
     if (status == STATUS_OK)

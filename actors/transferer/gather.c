@@ -9,12 +9,9 @@
 
 void gather_clear(struct gather *gather)
 {
-    for (size_t i = 0; i < GATHER_SOURCES_MAX; i++)
-        memory_free(gather->sources[i].held);
+    sources_free(&gather->sources);
     memory_free(gather->have);
     memory_free(gather->blocked);
-    memory_free(gather->asked);
-    memory_free(gather->available);
     memory_free(gather->fed_ms);
     memory_free(gather->claimed);
     memory_free(gather->wanted);
@@ -55,8 +52,8 @@ static enum status close_thread(struct transferer_step *step, const struct gathe
     struct gather_look *look = memory_zeroed(1, sizeof(*look));
     if (!look)
         return STATUS_NO_MEMORY;
-    look->gather = (uint32_t)(gather - step->transferer->gathers);
-    outbox_effect(step->outbox, gather->number, BULK_GATHER_CLOSE, look, gather_look_free);
+    look->gather = gather->sources.gather;
+    outbox_effect(step->outbox, gather->sources.number, BULK_GATHER_CLOSE, look, gather_look_free);
     return STATUS_OK;
 }
 
@@ -64,12 +61,8 @@ static enum status finish(struct transferer_step *step, struct gather *gather, e
                           const char *sentence)
 {
     const struct command_key key = gather->key;
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < GATHER_SOURCES_MAX && status == STATUS_OK; i++)
-        if (gather->sources[i].phase != GATHER_SOURCE_NONE)
-            status = gather_leave(step, gather, &gather->sources[i]);
-    if (status == STATUS_OK)
-        status = close_thread(step, gather);
+    sources_close(step, &gather->sources);
+    enum status status = close_thread(step, gather);
     gather_clear(gather);
     return status == STATUS_OK ? session_answer_key(&step->transferer->session, &key, how, sentence,
                                                     step->outbox)
@@ -106,7 +99,7 @@ static enum status look(struct transferer_step *step, struct gather *gather,
     if (!request)
         return STATUS_NO_MEMORY;
     choose_files(step, gather, download);
-    request->gather = (uint32_t)(gather - step->transferer->gathers);
+    request->gather = gather->sources.gather;
     request->wanted = memory_copied(gather->wanted, (size_t)gather->file_count + 1);
     enum status status = request->wanted ? STATUS_OK : STATUS_NO_MEMORY;
     if (status == STATUS_OK && is_first)
@@ -116,20 +109,17 @@ static enum status look(struct transferer_step *step, struct gather *gather,
         return status;
     }
     gather->is_looking = true;
-    outbox_effect(step->outbox, gather->number, is_first ? BULK_GATHER_OPEN : BULK_GATHER_LOOK,
-                  request, gather_look_free);
+    outbox_effect(step->outbox, gather->sources.number,
+                  is_first ? BULK_GATHER_OPEN : BULK_GATHER_LOOK, request, gather_look_free);
     return STATUS_OK;
 }
 
 static enum status make_sets(struct gather *gather, uint32_t count)
 {
-    gather->count = count;
-    gather->asked = memory_zeroed(count / 8 + 1, 1);
     gather->blocked = memory_zeroed(count / 8 + 1, 1);
     gather->have = memory_zeroed(count / 8 + 1, 1);
-    gather->available = memory_zeroed((size_t)count + 1, 1);
-    return gather->asked && gather->blocked && gather->have && gather->available
-               ? STATUS_OK
+    return gather->blocked && gather->have
+               ? sources_begin(&gather->sources, count, gather->blocked)
                : STATUS_NO_MEMORY;
 }
 
@@ -137,7 +127,7 @@ static void take_sets(struct gather *gather, const struct gather_look *seen,
                       const struct download_record *download)
 {
     uint32_t chunk = 0;
-    memcpy(gather->have, seen->have_out, gather->count / 8 + 1);
+    memcpy(gather->have, seen->have_out, gather->sources.chunk_count / 8 + 1);
     for (uint32_t i = 0; i < gather->file_count; i++)
         for (uint64_t k = chunks_of_size(download->files.items[i].size); k > 0; k--, chunk++) {
             if (chunk_has(gather->have, chunk) || !seen->open_out[i])
@@ -160,7 +150,7 @@ static enum status take_look(struct transferer_step *step, struct gather *gather
         return finish(step, gather, result->status, result->reason.text);
     if (!gather->is_ready && make_sets(gather, seen->count_out) != STATUS_OK)
         return STATUS_NO_MEMORY;
-    if (seen->count_out != gather->count)
+    if (seen->count_out != gather->sources.chunk_count)
         return finish(step, gather, STATUS_INTERNAL, "the files of the download changed");
     gather->is_ready = true;
     gather->is_strict = gather->is_strict || seen->was_reset_out;
@@ -219,7 +209,7 @@ static enum status tell_lacking(struct transferer_step *step, struct gather *gat
 
 /* A node that should have a file whole says, and not only once, that it has not. */
 enum status gather_judge(struct transferer_step *step, struct gather *gather,
-                         const struct gather_source *source)
+                         const struct source *source)
 {
     const struct download_record *download = gather_download(step->transferer, gather);
     enum status status = STATUS_OK;
@@ -247,7 +237,9 @@ enum status gather_judge(struct transferer_step *step, struct gather *gather,
 static enum status begin(struct transferer_step *step, struct gather *gather,
                          const struct download_record *download)
 {
-    gather->number = ++step->transferer->gathers_begun;
+    gather->sources.kind = SOURCES_OF_DOWNLOAD;
+    gather->sources.number = ++step->transferer->gathers_begun;
+    gather->sources.gather = (uint32_t)(gather - step->transferer->gathers);
     gather->answered_ms = step->input->now_ms;
     gather->file_count = download->files.count;
     gather->fed_ms = memory_zeroed((size_t)gather->file_count + 1, sizeof(*gather->fed_ms));
@@ -290,48 +282,34 @@ enum status gather_take_task(struct transferer_step *step, const struct message 
     return status == STATUS_OK ? begin(step, gather, download) : status;
 }
 
-static struct gather *gather_of_link(struct transferer *transferer, uint32_t link,
-                                     struct gather_source **source_out)
-{
-    for (size_t i = 0; i < GATHERS_MAX; i++)
-        for (size_t k = 0; k < GATHER_SOURCES_MAX && transferer->gathers[i].is_used; k++)
-            if (transferer->gathers[i].sources[k].phase != GATHER_SOURCE_NONE &&
-                transferer->gathers[i].sources[k].link == link) {
-                *source_out = &transferer->gathers[i].sources[k];
-                return &transferer->gathers[i];
-            }
-    return NULL;
-}
-
 enum status gather_input(struct transferer_step *step)
 {
-    struct gather_source *source = NULL;
-    struct gather *gather =
-        gather_of_link(step->transferer, step->input->peer.link, &source);
-    return gather ? gather_source_input(step, gather, source) : STATUS_OK;
+    struct transferer *transferer = step->transferer;
+    for (size_t i = 0; i < GATHERS_MAX; i++) {
+        struct source *source =
+            sources_find(&transferer->gathers[i].sources, step->input->peer.link);
+        if (source)
+            return gather_source_input(step, &transferer->gathers[i], source);
+    }
+    return STATUS_OK;
 }
 
 enum status gather_result(struct transferer_step *step, bool *is_taken_out)
 {
     struct transferer *transferer = step->transferer;
     const struct result *result = step->input->result;
-    *is_taken_out = true;
-    if (result->kind == BULK_CHUNK_TOLD) {
-        const struct chunk_told *told = result->value;
-        struct gather_source *source = NULL;
-        *is_taken_out = told && told->link >= GATHER_LINK_FIRST;
-        struct gather *gather =
-            *is_taken_out ? gather_of_link(transferer, told->link, &source) : NULL;
-        return gather ? gather_chunk(step, gather, told) : STATUS_OK;
-    }
-    if (result->kind == BULK_GATHER_OPEN || result->kind == BULK_GATHER_LOOK) {
-        for (size_t i = 0; i < GATHERS_MAX; i++)
-            if (transferer->gathers[i].is_used && transferer->gathers[i].number == result->id)
-                return take_look(step, &transferer->gathers[i], result->value);
+    const struct chunk_told *told = result->kind == BULK_CHUNK_TOLD ? result->value : NULL;
+    const bool is_look =
+        result->kind == BULK_GATHER_OPEN || result->kind == BULK_GATHER_LOOK;
+    struct gather *gather = NULL;
+    *is_taken_out = is_look || (told && told->link >= GATHER_LINK_FIRST);
+    for (size_t i = 0; i < GATHERS_MAX && *is_taken_out && !gather; i++)
+        if (transferer->gathers[i].is_used &&
+            transferer->gathers[i].sources.number == result->id)
+            gather = &transferer->gathers[i];
+    if (!gather)
         return STATUS_OK;
-    }
-    *is_taken_out = false;
-    return STATUS_OK;
+    return is_look ? take_look(step, gather, result->value) : gather_chunk(step, gather, told);
 }
 
 enum status gather_state_changed(struct transferer_step *step)

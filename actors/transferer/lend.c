@@ -79,7 +79,8 @@ static enum status tell(struct transferer_step *step, const struct peer *peer,
     if (body->status == STATUS_OK) {
         body->is_whole = is_whole(transferer, model);
         const uint8_t *part = body->is_whole ? NULL : part_of(transferer, model);
-        if ((part && !bytes_set(&body->held, part, transferer->receive.chunk_count / 8 + 1)) ||
+        const uint32_t chunks = transferer->receive.sources.chunk_count;
+        if ((part && !bytes_set(&body->held, part, chunks / 8 + 1)) ||
             !text_set(&body->address, transferer->bulk_address))
             status = STATUS_NO_MEMORY;
     }
@@ -263,7 +264,7 @@ static bool can_send(const struct transferer *transferer, const struct lent *len
     if (is_whole(transferer, model))
         return true; /* whether there is such a chunk is seen where the manifest is */
     const uint8_t *part = part_of(transferer, model);
-    return part && chunk < transferer->receive.chunk_count && chunk_has(part, chunk);
+    return part && chunk < transferer->receive.sources.chunk_count && chunk_has(part, chunk);
 }
 
 static enum status take_chunk_asked(struct transferer_step *step, const struct chunk_asked *asked)

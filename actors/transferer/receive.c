@@ -15,12 +15,9 @@
 
 void receive_clear(struct receive *receive)
 {
-    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
-        memory_free(receive->sources[i].held);
+    sources_free(&receive->sources);
     buffer_fini(&receive->manifest_bytes);
     memory_free(receive->have);
-    memory_free(receive->asked);
-    memory_free(receive->available);
     record_fini(&model_record_type, &receive->record);
     memset(receive, 0, sizeof(*receive));
 }
@@ -85,9 +82,10 @@ static enum status finish(struct transferer_step *step, enum status how, const c
     struct transferer *transferer = step->transferer;
     const struct command_key key = transferer->receive_tasks[0].key;
     const enum receive_phase phase = transferer->receive.phase;
-    sources_close(step);
+    sources_close(step, &step->transferer->receive.sources);
     if (how != STATUS_OK && phase >= RECEIVE_OPENING)
-        outbox_effect(step->outbox, transferer->receive.number, BULK_RECEIVE_DROP, NULL, NULL);
+        outbox_effect(step->outbox, transferer->receive.sources.number, BULK_RECEIVE_DROP, NULL,
+                      NULL);
     receive_clear(&transferer->receive);
     transferer->receive_task_count--;
     memmove(&transferer->receive_tasks[0], &transferer->receive_tasks[1],
@@ -156,12 +154,13 @@ enum status receive_begin(struct transferer_step *step)
     }
     buffer_init(&receive->manifest_bytes, CHUNK_MANIFEST_SIZE_MAX);
     receive->phase = RECEIVE_CHECKING;
-    receive->number = ++transferer->receives;
+    receive->sources.kind = SOURCES_OF_COPY;
+    receive->sources.number = ++transferer->receives;
     for (uint32_t i = 0; i < receive->record.files.count; i++)
         receive->bytes_total += receive->record.files.items[i].size;
     (void)snprintf(check->model_id, sizeof(check->model_id), "%s",
                    transferer->receive_tasks[0].model_id);
-    outbox_effect(step->outbox, receive->number, TRANSFERER_FIND, check, memory_free);
+    outbox_effect(step->outbox, receive->sources.number, TRANSFERER_FIND, check, memory_free);
     return report(step, REPORT_TRANSFER_STARTED, STATUS_OK, "");
 }
 
@@ -177,7 +176,7 @@ static enum status take_found(struct transferer_step *step, const struct check_r
         return receive_end(step, STATUS_OK, "");
     receive->phase = RECEIVE_ASKING;
     receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
-    return sources_fill(step);
+    return receive_fill(step);
 }
 
 enum status receive_open(struct transferer_step *step)
@@ -193,7 +192,7 @@ enum status receive_open(struct transferer_step *step)
         return STATUS_NO_MEMORY;
     }
     receive->phase = RECEIVE_OPENING;
-    outbox_effect(step->outbox, receive->number, BULK_RECEIVE_OPEN, request,
+    outbox_effect(step->outbox, receive->sources.number, BULK_RECEIVE_OPEN, request,
                   receive_request_free);
     return STATUS_OK;
 }
@@ -206,18 +205,15 @@ static enum status take_opened(struct transferer_step *step, struct receive_requ
         return finish(step, STATUS_CANCELLED, "the transfer is over");
     if (result->status != STATUS_OK || !request)
         return receive_end(step, result->status, result->reason.text);
-    receive->chunk_count = request->count_out;
     receive->bytes_have = request->bytes_out;
     receive->have = request->have_out;
     request->have_out = NULL;
-    receive->asked = memory_zeroed(receive->chunk_count / 8 + 1, 1);
-    receive->available = memory_zeroed(receive->chunk_count + 1, 1);
-    if (!receive->asked || !receive->available)
+    if (sources_begin(&receive->sources, request->count_out, receive->have) != STATUS_OK)
         return STATUS_NO_MEMORY;
-    for (uint32_t i = 0; i < receive->chunk_count; i++)
+    for (uint32_t i = 0; i < request->count_out; i++)
         receive->chunk_have += chunk_has(receive->have, i);
-    for (size_t i = 0; i < RECEIVE_SOURCES_MAX; i++)
-        receive->sources[i].poll_ms = 0; /* what they have, and where their streams are */
+    for (size_t i = 0; i < SOURCES_MAX; i++)
+        receive->sources.items[i].poll_ms = 0; /* what they have, and where their streams are */
     receive->phase = RECEIVE_RUNNING;
     receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
     receive->began_ms = receive->told_ms = step->input->now_ms;
@@ -255,9 +251,9 @@ enum status receive_tell_progress(struct transferer_step *step)
     body->bytes_total = receive->bytes_total;
     body->bytes_received = receive->bytes_received;
     body->bytes_per_s = (uint64_t)(receive->bytes_per_ms * 1000);
-    for (uint32_t i = 0; i < receive->rest_count && status == STATUS_OK; i++) {
-        const struct transfer_source source = {receive->rests[i].node_id,
-                                               receive->rests[i].bytes};
+    for (uint32_t i = 0; i < receive->sources.rest_count && status == STATUS_OK; i++) {
+        const struct source_rest *rest = &receive->sources.rests[i];
+        const struct transfer_source source = {rest->node_id, rest->bytes};
         if (source.bytes > 0 &&
             !record_list_push(&transfer_source_type, RECORD_LIST(body->sources), &source,
                               NODE_COUNT_MAX))
@@ -273,11 +269,11 @@ enum status receive_go_on(struct transferer_step *step)
 {
     struct receive *receive = &step->transferer->receive;
     enum status status = receive_tell_progress(step);
-    if (status != STATUS_OK || receive->chunk_have < receive->chunk_count)
-        return status == STATUS_OK ? sources_fill(step) : status;
-    sources_close(step);
+    if (status != STATUS_OK || receive->chunk_have < receive->sources.chunk_count)
+        return status == STATUS_OK ? receive_fill(step) : status;
+    sources_close(step, &step->transferer->receive.sources);
     receive->phase = RECEIVE_PLACING;
-    outbox_effect(step->outbox, receive->number, BULK_RECEIVE_PLACE, NULL, NULL);
+    outbox_effect(step->outbox, receive->sources.number, BULK_RECEIVE_PLACE, NULL, NULL);
     return STATUS_OK;
 }
 
@@ -294,10 +290,10 @@ enum status receive_result(struct transferer_step *step)
 {
     struct result *result = step->input->result;
     struct receive *receive = &step->transferer->receive;
-    if (result->id != receive->number || receive->phase == RECEIVE_IDLE)
+    if (result->id != receive->sources.number || receive->phase == RECEIVE_IDLE)
         return STATUS_OK;
     if (result->kind == BULK_CHUNK_TOLD)
-        return result->value ? sources_chunk(step, result->value) : STATUS_OK;
+        return result->value ? receive_chunk(step, result->value) : STATUS_OK;
     if (result->kind == TRANSFERER_FIND)
         return take_found(step, result->value);
     if (result->kind == BULK_RECEIVE_OPEN && receive->phase == RECEIVE_OPENING)
@@ -341,7 +337,7 @@ enum status receive_state_changed(struct transferer_step *step)
     const bool is_waiting = receive->phase == RECEIVE_ASKING || receive->phase == RECEIVE_RUNNING;
     if (is_waiting && !is_wanted(transferer))
         return finish(step, STATUS_CANCELLED, "the transfer is over");
-    return is_waiting ? sources_fill(step) : STATUS_OK;
+    return is_waiting ? receive_fill(step) : STATUS_OK;
 }
 
 enum status receive_time(struct transferer_step *step)
@@ -360,5 +356,5 @@ enum status receive_time(struct transferer_step *step)
     outbox_wake(step->outbox, step->input->now_ms + IDLE_MS);
     enum status status =
         receive->phase == RECEIVE_RUNNING ? receive_tell_progress(step) : STATUS_OK;
-    return status == STATUS_OK ? sources_time(step) : status;
+    return status == STATUS_OK ? receive_sources_time(step) : status;
 }

@@ -30,8 +30,8 @@
 #ifndef TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 
-#include "actors/transferer/bulk.h"
 #include "actors/transferer/gather.h"
+#include "actors/transferer/sources.h"
 #include "runtime/chunk_choice.h"
 #include "runtime/model_store.h"
 #include "runtime/session.h"
@@ -160,52 +160,19 @@ struct receive_task {
     struct hash revision;
 };
 
-enum source_phase { SOURCE_NONE, SOURCE_CONNECTING, SOURCE_ASKED, SOURCE_OPEN };
-
-struct receive_source {
-    enum source_phase phase;
-    struct node_id node_id;
-    uint32_t link;
-    char host[LINK_ENDPOINT_SIZE]; /* its transferer's address: the stream is at the same host */
-    struct request_id session;
-    struct hash key;
-    bool is_joined; /* the stream was begun */
-    bool is_whole;
-    uint8_t *held;
-    uint32_t window[RECEIVE_WINDOW];
-    uint32_t window_count;
-    uint64_t deadline_ms;
-    uint64_t poll_ms;
-};
-
-/* What is remembered of a node that sent something, or failed us. */
-struct source_rest {
-    struct node_id node_id;
-    uint64_t bytes; /* of right chunks */
-    uint32_t failures;
-    uint32_t wrong;
-    uint64_t until_ms;
-};
-
 /* The receive of receive_tasks[0]. */
 struct receive {
     enum receive_phase phase;
-    uint64_t number; /* results of an earlier one are told by it */
     struct model_record record;
     struct buffer manifest_bytes;
     uint64_t manifest_total;
     uint32_t manifest_link; /* of the source that is asked; 0: none */
     uint8_t *have;
-    uint8_t *asked;
-    uint8_t *available;
-    uint32_t chunk_count;
     uint32_t chunk_have;
     uint64_t bytes_have;
     uint64_t bytes_total;
     uint64_t bytes_received;
-    struct receive_source sources[RECEIVE_SOURCES_MAX];
-    struct source_rest rests[NODE_COUNT_MAX];
-    uint32_t rest_count;
+    struct sources sources; /* their number: results of an earlier receive are told by it */
     uint64_t silent_ms;   /* without a chunk until then it fails */
     uint64_t began_ms;
     uint64_t told_ms;     /* when progress was told last, */
@@ -248,12 +215,11 @@ struct transferer {
     uint32_t receive_task_count;
     struct receive receive;
     uint64_t receives;
-    uint32_t receive_links;
+    uint32_t source_links[SOURCES_KIND_COUNT];
     bool has_swept;
     struct lent lents[LENDS_MAX];
     struct gather gathers[GATHERS_MAX];
     uint64_t gathers_begun;
-    uint32_t gather_links;
 };
 
 struct transferer_step {
@@ -304,26 +270,9 @@ const struct model_record *receive_model(const struct transferer *transferer);
 /* ---- receive_sources.c ---- */
 enum status receive_input(struct transferer_step *step);
 /* Connects to those that may have something, and asks for as much as the credits allow. */
-enum status sources_fill(struct transferer_step *step);
-enum status sources_chunk(struct transferer_step *step, const struct chunk_told *told);
-enum status sources_time(struct transferer_step *step);
-void sources_close(struct transferer_step *step);
-
-/* ---- asking.c ---- */
-/* Whether its transferer can be connected to.  Accepts NULL. */
-bool source_has_address(const struct endpoint_record *endpoint);
-void source_connect(struct transferer_step *step, uint32_t link,
-                    const struct endpoint_record *endpoint);
-/* Ends the message in any case; not filled: there was no memory for it. */
-enum status source_send(struct transferer_step *step, uint32_t link, struct message *message,
-                        bool is_filled);
-enum status source_ask_chunk(struct transferer_step *step, uint32_t link,
-                             const struct request_id *session, uint32_t chunk);
-/* Where this node begins among so many, so that receivers begin at different ones; count > 0. */
-uint32_t source_first_chunk(const struct transferer *transferer, uint32_t count);
-/* Takes a chunk that came, or will not, from what was asked; false: it was not. */
-bool source_credit_return(uint32_t *window, uint32_t *window_count, uint8_t *asked,
-                          uint32_t chunk);
+enum status receive_fill(struct transferer_step *step);
+enum status receive_chunk(struct transferer_step *step, const struct chunk_told *told);
+enum status receive_sources_time(struct transferer_step *step);
 
 /* ---- lend.c ---- */
 enum status lend_input(struct transferer_step *step, bool *is_taken_out);
