@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define LEDGER_VERSION 1u
+#define LEDGER_VERSION 2u
 #define CRC_OFFSET 96u
 
 static const uint8_t magic[8] = {'T', 'R', 'O', 'U', 'P', 'E', 'C', 'L'};

@@ -7,7 +7,7 @@
  *
  *   offset  bytes  what
  *   0       8      "TROUPECL"
- *   8       4      version, 1
+ *   8       4      version, 2
  *   12      4      chunk size, 8 MiB
  *   16      8      size of the file
  *   24      72     etag of the file, NULs after it
@@ -16,7 +16,7 @@
  *   104     40     for each chunk that has come, in the order in which they came:
  *                    0   4   number of the chunk
  *                    4   4   CRC32C of the number and the hash
- *                    8   32  BLAKE2b-256 of the chunk
+ *                    8   32  digest of the chunk (runtime/chunk_digest.h)
  *
  * Neither the file nor the ledger is synced as the chunks come: after a power cut either may lack
  * what the other has.  So a chunk that the ledger names counts only when the bytes on disk have its

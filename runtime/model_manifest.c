@@ -16,7 +16,7 @@
 #define MAGIC_SIZE 8u
 #define HEADER_SIZE 80u
 #define FILE_SIZE 64u
-#define VERSION 1u
+#define VERSION 2u
 /* A model of 4 TB has 16 MB of chunk digests. */
 #define HOLDING_SIZE_MAX ((size_t)64 << 20)
 #define LOCATION_SIZE_MAX 4096u

@@ -8,7 +8,7 @@
  *
  *   offset  bytes        what
  *   0       8            "TROUPEHO"
- *   8       4            version, 1
+ *   8       4            version, 2
  *   12      4            size of the record
  *   16      4            size of the location; 0: a snapshot of the store
  *   20      4            chunk digests of all files together
@@ -19,7 +19,8 @@
  *   80      size         model_record as a msgpack map (protocol/schema_state.h), without holders
  *           size         location: absolute path of a directory that is used in place
  *           64 per file  see below
- *           32 per chunk BLAKE2b-256 of each CHUNK_SIZE bytes, the last shorter; file by file
+ *           32 per chunk digests (runtime/chunk_digest.h) of each CHUNK_SIZE bytes, the last
+ *                        shorter; file by file
  *           32           BLAKE2b-256 of everything before
  *
  *   of a file: 8 inode, 8 size, 8 time of change in ns since 1970, all zero when it is not here;

@@ -3,6 +3,7 @@
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/hub_link.h"
 #include "runtime/model_chunks.h"
 #include "runtime/store_io.h"
@@ -116,7 +117,7 @@ static bool is_right(const struct model_receive *receive, const struct chunk_pla
 {
     struct hash digest;
     const struct hash expected = chunk_manifest_chunk(&receive->manifest, place);
-    hash_of(bytes, place->size, &digest);
+    chunk_digest_of(bytes, place->size, &digest);
     return ID_EQUAL(digest, expected);
 }
 
@@ -266,7 +267,7 @@ enum status model_receive_put(struct model_receive *receive, uint32_t chunk, con
     struct chunk_place place;
     struct hash digest = {{0}};
     if (chunk_manifest_place(&receive->manifest, chunk, &place))
-        hash_of(bytes, place.size, &digest);
+        chunk_digest_of(bytes, place.size, &digest);
     enum status status = model_receive_write(receive, chunk, bytes, &digest, reason);
     if (status == STATUS_OK)
         model_receive_note(receive, chunk);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/model_share.h"
 
-#include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/store_io.h"
 
 #include <errno.h>
@@ -296,7 +296,7 @@ enum status model_share_put(struct model_share *share, uint32_t chunk, const uin
     struct share_file *file = &share->files[place.file];
     if (file->partial < 0 || chunk_has(share->have, chunk))
         return STATUS_OK; /* the downloader has taken it over */
-    hash_of(bytes, place.size, &digest);
+    chunk_digest_of(bytes, place.size, &digest);
     if (!ID_EQUAL(digest, *told))
         return refuse(reason, STATUS_HASH_MISMATCH, "chunk %u of %.100s is wrong", (unsigned)chunk,
                       share->model_id);

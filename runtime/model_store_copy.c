@@ -5,6 +5,7 @@
  */
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/hub_link.h"
 #include "runtime/model_chunks.h"
 #include "runtime/model_store.h"
@@ -201,9 +202,9 @@ static enum status read_bytes(struct taking *taking, struct file_entry *entry,
                               struct etag_stream *etag)
 {
     struct hash_stream whole;
-    struct hash_stream chunk;
+    struct chunk_digest chunk;
     hash_init(&whole);
-    hash_init(&chunk);
+    chunk_digest_init(&chunk);
     for (uint64_t offset = 0; offset < entry->size;) {
         uint64_t left = entry->size - offset;
         size_t want = left < COPY_SIZE ? (size_t)left : COPY_SIZE;
@@ -216,14 +217,14 @@ static enum status read_bytes(struct taking *taking, struct file_entry *entry,
         if (count != (int64_t)want)
             return changed(taking, entry->name);
         hash_update(&whole, taking->window, want);
-        hash_update(&chunk, taking->window, want);
+        chunk_digest_update(&chunk, taking->window, want);
         etag_stream_update(etag, taking->window, want);
         if (to >= 0 && store_write_all(to, taking->window, want) != 0)
             return copy_failed(taking, entry->name);
         offset += want;
         if (offset % CHUNK_SIZE == 0 || offset == entry->size) {
-            hash_final(&chunk, &facts->chunks[(offset - 1) / CHUNK_SIZE]);
-            hash_init(&chunk);
+            chunk_digest_final(&chunk, &facts->chunks[(offset - 1) / CHUNK_SIZE]);
+            chunk_digest_init(&chunk);
         }
         taking->bytes_have += want;
         tell_progress(taking);

@@ -4,6 +4,7 @@
  */
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/hub_link.h"
 #include "runtime/model_store.h"
 #include "runtime/store_io.h"
@@ -101,8 +102,8 @@ static enum status make_chunks(struct file_facts *facts, const struct bytes *con
     for (uint64_t i = 0; i < count; i++) {
         const size_t offset = (size_t)(i * CHUNK_SIZE);
         const size_t left = content->count - offset;
-        hash_of(content->items + offset, left < CHUNK_SIZE ? left : (size_t)CHUNK_SIZE,
-                &facts->chunks[i]);
+        chunk_digest_of(content->items + offset, left < CHUNK_SIZE ? left : (size_t)CHUNK_SIZE,
+                        &facts->chunks[i]);
     }
     return STATUS_OK;
 }

@@ -345,7 +345,7 @@ void hub_cursor_set(struct hub_cursor *cursor, const struct hub_incoming *blob, 
 {
     cursor->position = (uint64_t)chunk * LEDGER_CHUNK_SIZE;
     cursor->is_hashing = may_write(blob, chunk);
-    hash_init(&cursor->hash);
+    chunk_digest_init(&cursor->digest);
 }
 
 static enum status chunk_came(struct hub_incoming *blob, uint32_t chunk, const struct hash *hash,
@@ -391,17 +391,17 @@ static enum status write_part(struct hub_incoming *blob, struct hub_cursor *curs
     if (cursor->is_hashing) {
         if (!write_at(blob->partial, bytes, size, cursor->position))
             return failed(blob, "it cannot be written", reason);
-        hash_update(&cursor->hash, bytes, size);
+        chunk_digest_update(&cursor->digest, bytes, size);
     }
     cursor->position += size;
     if (cursor->position < chunk_end)
         return STATUS_OK;
     enum status status = STATUS_OK;
     if (cursor->is_hashing) {
-        hash_final(&cursor->hash, &hash);
+        chunk_digest_final(&cursor->digest, &hash);
         status = chunk_came(blob, chunk, &hash, reason);
     }
-    hash_init(&cursor->hash);
+    chunk_digest_init(&cursor->digest);
     if (cursor->position < blob->file->size)
         cursor->is_hashing = may_write(blob, chunk + 1);
     return status;
@@ -430,7 +430,7 @@ enum status hub_incoming_write(struct hub_incoming *blob, struct hub_cursor *cur
 static void judge_listed(struct hub_incoming *blob, uint32_t chunk)
 {
     struct hash hash;
-    hash_final(&blob->listed, &hash);
+    chunk_digest_final(&blob->listed, &hash);
     chunk_ledger_judge(&blob->ledger, chunk, &hash);
     blob->has_judged = blob->has_judged || blob->ledger.states[chunk] != CHUNK_HERE;
     if (blob->ledger.states[chunk] != CHUNK_HERE)
@@ -441,12 +441,12 @@ static void judge_listed(struct hub_incoming *blob, uint32_t chunk)
 static enum status read_listed(struct hub_incoming *blob, uint32_t chunk, struct reason *reason)
 {
     const uint32_t size = chunk_size_of(&blob->ledger, chunk);
-    hash_init(&blob->listed);
+    chunk_digest_init(&blob->listed);
     for (uint32_t at = 0; at < size; at += WINDOW_SIZE) {
         const size_t count = size - at < WINDOW_SIZE ? size - at : WINDOW_SIZE;
         if (!read_at(blob->partial, blob->window, count, (uint64_t)chunk * LEDGER_CHUNK_SIZE + at))
             return failed(blob, "it cannot be read", reason);
-        hash_update(&blob->listed, blob->window, count);
+        chunk_digest_update(&blob->listed, blob->window, count);
     }
     judge_listed(blob, chunk);
     return STATUS_OK;

@@ -25,6 +25,7 @@
 #ifndef TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
 #define TROUPE_ACTORS_DOWNLOADER_HUB_INCOMING_H
 
+#include "runtime/chunk_digest.h"
 #include "runtime/chunk_ledger.h"
 #include "actors/downloader/hub_tree.h"
 #include "protocol/hash.h"
@@ -55,7 +56,7 @@ struct hub_incoming {
     struct hash_stream digest; /* BLAKE2b of the same bytes */
     uint32_t hashed;           /* so many chunks from the beginning are in `whole` */
     uint32_t hashed_in_chunk;  /* bytes of the next one */
-    struct hash_stream listed; /* of a listed chunk that is being read */
+    struct chunk_digest listed; /* of a listed chunk that is being read */
     uint32_t searches;
     uint32_t doubted_count;
     bool is_searching;
@@ -75,7 +76,7 @@ struct hub_incoming {
 /* Where the next bytes of one connection go. */
 struct hub_cursor {
     uint64_t position;
-    struct hash_stream hash; /* of the chunk it is in, from its beginning */
+    struct chunk_digest digest; /* of the chunk it is in, from its beginning */
     bool is_hashing;         /* false: in a chunk that is here already, its bytes are passed over */
 };
 

@@ -4,9 +4,9 @@
  * in turn.  A stream whose queue is full waits for itself alone.
  */
 #include "actors/transferer/bulk.h"
-#include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "runtime/bytes.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
@@ -27,7 +27,7 @@ struct lend {
     struct model_source source;
     bool is_shared; /* of a download: then `share` */
     struct model_share share;
-    struct hash_stream digest; /* of the first chunk asked for, when shared */
+    struct chunk_digest digest; /* of the first chunk asked for, when shared */
     bool is_digest_due;
     uint32_t asked[LEND_WINDOW_MAX]; /* chunks, the first of them on its way */
     uint32_t asked_count;
@@ -151,7 +151,7 @@ static uint64_t rate_wait_ms(struct bulk_lender *lender)
 
 static bool begin_chunk(struct lend *lend, uint32_t chunk)
 {
-    hash_init(&lend->digest);
+    chunk_digest_init(&lend->digest);
     lend->is_digest_due = lend->is_shared;
     return lend->is_shared ? model_share_place(&lend->share, chunk, &lend->place)
                            : chunk_manifest_place(&lend->source.manifest, chunk, &lend->place);
@@ -163,7 +163,7 @@ static enum status read_piece(struct lend *lend, uint32_t chunk, uint32_t size, 
         return model_source_read_part(&lend->source, &lend->place, lend->at, size, bytes_out);
     enum status status = model_share_read_part(&lend->share, chunk, lend->at, size, bytes_out);
     if (status == STATUS_OK && !model_share_digest(&lend->share, chunk, NULL))
-        hash_update(&lend->digest, bytes_out, size);
+        chunk_digest_update(&lend->digest, bytes_out, size);
     return status;
 }
 
@@ -172,7 +172,7 @@ static uint32_t read_digest(struct lend *lend, uint32_t chunk, uint8_t *bytes_ou
 {
     struct hash digest;
     if (!model_share_digest(&lend->share, chunk, &digest))
-        hash_final(&lend->digest, &digest);
+        chunk_digest_final(&lend->digest, &digest);
     lend->is_digest_due = false;
     memcpy(bytes_out, &digest, sizeof(digest));
     return (uint32_t)sizeof(digest);

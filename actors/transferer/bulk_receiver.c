@@ -46,7 +46,7 @@ static void store_chunk(struct lane *lane, struct stream *stream)
     struct bulk_receiver *receiver = lane->receiver;
     struct reason reason = {""};
     struct hash digest;
-    hash_final(&stream->digest, &digest);
+    chunk_digest_final(stream->digest, &digest);
     const enum status status = model_receive_write(&receiver->receive, stream->chunk,
                                                    stream->bytes, &digest, &reason);
     (void)pthread_mutex_lock(&receiver->note_lock);

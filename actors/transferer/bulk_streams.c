@@ -81,10 +81,11 @@ static enum status stream_init(struct stream *stream, const struct stream_reques
     *stream = (struct stream){.link = request->link, .number = number, .gather = request->gather,
                               .is_shared = request->is_shared, .session = request->session,
                               .chunk = CHUNK_NONE};
-    stream->memory = memory_zeroed((size_t)CHUNK_SIZE + PAGE, 1);
+    stream->memory = memory_zeroed((size_t)CHUNK_SIZE + PAGE + sizeof(*stream->digest), 1);
     if (!stream->memory)
         return STATUS_NO_MEMORY;
     stream->bytes = (uint8_t *)stream->memory + (PAGE - (uintptr_t)stream->memory % PAGE) % PAGE;
+    stream->digest = (struct chunk_digest *)(void *)(stream->bytes + CHUNK_SIZE);
     return bulk_seals_init(request, &stream->from, &stream->to);
 }
 
@@ -153,7 +154,7 @@ static bool begin_chunk(const struct streams *streams, struct stream *stream, ui
     stream->chunk = chunk;
     stream->have = 0;
     if (!stream->is_shared)
-        hash_init(&stream->digest);
+        chunk_digest_init(stream->digest);
     return true;
 }
 
@@ -181,7 +182,7 @@ const char *stream_open_piece(const struct streams *streams, struct stream *stre
     if (*status_out != STATUS_OK)
         return "sent bytes whose seal is broken";
     if (!stream->is_shared)
-        hash_update(&stream->digest, bytes, size);
+        chunk_digest_update(stream->digest, bytes, size);
     stream->have += (uint32_t)size;
     return NULL;
 }

@@ -16,7 +16,7 @@
 #define TROUPE_ACTORS_TRANSFERER_BULK_STREAMS_H
 
 #include "actors/transferer/bulk.h"
-#include "protocol/hash.h"
+#include "runtime/chunk_digest.h"
 
 struct stream {
     bool is_used;
@@ -32,8 +32,8 @@ struct stream {
     uint8_t *bytes; /* of the chunk that comes, in `memory` from a page on */
     uint32_t chunk; /* CHUNK_NONE: none begun */
     uint32_t have;  /* bytes of it, and of its digest */
-    struct hash_stream digest; /* of what came; not of a download */
-    struct hash told;          /* of a download: what its lender says */
+    struct chunk_digest *digest; /* of what came; not of a download; in `memory`, too */
+    struct hash told;            /* of a download: what its lender says */
     struct chunk_place place;
 };
 

@@ -283,7 +283,8 @@ static enum status take_placed(struct transferer_step *step)
     /* Also when it was cancelled meanwhile: it is whole, and the store says so by itself. */
     if (!is_wanted(step->transferer))
         return finish(step, STATUS_CANCELLED, "the transfer is over");
-    return receive_end(step, result->status, result->reason.text);
+    return receive_end(step, result->status,
+                       result->status == STATUS_OK ? "" : result->reason.text);
 }
 
 enum status receive_result(struct transferer_step *step)

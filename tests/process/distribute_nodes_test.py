@@ -145,7 +145,7 @@ def test_what_cannot_be_copied_is_refused_at_the_command():
         assert distribute(first, "demo", "some")[0] == 400
         assert distribute(first, "demo", ["nobody"])[0] == 404
         assert distribute(first, "other", ["n2"])[0] == 404
-        assert distribute(first, "demo", ["n1"], source_node_id="n2")[0] == 409
+        assert distribute(first, "demo", ["n1"], source_node_id="n2")[0] == 400
         assert first.request("POST", "/v1/models/demo/distribute", {})[0] == 400
         assert first.request("POST", "/v1/models/demo", {})[0] == 405
         assert first.request("GET", "/v1/models/transfers/" + 32 * "0")[0] == 404

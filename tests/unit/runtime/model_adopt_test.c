@@ -4,6 +4,7 @@
  */
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/hub_link.h"
 #include "runtime/model_store.h"
 #include "runtime/store_io.h"
@@ -350,7 +351,7 @@ START_TEST(a_holding_keeps_digests_of_chunks_and_the_wishes_of_the_user)
     ck_assert(manifest.is_pinned && manifest.is_made);
     ck_assert_uint_eq(manifest.used_ms, 77);
     char *bytes = content_of("model.safetensors", &size);
-    hash_of(bytes, size, &digest);
+    chunk_digest_of(bytes, size, &digest);
     memory_free(bytes);
     ck_assert_uint_eq(chunk_count(size), 1);
     ck_assert_str_eq(manifest.record.files.items[3].name, "model.safetensors");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/model_share.h"
-#include "protocol/hash.h"
+
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/store_io.h"
 #include "tests/support/check_main.h"
 #include "tests/support/scratch.h"
@@ -77,7 +78,7 @@ static struct hash fill(uint8_t with, uint32_t size)
 {
     struct hash hash;
     memset(bytes, with, size);
-    hash_of(bytes, size, &hash);
+    chunk_digest_of(bytes, size, &hash);
     return hash;
 }
 
