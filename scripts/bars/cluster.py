@@ -7,6 +7,7 @@ Python's standard library only.  Everything a cluster makes lies below one tempo
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -56,6 +57,11 @@ def engine_tool():
     if not os.path.isfile(path):
         sys.exit(f"there is no {path}; build first (ninja -C {BUILD})")
     return path
+
+
+# A broken invariant, a crash, a system call outside the filter, or what a sanitizer found.
+OWN_DEATH = re.compile(r"broken invariant|killed by SIG(SEGV|ABRT|BUS|FPE|ILL|SYS)|"
+                       r"ERROR: (?!Leak)\w+Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
 
 
 def free_port():
@@ -320,7 +326,20 @@ class Cluster:
         ours = ("vader_segment", "sm_segment", "ompi", "troupe", "psm", "pmix")
         left += [f"/dev/shm/{name}" for name in set(os.listdir("/dev/shm")) - self.shared_before
                  if name.startswith(ours)]
-        return left
+        return left + self.own_deaths()
+
+    def own_deaths(self):
+        """What the nodes wrote of processes that died by a fault of ours, as sentences."""
+        found = []
+        for node in self.nodes:
+            for name in ("supervisor.log.1", "supervisor.log", "service.log"):
+                path = os.path.join(node.home, name)
+                if not os.path.exists(path):
+                    continue
+                with open(path, encoding="utf-8", errors="replace") as log:
+                    found += [f"{node.name}/{name}: {line.strip()}" for line in log
+                              if OWN_DEATH.search(line)]
+        return found
 
     def keep(self):
         """What the homes hold now stays, for somebody to look at."""
