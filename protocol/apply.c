@@ -7,7 +7,7 @@
  */
 #include "protocol/apply_downloads.h"
 #include "protocol/apply_transfers.h"
-#include "protocol/state.h"
+#include "protocol/holdings.h"
 
 #include <string.h>
 
@@ -256,18 +256,19 @@ static bool apply_model_import_requested(struct state *state, const struct messa
 }
 
 static bool set_holder(struct model_record *model, const struct node_id *node_id,
-                       bool has_weights)
+                       bool has_weights, const struct bytes *held)
 {
-    struct holder_record *holder = model_find_holder(model, node_id);
-    if (!holder && model->holders.count >= NODE_COUNT_MAX)
+    struct holder_record *known = model_find_holder(model, node_id);
+    struct holder_record holder;
+    if (!known && model->holders.count >= NODE_COUNT_MAX)
         return true;
-    if (!holder) {
-        const struct holder_record fresh = {.node_id = *node_id};
-        holder = PUSH(holder_record, model->holders, &fresh, NODE_COUNT_MAX);
-    }
-    if (holder)
-        holder->has_weights = has_weights;
-    return holder != NULL;
+    if (!holder_make(model, node_id, has_weights, held, &holder))
+        return false;
+    const bool is_set =
+        known ? replace(&holder_record_type, known, &holder)
+              : PUSH(holder_record, model->holders, &holder, NODE_COUNT_MAX) != NULL;
+    record_fini(&holder_record_type, &holder);
+    return is_set;
 }
 
 /* Models of earlier versions come without the names that hubs have for them. */
@@ -328,7 +329,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
         model->signer = body->model.signer;
         model->signature = body->model.signature;
     }
-    return name_files(model, &body->model) && set_holder(model, &body->node_id, true);
+    return name_files(model, &body->model) && set_holder(model, &body->node_id, true, NULL);
 }
 
 static bool apply_model_import_failed(struct state *state, const struct message *event)
@@ -352,7 +353,7 @@ static bool apply_small_files_stored(struct state *state, const struct message *
     struct model_record *model = find_revision(state, body->model_id, &body->revision);
     if (!model || model_find_holder(model, &body->node_id))
         return true;
-    return set_holder(model, &body->node_id, false);
+    return set_holder(model, &body->node_id, false, NULL);
 }
 
 static bool apply_holding_changed(struct state *state, const struct message *event)
@@ -365,7 +366,7 @@ static bool apply_holding_changed(struct state *state, const struct message *eve
         forget_holder(model, &body->node_id);
         return true;
     }
-    return set_holder(model, &body->node_id, body->has_weights);
+    return set_holder(model, &body->node_id, body->has_weights, &body->held);
 }
 
 static bool apply_model_pinned(struct state *state, const struct message *event)
@@ -454,7 +455,7 @@ static bool apply_transfer_ended(struct state *state, const struct message *even
         return false;
     struct model_record *model =
         is_held ? find_revision(state, transfer->model_id, &transfer->revision) : NULL;
-    return !model || set_holder(model, &body->node_id, true);
+    return !model || set_holder(model, &body->node_id, true, NULL);
 }
 
 static bool apply_transfer_cancelled(struct state *state, const struct message *event)

@@ -78,7 +78,8 @@
     F(S, boolean, is_possible, 0, "")                                                              \
     F(S, f64, tokens_per_s, 0, "predicted")                                                        \
     F(S, text, why, SENTENCE_SIZE_MAX, "why chosen or refused")                                    \
-    F(S, node_id, copied_to, 16, "who gets a copy of the model first; zero: nobody")
+    F(S, node_id, copied_to, 16, "who gets a copy of the model first; zero: nobody")               \
+    L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who would send which weight file")
 #define CANDIDATES_LISTED_FIELDS(F, L, R, S)                                                       \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     L(S, candidate, candidates, 64, "best first")

@@ -93,7 +93,8 @@
 
 #define HOLDER_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "who")                                                              \
-    F(S, boolean, has_weights, 0, "false: only the small files")
+    F(S, boolean, has_weights, 0, "all of them; false: the small files and those of held")         \
+    F(S, bytes, held, FILE_SET_BYTES_MAX, "some weights: a bit for each file, low bits first")
 
 #define MODEL_RECORD_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "name of the model in the cluster")                        \
@@ -122,7 +123,8 @@
 
 #define FILE_SOURCE_FIELDS(F, L, R, S)                                                             \
     F(S, text, name, NAME_SIZE_MAX, "weight file")                                                 \
-    F(S, u32, rank, RANK_COUNT_MAX, "the one rank that sends it")
+    F(S, u32, rank, RANK_COUNT_MAX, "the one rank that sends it")                                  \
+    F(S, u64, holders, 0, "ranks that read it from their own disk: a bit for each")
 
 #define RANK_RECORD_FIELDS(F, L, R, S)                                                             \
     F(S, node_id, node_id, 16, "where it runs")                                                    \
@@ -135,7 +137,7 @@
     F(S, u32, vocab_first, 0, "rows of embedding and head")                                        \
     F(S, u32, vocab_end, 0, "")                                                                    \
     F(S, u32, threads, 1024, "cores this rank may use")                                            \
-    F(S, boolean, has_weights, 0, "its node holds the weight files")                               \
+    F(S, boolean, has_weights, 0, "its node holds all weight files; else sources say which")       \
     F(S, u64, weight_bytes, 0, "packed weights it keeps")                                          \
     F(S, u64, cache_bytes, 0, "KV cache when all of it is used")                                   \
     F(S, u64, scratch_bytes, 0, "activations and the load window")                                 \
@@ -362,7 +364,8 @@ enum instance_status {
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
     F(S, boolean, has_small_files, 0, "")                                                          \
-    F(S, boolean, has_weights, 0, "")
+    F(S, boolean, has_weights, 0, "all of them")                                                   \
+    F(S, bytes, held, FILE_SET_BYTES_MAX, "some weights: a bit for each file, low bits first")
 #define MODEL_PINNED_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, boolean, is_pinned, 0, "")

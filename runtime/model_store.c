@@ -131,7 +131,7 @@ enum status store_file_digest(int file, const char *name, uint64_t size, struct 
 /* ---- looking ---- */
 
 static enum model_holding check_files(int directory, const struct model_manifest *manifest,
-                                      struct reason *reason)
+                                      uint8_t *held_out, struct reason *reason)
 {
     enum model_holding holding = MODEL_WHOLE;
     for (uint32_t i = 0; i < manifest->record.files.count; i++) {
@@ -144,8 +144,10 @@ static enum model_holding check_files(int directory, const struct model_manifest
         const struct file_stamp now = is_there ? file_stamp_of(&facts) : (struct file_stamp){0};
         if (file >= 0)
             (void)close(file);
-        if (is_there && file_stamp_equal(&now, stamp))
+        if (is_there && file_stamp_equal(&now, stamp)) {
+            held_out[i / 8] |= (uint8_t)(1u << i % 8);
             continue;
+        }
         if (is_expected)
             (void)refuse(reason, STATUS_DAMAGED,
                          "%.100s of %.100s %s since it was stored; take the model in again",
@@ -158,12 +160,13 @@ static enum model_holding check_files(int directory, const struct model_manifest
 }
 
 static enum model_holding look(const struct model_store *store,
-                               const struct model_manifest *manifest, struct reason *reason)
+                               const struct model_manifest *manifest,
+                               uint8_t held_out[FILE_SET_BYTES_MAX], struct reason *reason)
 {
     int directory = -1;
     if (store_open_model(store, manifest, &directory, reason) != STATUS_OK)
         return MODEL_DAMAGED;
-    const enum model_holding holding = check_files(directory, manifest, reason);
+    const enum model_holding holding = check_files(directory, manifest, held_out, reason);
     (void)close(directory);
     return holding;
 }
@@ -181,24 +184,36 @@ static enum status path_of(const struct model_store *store, const struct model_m
                         manifest->location);
 }
 
-enum model_holding model_store_locate(const struct model_store *store, const char *model_id,
-                                      char *path_out, size_t path_size,
-                                      struct model_record *record_out, struct reason *reason)
+enum model_holding model_store_held(const struct model_store *store, const char *model_id,
+                                    char *path_out, size_t path_size,
+                                    struct model_record *record_out,
+                                    uint8_t held_out[FILE_SET_BYTES_MAX], struct reason *reason)
 {
     struct model_manifest manifest = {0};
+    memset(held_out, 0, FILE_SET_BYTES_MAX);
     if (record_out)
         memset(record_out, 0, sizeof(*record_out));
     const enum status status = model_manifest_read(store->holdings, model_id, &manifest, reason);
     if (status != STATUS_OK)
         return status == STATUS_NOT_FOUND || status == STATUS_INVALID ? MODEL_ABSENT
                                                                       : MODEL_DAMAGED;
-    enum model_holding holding = look(store, &manifest, reason);
+    enum model_holding holding = look(store, &manifest, held_out, reason);
     if (path_out && path_of(store, &manifest, path_out, path_size, reason) != STATUS_OK)
         holding = MODEL_DAMAGED;
+    if (holding == MODEL_DAMAGED)
+        memset(held_out, 0, FILE_SET_BYTES_MAX);
     if (record_out)
         model_manifest_take_record(&manifest, record_out);
     model_manifest_fini(&manifest);
     return holding;
+}
+
+enum model_holding model_store_locate(const struct model_store *store, const char *model_id,
+                                      char *path_out, size_t path_size,
+                                      struct model_record *record_out, struct reason *reason)
+{
+    uint8_t held[FILE_SET_BYTES_MAX];
+    return model_store_held(store, model_id, path_out, path_size, record_out, held, reason);
 }
 
 enum model_holding model_store_check(const struct model_store *store, const char *model_id,

@@ -76,6 +76,13 @@ MUST_CHECK enum model_holding model_store_locate(const struct model_store *store
                                                  size_t path_size,
                                                  struct model_record *record_out,
                                                  struct reason *reason);
+/* The same, and which files are right: a bit for each of the record, as protocol/holdings.h has
+ * it; all zero when the model is absent or damaged. */
+MUST_CHECK enum model_holding model_store_held(const struct model_store *store,
+                                               const char *model_id, char *path_out,
+                                               size_t path_size, struct model_record *record_out,
+                                               uint8_t held_out[FILE_SET_BYTES_MAX],
+                                               struct reason *reason);
 /* Like model_store_check, but a file whose stamp differs and whose size does not (a store that was
  * copied to another disk) is read again; when its digest is right its stamp is renewed. */
 MUST_CHECK enum model_holding model_store_verify(const struct model_store *store,

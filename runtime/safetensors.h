@@ -97,6 +97,14 @@ MUST_CHECK enum status safetensors_parse(const void *bytes, size_t size, uint64_
  * agree with it, or else all model*.safetensors. */
 MUST_CHECK enum status safetensors_open(const char *directory, struct tensor_table **table_out,
                                         struct reason *reason);
+/* Reads the headers of those files of a directory alone, without its index. */
+MUST_CHECK enum status safetensors_open_files(const char *directory, const char *const *names,
+                                              size_t count, struct tensor_table **table_out,
+                                              struct reason *reason);
+/* One table of several, file by file in their order; a file or a tensor that two of them have is
+ * refused.  The parts stay the caller's. */
+MUST_CHECK enum status tensor_table_merge(const struct tensor_table *const *parts, size_t count,
+                                          struct tensor_table **table_out, struct reason *reason);
 /* Accepts NULL. */
 void tensor_table_free(struct tensor_table *table);
 /* NULL when there is none of that name. */

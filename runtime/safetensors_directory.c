@@ -236,22 +236,26 @@ static enum status names_of_directory(const char *path, struct file_names *list,
     return status;
 }
 
-/* Moves `part` into `whole`, whose arrays and names have room; `next` is the end of the names. */
+static const char *append_name(const char *name, char **next)
+{
+    const size_t length = strlen(name) + 1;
+    char *copy = memcpy(*next, name, length);
+    *next += length;
+    return copy;
+}
+
+/* Copies `part` into `whole`, whose arrays and names have room; `next` is the end of the names. */
 static void append_part(struct tensor_table *whole, const struct tensor_table *part, char **next)
 {
-    uint32_t file = (uint32_t)whole->file_count++;
-    size_t length = strlen(part->files[0].name) + 1;
-    memcpy(*next, part->files[0].name, length);
-    whole->files[file] = (struct tensor_file){*next, part->files[0].size};
-    *next += length;
+    const uint32_t first = (uint32_t)whole->file_count;
+    for (size_t i = 0; i < part->file_count; i++)
+        whole->files[whole->file_count++] =
+            (struct tensor_file){append_name(part->files[i].name, next), part->files[i].size};
     for (size_t i = 0; i < part->tensor_count; i++) {
         struct tensor *tensor = &whole->tensors[whole->tensor_count++];
         *tensor = part->tensors[i];
-        length = strlen(tensor->name) + 1;
-        memcpy(*next, tensor->name, length);
-        tensor->name = *next;
-        tensor->file = file;
-        *next += length;
+        tensor->name = append_name(tensor->name, next);
+        tensor->file += first;
     }
 }
 
@@ -262,45 +266,72 @@ static int compare_tensors(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
-static enum status merge_parts(struct tensor_table *const *parts, size_t count,
-                               struct tensor_table **table_out, struct reason *reason)
+static enum status make_table(const struct tensor_table *const *parts, size_t count,
+                              struct tensor_table **table_out, struct reason *reason)
 {
     size_t tensors = 0;
+    size_t files = 0;
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
         tensors += parts[i]->tensor_count;
-        bytes += strlen(parts[i]->files[0].name) + 1;
+        files += parts[i]->file_count;
+        for (size_t f = 0; f < parts[i]->file_count; f++)
+            bytes += strlen(parts[i]->files[f].name) + 1;
         for (size_t t = 0; t < parts[i]->tensor_count; t++)
             bytes += strlen(parts[i]->tensors[t].name) + 1;
     }
     if (tensors > SAFETENSORS_TENSORS_MAX)
         return refuse(reason, STATUS_TOO_LARGE, "more than %u tensors", SAFETENSORS_TENSORS_MAX);
+    if (files > SAFETENSORS_FILES_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "more than %u weight files", SAFETENSORS_FILES_MAX);
     struct tensor_table *table = memory_zeroed(1, sizeof *table);
     if (table) {
         table->tensors = memory_zeroed(tensors, sizeof *table->tensors);
-        table->files = memory_zeroed(count, sizeof *table->files);
+        table->files = memory_zeroed(files, sizeof *table->files);
         table->names = memory_zeroed(bytes, 1);
     }
     if (!table || !table->tensors || !table->files || !table->names) {
         tensor_table_free(table);
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a table of %zu tensors", tensors);
     }
+    *table_out = table;
+    return STATUS_OK;
+}
+
+static enum status check_twins(const struct tensor_table *table, struct reason *reason)
+{
+    for (size_t i = 1; i < table->file_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(table->files[i].name, table->files[k].name) == 0)
+                return refuse(reason, STATUS_MALFORMED, "%.200s is there twice",
+                              table->files[i].name);
+    for (size_t i = 1; i < table->tensor_count; i++)
+        if (strcmp(table->tensors[i].name, table->tensors[i - 1].name) == 0)
+            return refuse(reason, STATUS_MALFORMED, "tensor %.200s is in two files: %s and %s",
+                          table->tensors[i].name,
+                          table->files[table->tensors[i - 1].file].name,
+                          table->files[table->tensors[i].file].name);
+    return STATUS_OK;
+}
+
+enum status tensor_table_merge(const struct tensor_table *const *parts, size_t count,
+                               struct tensor_table **table_out, struct reason *reason)
+{
+    struct tensor_table *table = NULL;
+    enum status status = make_table(parts, count, &table, reason);
+    if (status != STATUS_OK)
+        return status;
     char *next = table->names;
     for (size_t i = 0; i < count; i++)
         append_part(table, parts[i], &next);
-    qsort(table->tensors, table->tensor_count, sizeof *table->tensors, compare_tensors);
-    for (size_t i = 1; i < table->tensor_count; i++) {
-        if (strcmp(table->tensors[i].name, table->tensors[i - 1].name) == 0) {
-            enum status status =
-                refuse(reason, STATUS_MALFORMED, "tensor %.200s is in two files: %s and %s",
-                       table->tensors[i].name, table->files[table->tensors[i - 1].file].name,
-                       table->files[table->tensors[i].file].name);
-            tensor_table_free(table);
-            return status;
-        }
-    }
-    *table_out = table;
-    return STATUS_OK;
+    if (table->tensor_count > 0)
+        qsort(table->tensors, table->tensor_count, sizeof *table->tensors, compare_tensors);
+    status = check_twins(table, reason);
+    if (status == STATUS_OK)
+        *table_out = table;
+    else
+        tensor_table_free(table);
+    return status;
 }
 
 /* Every tensor the index maps is in the file it names. */
@@ -319,18 +350,19 @@ static enum status check_index(json_t *root, const struct tensor_table *table,
     return STATUS_OK;
 }
 
-static enum status open_parts(const char *directory, const struct file_names *list,
-                              struct tensor_table **table_out, struct reason *reason)
+enum status safetensors_open_files(const char *directory, const char *const *names, size_t count,
+                                   struct tensor_table **table_out, struct reason *reason)
 {
-    struct tensor_table **parts = memory_zeroed(list->count, sizeof *parts);
+    struct tensor_table **parts = memory_zeroed(count, sizeof *parts);
     enum status status = STATUS_OK;
     if (!parts)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu weight files", list->count);
-    for (size_t i = 0; status == STATUS_OK && i < list->count; i++)
-        status = open_file(directory, list->names[i], &parts[i], reason);
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu weight files", count);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = open_file(directory, names[i], &parts[i], reason);
     if (status == STATUS_OK)
-        status = merge_parts(parts, list->count, table_out, reason);
-    for (size_t i = 0; i < list->count; i++)
+        status = tensor_table_merge((const struct tensor_table *const *)parts, count, table_out,
+                                    reason);
+    for (size_t i = 0; i < count; i++)
         tensor_table_free(parts[i]);
     memory_free(parts);
     return status;
@@ -350,7 +382,8 @@ enum status safetensors_open(const char *directory, struct tensor_table **table_
     if (status == STATUS_OK) {
         if (list.count > 0)
             qsort(list.names, list.count, sizeof *list.names, compare_text);
-        status = open_parts(directory, &list, &table, reason);
+        status = safetensors_open_files(directory, (const char *const *)list.names, list.count,
+                                        &table, reason);
     }
     if (status == STATUS_OK && index)
         status = check_index(index, table, reason);

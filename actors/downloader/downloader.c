@@ -3,6 +3,7 @@
 #include "actors/downloader/room_choice.h"
 
 #include "actors/downloader/hub_plan.h"
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -130,9 +131,11 @@ static enum status report_failed(struct downloader_step *step, const struct held
                       text_set(&body->reason, task->reason.text));
 }
 
+/* Of what is not whole, `held` says which files; it may be NULL: only the small ones. */
 static enum status report_holding(struct downloader_step *step, const struct model_record *model,
-                                  enum model_holding holding)
+                                  enum model_holding holding, const uint8_t *held)
 {
+    const bool is_part = holding == MODEL_SMALL_FILES && held;
     struct message message;
     enum status status = message_init(&message, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
     if (status != STATUS_OK)
@@ -142,7 +145,9 @@ static enum status report_holding(struct downloader_step *step, const struct mod
     body->revision = model->revision;
     body->has_small_files = holding == MODEL_SMALL_FILES || holding == MODEL_WHOLE;
     body->has_weights = holding == MODEL_WHOLE;
-    return report(step, &message, text_set(&body->model_id, model->model_id));
+    return report(step, &message,
+                  text_set(&body->model_id, model->model_id) &&
+                      (!is_part || bytes_set(&body->held, held, model->files.count / 8 + 1)));
 }
 
 /* ---- tasks ---- */
@@ -436,13 +441,21 @@ static const struct found_model *found_of(const struct store_found *found,
     return NULL;
 }
 
-static enum model_holding holding_in_state(const struct downloader *downloader,
-                                           const struct model_record *model)
+/* The state says of this node's disk what was found there. */
+static bool is_as_told(const struct downloader *downloader, const struct model_record *model,
+                       const struct found_model *here)
 {
     const struct holder_record *holder = model_find_holder(model, own_node(downloader));
-    if (!holder)
-        return MODEL_ABSENT;
-    return holder->has_weights ? MODEL_WHOLE : MODEL_SMALL_FILES;
+    if (!here || here->holding < MODEL_SMALL_FILES)
+        return !holder;
+    if (!holder || holder->has_weights != (here->holding == MODEL_WHOLE))
+        return false;
+    bool is_same = true;
+    for (uint32_t i = 0; i < model->files.count && !holder->has_weights; i++)
+        is_same = is_same && (model_file_is_small(&model->files.items[i]) ||
+                              file_set_has(here->held, FILE_SET_BYTES_MAX, i) ==
+                                  holder_has_file(holder, i));
+    return is_same;
 }
 
 static enum status compare_known(struct downloader_step *step, const struct store_found *found)
@@ -452,11 +465,10 @@ static enum status compare_known(struct downloader_step *step, const struct stor
     for (uint32_t i = 0; i < state->models.count && status == STATUS_OK; i++) {
         const struct model_record *model = &state->models.items[i];
         const struct found_model *here = found_of(found, model);
-        enum model_holding holding = here ? here->holding : MODEL_ABSENT;
-        if (holding == MODEL_DAMAGED)
-            holding = MODEL_ABSENT;
-        if (holding != holding_in_state(step->downloader, model))
-            status = report_holding(step, model, holding);
+        const bool is_here = here && here->holding >= MODEL_SMALL_FILES;
+        if (!is_as_told(step->downloader, model, here))
+            status = report_holding(step, model, is_here ? here->holding : MODEL_ABSENT,
+                                    is_here ? here->held : NULL);
     }
     return status;
 }
@@ -465,13 +477,10 @@ static bool is_same_everywhere(const struct downloader *downloader,
                                const struct store_found *found)
 {
     const struct state *state = state_of(downloader);
-    for (uint32_t i = 0; i < state->models.count; i++) {
-        const struct found_model *here = found_of(found, &state->models.items[i]);
-        enum model_holding holding =
-            here && here->holding != MODEL_DAMAGED ? here->holding : MODEL_ABSENT;
-        if (holding != holding_in_state(downloader, &state->models.items[i]))
+    for (uint32_t i = 0; i < state->models.count; i++)
+        if (!is_as_told(downloader, &state->models.items[i],
+                        found_of(found, &state->models.items[i])))
             return false;
-    }
     return true;
 }
 
@@ -567,7 +576,8 @@ static enum status choose_room(struct downloader_step *step, const struct store_
             continue;
         (void)snprintf(answer->names[answer->count++], sizeof(answer->names[0]), "%s",
                        models[i].model_id);
-        status = report_holding(step, state_find_model(state, models[i].model_id), MODEL_ABSENT);
+        status = report_holding(step, state_find_model(state, models[i].model_id), MODEL_ABSENT,
+                                NULL);
     }
     return status;
 }

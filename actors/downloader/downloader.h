@@ -58,6 +58,7 @@ void plan_request_free(void *plan);
 struct store_found {
     struct found_model {
         enum model_holding holding;
+        uint8_t held[FILE_SET_BYTES_MAX]; /* of MODEL_SMALL_FILES: which files are right */
         struct model_record record;
         struct reason reason; /* what is wrong with it, or empty */
     } models[MODEL_COUNT_MAX];

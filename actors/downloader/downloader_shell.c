@@ -77,6 +77,10 @@ static enum status look_at(void *who, const char *model_id)
     model->holding =
         look->is_glance ? model_store_check(look->store, model_id, &model->record, &model->reason)
                         : model_store_verify(look->store, model_id, &model->record, &model->reason);
+    struct reason unread;
+    if (model->holding == MODEL_SMALL_FILES)
+        model->holding = model_store_held(look->store, model_id, NULL, 0, NULL, model->held,
+                                          &unread);
     if (model->record.model_id)
         look->found->count++;
     else

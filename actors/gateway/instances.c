@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 #include "protocol/sharding.h"
 
@@ -47,21 +48,19 @@ static const struct instance_record *best_instance(const struct gateway *gateway
     return best;
 }
 
-/* The node whose disk has the weights, when none that is here has them; NULL: nobody has. */
+/* A node whose disk has weights that none has who is here; NULL: nobody has. */
 static bool holder_is_away(const struct gateway *gateway, const struct model_record *model,
                            const char **name_out)
 {
+    uint32_t file = 0;
     *name_out = NULL;
+    if (model_is_held(gateway_state(gateway), model, true, &file))
+        return false;
     for (uint32_t i = 0; i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
         const struct node_record *node = state_find_node(gateway_state(gateway), &holder->node_id);
-        if (!holder->has_weights || !node)
-            continue;
-        if (node->in_view) {
-            *name_out = NULL;
-            return false;
-        }
-        *name_out = text_or_empty(node->name);
+        if (node && holder_has_file(holder, file))
+            *name_out = text_or_empty(node->name);
     }
     return true;
 }
@@ -226,9 +225,44 @@ void route_model(struct gateway *gateway, const struct http_arrival *request)
 
 /* ---- instances ---- */
 
-static enum status rank_print(const struct gateway *gateway, const struct rank_record *rank,
+/* Ranks and who sends which weight file, of an instance or of a candidate. */
+struct shown {
+    const struct rank_record *ranks;
+    uint32_t rank_count;
+    const struct file_source *sources;
+    uint32_t source_count;
+};
+
+/* How many weight files it reads from its own disk, and how many it gets slices of from whom. */
+static enum status sources_print(const struct gateway *gateway, const struct shown *shown,
+                                 uint32_t number, struct buffer *json)
+{
+    uint32_t reads = 0;
+    uint32_t senders = 0;
+    for (uint32_t i = 0; i < shown->source_count; i++)
+        reads += shown->sources[i].holders >> number & 1;
+    enum status status = buffer_append_format(json, ",\"reads\":%u,\"receives\":[", reads);
+    for (uint32_t rank = 0; rank < shown->rank_count && status == STATUS_OK; rank++) {
+        uint32_t files = 0;
+        for (uint32_t i = 0; i < shown->source_count; i++)
+            files += shown->sources[i].rank == rank &&
+                     (shown->sources[i].holders >> number & 1) == 0;
+        if (files == 0)
+            continue;
+        status = buffer_append_format(json, "%s{\"from\":%u,\"files\":%u,\"node\":",
+                                      senders++ ? "," : "", rank, files);
+        if (status == STATUS_OK)
+            status = print_text(json, "", node_name(gateway, &shown->ranks[rank].node_id));
+        if (status == STATUS_OK)
+            status = buffer_append_text(json, "}");
+    }
+    return status == STATUS_OK ? buffer_append_text(json, "]") : status;
+}
+
+static enum status rank_print(const struct gateway *gateway, const struct shown *shown,
                               uint32_t number, struct buffer *json)
 {
+    const struct rank_record *rank = &shown->ranks[number];
     char id[HEX_SIZE(16)];
     enum status status =
         buffer_append_format(json, "%s{\"rank\":%u,\"node_id\":\"%s\",\"node\":", number ? "," : "",
@@ -240,20 +274,22 @@ static enum status rank_print(const struct gateway *gateway, const struct rank_r
             json,
             ",\"status\":\"%s\",\"layers\":[%u,%u],\"kv_heads\":[%u,%u],\"ffn\":[%u,%u],"
             "\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,\"weight_bytes\":%" PRIu64
-            ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64 "}",
+            ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64,
             rank_status_name(rank->status), rank->layer_first, rank->layer_end, rank->kv_first,
             rank->kv_end, rank->ffn_first, rank->ffn_end, rank->vocab_first, rank->vocab_end,
             rank->threads, rank->has_weights ? "true" : "false", rank->weight_bytes,
             rank->cache_bytes, rank->scratch_bytes);
-    return status;
+    if (status == STATUS_OK)
+        status = sources_print(gateway, shown, number, json);
+    return status == STATUS_OK ? buffer_append_text(json, "}") : status;
 }
 
-static enum status ranks_print(const struct gateway *gateway, const struct rank_record *ranks,
-                               uint32_t count, struct buffer *json)
+static enum status ranks_print(const struct gateway *gateway, const struct shown *shown,
+                               struct buffer *json)
 {
     enum status status = buffer_append_text(json, ",\"ranks\":[");
-    for (uint32_t i = 0; status == STATUS_OK && i < count; i++)
-        status = rank_print(gateway, &ranks[i], i, json);
+    for (uint32_t i = 0; status == STATUS_OK && i < shown->rank_count; i++)
+        status = rank_print(gateway, shown, i, json);
     return status == STATUS_OK ? buffer_append_text(json, "]}") : status;
 }
 
@@ -285,9 +321,9 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
         status = print_text(json, ",\"why\":", instance->why);
     if (status == STATUS_OK)
         status = print_text(json, ",\"last_reason\":", instance->last_reason);
-    if (status == STATUS_OK)
-        status = ranks_print(gateway, instance->ranks.items, instance->ranks.count, json);
-    return status;
+    const struct shown shown = {instance->ranks.items, instance->ranks.count,
+                                instance->sources.items, instance->sources.count};
+    return status == STATUS_OK ? ranks_print(gateway, &shown, json) : status;
 }
 
 void route_instances(struct gateway *gateway, const struct http_arrival *request)
@@ -354,6 +390,8 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
     enum status status = buffer_append_text(&json, "{\"previews\":[");
     for (uint32_t i = 0; status == STATUS_OK && i < listed->candidates.count; i++) {
         const struct candidate *candidate = &listed->candidates.items[i];
+        const struct shown shown = {candidate->ranks.items, candidate->ranks.count,
+                                    candidate->sources.items, candidate->sources.count};
         status = print_text(&json, i ? ",{\"model_id\":" : "{\"model_id\":", listed->model_id);
         if (status == STATUS_OK)
             status = buffer_append_format(
@@ -367,7 +405,7 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
         if (status == STATUS_OK)
             status = print_text(&json, ",\"why\":", candidate->why);
         if (status == STATUS_OK)
-            status = ranks_print(gateway, candidate->ranks.items, candidate->ranks.count, &json);
+            status = ranks_print(gateway, &shown, &json);
     }
     if (status == STATUS_OK)
         status = buffer_append_text(&json, "]}");

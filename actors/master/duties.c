@@ -7,6 +7,7 @@
 #include "actors/master/copy_rules.h"
 #include "actors/master/download_rules.h"
 #include "actors/master/hub_rules.h"
+#include "protocol/holdings.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -305,8 +306,10 @@ enum status duties_after(struct master *master, const struct message *event)
         return MESSAGE_BODY(event, transfer_ended)->status == STATUS_OK ? forgive_failed(master)
                                                                         : STATUS_OK;
     case EVENT_HOLDING_CHANGED:
-        return MESSAGE_BODY(event, holding_changed)->has_weights ? forgive_failed(master)
-                                                                 : STATUS_OK;
+        return MESSAGE_BODY(event, holding_changed)->has_weights ||
+                       MESSAGE_BODY(event, holding_changed)->held.count > 0
+                   ? forgive_failed(master)
+                   : STATUS_OK;
     case EVENT_DOWNLOAD_REQUESTED:
     case EVENT_DOWNLOAD_RESOLVED:
     case EVENT_DOWNLOAD_ASSIGNED:
@@ -363,33 +366,25 @@ static enum status check_ranks(struct master *master, struct instance_record *in
     return STATUS_OK;
 }
 
-/* By a node that is here or away. */
-static bool is_held(const struct state *state, const char *model_id)
-{
-    const struct model_record *model = state_find_model(state, model_id);
-    for (uint32_t i = 0; model && i < model->holders.count; i++) {
-        const struct holder_record *holder = &model->holders.items[i];
-        if (holder->has_weights && state_find_node(state, &holder->node_id))
-            return true;
-    }
-    return false;
-}
-
 static enum status start_generation(struct master *master, struct instance_record *instance)
 {
     struct message event = {.body = NULL};
     struct reason reason = {""};
+    const struct model_record *model =
+        state_find_model(&master->state, text_or_empty(instance->model_id));
     struct progress *progress = progress_of(master, instance);
     enum status status = generation_place(master, instance, &event, &reason);
     progress->moved_ms = master->input->now_ms;
     if (status == STATUS_NO_MEMORY)
         return status;
-    if (status == STATUS_NO_HOLDER && !is_held(&master->state, text_or_empty(instance->model_id))) {
+    if (status == STATUS_NO_HOLDER &&
+        !(model && model_is_held(&master->state, model, false, NULL))) {
         /* No wait brings them back; when the model is taken in again, it is forgiven. */
         const char *last = text_or_empty(instance->last_reason);
         (void)refuse(&reason, status,
-                     "no node holds the weights of %.100s any more; take the model in again"
-                     "%s%.250s",
+                     "no node holds %.100s of %.100s any more; take the model in again"
+                     "%s%.200s",
+                     model ? model_unheld_name(&master->state, model) : "the weights",
                      text_or_empty(instance->model_id), last[0] ? "; before that: " : "", last);
         return fail(master, instance, 0, reason.text, true);
     }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/hub_rules.h"
 
+#include "protocol/holdings.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -75,9 +77,8 @@ enum hub_step hub_rules_next(const struct state *state, const struct instance_re
 {
     const char *model_id = text_or_empty(instance->model_id);
     const struct model_record *model = state_find_model(state, model_id);
-    for (uint32_t i = 0; model && i < model->holders.count; i++)
-        if (model->holders.items[i].has_weights)
-            return HUB_IS_THERE;
+    if (model && model_is_held(state, model, false, NULL))
+        return HUB_IS_THERE;
     if (instance->ranks.count == 0)
         return HUB_IS_THERE; /* to be placed again */
     return is_arriving(state, model_id, &instance->ranks.items[0].node_id) ? HUB_WAITS

@@ -2,6 +2,8 @@
 #include "actors/master/placement.h"
 
 #include "actors/master/placement_bytes.h"
+#include "actors/master/placement_sources.h"
+#include "protocol/holdings.h"
 #include "protocol/limits.h"
 #include "protocol/memory.h"
 
@@ -292,15 +294,23 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
     return say(candidate, text);
 }
 
-static bool some_rank_holds(const struct attempt *attempt)
+/* The first weight file that no node has of those that are heard; the number of files: none. */
+static uint32_t file_not_here(const struct placement_question *question,
+                              const struct model_record *model)
 {
-    for (uint32_t i = 0; i < attempt->count; i++)
-        if (holds_weights(attempt, attempt->chosen[i]))
-            return true;
-    return false;
+    for (uint32_t file = 0; file < model->files.count; file++) {
+        bool is_held = !model->files.items[file].is_weight;
+        for (uint32_t i = 0; i < question->node_count && !is_held; i++)
+            is_held = question->nodes[i].is_heard &&
+                      holder_has_file(
+                          model_find_holder(model, &question->nodes[i].node->node_id), file);
+        if (!is_held)
+            return file;
+    }
+    return model->files.count;
 }
 
-/* None of them holds it, and another that is here can send it. */
+/* What the nodes of the ranks lack, another that is here can send. */
 static bool is_copyable(const struct attempt *attempt)
 {
     for (uint32_t i = 0; i < attempt->question->node_count; i++)
@@ -308,6 +318,31 @@ static bool is_copyable(const struct attempt *attempt)
             holds_weights(attempt, &attempt->question->nodes[i]))
             return !ID_IS_ZERO(attempt->model->manifest);
     return false;
+}
+
+/* Who of them reads which file, and who sends it; unless together they do not hold the model. */
+static enum status choose_sources(const struct attempt *attempt, struct candidate *candidate,
+                                  bool *are_all_held_out)
+{
+    const struct holder_record *holders[RANK_COUNT_MAX];
+    struct source_choice choice;
+    for (uint32_t i = 0; i < attempt->count; i++)
+        holders[i] = model_find_holder(attempt->model, &attempt->chosen[i]->node->node_id);
+    source_choice_make(attempt->model, holders, attempt->count, &choice);
+    /* One node alone maps the model's own files, with its index: it has them all or none. */
+    *are_all_held_out = attempt->count == 1 ? holds_weights(attempt, attempt->chosen[0])
+                                            : choice.unheld == attempt->model->files.count;
+    for (uint32_t i = 0; i < attempt->model->files.count && *are_all_held_out; i++) {
+        if (!attempt->model->files.items[i].is_weight)
+            continue;
+        struct file_source *source = record_list_push(
+            &file_source_type, RECORD_LIST(candidate->sources), NULL, MODEL_FILE_COUNT_MAX);
+        if (!source || !text_set(&source->name, attempt->model->files.items[i].name))
+            return STATUS_NO_MEMORY;
+        source->rank = choice.ranks[i];
+        source->holders = choice.holders[i];
+    }
+    return STATUS_OK;
 }
 
 /* MPI is not encrypted: ranks of several machines need a network the operator has named. */
@@ -347,11 +382,14 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
     enum status status = fill_ranks(attempt, cuts, candidate);
     if (status != STATUS_OK)
         return status;
-    if (!some_rank_holds(attempt)) {
-        if (!is_copyable(attempt))
-            return say(candidate, "none of these nodes holds the model");
+    bool are_all_held = false;
+    status = choose_sources(attempt, candidate, &are_all_held);
+    if (status == STATUS_OK && !are_all_held && !is_copyable(attempt))
+        return say(candidate, "these nodes do not hold the model, not even together");
+    if (status != STATUS_OK)
+        return status;
+    if (!are_all_held)
         candidate->copied_to = attempt->chosen[0]->node->node_id;
-    }
     const struct placement_node *exposed = untrusted(attempt);
     if (exposed) {
         char text[SENTENCE_SIZE_MAX];
@@ -382,17 +420,65 @@ static bool is_named(const struct place_instance *request, const struct node_id 
     return false;
 }
 
-/* Holders first, then by free memory, then by id: rank 0 is the first. */
+static uint64_t bytes_held(const struct attempt *attempt, const struct placement_node *node)
+{
+    const struct holder_record *holder = model_find_holder(attempt->model, &node->node->node_id);
+    return holder_weight_bytes(attempt->model, holder);
+}
+
+/* By what they hold, then by free memory, then by id: rank 0 is the first. */
 static bool comes_before(const struct attempt *attempt, const struct placement_node *a,
                          const struct placement_node *b)
 {
     const bool a_holds = holds_weights(attempt, a);
     const bool b_holds = holds_weights(attempt, b);
+    const uint64_t a_bytes = bytes_held(attempt, a);
+    const uint64_t b_bytes = bytes_held(attempt, b);
     if (a_holds != b_holds)
         return a_holds;
+    if (a_bytes != b_bytes)
+        return a_bytes > b_bytes;
     if (a->memory_free != b->memory_free)
         return a->memory_free > b->memory_free;
     return memcmp(&a->node->node_id, &b->node->node_id, sizeof(a->node->node_id)) < 0;
+}
+
+/* What a node has that `covered` has not. */
+static uint64_t bytes_gained(const struct attempt *attempt, const struct placement_node *node,
+                             const bool *covered)
+{
+    const struct model_record *model = attempt->model;
+    const struct holder_record *holder = model_find_holder(model, &node->node->node_id);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < model->files.count; i++)
+        if (model->files.items[i].is_weight && !covered[i] && holder_has_file(holder, i))
+            bytes += model->files.items[i].size;
+    return bytes;
+}
+
+/* The first few shall hold all of it together, where none does alone: next comes who adds most. */
+static void cover_first(const struct attempt *attempt, const struct placement_node **sorted,
+                        uint32_t count)
+{
+    bool covered[MODEL_FILE_COUNT_MAX] = {false};
+    for (uint32_t at = 0; at < count; at++) {
+        uint64_t most = 0;
+        uint32_t best = at;
+        for (uint32_t i = at; i < count; i++) {
+            const uint64_t gained = bytes_gained(attempt, sorted[i], covered);
+            best = gained > most ? i : best;
+            most = gained > most ? gained : most;
+        }
+        if (most == 0)
+            return;
+        const struct placement_node *next = sorted[best];
+        memmove(&sorted[at + 1], &sorted[at], (best - at) * sizeof(sorted[0]));
+        sorted[at] = next;
+        for (uint32_t i = 0; i < attempt->model->files.count; i++)
+            covered[i] = covered[i] ||
+                         holder_has_file(
+                             model_find_holder(attempt->model, &next->node->node_id), i);
+    }
 }
 
 static uint32_t usable_nodes(struct attempt *attempt,
@@ -411,6 +497,7 @@ static uint32_t usable_nodes(struct attempt *attempt,
         }
         sorted[at] = node;
     }
+    cover_first(attempt, sorted, count);
     return count;
 }
 
@@ -596,64 +683,29 @@ enum status placement_candidates(const struct placement_question *question,
 
 /* ---- choosing ---- */
 
-/* The largest weight file without a source, the first by name of several; the number of files when
- * all have one. */
-static uint32_t next_file(const struct model_record *model, const uint32_t *ranks)
-{
-    uint32_t best = model->files.count;
-    for (uint32_t i = 0; i < model->files.count; i++) {
-        const struct file_entry *file = &model->files.items[i];
-        if (file->is_weight && ranks[i] == RANK_COUNT_MAX &&
-            (best == model->files.count || file->size > model->files.items[best].size))
-            best = i;
-    }
-    return best;
-}
-
-/* Which rank sends which file: the largest first, each by the holder that has least to send. */
-static enum status fill_sources(const struct model_record *model, struct instance_record *instance)
-{
-    uint64_t loads[RANK_COUNT_MAX] = {0};
-    uint32_t ranks[MODEL_FILE_COUNT_MAX];
-    for (uint32_t i = 0; i < model->files.count; i++)
-        ranks[i] = RANK_COUNT_MAX;
-    for (uint32_t at = 0; (at = next_file(model, ranks)) < model->files.count;) {
-        uint32_t least = RANK_COUNT_MAX;
-        for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
-            if (instance->ranks.items[rank].has_weights &&
-                (least == RANK_COUNT_MAX || loads[rank] < loads[least]))
-                least = rank;
-        ASSERT(least < instance->ranks.count); /* no candidate is without a holder */
-        ranks[at] = least;
-        loads[least] += model->files.items[at].size;
-    }
-    for (uint32_t i = 0; i < model->files.count; i++) {
-        if (!model->files.items[i].is_weight)
-            continue;
-        struct file_source *source = record_list_push(
-            &file_source_type, RECORD_LIST(instance->sources), NULL, MODEL_FILE_COUNT_MAX);
-        if (!source || !text_set(&source->name, model->files.items[i].name))
-            return STATUS_NO_MEMORY;
-        source->rank = ranks[i];
-    }
-    return STATUS_OK;
-}
-
 /* Why nothing is possible, in the words of the one who asked. */
 static enum status refuse_all(const struct placement_question *question,
                               const struct model_record *model,
                               const struct candidates_listed *listed, struct reason *reason)
 {
+    const uint32_t file = file_not_here(question, model);
+    bool is_part_here = false;
     for (uint32_t i = 0; i < question->node_count; i++) {
         const struct holder_record *holder =
             model_find_holder(model, &question->nodes[i].node->node_id);
-        if (holder && holder->has_weights && question->nodes[i].is_heard)
-            return refuse(reason, STATUS_NO_CAPACITY, "%.100s cannot be placed: %.200s",
-                          text_or_empty(model->model_id),
-                          listed->candidates.count
-                              ? text_or_empty(listed->candidates.items[0].why)
-                              : "not enough nodes are here for what was asked");
+        is_part_here = is_part_here || (question->nodes[i].is_heard && holder &&
+                                        holder_weight_bytes(model, holder) > 0);
     }
+    if (file == model->files.count && model->files.count > 0)
+        return refuse(reason, STATUS_NO_CAPACITY, "%.100s cannot be placed: %.200s",
+                      text_or_empty(model->model_id),
+                      listed->candidates.count
+                          ? text_or_empty(listed->candidates.items[0].why)
+                          : "not enough nodes are here for what was asked");
+    if (is_part_here)
+        return refuse(reason, STATUS_NO_HOLDER, "no node that is here holds %.100s of %.100s",
+                      text_or_empty(model->files.items[file].name),
+                      text_or_empty(model->model_id));
     return refuse(reason, STATUS_NO_HOLDER, "no node that is here holds %.100s",
                   text_or_empty(model->model_id));
 }
@@ -686,8 +738,10 @@ enum status placement_choose(const struct placement_question *question,
                               &best->ranks.items[i], RANK_COUNT_MAX))
             status = STATUS_NO_MEMORY;
     instance_out->status = ID_IS_ZERO(best->copied_to) ? INSTANCE_STARTING : INSTANCE_COPYING;
-    if (status == STATUS_OK && instance_out->status == INSTANCE_STARTING)
-        status = fill_sources(model, instance_out);
+    for (uint32_t i = 0; status == STATUS_OK && i < best->sources.count; i++)
+        if (!record_list_push(&file_source_type, RECORD_LIST(instance_out->sources),
+                              &best->sources.items[i], MODEL_FILE_COUNT_MAX))
+            status = STATUS_NO_MEMORY;
     if (status == STATUS_OK && !text_set(&instance_out->why, best->why))
         status = STATUS_NO_MEMORY;
     record_fini(&candidates_listed_type, &listed);

@@ -7,6 +7,8 @@
  */
 #include "actors/master/master.h"
 
+#include "protocol/holdings.h"
+
 #include <string.h>
 
 struct decision {
@@ -124,9 +126,14 @@ static enum status holding_changed(struct decision *decision)
         return stale(decision, "the revision of the model");
     if (!says_itself(decision, &body->node_id))
         return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
-    const struct holder_record *holder = model_find_holder(model, &body->node_id);
-    decision->is_needed = body->has_small_files != (holder != NULL) ||
-                          (holder && holder->has_weights != body->has_weights);
+    const struct holder_record *known = model_find_holder(model, &body->node_id);
+    struct holder_record told;
+    if (!holder_make(model, &body->node_id, body->has_weights, &body->held, &told))
+        return STATUS_NO_MEMORY;
+    decision->is_needed = body->has_small_files
+                              ? !known || !record_equal(&holder_record_type, known, &told)
+                              : known != NULL;
+    record_fini(&holder_record_type, &told);
     return STATUS_OK;
 }
 

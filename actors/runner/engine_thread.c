@@ -3,6 +3,7 @@
 
 #include "actors/runner/command_queue.h"
 #include "actors/runner/rank_world.h"
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "runtime/model_store.h"
@@ -111,6 +112,36 @@ static enum status load(struct engine_thread *thread, const char *directory, str
     return status;
 }
 
+/* Of the files that the placement has this rank read; `held` is a set over the record's.  False:
+ * `file_out` is not as it was stored. */
+static bool has_its_files(const struct engine_thread *thread, const struct model_record *record,
+                          const uint8_t *held, const char **file_out)
+{
+    const struct instance_record *instance = &thread->world.instance;
+    for (uint32_t i = 0; i < instance->sources.count; i++) {
+        const struct file_source *source = &instance->sources.items[i];
+        bool is_right = (source->holders >> thread->world.rank & 1) == 0;
+        for (uint32_t k = 0; k < record->files.count && !is_right; k++)
+            is_right = file_set_has(held, FILE_SET_BYTES_MAX, k) &&
+                       strcmp(text_or_empty(record->files.items[k].name),
+                              text_or_empty(source->name)) == 0;
+        *file_out = text_or_empty(source->name);
+        if (!is_right)
+            return false;
+    }
+    return true;
+}
+
+/* What the placement counts on: all of the model, or the small files and some weights. */
+static bool is_enough(const struct engine_thread *thread, enum model_holding holding,
+                      const struct model_record *record, const uint8_t *held,
+                      const char **file_out)
+{
+    if (thread->world.instance.ranks.items[thread->world.rank].has_weights)
+        return holding == MODEL_WHOLE;
+    return holding >= MODEL_SMALL_FILES && has_its_files(thread, record, held, file_out);
+}
+
 /* The store may have changed since the placement: stamps tell at every load. */
 static enum status check_store(const struct engine_thread *thread,
                                char directory_out[MODEL_STORE_PATH_SIZE], struct reason *reason)
@@ -118,24 +149,29 @@ static enum status check_store(const struct engine_thread *thread,
     const struct instance_record *instance = &thread->world.instance;
     struct model_record record = {.model_id = NULL};
     struct model_store store;
+    uint8_t held[FILE_SET_BYTES_MAX];
+    const char *lost = "";
     enum status status = model_store_open_read(&store, &thread->options.places, reason);
     if (status != STATUS_OK)
         return status;
     const enum model_holding holding =
-        model_store_locate(&store, text_or_empty(instance->model_id), directory_out,
-                           MODEL_STORE_PATH_SIZE, &record, reason);
+        model_store_held(&store, text_or_empty(instance->model_id), directory_out,
+                         MODEL_STORE_PATH_SIZE, &record, held, reason);
     model_store_close(&store);
     const bool is_other =
         holding >= MODEL_SMALL_FILES && !ID_EQUAL(record.revision, instance->revision);
+    const bool is_right = is_enough(thread, holding, &record, held, &lost);
     record_fini(&model_record_type, &record);
     if (is_other)
         return refuse(reason, STATUS_STALE,
                       "%.100s on this node's disk is of another revision than the one placed; "
                       "delete the instance and place it again",
                       text_or_empty(instance->model_id));
-    if (instance->ranks.items[thread->world.rank].has_weights ? holding == MODEL_WHOLE
-                                                              : holding >= MODEL_SMALL_FILES)
+    if (is_right)
         return STATUS_OK;
+    if (lost[0])
+        return refuse(reason, STATUS_DAMAGED, "%.100s of %.100s went or changed since it was stored"
+                      "; take the model in again", lost, text_or_empty(instance->model_id));
     if (reason->text[0] == '\0')
         return refuse(reason, STATUS_NOT_FOUND, "%.100s is not on this node's disk any more",
                       text_or_empty(instance->model_id));
@@ -150,20 +186,20 @@ static void look_again(const struct engine_thread *thread, struct rank_status_to
     struct model_record record = {.model_id = NULL};
     struct model_store store;
     struct reason unused = {""};
+    const char *lost = "";
     if (thread->world.rank >= instance->ranks.count ||
         model_store_open_read(&store, &thread->options.places, &unused) != STATUS_OK)
         return;
     const enum model_holding holding =
-        model_store_check(&store, text_or_empty(instance->model_id), &record, &unused);
+        model_store_held(&store, text_or_empty(instance->model_id), NULL, 0, &record, told->held,
+                         &unused);
     model_store_close(&store);
     const bool is_other =
         holding >= MODEL_SMALL_FILES && !ID_EQUAL(record.revision, instance->revision);
-    record_fini(&model_record_type, &record);
     told->has_small_files = holding >= MODEL_SMALL_FILES;
-    told->is_holding_lost =
-        !is_other && (instance->ranks.items[thread->world.rank].has_weights
-                          ? holding != MODEL_WHOLE
-                          : holding < MODEL_SMALL_FILES);
+    told->is_holding_lost = !is_other && !is_enough(thread, holding, &record, told->held, &lost);
+    told->held_size = told->has_small_files ? record.files.count / 8 + 1 : 0;
+    record_fini(&model_record_type, &record);
 }
 
 static enum status start(struct engine_thread *thread, struct engine_start *begin,

@@ -57,7 +57,8 @@ static enum status load_shard(struct rank_world *world, const char *directory,
         has_files[i] = instance->ranks.items[i].has_weights;
     for (uint32_t i = 0; i < instance->sources.count; i++)
         sources[i] = (struct weight_source){instance->sources.items[i].name,
-                                            instance->sources.items[i].rank, 0};
+                                            instance->sources.items[i].rank,
+                                            instance->sources.items[i].holders};
     const struct weight_load_request request = {.collective = world->collective,
                                                 .directory = directory,
                                                 .config = world->config,

@@ -54,8 +54,8 @@ static enum status report_status(struct runner *runner, enum rank_status status,
     return outcome;
 }
 
-/* Before the failure, so that the next placement knows: this node does not hold the model. */
-static enum status report_lost(struct runner *runner, bool has_small_files)
+/* Before the failure, so that the next placement knows what this node has not any more. */
+static enum status report_lost(struct runner *runner, const struct rank_status_told *told)
 {
     const struct instance_record *instance = runner_instance(runner);
     struct message report;
@@ -67,8 +67,11 @@ static enum status report_lost(struct runner *runner, bool has_small_files)
     struct holding_changed *body = report.body;
     body->node_id = runner->session.mirror.node_id;
     body->revision = instance->revision;
-    body->has_small_files = has_small_files;
-    status = text_set(&body->model_id, instance->model_id) ? STATUS_OK : STATUS_NO_MEMORY;
+    body->has_small_files = told->has_small_files;
+    status = text_set(&body->model_id, instance->model_id) &&
+                     (told->held_size == 0 || bytes_set(&body->held, told->held, told->held_size))
+                 ? STATUS_OK
+                 : STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
     message_fini(&report);
@@ -171,7 +174,7 @@ static enum status take_result(struct runner *runner, const struct result *resul
         if (runner->is_loaded)
             return STATUS_OK;
         const enum status status =
-            told->is_holding_lost ? report_lost(runner, told->has_small_files) : STATUS_OK;
+            told->is_holding_lost ? report_lost(runner, told) : STATUS_OK;
         return status == STATUS_OK ? report_status(runner, told->status, told->reason.text)
                                    : status;
     }

@@ -71,6 +71,8 @@ struct rank_status_told {
     struct reason reason;
     bool is_holding_lost; /* failed, and this node's disk has not what the placement counts on */
     bool has_small_files; /* still */
+    uint8_t held[FILE_SET_BYTES_MAX]; /* which files are right, a bit for each of the model's */
+    uint32_t held_size;
 };
 
 /* A message for sibling `rank`, or for all others when it is RANK_COUNT_MAX. */

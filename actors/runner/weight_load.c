@@ -3,39 +3,13 @@
 
 #include "actors/runner/weight_check.h"
 #include "actors/runner/weight_fault.h"
+#include "actors/runner/weight_tables.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 
 #include <inttypes.h>
 #include <string.h>
-
-/* Of a packed table: 262,144 tensors with long names. */
-static const uint64_t table_size_max = (uint64_t)128 << 20;
-
-struct table_head {
-    uint64_t size; /* 0: the sender has none to give */
-    struct hash digest;
-    struct mac_key key; /* of the checks of this load */
-    uint64_t window;    /* of all ranks: their batches are of one size */
-};
-
-/* True when every rank is well; all ranks call at the same time. */
-static enum status agree(struct collective *collective, enum status own, struct reason *reason)
-{
-    if (!collective || collective->size == 1)
-        return own;
-    float failed = own == STATUS_OK ? 0 : 1;
-    enum status status = collective->ops->sum(collective, &failed, 1);
-    if (own != STATUS_OK)
-        return own;
-    if (status != STATUS_OK)
-        return refuse(reason, status, "a sibling rank was lost while the model was loaded");
-    if (failed > 0)
-        return refuse(reason, STATUS_CANCELLED, "another rank could not load its part of the"
-                      " model; its own reason says why");
-    return STATUS_OK;
-}
 
 static uint64_t whole_holders(const struct weight_load_request *request, uint32_t rank_count)
 {
@@ -52,13 +26,15 @@ static uint64_t holders_of(const struct weight_load_request *request, uint32_t r
 }
 
 static enum status check_request(const struct weight_load_request *request, uint32_t rank_count,
-                                 uint32_t *table_rank_out, struct reason *reason)
+                                 uint32_t *table_rank_out, bool *is_parted_out,
+                                 struct reason *reason)
 {
     uint32_t table_rank = rank_count;
     for (uint32_t rank = rank_count; rank-- > 0;)
         if (request->has_files[rank])
             table_rank = rank;
-    if (table_rank == rank_count)
+    *is_parted_out = table_rank == rank_count && rank_count > 1 && request->source_count > 0;
+    if (table_rank == rank_count && !*is_parted_out)
         return refuse(reason, STATUS_NO_HOLDER, "no rank of this generation has the weights of %s",
                       request->directory);
     for (size_t i = 0; i < request->source_count; i++)
@@ -80,7 +56,7 @@ static enum status table_pack_own(const struct weight_load *load, uint8_t **byte
         return status;
     *head_out = (struct table_head){.size = size};
     hash_of(*bytes_out, size, &head_out->digest);
-    if (size > table_size_max)
+    if (size > TABLE_SIZE_MAX)
         return refuse(reason, STATUS_TOO_LARGE, "the model has a table of %zu bytes of tensors",
                       size);
     return STATUS_OK;
@@ -124,7 +100,7 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
         head.size = 0;
     enum status status =
         collective->ops->broadcast(collective, &head, sizeof(head), table_rank);
-    if (status != STATUS_OK || head.size == 0 || head.size > table_size_max) {
+    if (status != STATUS_OK || head.size == 0 || head.size > TABLE_SIZE_MAX) {
         memory_free(bytes);
         if (own != STATUS_OK)
             return own;
@@ -136,7 +112,7 @@ static enum status table_exchange(struct weight_load *load, struct collective *c
     if (!whole && own == STATUS_OK)
         own = refuse(reason, STATUS_NO_MEMORY, "no memory for the table of tensors");
     /* A rank that cannot take the table says so before the others wait for it to take part. */
-    own = agree(collective, own, reason);
+    own = weight_agree(collective, own, reason);
     if (own == STATUS_OK) {
         status = collective->ops->broadcast(collective, whole, head.size, table_rank);
         if (status != STATUS_OK)
@@ -321,13 +297,17 @@ static enum status load_steps(struct weight_load *load,
     uint32_t table_rank = 0;
     struct table_head head = {.window = request->window};
     const uint64_t start_us = clock_now_us();
-    enum status status = check_request(request, load->rank_count, &table_rank, reason);
+    bool is_parted = false; /* no rank has all files */
+    enum status status =
+        check_request(request, load->rank_count, &table_rank, &is_parted, reason);
     if (status != STATUS_OK)
         return status; /* the same on every rank */
     const bool is_local = all_have_files(request, load->rank_count);
     if (request->has_files[load->rank])
         status = open_all(load, request, reason);
-    if (collective && load->rank_count > 1)
+    if (is_parted)
+        status = weight_tables_gather(request, &load->table, &head, reason);
+    else if (collective && load->rank_count > 1)
         status = table_exchange(load, collective, table_rank, status, request->window, &head,
                                 reason);
     if (status == STATUS_OK)
@@ -340,7 +320,7 @@ static enum status load_steps(struct weight_load *load,
         status = plan_all(load, request, reason);
     if (status == STATUS_OK)
         take_memory(load, spread, head.window);
-    status = agree(collective, status, reason);
+    status = weight_agree(collective, status, reason);
     if (status != STATUS_OK)
         return status;
     load->opening_us = clock_now_us() - start_us;
@@ -355,7 +335,7 @@ static enum status load_steps(struct weight_load *load,
     status = fill_own(load, request->reading, reason);
     note_reading(request, NULL);
     load->filling_us = clock_now_us() - streamed_us;
-    return agree(collective, status, reason);
+    return weight_agree(collective, status, reason);
 }
 
 enum status weight_load_open(const struct weight_load_request *request,

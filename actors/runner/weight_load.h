@@ -3,9 +3,9 @@
  * weight_load: everything between a placement and a shard that is ready to be used.
  *
  * One call on every rank of the generation.  A rank with the weight files maps them; one without,
- * or with only some of them, gets the table of tensors from the lowest rank that has all, checks it
- * against its own config.json, and receives the bytes of the slices it has no file of
- * (weight_stream.h).
+ * or with only some of them, gets the table of tensors from the lowest rank that has all, or from
+ * each source its part of it when no rank has all (weight_tables.h), checks it against its own
+ * config.json, and receives the bytes of the slices it has no file of (weight_stream.h).
  *
  * Owner    the engine thread of a rank; closed after the engine that uses the shard.
  * Memory   the shard and a fixed window beside it.
@@ -34,7 +34,8 @@ struct weight_load_request {
     const bool *has_files;              /* one for each rank: it has all */
     const struct weight_source *sources; /* every weight file; ignored when all ranks have files */
     size_t source_count;
-    /* Beside the shard; that of the lowest rank with all files holds for all; 0: the default. */
+    /* Beside the shard; that of the lowest rank with all files, else of the lowest that sends,
+     * holds for all; 0: the default. */
     uint64_t window;
     uint64_t batch_size; /* 0: of the window */
     struct weight_reading *reading; /* where the reading is, for a watch; may be NULL */

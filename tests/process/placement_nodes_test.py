@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
 sys.path.insert(0, os.path.join(TOP, "tests", "support"))
 import tap  # noqa: E402
 from cluster import DEMO_MODEL, Cluster, wait_for  # noqa: E402
+from shards import in_shards  # noqa: E402
 from stub_hub import Repository, StubHub  # noqa: E402
 
 WEIGHTS = "model.safetensors"
@@ -123,6 +124,58 @@ def test_an_instance_on_a_node_without_the_model_gets_a_copy_first():
         place(first)
         wait_for("a sentence", lambda: instance(first).get("status") == "failed", 60)
         assert "no node holds" in instance(first)["last_reason"], instance(first)
+
+
+def reading(node):
+    """{node: (files it reads, {from: files it gets slices of})} of the one instance."""
+    return {rank["node"]: (rank["reads"],
+                           {source["node"]: source["files"] for source in rank["receives"]})
+            for rank in instance(node)["ranks"]}
+
+
+def lose(node, name):
+    os.unlink(os.path.realpath(os.path.join(node.stored("demo"), name)))
+
+
+def test_ranks_read_the_files_they_have_and_receive_the_rest():
+    with running("n1", "n2") as (first, second):
+        shards = in_shards(DEMO_MODEL, os.path.join(first.cluster.place, "shards"), 4)
+        first.troupe("add", os.path.join(first.cluster.place, "shards"), "--name", "demo")
+        first.troupe("distribute", "demo", "--wait")
+        place(first, min_nodes=2, sharding="pipeline")
+        wait_ready(first)
+        assert reading(first) == {"n1": (4, {}), "n2": (4, {})}, instance(first)
+        text = said(second)
+        # One file goes on one of the two: it comes from the other, and nothing is copied.
+        delete(first)
+        lose(second, shards[1])
+        place(first, min_nodes=2, sharding="tensor")
+        wait_ready(first)
+        assert shards[1] in why_it_failed(first)[-1], why_it_failed(first)
+        assert reading(first) == {"n1": (4, {}), "n2": (3, {"n1": 1})}, instance(first)
+        assert said(first) == text
+        # Another on the other: now neither has the model, and together they do.
+        delete(first)
+        lose(first, shards[2])
+        lose(first, shards[3])
+        place(first, min_nodes=2, sharding="tensor")
+        wait_ready(first)
+        assert reading(first) == {"n1": (2, {"n2": 2}), "n2": (3, {"n1": 1})}, instance(first)
+        assert said(second) == text and not holders(first, "demo")
+        delete(first)
+        place(first, min_nodes=2, sharding="pipeline")
+        wait_ready(first)
+        assert said(first) == text
+        shown = second.troupe("ps").stdout
+        assert "reads 2 of 4 files, 2 from n2" in shown, shown
+        assert not first.request("GET", "/v1/models/transfers")[1]["transfers"][1:]
+        # The last copy of one goes: that is said, with its name.
+        delete(first)
+        lose(first, shards[1])
+        place(first, min_nodes=2)
+        wait_for("a sentence", lambda: instance(first).get("status") == "failed", 60)
+        assert f"no node holds {shards[1]} of demo" in instance(first)["last_reason"], \
+            instance(first)
 
 
 def test_a_deleted_instance_cancels_its_copy():

@@ -4,6 +4,8 @@
  * rank fits into what is free, machines share their memory, all units are held exactly once.
  */
 #include "actors/master/placement.h"
+#include "actors/master/placement_sources.h"
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 #include "runtime/partition.h"
 #include "tests/support/check_main.h"
@@ -46,6 +48,38 @@ static void fill_runs(struct model_shape *shape, struct seeded *seeded)
     }
 }
 
+/* A small file, then weights, more of them than a byte has bits now and then. */
+static void fill_files(struct model_record *model, struct seeded *seeded)
+{
+    const uint32_t count = 2 + (uint32_t)seeded_below(seeded, 10);
+    for (uint32_t i = 0; i < count; i++) {
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 16);
+        char name[16];
+        (void)snprintf(name, sizeof(name), "file-%02u", i);
+        ck_assert(file && text_set(&file->name, name));
+        file->is_weight = i > 0;
+        file->size = (1 + seeded_below(seeded, 5)) << 20;
+    }
+}
+
+/* All, some or none of the weights. */
+static void add_holder(struct model_record *model, const struct node_id *node_id,
+                       struct seeded *seeded)
+{
+    const uint64_t kind = seeded_below(seeded, 4);
+    uint8_t held[2];
+    struct holder_record holder;
+    seeded_fill(seeded, held, sizeof(held));
+    if (kind == 0)
+        return;
+    ck_assert(holder_make(model, node_id, kind == 1, &(struct bytes){held, kind == 2 ? 2 : 0},
+                          &holder));
+    ck_assert_ptr_nonnull(
+        record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 64));
+    record_fini(&holder_record_type, &holder);
+}
+
 static void scene_init(struct scene *scene, struct seeded *seeded)
 {
     memset(scene, 0, sizeof(*scene));
@@ -74,17 +108,9 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
     model->shape.kv_heads *= model->shape.kv_unit ? model->shape.kv_unit : 1;
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
-    struct file_entry file = {.name = NULL, .is_weight = true};
-    for (uint32_t i = 0; i < 3; i++) {
-        file.size = (1 + 2 * i % 3) << 20; /* 1, 3 and 2 MiB */
-        ck_assert_ptr_nonnull(
-            record_list_push(&file_entry_type, RECORD_LIST(model->files), &file, 3));
-    }
+    fill_files(model, seeded);
     for (uint32_t i = 0; i < scene->count; i++) {
-        const struct holder_record holder = {scene->state.nodes.items[i].node_id, true};
-        if (seeded_below(seeded, 2))
-            ck_assert_ptr_nonnull(
-                record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 64));
+        add_holder(model, &scene->state.nodes.items[i].node_id, seeded);
         /* Nodes of one machine see the same memory. */
         scene->nodes[i] = (struct placement_node){.node = &scene->state.nodes.items[i],
                                                   .memory_free = seeded_below(seeded, 2048u << 20),
@@ -162,40 +188,94 @@ static void check_units(const struct scene *scene, const struct instance_record 
     }
 }
 
-/* Every weight file has a source that holds it, and no holder sends more than another by more than
- * one file. */
-static void check_sources(const struct model_record *model, const struct instance_record *instance)
+static const struct holder_record *holder_of(const struct model_record *model,
+                                             const struct rank_record *rank)
 {
+    return model_find_holder(model, &rank->node_id);
+}
+
+static uint32_t lacking(const struct file_source *source, uint32_t rank_count)
+{
+    uint32_t count = rank_count;
+    for (uint32_t rank = 0; rank < rank_count; rank++)
+        count -= source->holders >> rank & 1;
+    return count;
+}
+
+/* No file could go to another rank that holds it and leave the two more even. */
+static void check_evenness(const struct model_record *model, const struct instance_record *instance)
+{
+    const uint32_t ranks = instance->ranks.count;
     uint64_t loads[RANK_COUNT_MAX] = {0};
     uint64_t largest = 0;
+    bool are_all_alike = true;
+    for (uint32_t i = 0; i < instance->sources.count; i++) {
+        const struct file_source *source = &instance->sources.items[i];
+        const uint64_t burden =
+            model->files.items[i + 1].size * lacking(source, ranks);
+        loads[source->rank] += burden;
+        largest = burden > largest ? burden : largest;
+        are_all_alike = are_all_alike && source->holders == instance->sources.items[0].holders;
+    }
+    for (uint32_t i = 0; i < instance->sources.count; i++) {
+        const struct file_source *source = &instance->sources.items[i];
+        const uint64_t burden = model->files.items[i + 1].size * lacking(source, ranks);
+        for (uint32_t rank = 0; rank < ranks; rank++) {
+            if ((source->holders >> rank & 1) == 0 || burden == 0)
+                continue;
+            ck_assert_uint_ge(loads[rank] + burden, loads[source->rank]);
+            if (are_all_alike)
+                ck_assert_uint_le(loads[source->rank], loads[rank] + largest);
+        }
+    }
+}
+
+/* Every weight file has one source, which holds it, and is said to be read by those who hold it. */
+static void check_sources(const struct model_record *model, const struct instance_record *instance)
+{
     uint32_t at = 0;
+    if (instance->status == INSTANCE_COPYING) {
+        ck_assert_uint_eq(instance->sources.count, 0);
+        return;
+    }
     for (uint32_t i = 0; i < model->files.count; i++) {
         const struct file_entry *file = &model->files.items[i];
         if (!file->is_weight)
             continue;
         ck_assert_uint_lt(at, instance->sources.count);
         const struct file_source *source = &instance->sources.items[at++];
-        ck_assert_str_eq(text_or_empty(source->name), text_or_empty(file->name));
-        ck_assert(instance->ranks.items[source->rank].has_weights);
-        loads[source->rank] += file->size;
-        largest = file->size > largest ? file->size : largest;
+        ck_assert_str_eq(source->name, file->name);
+        ck_assert_uint_lt(source->rank, instance->ranks.count);
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++) {
+            const bool has_it = holder_has_file(holder_of(model, &instance->ranks.items[rank]), i);
+            ck_assert_int_eq(source->holders >> rank & 1, has_it);
+            ck_assert(has_it || source->rank != rank);
+        }
     }
     ck_assert_uint_eq(at, instance->sources.count);
-    for (uint32_t i = 0; i < instance->ranks.count; i++)
-        for (uint32_t j = 0; j < instance->ranks.count; j++)
-            if (instance->ranks.items[i].has_weights && instance->ranks.items[j].has_weights)
-                ck_assert_uint_le(loads[i], loads[j] + largest);
+    check_evenness(model, instance);
+}
+
+/* All of it, by those that are heard. */
+static bool is_held_here(const struct scene *scene)
+{
+    const struct model_record *model = &scene->state.models.items[0];
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        bool is_held = !model->files.items[i].is_weight;
+        for (uint32_t k = 0; k < scene->count; k++)
+            is_held = is_held ||
+                      (scene->nodes[k].is_heard &&
+                       holder_has_file(
+                           model_find_holder(model, &scene->nodes[k].node->node_id), i));
+        if (!is_held)
+            return false;
+    }
+    return true;
 }
 
 static void check_refusal(const struct scene *scene, enum status status)
 {
-    bool has_holder = false;
-    for (uint32_t i = 0; i < scene->count; i++) {
-        const struct holder_record *holder =
-            model_find_holder(&scene->state.models.items[0], &scene->nodes[i].node->node_id);
-        has_holder = has_holder || (holder && scene->nodes[i].is_heard);
-    }
-    ck_assert_int_eq(status, has_holder ? STATUS_NO_CAPACITY : STATUS_NO_HOLDER);
+    ck_assert_int_eq(status, is_held_here(scene) ? STATUS_NO_CAPACITY : STATUS_NO_HOLDER);
 }
 
 START_TEST(any_nodes_are_used_within_their_means)
@@ -317,11 +397,37 @@ START_TEST(a_model_without_units_is_refused)
 }
 END_TEST
 
-/* A node without the model may be the only one named: it gets a copy, from a node that is here. */
-START_TEST(a_single_node_without_the_model_gets_a_copy)
+static bool one_holds_all(const struct instance_record *instance)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (instance->ranks.items[i].has_weights)
+            return true;
+    return false;
+}
+
+/* Of one rank alone: it holds all. */
+static bool together_hold(const struct model_record *model, const struct instance_record *instance)
+{
+    if (one_holds_all(instance))
+        return true;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        bool is_held = !model->files.items[i].is_weight;
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
+            is_held =
+                is_held || holder_has_file(holder_of(model, &instance->ranks.items[rank]), i);
+        if (!is_held)
+            return false;
+    }
+    return instance->ranks.count > 1;
+}
+
+/* Nodes that do not hold the model, not even together: the first gets a copy, from those that
+ * hold it and are here.  Several that hold it together need none. */
+START_TEST(nodes_without_the_model_get_a_copy_and_those_that_share_it_need_none)
 {
     struct seeded seeded = seeded_open(4);
     uint32_t copied = 0;
+    uint32_t parted = 0;
     for (int turn = 0; turn < 2000; turn++) {
         struct scene scene;
         struct instance_record instance = {.model_id = NULL};
@@ -336,21 +442,17 @@ START_TEST(a_single_node_without_the_model_gets_a_copy)
         }
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
                                                     scene.count, NULL, NULL};
-        bool is_held = false;
-        for (uint32_t i = 0; i < scene.count; i++)
-            is_held = is_held || (scene.nodes[i].is_heard &&
-                                  model_find_holder(model, &scene.nodes[i].node->node_id));
+        const bool is_held = is_held_here(&scene);
         const enum status status = placement_choose(&question, &instance, &reason);
         if (status == STATUS_OK) {
-            bool has_weights = false;
-            for (uint32_t i = 0; i < instance.ranks.count; i++)
-                has_weights = has_weights || instance.ranks.items[i].has_weights;
+            const bool has_all = together_hold(model, &instance);
             check_budget(&scene, instance.ranks.items, instance.ranks.count);
             ck_assert(is_held);
-            ck_assert_int_eq(instance.status == INSTANCE_COPYING, !has_weights);
-            ck_assert_int_eq(instance.sources.count > 0, has_weights);
-            copied += !has_weights;
-            if (!has_weights)
+            ck_assert_int_eq(instance.status == INSTANCE_COPYING, !has_all);
+            check_sources(model, &instance);
+            copied += !has_all;
+            parted += has_all && !one_holds_all(&instance);
+            if (!has_all)
                 ck_assert_msg(strstr(instance.why, "copied to") != NULL, "%s", instance.why);
         } else if (!is_held) {
             ck_assert_int_eq(status, STATUS_NO_HOLDER);
@@ -359,6 +461,7 @@ START_TEST(a_single_node_without_the_model_gets_a_copy)
         scene_fini(&scene);
     }
     ck_assert_uint_gt(copied, 100);
+    ck_assert_uint_gt(parted, 20);
 }
 END_TEST
 
@@ -402,12 +505,13 @@ END_TEST
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("placement");
-    const TTest *const tests[] = {any_nodes_are_used_within_their_means,
-                                  a_context_beyond_the_limit_is_refused_with_it,
-                                  a_context_at_the_limit_is_granted,
-                                  a_model_without_units_is_refused,
-                                  a_single_node_without_the_model_gets_a_copy,
-                                  no_cut_is_offered_twice};
+    const TTest *const tests[] = {
+        any_nodes_are_used_within_their_means,
+        a_context_beyond_the_limit_is_refused_with_it,
+        a_context_at_the_limit_is_granted,
+        a_model_without_units_is_refused,
+        nodes_without_the_model_get_a_copy_and_those_that_share_it_need_none,
+        no_cut_is_offered_twice};
     suite_add(suite, "placement", tests, COUNT_OF(tests));
     return suite;
 }

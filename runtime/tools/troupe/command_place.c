@@ -62,16 +62,31 @@ int command_place(struct cli *cli)
 
 /* ---- previews ---- */
 
+/* Of the weight files, how many each rank reads from its own disk: "4/4,1/4". */
+static const char *print_read(const struct candidate *candidate, char text_out[CELL_SIZE])
+{
+    size_t used = (size_t)snprintf(text_out, CELL_SIZE, "%s", candidate->ranks.count ? "" : "-");
+    for (uint32_t rank = 0; rank < candidate->ranks.count && used + 24 < CELL_SIZE; rank++) {
+        uint32_t read = 0;
+        for (uint32_t i = 0; i < candidate->sources.count; i++)
+            read += candidate->sources.items[i].holders >> rank & 1;
+        used += (size_t)snprintf(text_out + used, CELL_SIZE - used, "%s%u/%u", rank ? "," : "",
+                                 read, candidate->sources.count);
+    }
+    return text_out;
+}
+
 static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
 {
     static const char *const headings[] = {"",      "SHARDING", "NODES", "CONTEXT",
-                                           "LARGEST SHARE", "TOKENS/S", "WHY"};
+                                           "LARGEST SHARE", "FILES READ", "TOKENS/S", "WHY"};
     struct table table;
     table_init(&table, headings, COUNT_OF(headings));
     for (uint32_t i = 0; i < listed->candidates.count; i++) {
         const struct candidate *candidate = &listed->candidates.items[i];
         char nodes[CELL_SIZE] = "";
         char size[16];
+        char read[CELL_SIZE];
         size_t used = 0;
         uint64_t most = 0;
         for (uint32_t r = 0; r < candidate->ranks.count; r++) {
@@ -89,6 +104,7 @@ static int print_candidates(struct cli *cli, const struct candidates_listed *lis
         table_add(&table, "%s", nodes[0] ? nodes : "-");
         table_add(&table, "%u", candidate->context);
         table_add(&table, "%s", size_print(most, size));
+        table_add(&table, "%s", print_read(candidate, read));
         if (candidate->tokens_per_s > 0)
             table_add(&table, "%.1f", candidate->tokens_per_s);
         else

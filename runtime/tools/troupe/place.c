@@ -287,6 +287,32 @@ int place_wait(struct cli *cli, const struct instance_id *id)
 
 /* ---- showing ---- */
 
+/* " (reads 2 of 4 files, 2 from n2)"; empty when it reads all. */
+static const char *print_sources(const struct cli *cli, const struct instance_record *instance,
+                                 uint32_t number, char text_out[CELL_SIZE])
+{
+    const uint32_t all = instance->sources.count;
+    uint32_t reads = 0;
+    for (uint32_t i = 0; i < all; i++)
+        reads += instance->sources.items[i].holders >> number & 1;
+    text_out[0] = '\0';
+    if (reads == all)
+        return text_out;
+    size_t used = (size_t)snprintf(text_out, CELL_SIZE, " (reads %u of %u files", reads, all);
+    for (uint32_t rank = 0; rank < instance->ranks.count; rank++) {
+        uint32_t files = 0;
+        for (uint32_t i = 0; i < all; i++)
+            files += instance->sources.items[i].rank == rank &&
+                     (instance->sources.items[i].holders >> number & 1) == 0;
+        if (files > 0 && used + 64 < CELL_SIZE)
+            used += (size_t)snprintf(text_out + used, CELL_SIZE - used, ", %u from %.40s",
+                                     files, cli_node_name(cli->state,
+                                                          &instance->ranks.items[rank].node_id));
+    }
+    (void)snprintf(text_out + used, CELL_SIZE - used, ")");
+    return text_out;
+}
+
 void place_print(const struct cli *cli, const struct instance_record *instance)
 {
     if (instance->status == INSTANCE_DOWNLOADING)
@@ -297,6 +323,7 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
         const struct rank_record *rank = &instance->ranks.items[i];
         char weights[16];
         char cache[16];
+        char sources[CELL_SIZE];
         (void)printf("  rank %u on %-12s layers %u-%u", i,
                      cli_node_name(cli->state, &rank->node_id), rank->layer_first,
                      rank->layer_end > 0 ? rank->layer_end - 1 : 0);
@@ -304,7 +331,7 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
             (void)printf(", kv heads %u-%u", rank->kv_first,
                          rank->kv_end > 0 ? rank->kv_end - 1 : 0);
         (void)printf(", weights %s%s, cache %s, %s\n", size_print(rank->weight_bytes, weights),
-                     rank->has_weights ? "" : " (sent to it)", size_print(rank->cache_bytes, cache),
+                     print_sources(cli, instance, i, sources), size_print(rank->cache_bytes, cache),
                      rank_status_name(rank->status));
     }
 }

@@ -439,7 +439,7 @@ START_TEST(model_imported_ends_the_import_and_makes_a_holder)
 {
     ask_import(&node_one, "m");
     struct model_imported *body = stage_event(EVENT_MODEL_IMPORTED);
-    const struct holder_record liar = {node_two, true};
+    const struct holder_record liar = {.node_id = node_two, .has_weights = true};
     body->node_id = node_one;
     ck_assert(text_set(&body->model.model_id, "m"));
     ck_assert_ptr_nonnull(

@@ -236,6 +236,50 @@ START_TEST(what_the_disk_holds_is_told_where_the_state_differs)
 }
 END_TEST
 
+static void add_weights(struct model_record *model)
+{
+    for (uint32_t i = 0; i < 9; i++) {
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 10);
+        const char name[] = {(char)('m' + i), '\0'};
+        ck_assert(file && text_set(&file->name, name));
+        file->is_weight = true;
+    }
+}
+
+/* One shard is gone: what is left of them is told, and told once. */
+START_TEST(a_lost_weight_file_is_told_as_such)
+{
+    static const uint8_t left[] = {0xfe, 0x01};
+    for (uint32_t turn = 0; turn < 2; turn++) {
+        struct state state;
+        state_init(&state);
+        add_model(&state, "parts", 1, true, turn == 0);
+        struct model_record *model = &state.models.items[0];
+        add_weights(model);
+        if (turn == 1)
+            ck_assert(bytes_set(&model->holders.items[0].held, left, sizeof(left)));
+        begin(&state);
+        struct store_found *found = nothing_found();
+        found_model(found, "parts", 1, MODEL_SMALL_FILES);
+        add_weights(&found->models[0].record);
+        memcpy(found->models[0].held, left, sizeof(left));
+        found->models[0].held[0] |= 1; /* the small file, which every holder has */
+        answer_look(found);
+        const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+        ck_assert_int_eq(report != NULL, turn == 0);
+        if (report) {
+            const struct holding_changed *body = MESSAGE_BODY(report, holding_changed);
+            ck_assert(body->has_small_files && !body->has_weights);
+            ck_assert_uint_eq(body->held.count, 2);
+            ck_assert_uint_eq(body->held.items[0] & 0xfeu, left[0]);
+            ck_assert_uint_eq(body->held.items[1], left[1]);
+        }
+        step_bench_close(&bench);
+    }
+}
+END_TEST
+
 START_TEST(what_was_removed_while_it_was_away_is_deleted)
 {
     struct state state;
@@ -488,6 +532,7 @@ Suite *suite_of_tests(void)
         a_failed_import_is_reported_with_its_sentence,
         progress_becomes_a_signal_with_an_expiry,
         what_the_disk_holds_is_told_where_the_state_differs,
+        a_lost_weight_file_is_told_as_such,
         what_was_removed_while_it_was_away_is_deleted,
         what_a_runner_found_changed_is_looked_at,
         a_look_that_was_overtaken_is_repeated,

@@ -23,7 +23,7 @@ static void add_node(uint8_t number, const char *name)
 
 static void add_holder(uint8_t number, bool has_weights)
 {
-    const struct holder_record holder = {{{number}}, has_weights};
+    const struct holder_record holder = {.node_id = {{number}}, .has_weights = has_weights};
     ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
                                            RECORD_LIST(state.models.items[0].holders), &holder,
                                            NODE_COUNT_MAX));

@@ -287,7 +287,7 @@ static void hold(void)
 {
     struct model_record *model =
         record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
-    const struct holder_record holder = {{{3}}, true};
+    const struct holder_record holder = {.node_id = {{3}}, .has_weights = true};
     ck_assert(model && text_set(&model->model_id, "org/m"));
     for (uint32_t i = 0; i < 2; i++) {
         struct file_entry *file =

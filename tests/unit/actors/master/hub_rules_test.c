@@ -141,7 +141,7 @@ START_TEST(what_somebody_holds_meanwhile_is_waited_for_no_more)
     struct model_record *model =
         record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
     ck_assert(model && text_set(&model->model_id, "org/name"));
-    struct holder_record holder = {{{1}}, false};
+    struct holder_record holder = {.node_id = {{1}}};
     struct holder_record *held =
         record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 4);
     ck_assert_int_eq(hub_rules_next(&state, &instance), HUB_BEGINS);

@@ -52,7 +52,7 @@ static void add_model(bool is_held)
         &model_record_type, RECORD_LIST(state.models), NULL, MODEL_COUNT_MAX);
     ck_assert(text_set(&model->model_id, "m"));
     model->revision.bytes[0] = 3;
-    const struct holder_record holder = {here, false};
+    const struct holder_record holder = {.node_id = here};
     if (is_held)
         ck_assert_ptr_nonnull(
             record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 8));

@@ -55,7 +55,7 @@ static const struct message *task(enum task_code code)
 
 static void add_model(bool is_held)
 {
-    const struct holder_record holder = {own, false};
+    const struct holder_record holder = {.node_id = own};
     struct model_record *model =
         record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
     ck_assert(model && text_set(&model->model_id, "m"));

@@ -386,7 +386,9 @@ START_TEST(tells_what_the_disk_has_not_before_it_fails)
     *told = (struct rank_status_told){.status = RANK_FAILED,
                                       .reason = {"model.safetensors is gone"},
                                       .is_holding_lost = true,
-                                      .has_small_files = true};
+                                      .has_small_files = true,
+                                      .held = {5},
+                                      .held_size = 1};
     result(RESULT_RANK_STATUS, 0, told, memory_free);
     const struct message *lost = bench_sent(&bench, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
     const struct message *failed =
@@ -396,6 +398,8 @@ START_TEST(tells_what_the_disk_has_not_before_it_fails)
     ck_assert_str_eq(MESSAGE_BODY(lost, holding_changed)->model_id, instance()->model_id);
     ck_assert(MESSAGE_BODY(lost, holding_changed)->has_small_files);
     ck_assert(!MESSAGE_BODY(lost, holding_changed)->has_weights);
+    ck_assert_uint_eq(MESSAGE_BODY(lost, holding_changed)->held.count, 1);
+    ck_assert_uint_eq(MESSAGE_BODY(lost, holding_changed)->held.items[0], 5);
     ck_assert_str_eq(MESSAGE_BODY(failed, runner_status_changed)->reason,
                      "model.safetensors is gone");
     close_runner();

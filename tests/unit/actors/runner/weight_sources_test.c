@@ -323,6 +323,102 @@ START_TEST(a_file_that_is_gone_is_named)
 }
 END_TEST
 
+/* ---- ranks that hold the model only together ---- */
+
+/* File i lies with rank i modulo `holders`, in its own directory, and nowhere else. */
+static void open_parted(struct world *world, struct scratch scratches[RANKS_MAX],
+                        enum sharding sharding, uint32_t count, uint32_t holders)
+{
+    world_open(world, sharding, count, holders);
+    for (uint32_t rank = 0; rank < count; rank++) {
+        world->has_files[rank] = false;
+        scratch_open(&scratches[rank]);
+        copy_file(world, &scratches[rank], "config.json");
+        world->ranks[rank].request.directory = scratches[rank].path;
+    }
+    for (uint32_t i = 0; i < world->source_count; i++) {
+        world->sources[i].holders = (uint64_t)1 << world->sources[i].rank;
+        copy_file(world, &scratches[world->sources[i].rank], world->names[i]);
+    }
+}
+
+static void close_parted(struct world *world, struct scratch scratches[RANKS_MAX])
+{
+    const uint32_t count = world->count;
+    world_close(world);
+    for (uint32_t rank = 0; rank < count; rank++)
+        scratch_close(&scratches[rank]);
+}
+
+static void check_parted(enum sharding sharding, uint32_t count, uint32_t holders)
+{
+    struct world world;
+    struct scratch scratches[RANKS_MAX];
+    open_parted(&world, scratches, sharding, count, holders);
+    world_run(&world);
+    check_bytes(&world);
+    for (uint32_t rank = 0; rank < count; rank++) {
+        const struct weight_load *load = &world.ranks[rank].load;
+        uint64_t own = 0;
+        for (uint32_t file = 0; file < load->table->file_count; file++)
+            for (uint32_t i = 0; i < world.source_count; i++)
+                if (world.sources[i].rank == rank &&
+                    strcmp(world.names[i], load->table->files[file].name) == 0)
+                    own += bytes_of_file(load, rank, file);
+        const uint64_t lacking = load->plans[rank]->bytes - own;
+        ck_assert_uint_ge(load->counters.bytes_received, lacking);
+        ck_assert_uint_le(load->counters.bytes_received,
+                          lacking + load->counters.batches_received * 128 + 4096);
+    }
+    close_parted(&world, scratches);
+}
+
+START_TEST(ranks_that_hold_the_model_only_together_load_it)
+{
+    check_parted(SHARDING_TENSOR, 2, 2);
+    check_parted(SHARDING_PIPELINE, 2, 2);
+    check_parted(SHARDING_TENSOR, 3, 2);
+    check_parted(SHARDING_PIPELINE, 3, 2);
+}
+END_TEST
+
+START_TEST(a_part_that_is_gone_ends_the_load_on_all_ranks_and_is_named)
+{
+    struct world world;
+    struct scratch scratches[RANKS_MAX];
+    char path[256];
+    open_parted(&world, scratches, SHARDING_TENSOR, 3, 2);
+    ck_assert_int_eq(remove(scratch_path(&scratches[1], world.names[1], path)), 0);
+    world_run(&world);
+    for (uint32_t rank = 0; rank < world.count; rank++)
+        ck_assert_int_eq(world.ranks[rank].status,
+                         rank == 1 ? STATUS_NOT_FOUND : STATUS_CANCELLED);
+    ck_assert_ptr_nonnull(strstr(world.ranks[1].reason.text, world.names[1]));
+    close_parted(&world, scratches);
+}
+END_TEST
+
+/* A tensor of one file is in another's header, too: of another upload of the model, say. */
+START_TEST(parts_that_are_not_of_one_model_are_refused_by_all_ranks)
+{
+    struct world world;
+    struct scratch scratches[RANKS_MAX];
+    char from[256];
+    char to[256];
+    size_t size = 0;
+    open_parted(&world, scratches, SHARDING_TENSOR, 2, 2);
+    char *bytes = file_bytes(scratch_path(&scratches[0], world.names[0], from), &size);
+    file_put(scratch_path(&scratches[1], world.names[1], to), bytes, size);
+    memory_free(bytes);
+    world_run(&world);
+    for (uint32_t rank = 0; rank < world.count; rank++) {
+        ck_assert_int_eq(world.ranks[rank].status, STATUS_MALFORMED);
+        ck_assert_ptr_nonnull(strstr(world.ranks[rank].reason.text, " is in two files: "));
+    }
+    close_parted(&world, scratches);
+}
+END_TEST
+
 /* ---- a disk that stalls ---- */
 
 struct stall {
@@ -489,6 +585,9 @@ Suite *suite_of_tests(void)
         a_rank_with_some_files_reads_those_and_receives_the_rest,
         what_one_source_damages_comes_from_those_who_have_that_file,
         a_file_that_is_gone_is_named,
+        ranks_that_hold_the_model_only_together_load_it,
+        a_part_that_is_gone_ends_the_load_on_all_ranks_and_is_named,
+        parts_that_are_not_of_one_model_are_refused_by_all_ranks,
         a_reading_that_stalls_names_its_file_and_counts_no_further,
         any_window_gives_the_same_bytes,
         scatters_of_every_type_and_cut_come_back_as_they_left,

@@ -78,7 +78,7 @@ static void fill_state(struct state *state)
     struct model_record *model =
         record_list_push(&model_record_type, RECORD_LIST(state->models), &record, 10);
     for (uint8_t i = 2; i <= 3; i++) {
-        const struct holder_record holder = {{{i}}, true};
+        const struct holder_record holder = {.node_id = {{i}}, .has_weights = true};
         ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
                                                RECORD_LIST(model->holders), &holder, 10));
     }
