@@ -314,8 +314,11 @@ static enum status load_steps(struct weight_load *load,
         status = spread_make(load, request, is_local, spread, reason);
     if (status == STATUS_OK)
         status = open_some(load, request, spread, reason);
-    if (status == STATUS_OK && load->files)
+    if (status == STATUS_OK && load->files) {
         weight_fault_watch(load->files);
+        weight_files_limit(load->files, (head.window ? head.window : WEIGHT_WINDOW_SIZE) /
+                                            WEIGHT_WINDOW_ROWS);
+    }
     if (status == STATUS_OK)
         status = plan_all(load, request, reason);
     if (status == STATUS_OK)

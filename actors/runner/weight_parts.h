@@ -78,6 +78,8 @@ struct parcel {
     struct batch_head head;
     enum parcel_phase phase;
     uint64_t job; /* the packer's */
+    enum status status; /* of reading; `reason` says what failed */
+    struct reason reason;
     uint64_t read_us;
     uint64_t check_us;
     uint32_t posts[2];
@@ -142,6 +144,7 @@ struct stream {
     struct side_worker *packer;
     uint64_t packs_started;
     struct parcel parcels[BATCHES_AHEAD];
+    uint8_t *parcel_bytes; /* of all parcels */
     struct parcel repair;
     struct weight_batches *repair_batches;
     struct owed owed[RANK_COUNT_MAX];

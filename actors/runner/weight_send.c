@@ -6,41 +6,27 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* ---- on the packer's thread ---- */
 
 /* What aligns the slices is zero, so that equal weights make equal batches. */
-static void pack(const struct parcel *parcel)
+static enum status pack(struct parcel *parcel)
 {
     const struct weight_batches *list = parcel->batches;
     const struct weight_batch *batch = &list->batches[parcel->name.batch];
     const struct shard_plan *plan = parcel->stream->options->plans[parcel->name.receiver];
+    enum status status = STATUS_OK;
     uint64_t at = 0;
-    for (size_t i = batch->piece_first; i < batch->piece_end; i++) {
+    for (size_t i = batch->piece_first; i < batch->piece_end && status == STATUS_OK; i++) {
         const struct weight_piece *piece = &list->pieces[i];
         memset(parcel->bytes + at, 0, piece->at - at);
-        shard_slice_copy_range(parcel->stream->options->files, &plan->slices[piece->slice],
-                               piece->first, piece->end, parcel->bytes + piece->at);
+        status = shard_slice_read_range(parcel->stream->options->files,
+                                        &plan->slices[piece->slice], piece->first, piece->end,
+                                        parcel->bytes + piece->at, &parcel->reason);
         at = piece->at + piece->end - piece->first;
     }
-}
-
-/* The pages of what was copied are given back, or the whole model would stay mapped; piece by
- * piece, as one slice may be larger than all that a rank may hold beside its shard. */
-static void drop(const struct parcel *parcel)
-{
-    const struct weight_batches *list = parcel->batches;
-    const struct weight_batch *batch = &list->batches[parcel->name.batch];
-    const struct shard_plan *plan = parcel->stream->options->plans[parcel->name.receiver];
-    for (size_t i = batch->piece_first; i < batch->piece_end; i++) {
-        const struct weight_piece *piece = &list->pieces[i];
-        struct shard_slice sent = plan->slices[piece->slice];
-        uint64_t width = sent.byte_end - sent.byte_first;
-        uint64_t row_first = sent.row_first;
-        sent.row_first = row_first + piece->first / width;
-        sent.row_end = row_first + (piece->end + width - 1) / width;
-        shard_slice_drop(parcel->stream->options->files, &sent);
-    }
+    return status;
 }
 
 static void pack_job(void *argument)
@@ -48,8 +34,7 @@ static void pack_job(void *argument)
     struct parcel *parcel = argument;
     const struct weight_batch *batch = &parcel->batches->batches[parcel->name.batch];
     const uint64_t start_us = clock_now_us();
-    pack(parcel);
-    drop(parcel);
+    parcel->status = pack(parcel);
     const uint64_t read_us = clock_now_us();
     parcel->head = (struct batch_head){
         .magic = HEAD_MAGIC, .batch = parcel->name.batch, .size = batch->size};
@@ -71,18 +56,21 @@ static void parcel_start(struct stream *stream, struct parcel *parcel)
     stream->has_moved = true;
 }
 
-/* The receiver whose turn it is: that of the earliest layer, and of those the first in this rank's
- * own order. */
+/* The receiver whose turn it is: that of the earliest layer, of those the one that has least, of
+ * those the first in this rank's own order.  What is read of a tensor for one is so soon wanted for
+ * the next. */
 static struct outgoing *outgoing_next(struct stream *stream)
 {
     struct outgoing *best = NULL;
     uint32_t best_step = UINT32_MAX;
     for (size_t i = 0; i < stream->outgoing_count; i++) {
         struct outgoing *one = &stream->outgoing[i];
-        if (one->next < one->batches->batch_count &&
-            one->batches->batches[one->next].step < best_step) {
+        if (one->next == one->batches->batch_count)
+            continue;
+        const uint32_t step = one->batches->batches[one->next].step;
+        if (!best || step < best_step || (step == best_step && one->next < best->next)) {
             best = one;
-            best_step = one->batches->batches[one->next].step;
+            best_step = step;
         }
     }
     return best;
@@ -94,6 +82,10 @@ static enum status parcel_post(struct stream *stream, struct parcel *parcel)
     struct collective *collective = options->collective;
     const bool is_repair = parcel->attempt > 0;
     const uint32_t receiver = parcel->name.receiver;
+    if (parcel->status != STATUS_OK) {
+        *stream->reason = parcel->reason;
+        return parcel->status;
+    }
     if (options->sending)
         options->sending(options->context, receiver, parcel->name.batch, parcel->attempt,
                          parcel->bytes, parcel->head.size);
@@ -275,6 +267,23 @@ static enum status outgoing_open(struct stream *stream)
     return STATUS_OK;
 }
 
+/* One piece of memory, of large pages that are taken from the system now. */
+static enum status parcels_open(struct stream *stream)
+{
+    const size_t size = (size_t)stream->batch_size * BATCHES_AHEAD;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return refuse(stream->reason, STATUS_NO_MEMORY, "no memory for weights on their way");
+    stream->parcel_bytes = memory;
+    (void)madvise(memory, size, MADV_HUGEPAGE);
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(memory, size, MADV_POPULATE_WRITE);
+#endif
+    for (size_t i = 0; i < BATCHES_AHEAD; i++)
+        stream->parcels[i].bytes = stream->parcel_bytes + i * stream->batch_size;
+    return STATUS_OK;
+}
+
 enum status send_open(struct stream *stream)
 {
     bool has_receivers = false;
@@ -283,20 +292,16 @@ enum status send_open(struct stream *stream)
     if (!stream->serves[stream->own] || !has_receivers)
         return STATUS_OK;
     enum status status = outgoing_open(stream);
-    for (size_t i = 0; i < BATCHES_AHEAD && status == STATUS_OK; i++) {
-        stream->parcels[i].bytes = memory_zeroed(stream->batch_size, 1);
-        if (!stream->parcels[i].bytes)
-            status = refuse(stream->reason, STATUS_NO_MEMORY,
-                            "no memory for weights on their way");
-    }
+    if (status == STATUS_OK)
+        status = parcels_open(stream);
     return status == STATUS_OK ? side_worker_open(&stream->packer, stream->reason) : status;
 }
 
 void send_close(struct stream *stream)
 {
     side_worker_close(stream->packer);
-    for (size_t i = 0; i < BATCHES_AHEAD; i++)
-        memory_free(stream->parcels[i].bytes);
+    if (stream->parcel_bytes)
+        (void)munmap(stream->parcel_bytes, (size_t)stream->batch_size * BATCHES_AHEAD);
     memory_free(stream->repair.bytes);
     weight_batches_free(stream->repair_batches);
     for (size_t i = 0; i < stream->outgoing_count; i++)

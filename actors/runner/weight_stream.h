@@ -39,8 +39,9 @@
 /* Larger batches are no faster and stall more when sent again. */
 #define WEIGHT_BATCH_SIZE ((uint64_t)4 << 20)
 #define WEIGHT_BATCH_SIZE_MIN ((uint64_t)64 << 10)
-/* Of batches in a window: those on their way, one sent again, and the pages they are read from. */
+/* Of batches in a window: those on their way, one sent again, and the rows they are cut from. */
 #define WEIGHT_WINDOW_BATCHES 16u
+#define WEIGHT_WINDOW_ROWS 8u /* its part that holds such rows */
 
 struct weight_stream_options {
     struct collective *collective;

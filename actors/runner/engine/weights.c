@@ -9,16 +9,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Slices are copied in windows of about this many bytes of the file; then the pages go. */
-#define WINDOW_SIZE ((uint64_t)4 << 20)
 /* Who watches the reading sees a disk that gives less than this in seconds as stalled. */
 #define READ_SIZE ((uint64_t)256 << 10)
+/* Rows that lie apart are read together, if no more than this is between two, */
+#define ROWS_GAP_MAX 8192u
+/* in windows of the file, of which the last are kept: what is read for one rank's columns is there
+ * for the next rank's. */
+#define ROWS_WINDOW_SIZE ((uint64_t)256 << 10)
+#define ROWS_WINDOWS_MAX 64u
 /* Memory that is filled at the speed of a fast link is taken from the system in pieces as large as
  * it has them: each piece costs a fault. */
 #define HUGE_PAGE_SIZE ((uint64_t)2 << 20)
-/* The system maps a file by the folios of its page cache, which are as large as this: whoever reads
- * one byte may find all of these mapped and counted as his. */
-#define FOLIO_SIZE_MAX ((uint64_t)2 << 20)
 /* Shorter runs of a file are copied: each one used in place costs the pages at its ends, and the
  * system one of its mappings, of which a process has about 65,000. */
 #define IN_PLACE_SIZE_MIN ((uint64_t)64 << 10)
@@ -27,12 +28,26 @@
 struct weight_file {
     const uint8_t *bytes;
     uint64_t size;
+    int descriptor;
+};
+
+struct row_window {
+    uint32_t file;
+    uint64_t first;
+    bool is_read;
+};
+
+struct row_windows {
+    uint8_t *bytes; /* ROWS_WINDOW_SIZE for each; NULL until needed */
+    size_t count;
+    struct row_window windows[ROWS_WINDOWS_MAX];
 };
 
 struct weight_files {
     const struct tensor_table *table;
     struct weight_file *files; /* without bytes: not mapped */
     size_t count;
+    struct row_windows *rows;
     struct weight_reading *reading; /* may be NULL */
 };
 
@@ -63,11 +78,13 @@ static enum status map_file(const char *directory, const struct tensor_file *fil
     if (status == STATUS_OK && bytes == MAP_FAILED)
         status = refuse(reason, status_from_errno(errno), "%s/%s cannot be mapped: %s", directory,
                         file->name, strerror(errno));
-    close(descriptor);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
+        (void)close(descriptor);
         return status;
+    }
     mapped->bytes = bytes;
     mapped->size = size;
+    mapped->descriptor = descriptor;
     return STATUS_OK;
 }
 
@@ -82,10 +99,12 @@ enum status weight_files_open_some(const char *directory, const struct tensor_ta
                                    struct weight_files **files_out, struct reason *reason)
 {
     struct weight_files *files = memory_zeroed(1, sizeof *files);
-    if (files)
+    if (files) {
         files->files = memory_zeroed(table->file_count, sizeof *files->files);
+        files->rows = memory_zeroed(1, sizeof *files->rows);
+    }
     enum status status = STATUS_OK;
-    if (!files || !files->files)
+    if (!files || !files->files || !files->rows)
         status = refuse(reason, STATUS_NO_MEMORY, "no memory to map %zu files", table->file_count);
     for (size_t i = 0; status == STATUS_OK && i < table->file_count; i++) {
         if (!wanted || wanted[i])
@@ -96,19 +115,34 @@ enum status weight_files_open_some(const char *directory, const struct tensor_ta
         weight_files_close(files);
         return status;
     }
+    files->rows->count = ROWS_WINDOWS_MAX;
     files->table = table;
     files->reading = reading;
     *files_out = files;
     return STATUS_OK;
 }
 
+static void rows_close(struct row_windows *rows)
+{
+    const size_t count = rows->count;
+    if (rows->bytes)
+        (void)munmap(rows->bytes, count * ROWS_WINDOW_SIZE);
+    *rows = (struct row_windows){.count = count};
+}
+
 void weight_files_close(struct weight_files *files)
 {
     if (!files)
         return;
-    for (size_t i = 0; i < files->count; i++)
-        if (files->files[i].bytes)
-            munmap((void *)(uintptr_t)files->files[i].bytes, (size_t)files->files[i].size);
+    for (size_t i = 0; i < files->count; i++) {
+        if (!files->files[i].bytes)
+            continue;
+        (void)munmap((void *)(uintptr_t)files->files[i].bytes, (size_t)files->files[i].size);
+        (void)close(files->files[i].descriptor);
+    }
+    if (files->rows)
+        rows_close(files->rows);
+    memory_free(files->rows);
     memory_free(files->files);
     memory_free(files);
 }
@@ -130,41 +164,127 @@ const char *weight_files_at(const struct weight_files *files, const void *addres
     return NULL;
 }
 
-static void copy_piece(const struct weight_files *files, const struct shard_slice *slice,
-                       uint64_t first, uint64_t end, uint8_t *bytes_out)
+/* `size` bytes of a file into `bytes_out`; through read, as a fault for each page that is touched
+ * once costs more than the copy, and as a disk that fails then says so. */
+static enum status read_at(const struct weight_files *files, uint32_t file, uint64_t offset,
+                           uint64_t size, uint8_t *bytes_out, struct reason *reason)
 {
-    const uint8_t *tensor = weight_files_tensor(files, slice->tensor);
-    uint64_t width = slice->byte_end - slice->byte_first;
-    if (shard_slice_is_contiguous(slice)) {
-        memcpy(bytes_out, tensor + slice->row_first * slice->row_bytes + first,
-               (size_t)(end - first));
-        return;
+    const char *name = files->table->files[file].name;
+    while (size > 0) {
+        const ssize_t got =
+            pread(files->files[file].descriptor, bytes_out, (size_t)size, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return refuse(reason, STATUS_IO, "the weight file %.200s could not be read: %s; repair"
+                          " the disk or add the model again", name, strerror(errno));
+        if (got == 0)
+            return refuse(reason, STATUS_STALE, "the weight file %.200s shrank while it was in use;"
+                          " add the model again", name);
+        bytes_out += got;
+        offset += (uint64_t)got;
+        size -= (uint64_t)got;
     }
-    while (first < end) {
-        uint64_t row = first / width;
-        uint64_t within = first % width;
+    return STATUS_OK;
+}
+
+/* The window of a file that `offset` is in, read unless it is still there. */
+static enum status window_take(const struct weight_files *files, uint32_t file, uint64_t offset,
+                               const uint8_t **bytes_out, struct reason *reason)
+{
+    struct row_windows *rows = files->rows;
+    const uint64_t first = offset / ROWS_WINDOW_SIZE * ROWS_WINDOW_SIZE;
+    const uint64_t left = files->files[file].size - first;
+    const uint64_t size = left < ROWS_WINDOW_SIZE ? left : ROWS_WINDOW_SIZE;
+    struct row_window *window = &rows->windows[(first / ROWS_WINDOW_SIZE + file) % rows->count];
+    uint8_t *bytes = rows->bytes + (size_t)(window - rows->windows) * ROWS_WINDOW_SIZE;
+    *bytes_out = bytes;
+    if (window->is_read && window->file == file && window->first == first)
+        return STATUS_OK;
+    enum status status = read_at(files, file, first, size, bytes, reason);
+    *window = (struct row_window){file, first, status == STATUS_OK};
+    return status;
+}
+
+static bool rows_open(struct row_windows *rows)
+{
+    const size_t size = rows->count * ROWS_WINDOW_SIZE;
+    if (rows->bytes)
+        return true;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    (void)madvise(memory, size, MADV_HUGEPAGE);
+    rows->bytes = memory;
+    return true;
+}
+
+void weight_files_limit(struct weight_files *files, uint64_t bytes)
+{
+    const uint64_t count = bytes / ROWS_WINDOW_SIZE;
+    rows_close(files->rows);
+    files->rows->count = count < 1                  ? 1
+                         : count < ROWS_WINDOWS_MAX ? (size_t)count
+                                                    : ROWS_WINDOWS_MAX;
+}
+
+/* Bytes [first, end) of a packed slice whose rows lie apart.  Where little is between them, many
+ * rows are one read, which serves those who keep other columns of them too. */
+static enum status read_apart(const struct weight_files *files, const struct shard_slice *slice,
+                              uint64_t first, uint64_t end, uint8_t *bytes_out,
+                              struct reason *reason)
+{
+    const uint64_t width = slice->byte_end - slice->byte_first;
+    const bool is_near = slice->row_bytes - width <= ROWS_GAP_MAX && rows_open(files->rows);
+    const uint32_t file = slice->tensor->file;
+    enum status status = STATUS_OK;
+    while (first < end && status == STATUS_OK) {
+        const uint64_t within = first % width;
+        const uint64_t offset = slice->tensor->offset + slice->byte_first + within +
+                                (slice->row_first + first / width) * slice->row_bytes;
+        const uint64_t at = offset % ROWS_WINDOW_SIZE;
+        const uint8_t *window = NULL;
         uint64_t piece = width - within < end - first ? width - within : end - first;
-        memcpy(bytes_out, tensor + (slice->row_first + row) * slice->row_bytes +
-                              slice->byte_first + within, (size_t)piece);
+        if (is_near) {
+            piece = piece < ROWS_WINDOW_SIZE - at ? piece : ROWS_WINDOW_SIZE - at;
+            status = window_take(files, file, offset, &window, reason);
+        } else {
+            status = read_at(files, file, offset, piece, bytes_out, reason);
+        }
+        if (status == STATUS_OK && window)
+            memcpy(bytes_out, window + at, (size_t)piece);
         bytes_out += piece;
         first += piece;
     }
+    return status;
 }
 
-void shard_slice_copy_range(const struct weight_files *files, const struct shard_slice *slice,
-                            uint64_t first, uint64_t end, uint8_t *bytes_out)
+static enum status read_piece(const struct weight_files *files, const struct shard_slice *slice,
+                              uint64_t first, uint64_t end, uint8_t *bytes_out,
+                              struct reason *reason)
+{
+    const uint64_t offset = slice->tensor->offset + slice->row_first * slice->row_bytes;
+    if (shard_slice_is_contiguous(slice))
+        return read_at(files, slice->tensor->file, offset + first, end - first, bytes_out, reason);
+    return read_apart(files, slice, first, end, bytes_out, reason);
+}
+
+enum status shard_slice_read_range(const struct weight_files *files,
+                                   const struct shard_slice *slice, uint64_t first, uint64_t end,
+                                   uint8_t *bytes_out, struct reason *reason)
 {
     struct weight_reading *reading = files->reading;
     const char *name = files->table->files[slice->tensor->file].name;
+    enum status status = STATUS_OK;
     ASSERT(first <= end && end <= slice->size);
     const char *const outer = reading ? reading->file : NULL;
     if (reading)
         reading->file = name;
-    while (first < end) {
+    while (first < end && status == STATUS_OK) {
         const uint64_t next = end - first > READ_SIZE ? first + READ_SIZE : end;
         if (reading && reading->before)
             reading->before(reading->context, name);
-        copy_piece(files, slice, first, next, bytes_out);
+        status = read_piece(files, slice, first, next, bytes_out, reason);
         if (reading)
             reading->count++;
         bytes_out += next - first;
@@ -172,31 +292,13 @@ void shard_slice_copy_range(const struct weight_files *files, const struct shard
     }
     if (reading)
         reading->file = outer;
+    return status;
 }
 
-void shard_slice_copy(const struct weight_files *files, const struct shard_slice *slice,
-                      uint8_t *bytes_out)
+enum status shard_slice_read(const struct weight_files *files, const struct shard_slice *slice,
+                             uint8_t *bytes_out, struct reason *reason)
 {
-    shard_slice_copy_range(files, slice, 0, slice->size, bytes_out);
-}
-
-/* Gives back the pages of these rows of the slice's tensor, and what the system mapped beside them
- * unasked: neighbours that are in use are found in the page cache again. */
-static void drop_rows(const struct weight_files *files, const struct shard_slice *slice,
-                      uint64_t row_first, uint64_t row_end)
-{
-    const struct weight_file *file = &files->files[slice->tensor->file];
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t first = slice->tensor->offset + row_first * slice->row_bytes;
-    uint64_t end = slice->tensor->offset + row_end * slice->row_bytes + FOLIO_SIZE_MAX;
-    first = first < FOLIO_SIZE_MAX ? 0 : (first - FOLIO_SIZE_MAX) / page * page;
-    end = end < file->size ? end : file->size;
-    (void)madvise((void *)(uintptr_t)(file->bytes + first), (size_t)(end - first), MADV_DONTNEED);
-}
-
-void shard_slice_drop(const struct weight_files *files, const struct shard_slice *slice)
-{
-    drop_rows(files, slice, slice->row_first, slice->row_end);
+    return shard_slice_read_range(files, slice, 0, slice->size, bytes_out, reason);
 }
 
 static enum status allocate(struct shard *shard, struct reason *reason)
@@ -255,20 +357,15 @@ void shard_close(struct shard *shard)
     memory_free(shard);
 }
 
-/* Copies a slice row window by row window. */
-static void copy_rows(struct shard *shard, const struct weight_files *files, size_t index)
+static enum status copy_rows(struct shard *shard, const struct weight_files *files, size_t index,
+                             struct reason *reason)
 {
     const struct shard_slice *slice = &shard->plan->slices[index];
-    uint64_t width = slice->byte_end - slice->byte_first;
-    uint64_t rows = slice->row_end - slice->row_first;
-    uint64_t window = WINDOW_SIZE / slice->row_bytes + 1;
-    for (uint64_t row = 0; row < rows; row += window) {
-        uint64_t end = row + window < rows ? row + window : rows;
-        shard_slice_copy_range(files, slice, row * width, end * width,
-                               shard->memory + slice->target + row * width);
-        drop_rows(files, slice, slice->row_first + row, slice->row_first + end);
-    }
-    shard_received(shard, index);
+    enum status status =
+        shard_slice_read(files, slice, shard->memory + slice->target, reason);
+    if (status == STATUS_OK)
+        shard_received(shard, index);
+    return status;
 }
 
 /* Bytes [first, end) of a file, which this rank keeps as they lie there. */
@@ -316,44 +413,53 @@ static void use_in_place(struct shard *shard, const struct weight_files *files,
     shard->strides[run->slice] = shard->plan->slices[run->slice].row_bytes;
 }
 
+/* Runs of some size are used where they are, the others copied. */
+static enum status fill_runs(struct shard *shard, const struct weight_files *files,
+                             const struct run *runs, size_t count, struct reason *reason)
+{
+    uint64_t size_min = shard->plan->bytes / IN_PLACE_RUNS_MAX;
+    size_min = size_min > IN_PLACE_SIZE_MIN ? size_min : IN_PLACE_SIZE_MIN;
+    enum status status = STATUS_OK;
+    for (size_t first = 0; first < count && status == STATUS_OK;) {
+        uint64_t end = 0;
+        size_t next = run_end(runs, count, first, &end);
+        bool is_large = end - runs[first].first >= size_min;
+        for (; first < next && status == STATUS_OK; first++) {
+            if (is_large)
+                use_in_place(shard, files, &runs[first]);
+            else
+                status = copy_rows(shard, files, runs[first].slice, reason);
+        }
+    }
+    return status;
+}
+
 enum status shard_fill(struct shard *shard, const struct weight_files *files,
                        struct reason *reason)
 {
     const struct shard_plan *plan = shard->plan;
     struct run *runs = memory_zeroed(plan->slice_count, sizeof *runs);
     size_t count = 0;
+    enum status status = STATUS_OK;
     if (!runs)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu slices", plan->slice_count);
-    for (size_t i = 0; i < plan->slice_count; i++) {
+    for (size_t i = 0; i < plan->slice_count && status == STATUS_OK; i++) {
         const struct shard_slice *slice = &plan->slices[i];
         if (shard->slices[i])
             continue;
-        if (slice->tensor->file >= files->count || !files->files[slice->tensor->file].bytes) {
-            memory_free(runs);
-            return refuse(reason, STATUS_NOT_FOUND, "the file of tensor %.200s is not here",
-                          slice->tensor->name);
-        }
-        if (shard_slice_is_contiguous(slice))
+        if (slice->tensor->file >= files->count || !files->files[slice->tensor->file].bytes)
+            status = refuse(reason, STATUS_NOT_FOUND, "the file of tensor %.200s is not here",
+                            slice->tensor->name);
+        else if (shard_slice_is_contiguous(slice))
             runs[count++] = run_of(shard, i);
         else
-            copy_rows(shard, files, i);
+            status = copy_rows(shard, files, i, reason);
     }
     qsort(runs, count, sizeof *runs, compare_runs);
-    uint64_t size_min = plan->bytes / IN_PLACE_RUNS_MAX;
-    size_min = size_min > IN_PLACE_SIZE_MIN ? size_min : IN_PLACE_SIZE_MIN;
-    for (size_t first = 0; first < count;) {
-        uint64_t end = 0;
-        size_t next = run_end(runs, count, first, &end);
-        bool is_large = end - runs[first].first >= size_min;
-        for (; first < next; first++) {
-            if (is_large)
-                use_in_place(shard, files, &runs[first]);
-            else
-                copy_rows(shard, files, runs[first].slice);
-        }
-    }
+    if (status == STATUS_OK)
+        status = fill_runs(shard, files, runs, count, reason);
     memory_free(runs);
-    return STATUS_OK;
+    return status;
 }
 
 /* Nothing of a file's bytes [first, end) stays mapped but the pages it shares with what is kept;
@@ -377,6 +483,7 @@ void shard_keep_only(const struct shard *shard, const struct weight_files *files
     const struct shard_plan *plan = shard->plan;
     struct run *runs = memory_zeroed(plan->slice_count, sizeof *runs);
     size_t count = 0;
+    rows_close(files->rows);
     for (size_t i = 0; runs && i < plan->slice_count; i++) {
         const struct weight_file *file = &files->files[plan->slices[i].tensor->file];
         uintptr_t place = (uintptr_t)shard->slices[i];

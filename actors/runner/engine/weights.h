@@ -107,20 +107,25 @@ MUST_CHECK enum status weight_files_open_some(const char *directory,
                                               struct reason *reason);
 /* Accepts NULL. */
 void weight_files_close(struct weight_files *files);
+/* Reading of rows that lie apart keeps about so many bytes of the files, 16 MiB if this is not
+ * called; shard_keep_only gives them back. */
+void weight_files_limit(struct weight_files *files, uint64_t bytes);
 /* First byte of a tensor in its mapped file; any alignment. */
 const uint8_t *weight_files_tensor(const struct weight_files *files, const struct tensor *tensor);
 /* Name of the mapped file an address lies in, NULL for none: for the SIGBUS of a file that shrank.
  * Async-signal-safe. */
 const char *weight_files_at(const struct weight_files *files, const void *address);
-/* Packs the bytes of a slice, rows one after another, into `bytes_out[slice->size]`. */
-void shard_slice_copy(const struct weight_files *files, const struct shard_slice *slice,
-                      uint8_t *bytes_out);
-/* Packs only the bytes [first, end) of the packed slice, for senders that stream in windows. */
-void shard_slice_copy_range(const struct weight_files *files, const struct shard_slice *slice,
-                            uint64_t first, uint64_t end, uint8_t *bytes_out);
-/* Gives the file pages of a slice, and those mapped beside them, back to the system; they are read
- * again when touched. */
-void shard_slice_drop(const struct weight_files *files, const struct shard_slice *slice);
+/* Reads the bytes of a slice, rows one after another, into `bytes_out[slice->size]`.  Fails with
+ * the file's name: STATUS_IO when its disk does, STATUS_STALE when it has become shorter. */
+MUST_CHECK enum status shard_slice_read(const struct weight_files *files,
+                                        const struct shard_slice *slice, uint8_t *bytes_out,
+                                        struct reason *reason);
+/* Only the bytes [first, end) of the packed slice, for senders that stream in windows.  One thread
+ * reads from `files` at a time. */
+MUST_CHECK enum status shard_slice_read_range(const struct weight_files *files,
+                                              const struct shard_slice *slice, uint64_t first,
+                                              uint64_t end, uint8_t *bytes_out,
+                                              struct reason *reason);
 
 /* --- the memory --- */
 
@@ -132,8 +137,8 @@ MUST_CHECK enum status shard_open(const struct shard_plan *plan, struct shard **
 /* Accepts NULL. */
 void shard_close(struct shard *shard);
 /* Fills from local files what was not received: what lies together in runs of some size is used
- * where it is mapped (so `files` must outlive the shard); other slices are copied once and their
- * file pages dropped. */
+ * where it is mapped (so `files` must outlive the shard); other slices are read into its
+ * memory. */
 MUST_CHECK enum status shard_fill(struct shard *shard, const struct weight_files *files,
                                   struct reason *reason);
 /* Unmaps everything of `files` but what the filled shard uses in place, so that a touch of it
