@@ -81,7 +81,7 @@ enum transfer_phase {
     F(S, u64, size, 0, "bytes")                                                                    \
     F(S, hash, digest, 32, "of the whole content")                                                 \
     F(S, hash, sha256, 32, "of weights, by which hubs name them; zero: not known")                 \
-    F(S, bytes, chunks, 1u << 23, "the BLAKE3 of each 8 MiB, the last of the rest")
+    F(S, bytes, chunks, 1u << 23, "the SHA-256 of each 8 MiB, the last of the rest")
 #define CHUNK_MANIFEST_FIELDS(F, L, R, S)                                                          \
     F(S, hash, revision, 32, "of the model")                                                       \
     L(S, manifest_file, files, MODEL_FILE_COUNT_MAX, "in the order of the model's record")

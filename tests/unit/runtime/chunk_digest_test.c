@@ -8,48 +8,37 @@
 
 #define SIZE_MAX_USED ((size_t)1048577)
 
-/* Of bytes 0, 1, ... 250, 0, 1, ...; the first ones stand in the published test vectors, all were
- * made with the authors' own program. */
+/* Of bytes 0, 1, ... 250, 0, 1, ..., by Python's hashlib. */
 static const struct {
     size_t size;
     const char *digest;
 } rows[] = {
     {0,
-     "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"},
+     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
     {1,
-     "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213"},
+     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"},
+    {55,
+     "463eb28e72f82e0a96c0a4cc53690c571281131f672aa229e0d45ae59b598b59"},
+    {56,
+     "da2ae4d6b36748f2a318f23e7ab1dfdf45acdc9d049bd80e59de82a60895f562"},
+    {63,
+     "29af2686fd53374a36b0846694cc342177e428d1647515f078784d69cdb9e488"},
     {64,
-     "4eed7141ea4a5cd4b788606bd23f46e212af9cacebacdc7d1f4c6dc7f2511b98"},
+     "fdeab9acf3710362bd2658cdc9a29e8f9c757fcf9811603a8c447cd1d9151108"},
     {65,
-     "de1e5fa0be70df6d2be8fffd0e99ceaa8eb6e8c93a63f2d8d1c30ecb6b263dee"},
+     "4bfd2c8b6f1eec7a2afeb48b934ee4b2694182027e6d0fc075074f2fabb31781"},
     {1023,
-     "10108970eeda3eb932baac1428c7a2163b0e924c9a9e25b35bba72b28f70bd11"},
+     "1c5e88a585b61754df6137d66632a7348557a88358afc401b0a0a4fc427104a9"},
     {1024,
-     "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7"},
+     "2bce1ba628720664be4b9fdd77aae0678e5f0f3f02fc6ff641ec879094f6a404"},
     {1025,
-     "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"},
-    {2048,
-     "e776b6028c7cd22a4d0ba182a8bf62205d2ef576467e838ed6f2529b85fba24a"},
-    {3073,
-     "7124b49501012f81cc7f11ca069ec9226cecb8a2c850cfe644e327d22d3e1cd3"},
-    {8192,
-     "aae792484c8efe4f19e2ca7d371d8c467ffb10748d8a5a1ae579948f718a2a63"},
-    {8193,
-     "bab6c09cb8ce8cf459261398d2e7aef35700bf488116ceb94a36d0f5f1b7bc3b"},
-    {31744,
-     "62b6960e1a44bcc1eb1a611a8d6235b6b4b78f32e7abc4fb4c6cdcce94895c47"},
-    {32768,
-     "162183d1f9184474f5a5c9e6224e66720cdb6523f822e52d9b1efa30893f48f9"},
-    {32769,
-     "da589428d9b32c97658a04a21c0c8a38aad2ac402120819d956fd6d62bbfa36e"},
+     "bc0b6b10b89b9487a12fda2a8cc13194e7091c217aabf8b92846274026f4bcd0"},
     {65536,
-     "68d647e619a930e7b1082f74f334b0c65a315725569bdc123f0ee11881717bfe"},
+     "4b640d85ab3ba30fd02c9fc9db4a8928f416322ad27022ea58a65aaee68a4df2"},
     {98305,
-     "2d314cb0cfd4e133686b30ce6440808144ca5e6c6e257fcc2feb2e730a4577d1"},
-    {131073,
-     "f837d4254d24ba3d50fe3743d46e4af6db5f5d6ab0469197d94e7ba1e906c4d8"},
+     "beaaa7bf1a6fec021672f21cdefde0541df07ab19b9740d4f3749a5e0367cb55"},
     {1048577,
-     "2f053cd7472cf0cd2f9adaf45c1180255b91b9a865404a63671a0ee5f792ed33"},
+     "5769f52bc3eef28afa39c6fc68cadb7d0bd69812ae3a3d71452f519ec3c7aa56"},
 };
 
 static uint8_t *input(void)
@@ -67,7 +56,7 @@ static void check(const struct hash *hash, const char *expected)
     ck_assert_str_eq(hex_print(hash, sizeof(*hash), hex), expected);
 }
 
-START_TEST(digests_are_those_of_the_authors_program)
+START_TEST(digests_are_those_of_another_program)
 {
     struct hash hash;
     uint8_t *bytes = input();
@@ -81,22 +70,17 @@ END_TEST
 
 static void check_pieces(const uint8_t *bytes, size_t size, size_t step, const char *expected)
 {
-    for (int plain = 0; plain < 2; plain++) {
-        struct chunk_digest digest;
-        struct hash hash;
-        if (plain)
-            chunk_digest_init_plain(&digest);
-        else
-            chunk_digest_init(&digest);
-        for (size_t at = 0; at < size; at += step)
-            chunk_digest_update(&digest, bytes + at, size - at < step ? size - at : step);
-        chunk_digest_final(&digest, &hash);
-        check(&hash, expected);
-    }
+    struct chunk_digest digest;
+    struct hash hash;
+    chunk_digest_init(&digest);
+    for (size_t at = 0; at < size; at += step)
+        chunk_digest_update(&digest, bytes + at, size - at < step ? size - at : step);
+    chunk_digest_final(&digest, &hash);
+    check(&hash, expected);
 }
 
-/* Whatever the pieces, wherever they lie, with and without the faster instructions. */
-START_TEST(pieces_and_instructions_make_no_difference)
+/* Whatever the pieces, wherever they lie. */
+START_TEST(pieces_make_no_difference)
 {
     static const size_t steps[] = {1, 63, 1000, 1024, 32767, 32768, 32769, 524288};
     uint8_t *bytes = input();
@@ -129,8 +113,8 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("chunk_digest");
     const TTest *const tests[] = {
-        digests_are_those_of_the_authors_program,
-        pieces_and_instructions_make_no_difference,
+        digests_are_those_of_another_program,
+        pieces_make_no_difference,
         one_bit_anywhere_makes_another_digest,
     };
     suite_add(suite, "digest", tests, COUNT_OF(tests));
