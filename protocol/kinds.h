@@ -146,7 +146,7 @@
     M(44, PREFILL_PROGRESSED, prefill_progressed, "runner: so much of the prompt is read")         \
     M(45, GENERATION_FINISHED, generation_finished, "runner: the last word")                       \
     M(46, CANCEL_GENERATION, cancel_generation, "gateway: the client is gone")                     \
-    M(50, FILE_ASKED, file_asked, "transferer: a part of a small file")                            \
+    M(50, FILE_ASKED, file_asked, "transferer: a part of a small file, or a piece of any")        \
     M(51, FILE_PART, file_part, "transferer: here it is")                                          \
     M(52, SOURCE_ASKED, source_asked, "transferer: what have you of this model?")                  \
     M(53, SOURCE_TOLD, source_told, "transferer: these chunks, over there")                        \

@@ -326,7 +326,8 @@
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
     F(S, text, name, NAME_SIZE_MAX, "must stand in the manifest of that revision")                 \
-    F(S, u64, offset, 0, "")
+    F(S, u64, offset, 0, "")                                                                       \
+    F(S, u32, size, 0, "so many bytes, in several parts; 0: one part, of a small file alone")
 #define FILE_PART_FIELDS(F, L, R, S)                                                               \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
 #include "actors/gateway/hub.h"
+#include "actors/gateway/relay.h"
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
@@ -84,22 +85,63 @@ static void take_arrival(struct gateway *gateway, const struct http_arrival *arr
         chats_forget(gateway, arrival->exchange);
         asks_forget(gateway, arrival->exchange);
         feed_forget(gateway, arrival->exchange);
+        relay_forget(gateway, arrival->exchange);
         break;
     case HTTP_ARRIVAL_DRAINED:
-        break; /* what a slow client is owed waits in the server, which cuts who takes nothing */
+        /* What a stream's slow client is owed waits in the server, which cuts who takes nothing. */
+        relay_drained(gateway, arrival->exchange);
+        break;
     }
 }
 
 static void link_up(struct gateway *gateway, uint32_t link)
 {
-    if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX)
+    if (link >= GATEWAY_LINK_HOLDER)
+        relay_link_up(gateway, link - GATEWAY_LINK_HOLDER);
+    else if (link >= GATEWAY_LINK_RUNNER)
         runners_up(gateway, link - GATEWAY_LINK_RUNNER);
 }
 
-static void link_down(struct gateway *gateway, uint32_t link, const char *sentence)
+static void link_down(struct gateway *gateway, const struct input *input, const char *sentence)
 {
-    if (link - GATEWAY_LINK_RUNNER < GATEWAY_RUNNER_COUNT_MAX)
+    const uint32_t link = input->peer.link;
+    if (link >= GATEWAY_LINK_HOLDER)
+        relay_link_down(gateway, link - GATEWAY_LINK_HOLDER, input->kind == INPUT_LINK_REFUSED);
+    else if (link >= GATEWAY_LINK_RUNNER)
         runners_down(gateway, link - GATEWAY_LINK_RUNNER, sentence);
+}
+
+static void send_failed(struct gateway *gateway, const struct input *input)
+{
+    if (input->peer.link == GATEWAY_LINK_MASTER)
+        return; /* asked again after the next welcome, or answered at the deadline */
+    if (input->status == STATUS_UNREACHABLE || input->peer.link >= GATEWAY_LINK_HOLDER)
+        link_down(gateway, input, "the runner cannot be reached");
+    else
+        chats_lose(gateway, input->peer.link - GATEWAY_LINK_RUNNER,
+                   "the runner takes no more messages");
+}
+
+static void take_message(struct gateway *gateway, const struct input *input,
+                         enum mirror_change change)
+{
+    const uint32_t link = input->peer.link;
+    if (link == GATEWAY_LINK_MASTER)
+        master_message(gateway, input->message, change);
+    else if (link >= GATEWAY_LINK_HOLDER)
+        relay_message(gateway, link - GATEWAY_LINK_HOLDER, input->message);
+    else
+        chat_message(gateway, link - GATEWAY_LINK_RUNNER, input->message);
+}
+
+static void take_result(struct gateway *gateway, struct result *result)
+{
+    if (result->kind == GATEWAY_RESULT_HTTP)
+        take_arrival(gateway, result->value);
+    else if (result->kind == GATEWAY_OPEN_FILE)
+        hub_file_opened(gateway, result);
+    else if (result->kind == GATEWAY_CHECK_PIECE)
+        relay_checked(gateway, result);
 }
 
 static void start(struct gateway *gateway)
@@ -120,7 +162,8 @@ static void stop(struct gateway *gateway)
 
 static bool is_busy(const struct gateway *gateway)
 {
-    bool is_busy = feed_has_watchers(gateway) || !gateway->is_ready_told;
+    bool is_busy = feed_has_watchers(gateway) || !gateway->is_ready_told ||
+                   relays_are_busy(gateway);
     for (size_t i = 0; !is_busy && i < GATEWAY_CHAT_COUNT_MAX; i++)
         is_busy = gateway->chats[i] != NULL;
     for (size_t i = 0; !is_busy && i < GATEWAY_ASK_COUNT_MAX; i++)
@@ -140,6 +183,7 @@ static void tick(struct gateway *gateway)
         asks_tick(gateway);
         feed_tick(gateway);
         runners_tick(gateway);
+        relays_tick(gateway);
     }
     if (is_busy(gateway))
         outbox_wake(gateway->outbox, gateway->tick_at_ms);
@@ -156,31 +200,19 @@ static void take_input(struct gateway *gateway, const struct input *input,
         link_up(gateway, input->peer.link);
         break;
     case INPUT_LINK_DOWN:
-        link_down(gateway, input->peer.link, "the connection to the runner ended");
+        link_down(gateway, input, "the connection to the runner ended");
         break;
     case INPUT_LINK_REFUSED:
-        link_down(gateway, input->peer.link, "the runner's address cannot be used");
+        link_down(gateway, input, "the runner's address cannot be used");
         break;
     case INPUT_SEND_FAILED:
-        if (input->peer.link == GATEWAY_LINK_MASTER)
-            break; /* asked again after the next welcome, or answered at the deadline */
-        if (input->status == STATUS_UNREACHABLE)
-            link_down(gateway, input->peer.link, "the runner cannot be reached");
-        else
-            chats_lose(gateway, input->peer.link - GATEWAY_LINK_RUNNER,
-                       "the runner takes no more messages");
+        send_failed(gateway, input);
         break;
     case INPUT_MESSAGE:
-        if (input->peer.link == GATEWAY_LINK_MASTER)
-            master_message(gateway, input->message, change);
-        else
-            chat_message(gateway, input->peer.link - GATEWAY_LINK_RUNNER, input->message);
+        take_message(gateway, input, change);
         break;
     case INPUT_RESULT:
-        if (input->result->kind == GATEWAY_RESULT_HTTP)
-            take_arrival(gateway, input->result->value);
-        else if (input->result->kind == GATEWAY_OPEN_FILE)
-            hub_file_opened(gateway, input->result);
+        take_result(gateway, input->result);
         break;
     case INPUT_STOP:
         stop(gateway);
@@ -204,6 +236,7 @@ static enum status gateway_step(void *actor, const struct input *input, struct o
     enum status status = session_take(&gateway->session, input, outbox, &change, reason);
     if (status == STATUS_OK) {
         take_input(gateway, input, change);
+        relays_turn(gateway);
         tick(gateway);
     }
     gateway->input = NULL;
@@ -226,6 +259,7 @@ static void gateway_fini(void *actor)
     chats_fini(gateway);
     asks_fini(gateway);
     feed_fini(gateway);
+    relays_fini(gateway);
     transfer_progress_fini(&gateway->transfers);
     session_fini(&gateway->session);
 }

@@ -5,7 +5,8 @@
  * Accepts  HTTP requests and departures of their clients (results of the shell); welcome, snapshot,
  *          events and answers of its master; accepted, tokens and last words of runners.
  * Emits    HTTP answers and streams (effects); commands to its master; generate and
- *          cancel_generation to the runners of rank 0; lines of the request journal.
+ *          cancel_generation to the runners of rank 0; file_asked and manifest_asked to the
+ *          transferers of nodes that hold what a client wants; lines of the request journal.
  * Owner    runtime/loop.h; pure: chat.c, runners.c, routes.c, instances.c, feed.c, replies.c.
  * Memory   the state, a record for each request in flight, the last events as text.
  * Threads  one.
@@ -45,7 +46,11 @@
 #define GATEWAY_SILENT_MS 1800  /* after a pause that long rank 0 may have dropped what we asked */
 #define GATEWAY_READY_MS 2000   /* without a master we are ready all the same: HTTP answers */
 
-enum gateway_link { GATEWAY_LINK_MASTER = SESSION_LINK, GATEWAY_LINK_RUNNER };
+enum gateway_link {
+    GATEWAY_LINK_MASTER = SESSION_LINK,
+    GATEWAY_LINK_RUNNER,
+    GATEWAY_LINK_HOLDER = GATEWAY_LINK_RUNNER + GATEWAY_RUNNER_COUNT_MAX
+};
 
 enum gateway_effect {
     GATEWAY_ANSWER = 1,   /* struct http_output: whole */
@@ -55,7 +60,10 @@ enum gateway_effect {
     GATEWAY_JOURNAL,      /* struct http_output: one line */
     GATEWAY_RESULT_HTTP,  /* unasked: struct http_arrival */
     GATEWAY_FILE,         /* struct http_output: the head, then the bytes of its file */
-    GATEWAY_OPEN_FILE     /* request and value: struct file_wish */
+    GATEWAY_OPEN_FILE,    /* request and value: struct file_wish */
+    GATEWAY_PIPE_BEGIN,   /* struct http_output: the head, and the size of what follows */
+    GATEWAY_PIPE_WRITE,   /* struct http_output: a piece */
+    GATEWAY_CHECK_PIECE   /* request and value: struct piece_check */
 };
 
 /* To an HTTP client, or to the journal. */
@@ -83,10 +91,17 @@ struct file_wish {
     uint64_t size;  /* from there on */
     int http_status;
     char *lines;            /* of the answer's head */
-    char *elsewhere;        /* those of a redirect, when it cannot be opened here; or NULL */
     struct http_file *file; /* once it is open, unless is_head */
 };
 void file_wish_free(void *wish);
+
+/* A piece of a file that came from another node, to be hashed beside the loop. */
+struct piece_check {
+    uint64_t exchange;
+    struct buffer bytes;
+    struct hash digest; /* what it must have */
+};
+void piece_check_free(void *check);
 
 /* From an HTTP client: what http_server says, without its types. */
 enum http_arrival_kind { HTTP_ARRIVAL_REQUEST, HTTP_ARRIVAL_GONE, HTTP_ARRIVAL_DRAINED };
@@ -183,6 +198,8 @@ struct feed_entry {
     size_t size;
 };
 
+struct relay_desk; /* relay.h */
+
 struct gateway {
     const struct gateway_settings *settings;
     struct session session;
@@ -200,6 +217,7 @@ struct gateway {
     size_t feed_size;
     uint64_t tick_at_ms;
     struct transfer_progress_table transfers; /* how far they are */
+    struct relay_desk *relays;                /* NULL: none was ever needed */
 
     /* of the step that runs */
     const struct input *input;
@@ -228,6 +246,9 @@ void reply_lines(struct gateway *gateway, uint64_t exchange, int http_status, ch
                  struct buffer *bytes);
 /* What the output owns is taken. */
 void reply_file(struct gateway *gateway, struct http_output output);
+/* An answer of known size in pieces, each of which is heard of when the client took it. */
+void pipe_begin(struct gateway *gateway, struct http_output output);
+void pipe_write(struct gateway *gateway, uint64_t exchange, struct buffer *bytes);
 void stream_begin(struct gateway *gateway, uint64_t exchange);
 void stream_write(struct gateway *gateway, uint64_t exchange, struct buffer *bytes);
 void stream_end(struct gateway *gateway, uint64_t exchange);

@@ -4,6 +4,7 @@
 #include "actors/gateway/gateway.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/log.h"
 #include "runtime/paths.h"
 
@@ -287,6 +288,51 @@ static enum status begin_opening(struct gateway_shell *shell, struct loop *loop,
     return refuse(reason, STATUS_NO_MEMORY, "no thread can be started to open a file");
 }
 
+/* ---- pieces of files from other nodes ---- */
+
+struct checking {
+    struct loop *loop;
+    struct piece_check *check;
+};
+
+static void checking_free(void *argument)
+{
+    struct checking *checking = argument;
+    piece_check_free(checking->check);
+    memory_free(checking);
+}
+
+static void check_piece(void *argument)
+{
+    struct checking *checking = argument;
+    struct piece_check *check = checking->check;
+    struct loop *loop = checking->loop;
+    struct hash digest;
+    chunk_digest_of(check->bytes.bytes, check->bytes.size, &digest);
+    struct result result = {.id = check->exchange,
+                            .kind = GATEWAY_CHECK_PIECE,
+                            .status = ID_EQUAL(digest, check->digest) ? STATUS_OK
+                                                                      : STATUS_HASH_MISMATCH,
+                            .value = check,
+                            .value_free = piece_check_free};
+    checking->check = NULL;
+    checking_free(checking);
+    loop_post(loop, &result);
+}
+
+static enum status begin_checking(struct loop *loop, struct effect *effect, struct reason *reason)
+{
+    const struct checking made = {loop, effect->request};
+    struct checking *checking = memory_copied(&made, sizeof(made));
+    if (!checking)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to check a piece of a file");
+    effect->request = NULL;
+    if (loop_work(loop, check_piece, checking_free, checking) == STATUS_OK)
+        return STATUS_OK;
+    checking_free(checking);
+    return refuse(reason, STATUS_NO_MEMORY, "no thread can be started to check a piece");
+}
+
 static void answer_file(struct gateway_shell *shell, struct http_output *output)
 {
     struct http_file *file = output->file;
@@ -340,6 +386,15 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
     case GATEWAY_FILE:
         answer_file(shell, output);
         break;
+    case GATEWAY_PIPE_BEGIN:
+        (void)http_server_pipe_begin(shell->server, output->exchange, output->http_status,
+                                     output->content_type, output->lines, output->size);
+        break;
+    case GATEWAY_PIPE_WRITE:
+        (void)http_server_pipe_write(shell->server, output->exchange, &output->bytes);
+        break;
+    case GATEWAY_CHECK_PIECE:
+        return begin_checking(loop, effect, reason);
     case GATEWAY_RESULT_HTTP:
         break;
     }

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum answer_state { ANSWER_NONE, ANSWER_WHOLE, ANSWER_FILE, ANSWER_STREAM };
+enum answer_state { ANSWER_NONE, ANSWER_WHOLE, ANSWER_FILE, ANSWER_PIPE, ANSWER_STREAM };
 
 /* One request, from its first byte at libmicrohttpd to the last of its answer. */
 struct queued_input {
@@ -41,6 +41,7 @@ struct exchange {
     char *extra;            /* header lines, or NULL */
     struct http_file *file; /* until the response has it; NULL for a HEAD */
     uint64_t file_size;
+    struct http_pipe pipe;  /* its words are queued inputs, so that none is ever lost */
     struct buffer out; /* the whole answer, or what of a stream was not taken yet */
     bool is_ended;
     bool was_full;
@@ -166,6 +167,7 @@ static void exchange_free(struct exchange *exchange)
     memory_free(exchange->extra);
     memory_free(exchange->gone);
     http_file_close(exchange->file);
+    http_pipe_fini(&exchange->pipe, memory_free);
     memory_free(exchange);
 }
 
@@ -289,6 +291,27 @@ static ssize_t read_stream(void *argument, uint64_t position, char *target, size
     return result;
 }
 
+static ssize_t read_pipe(void *argument, uint64_t position, char *target, size_t size)
+{
+    struct exchange *exchange = argument;
+    struct http_server *server = exchange->server;
+    void *word = NULL;
+    ssize_t result = MHD_CONTENT_READER_END_WITH_ERROR;
+    (void)position;
+    pthread_mutex_lock(&server->mutex);
+    if (!exchange->is_gone && !server->is_closing) {
+        result = (ssize_t)http_pipe_take(&exchange->pipe, target, size, &word);
+        if (word)
+            push_queued(server, word);
+        if (result == 0 && exchange->is_ended) /* cut: libmicrohttpd asks for no byte too many */
+            result = MHD_CONTENT_READER_END_WITH_ERROR;
+        else if (result == 0)
+            suspend(exchange);
+    }
+    pthread_mutex_unlock(&server->mutex);
+    return result;
+}
+
 /* The response has the file, and the exchange outlives the response's bytes. */
 struct sending {
     struct exchange *exchange;
@@ -356,6 +379,9 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
             MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, exchange, NULL);
     else if (exchange->answer == ANSWER_FILE)
         response = file_response(exchange);
+    else if (exchange->answer == ANSWER_PIPE)
+        response = MHD_create_response_from_callback(exchange->pipe.size, HTTP_FILE_BLOCK_SIZE,
+                                                     read_pipe, exchange, NULL);
     else
         response = MHD_create_response_from_buffer(exchange->out.size, exchange->out.bytes,
                                                    MHD_RESPMEM_PERSISTENT);
@@ -601,6 +627,46 @@ enum status http_server_answer_file(struct http_server *server, uint64_t id, int
     pthread_mutex_unlock(&server->mutex);
     if (!exchange)
         http_file_close(file);
+    return status;
+}
+
+enum status http_server_pipe_begin(struct http_server *server, uint64_t id, int http_status,
+                                   const char *content_type, const char *extra, uint64_t size)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct exchange *exchange = answerable(server, id);
+    enum status status = STATUS_NOT_FOUND;
+    if (exchange) {
+        http_pipe_init(&exchange->pipe, size);
+        status = begin_answer(exchange, ANSWER_PIPE, http_status, content_type, extra);
+        exchange->is_ended = false;
+        if (status != STATUS_OK)
+            report_gone(exchange);
+    }
+    pthread_mutex_unlock(&server->mutex);
+    return status;
+}
+
+enum status http_server_pipe_write(struct http_server *server, uint64_t id, struct buffer *bytes)
+{
+    struct queued_input *drained = memory_zeroed(1, sizeof(*drained));
+    pthread_mutex_lock(&server->mutex);
+    struct exchange *exchange = answerable(server, id);
+    enum status status = exchange ? STATUS_NO_MEMORY : STATUS_NOT_FOUND;
+    if (exchange && drained) {
+        ASSERT(exchange->answer == ANSWER_PIPE);
+        drained->input = (struct http_input){.kind = HTTP_INPUT_DRAINED, .exchange = id};
+        status = http_pipe_put(&exchange->pipe, bytes, drained);
+    }
+    if (exchange && status != STATUS_OK)
+        report_gone(exchange);
+    if (exchange) {
+        exchange->is_ended = exchange->pipe.given == exchange->pipe.size;
+        resume(exchange);
+    }
+    pthread_mutex_unlock(&server->mutex);
+    if (status != STATUS_OK)
+        memory_free(drained);
     return status;
 }
 

@@ -19,11 +19,12 @@
 
 #include "actors/gateway/http_file.h"
 #include "actors/gateway/http_guard.h"
+#include "actors/gateway/http_pipe.h"
 
 enum http_input_kind {
     HTTP_INPUT_REQUEST, /* answer it, sooner or later */
     HTTP_INPUT_GONE,    /* the client left before the end; nothing may be sent any more */
-    HTTP_INPUT_DRAINED, /* a stream that had filled up takes bytes again */
+    HTTP_INPUT_DRAINED, /* a stream that had filled up takes bytes again; or a piece was taken */
 };
 
 struct http_input {
@@ -63,6 +64,15 @@ enum status http_server_answer(struct http_server *server, uint64_t exchange, in
 enum status http_server_answer_file(struct http_server *server, uint64_t exchange, int http_status,
                                     const char *content_type, const char *extra,
                                     struct http_file *file, uint64_t size);
+/* The head of an answer whose body of `size` bytes, at least 1, comes in pieces. */
+enum status http_server_pipe_begin(struct http_server *server, uint64_t exchange, int http_status,
+                                   const char *content_type, const char *extra, uint64_t size);
+/* Takes the next bytes.  HTTP_INPUT_DRAINED comes for each piece that the client took to its end;
+ * one after another, so that no more lie here than whoever writes wants.  The answer is over with
+ * the last byte; http_server_stream_end before it cuts the connection, so that a client sees that
+ * bytes are missing. */
+enum status http_server_pipe_write(struct http_server *server, uint64_t exchange,
+                                   struct buffer *bytes);
 /* The JSON of a fault, with its Retry-After. */
 enum status http_server_answer_fault(struct http_server *server, uint64_t exchange,
                                      const struct http_fault *fault);

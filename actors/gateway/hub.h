@@ -4,8 +4,8 @@
  * whoever takes HF_ENDPOINT can pull from any gateway.
  *
  * Lists and heads come from the state alone, so every gateway has them.  A file's bytes come from
- * the disk of this node; from another node's gateway, by a redirect, when only others have them and
- * the client can reach one.
+ * the disk of this node, or pass through it from one that has them (relay.h): a client reaches all
+ * of the cluster by the one address it has.
  *
  * Owner    the gateway's step.
  * Memory   a file_wish for each file being opened.
@@ -26,7 +26,8 @@ MUST_CHECK bool route_hub(struct gateway *gateway, const struct http_arrival *re
 void hub_file(struct gateway *gateway, const struct http_arrival *arrival,
               const struct hub_request *request);
 /* The shell opened the file of a wish, or says why not. */
-void hub_file_opened(struct gateway *gateway, const struct result *result);
+void hub_file_opened(struct gateway *gateway, struct result *result);
+const char *hub_content_type(const char *name);
 
 /* ---- hub_pages.c ---- */
 void hub_page(struct gateway *gateway, const struct http_arrival *arrival,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/hub_request.h"
 
+#include "protocol/holdings.h"
 #include "protocol/schema.h"
 #include "runtime/hub_names.h"
+#include "runtime/model_manifest.h"
 
 #include <string.h>
 
@@ -144,11 +146,18 @@ bool hub_revision_is_known(const struct hub_request *request)
             strncmp(text_or_empty(request->model->commit), revision, size) == 0);
 }
 
-const struct file_entry *hub_request_file(const struct hub_request *request)
+bool hub_holder_has(const struct model_record *model, const struct holder_record *holder,
+                    const struct file_entry *file)
 {
-    for (uint32_t i = 0; i < request->model->files.count; i++)
-        if (strcmp(text_or_empty(request->model->files.items[i].name), request->path) == 0)
-            return &request->model->files.items[i];
+    return model_file_is_small(file) ||
+           holder_has_file(holder, (uint32_t)(file - model->files.items));
+}
+
+const struct file_entry *hub_find_file(const struct model_record *model, const char *name)
+{
+    for (uint32_t i = 0; i < model->files.count; i++)
+        if (strcmp(text_or_empty(model->files.items[i].name), name) == 0)
+            return &model->files.items[i];
     return NULL;
 }
 

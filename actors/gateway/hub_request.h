@@ -35,7 +35,11 @@ MUST_CHECK bool hub_request_read(const char *path, const struct state *state,
 /* The cluster has one revision of a model: its commit, whole or from its first 7 digits on, and the
  * branch main. */
 bool hub_revision_is_known(const struct hub_request *request);
-const struct file_entry *hub_request_file(const struct hub_request *request);
+/* `file` is of the model's list. */
+bool hub_holder_has(const struct model_record *model, const struct holder_record *holder,
+                    const struct file_entry *file);
+/* NULL: there is none. */
+const struct file_entry *hub_find_file(const struct model_record *model, const char *name);
 /* Names of the record that may stand in an answer's head and path. */
 bool hub_model_is_sound(const struct model_record *model);
 

@@ -89,6 +89,17 @@ void reply_file(struct gateway *gateway, struct http_output output)
     emit(gateway, GATEWAY_FILE, output, NULL);
 }
 
+void pipe_begin(struct gateway *gateway, struct http_output output)
+{
+    emit(gateway, GATEWAY_PIPE_BEGIN, output, NULL);
+}
+
+void pipe_write(struct gateway *gateway, uint64_t exchange, struct buffer *bytes)
+{
+    struct http_output made = {.exchange = exchange};
+    emit(gateway, GATEWAY_PIPE_WRITE, made, bytes);
+}
+
 void stream_begin(struct gateway *gateway, uint64_t exchange)
 {
     struct http_output made = {.exchange = exchange};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * serve: the parts other transferers ask for, from the manifest of the state and nothing else.
+ * serve: the parts other transferers ask for, from the manifest of the state and nothing else; and
+ * the pieces of files that gateways ask for, who pass them on to their clients.
  */
 #include "actors/transferer/transferer.h"
 
@@ -12,15 +13,18 @@ void serve_allow(struct transferer_step *step)
 {
     struct transferer *transferer = step->transferer;
     const struct state *state = &transferer->session.mirror.state;
-    struct public_key keys[NODE_COUNT_MAX];
+    static const enum actor_kind kinds[] = {ACTOR_TRANSFERER, ACTOR_GATEWAY};
+    struct public_key keys[SERVE_KEYS_MAX];
     uint32_t count = 0;
     if (!transferer->session.mirror.has_state)
         return;
-    for (uint32_t i = 0; i < state->nodes.count && count < NODE_COUNT_MAX; i++) {
-        const struct endpoint_record *endpoint =
-            state_find_endpoint(state, &state->nodes.items[i].node_id, ACTOR_TRANSFERER);
-        if (endpoint && !ID_IS_ZERO(endpoint->key))
-            keys[count++] = endpoint->key;
+    for (uint32_t i = 0; i < state->nodes.count && i < NODE_COUNT_MAX; i++) {
+        for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+            const struct endpoint_record *endpoint =
+                state_find_endpoint(state, &state->nodes.items[i].node_id, kinds[k]);
+            if (endpoint && !ID_IS_ZERO(endpoint->key))
+                keys[count++] = endpoint->key;
+        }
     }
     if (transferer->has_allowed && count == transferer->allowed_count &&
         memcmp(keys, transferer->allowed, count * sizeof(keys[0])) == 0)
@@ -55,7 +59,15 @@ static enum status send_refusal(struct transferer_step *step, const struct file_
     return send_part(step, &step->input->peer, &part);
 }
 
-/* OK when the state says that this is a small file of that revision. */
+static bool is_within(const struct file_asked *asked, const struct file_entry *file)
+{
+    if (asked->size == 0)
+        return model_file_is_small(file) && asked->offset <= file->size;
+    return asked->size <= CHUNK_SIZE && asked->offset <= file->size &&
+           asked->size <= file->size - asked->offset;
+}
+
+/* OK when the state says that this is of a file of that revision. */
 static enum status judge(const struct transferer *transferer, const struct file_asked *asked)
 {
     const struct model_record *model =
@@ -67,8 +79,7 @@ static enum status judge(const struct transferer *transferer, const struct file_
     for (uint32_t i = 0; i < model->files.count; i++) {
         const struct file_entry *file = &model->files.items[i];
         if (strcmp(text_or_empty(file->name), text_or_empty(asked->name)) == 0)
-            return !model_file_is_small(file) || asked->offset > file->size ? STATUS_REFUSED
-                                                                            : STATUS_OK;
+            return is_within(asked, file) ? STATUS_OK : STATUS_REFUSED;
     }
     return STATUS_REFUSED;
 }
@@ -84,7 +95,8 @@ enum status serve_asked(struct transferer_step *step)
     const enum status how = judge(transferer, asked);
     if (how != STATUS_OK)
         return send_refusal(step, asked, how);
-    if (transferer->reads == SERVE_READS_MAX)
+    if (transferer->reads == SERVE_READS_MAX ||
+        (asked->size > 0 && transferer->pieces == SERVE_PIECES_MAX))
         return send_refusal(step, asked, STATUS_BUSY);
     struct read_request *request = memory_zeroed(1, sizeof(*request));
     if (!request)
@@ -95,14 +107,35 @@ enum status serve_asked(struct transferer_step *step)
         return STATUS_NO_MEMORY;
     }
     transferer->reads++;
+    transferer->pieces += asked->size > 0;
     outbox_effect(step->outbox, 0, TRANSFERER_READ, request, read_request_free);
     return STATUS_OK;
 }
 
+/* In parts, oldest first; the texts and bytes are borrowed, send_part copies them. */
+static enum status send_piece(struct transferer_step *step, const struct read_request *read)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t at = 0; at < read->piece_out.count && status == STATUS_OK;) {
+        const uint32_t left = read->piece_out.count - at;
+        struct file_part part = read->part_out;
+        part.offset += at;
+        part.part.items = read->piece_out.items + at;
+        part.part.count = left < FILE_PART_SIZE ? left : (uint32_t)FILE_PART_SIZE;
+        status = send_part(step, &read->peer, &part);
+        at += part.part.count;
+    }
+    return status;
+}
+
 enum status serve_read(struct transferer_step *step, struct read_request *read)
 {
-    step->transferer->reads--;
+    struct transferer *transferer = step->transferer;
+    transferer->reads--;
     if (!read)
         return STATUS_OK;
-    return send_part(step, &read->peer, &read->part_out);
+    transferer->pieces -= read->asked.size > 0;
+    return read->asked.size > 0 && read->part_out.status == STATUS_OK
+               ? send_piece(step, read)
+               : send_part(step, &read->peer, &read->part_out);
 }

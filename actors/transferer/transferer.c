@@ -33,6 +33,7 @@ void read_request_free(void *value)
         return;
     record_fini(&file_asked_type, &request->asked);
     record_fini(&file_part_type, &request->part_out);
+    memory_free(request->piece_out.items);
     memory_free(request);
 }
 

@@ -4,7 +4,8 @@
  *
  * Accepts  tasks fetch_small_files, fetch_model, gather_files, list_tasks; file_asked,
  *          source_asked, share_asked,
- *          manifest_asked, chunk_asked, source_left of other transferers and their answers; the
+ *          manifest_asked, chunk_asked, source_left of other transferers and their answers;
+ *          file_asked and manifest_asked of gateways, who pass files on to their clients; the
  *          state and events of its master; results of its shell.
  * Emits    reports small_files_stored, holding_changed, endpoint_opened, transfer_started,
  *          transfer_ended; what it asks and answers other transferers; answers task_held,
@@ -47,6 +48,8 @@
 #define FETCH_PART_MS 5000u
 #define FETCH_BACKOFF_MS 200u
 #define SERVE_READS_MAX 64
+#define SERVE_KEYS_MAX (2 * NODE_COUNT_MAX) /* transferers and gateways */
+#define SERVE_PIECES_MAX 8 /* of CHUNK_SIZE, in memory at once */
 #define TRANSFER_MESSAGE_MAX (2u << 20)
 #define RECEIVE_LINK_FIRST 100u /* a new number for each source, too */
 #define RECEIVE_LINK_COUNT 100u
@@ -90,6 +93,7 @@ struct read_request {
     struct peer peer;
     struct file_asked asked;
     struct file_part part_out;
+    struct bytes piece_out; /* when `asked` has a size */
 };
 struct manifest_request {
     struct peer peer;
@@ -203,7 +207,8 @@ struct transferer {
     struct fetch fetch;
     uint32_t links_used;
     uint32_t reads;
-    struct public_key allowed[NODE_COUNT_MAX];
+    uint32_t pieces; /* of the reads: pieces of any file, for gateways */
+    struct public_key allowed[SERVE_KEYS_MAX];
     uint32_t allowed_count;
     bool has_allowed;
     bool is_ready_told;
@@ -284,7 +289,7 @@ struct hash transferer_draw(struct transferer *transferer);
 /* A peer asks for a part. */
 enum status serve_asked(struct transferer_step *step);
 enum status serve_read(struct transferer_step *step, struct read_request *read);
-/* The transferers of admitted nodes may connect, nobody else. */
+/* The transferers and gateways of admitted nodes may connect, nobody else. */
 void serve_allow(struct transferer_step *step);
 
 /* "127.0.0.1:7000" -> "tcp://127.0.0.1:0": another port than the master's, any free one. */

@@ -3,7 +3,10 @@
 
 #include "protocol/memory.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct work {
     struct transferer_shell *shell;
@@ -28,6 +31,35 @@ void transferer_check(const struct model_store *store, struct check_request *req
     record_fini(&model_record_type, &record);
 }
 
+/* Of a file as it was verified: its stamp tells. */
+static void read_piece(const struct model_store *store, struct read_request *request)
+{
+    const struct file_asked *asked = &request->asked;
+    struct reason reason;
+    int file = -1;
+    struct stat facts;
+    request->piece_out.items = memory_resized(NULL, asked->size, 1); /* all of it is read */
+    if (!request->piece_out.items)
+        return;
+    enum status status =
+        model_store_open_file(store, text_or_empty(asked->model_id), &asked->revision,
+                              text_or_empty(asked->name), &file, &reason);
+    if (status == STATUS_OK && fstat(file, &facts) != 0)
+        status = STATUS_IO;
+    for (uint32_t at = 0; at < asked->size && status == STATUS_OK;) {
+        const ssize_t count = pread(file, request->piece_out.items + at, asked->size - at,
+                                    (off_t)(asked->offset + at));
+        if (count <= 0 && !(count < 0 && errno == EINTR))
+            status = STATUS_IO;
+        at += count > 0 ? (uint32_t)count : 0;
+    }
+    if (file >= 0)
+        (void)close(file);
+    request->piece_out.count = asked->size;
+    request->part_out.total = status == STATUS_OK ? (uint64_t)facts.st_size : 0;
+    request->part_out.status = status;
+}
+
 void transferer_read(const struct model_store *store, struct read_request *request)
 {
     const struct file_asked *asked = &request->asked;
@@ -36,9 +68,14 @@ void transferer_read(const struct model_store *store, struct read_request *reque
     part->revision = asked->revision;
     part->offset = asked->offset;
     part->status = STATUS_NO_MEMORY;
+    if (!text_set(&part->model_id, asked->model_id) || !text_set(&part->name, asked->name))
+        return;
+    if (asked->size > 0) {
+        read_piece(store, request);
+        return;
+    }
     part->part.items = memory_zeroed(FILE_PART_SIZE, 1);
-    if (!part->part.items || !text_set(&part->model_id, asked->model_id) ||
-        !text_set(&part->name, asked->name))
+    if (!part->part.items)
         return;
     part->status = model_store_read_small(store, text_or_empty(asked->model_id),
                                           &asked->revision, text_or_empty(asked->name),

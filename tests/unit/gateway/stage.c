@@ -22,6 +22,8 @@ size_t sent_count;
 struct buffer journal;
 bool is_ready;
 struct file_wish *wished;
+struct piece_check *checking;
+struct link_options opened[64];
 const char *request_range = "";
 const char *request_if_range = "";
 static uint32_t links_open;
@@ -31,6 +33,12 @@ static void take_effect(struct outbox_item *item)
     if (item->effect.kind == GATEWAY_OPEN_FILE) {
         file_wish_free(wished);
         wished = item->effect.request;
+        item->effect.request = NULL;
+        return;
+    }
+    if (item->effect.kind == GATEWAY_CHECK_PIECE) {
+        ck_assert_ptr_null(checking);
+        checking = item->effect.request;
         item->effect.request = NULL;
         return;
     }
@@ -48,7 +56,8 @@ static void take_effect(struct outbox_item *item)
         client->http_status = 200;
         return;
     }
-    if (item->effect.kind == GATEWAY_ANSWER || item->effect.kind == GATEWAY_FILE) {
+    if (item->effect.kind == GATEWAY_ANSWER || item->effect.kind == GATEWAY_FILE ||
+        item->effect.kind == GATEWAY_PIPE_BEGIN) {
         client->http_status = made->http_status;
         client->retry_after_s = made->retry_after_s;
         client->file_size = made->size;
@@ -74,6 +83,8 @@ static void take_outbox(void)
             take_effect(item);
         is_ready = is_ready || item->kind == OUTBOX_READY;
         links_open += item->kind == OUTBOX_LINK_OPEN;
+        if (item->kind == OUTBOX_LINK_OPEN && item->peer.link >= GATEWAY_LINK_HOLDER)
+            opened[item->peer.link - GATEWAY_LINK_HOLDER] = *item->options;
         links_open -= item->kind == OUTBOX_LINK_CLOSE;
         if (item->kind != OUTBOX_SEND)
             continue;
@@ -161,7 +172,7 @@ const struct message *sent_of(uint32_t kind, uint32_t code)
 void publish(void)
 {
     struct buffer bytes;
-    buffer_init(&bytes, 1 << 24);
+    buffer_init(&bytes, 1 << 25);
     ck_assert_int_eq(state_encode(&truth, &bytes), STATUS_OK);
     struct snapshot_part part = {.index = truth.index,
                                  .total = bytes.size,
@@ -210,7 +221,7 @@ void open_gateway(void)
     links_open = 0;
     memset(clients, 0, sizeof(clients));
     for (size_t i = 0; i < CLIENT_COUNT; i++)
-        buffer_init(&clients[i].bytes, 1 << 24);
+        buffer_init(&clients[i].bytes, 1 << 25);
     buffer_init(&journal, 1 << 20);
     outbox_init(&outbox);
     state_init(&truth);
@@ -228,6 +239,8 @@ void close_gateway(void)
 {
     gateway_ops.fini(gateway);
     memory_free(gateway);
+    piece_check_free(checking);
+    checking = NULL;
     for (size_t i = 0; i < CLIENT_COUNT; i++)
         buffer_fini(&clients[i].bytes);
     buffer_fini(&journal);
@@ -268,16 +281,37 @@ void opened_as(enum status status, const char *sentence)
     struct input input = {.kind = INPUT_RESULT, .result = &result};
     (void)snprintf(result.reason.text, sizeof(result.reason.text), "%s", sentence);
     step(&input);
-    file_wish_free(wished);
+    file_wish_free(result.value);
     wished = NULL;
+}
+
+void checked_as(enum status status)
+{
+    struct piece_check *check = checking;
+    struct result result = {.id = check->exchange, .kind = GATEWAY_CHECK_PIECE, .status = status,
+                            .value = check};
+    struct input input = {.kind = INPUT_RESULT, .result = &result};
+    checking = NULL;
+    step(&input);
+    piece_check_free(result.value);
+}
+
+static void arrive(uint64_t exchange, enum http_arrival_kind kind)
+{
+    struct http_arrival arrival = {.kind = kind, .exchange = exchange};
+    struct result result = {.kind = GATEWAY_RESULT_HTTP, .value = &arrival};
+    struct input input = {.kind = INPUT_RESULT, .result = &result};
+    step(&input);
+}
+
+void take_all(uint64_t exchange)
+{
+    arrive(exchange, HTTP_ARRIVAL_DRAINED);
 }
 
 void leave(uint64_t exchange)
 {
-    struct http_arrival arrival = {.kind = HTTP_ARRIVAL_GONE, .exchange = exchange};
-    struct result result = {.kind = GATEWAY_RESULT_HTTP, .value = &arrival};
-    struct input input = {.kind = INPUT_RESULT, .result = &result};
-    step(&input);
+    arrive(exchange, HTTP_ARRIVAL_GONE);
 }
 
 #define CHAT "{\"model\":\"demo\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"

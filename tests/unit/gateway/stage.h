@@ -43,6 +43,8 @@ extern struct buffer journal;
 extern bool is_ready;
 extern uint64_t now_ms;
 extern struct file_wish *wished; /* the last file it wants opened; its own until opened_as */
+extern struct piece_check *checking; /* the last piece to be hashed; its own until checked_as */
+extern struct link_options opened[64]; /* to holders, by their slot */
 extern const char *request_range, *request_if_range; /* of the next requests */
 
 void say(uint32_t link, struct envelope head, void *body);
@@ -61,6 +63,10 @@ void request(uint64_t exchange, enum http_method method, const char *path, const
              const char *body);
 /* What the shell says of the file that is wished. */
 void opened_as(enum status status, const char *sentence);
+/* What the shell says of the piece that is to be hashed. */
+void checked_as(enum status status);
+/* The client took a piece to its end. */
+void take_all(uint64_t exchange);
 void leave(uint64_t exchange);
 void chat(uint64_t exchange, const char *more);
 const char *text_of(uint64_t exchange);
