@@ -77,8 +77,11 @@ static bool apply_node_removed(struct state *state, const struct message *event)
             REMOVE(given_up_record, state->given_up, i);
     for (uint32_t i = 0; i < state->models.count; i++)
         forget_holder(&state->models.items[i], &body->node_id);
-    downloads_forget_target(state, &body->node_id, NULL);
-    return transfers_forget_node(state, &body->node_id);
+    const struct download_ending ending = {STATUS_NOT_FOUND,
+                                           "the node was removed from the cluster",
+                                           event->head.index};
+    return downloads_end_target(state, &body->node_id, NULL, &ending) &&
+           transfers_forget_node(state, &body->node_id);
 }
 
 static bool apply_node_described(struct state *state, const struct message *event)
@@ -255,8 +258,9 @@ static bool apply_model_import_requested(struct state *state, const struct messa
     return import != NULL;
 }
 
+/* By the event of that index. */
 static bool set_holder(struct model_record *model, const struct node_id *node_id,
-                       bool has_weights, const struct bytes *held)
+                       bool has_weights, const struct bytes *held, uint64_t index)
 {
     struct holder_record *known = model_find_holder(model, node_id);
     struct holder_record holder;
@@ -264,6 +268,8 @@ static bool set_holder(struct model_record *model, const struct node_id *node_id
         return true;
     if (!holder_make(model, node_id, has_weights, held, &holder))
         return false;
+    const bool was_whole = known && known->has_weights;
+    holder.whole_index = !has_weights ? 0 : was_whole ? known->whole_index : index;
     const bool is_set =
         known ? replace(&holder_record_type, known, &holder)
               : PUSH(holder_record, model->holders, &holder, NODE_COUNT_MAX) != NULL;
@@ -304,7 +310,9 @@ static bool apply_model_imported(struct state *state, const struct message *even
     const struct model_imported *body = event->body;
     forget_removed(state, body->model.model_id, &body->model.revision);
     forget_import(state, &body->node_id, body->model.model_id);
-    downloads_forget_target(state, &body->node_id, text_or_empty(body->model.model_id));
+    const struct download_ending ending = {STATUS_OK, "", event->head.index};
+    if (!downloads_end_target(state, &body->node_id, text_or_empty(body->model.model_id), &ending))
+        return false;
     struct model_record *model = state_find_model(state, text_or_empty(body->model.model_id));
     const bool is_pinned = model && model->is_pinned;
     if (model && !ID_EQUAL(model->revision, body->model.revision)) {
@@ -329,15 +337,17 @@ static bool apply_model_imported(struct state *state, const struct message *even
         model->signer = body->model.signer;
         model->signature = body->model.signature;
     }
-    return name_files(model, &body->model) && set_holder(model, &body->node_id, true, NULL);
+    return name_files(model, &body->model) &&
+           set_holder(model, &body->node_id, true, NULL, event->head.index);
 }
 
 static bool apply_model_import_failed(struct state *state, const struct message *event)
 {
     const struct model_import_failed *body = event->body;
     forget_import(state, &body->node_id, body->model_id);
-    downloads_forget_target(state, &body->node_id, text_or_empty(body->model_id));
-    return true;
+    const struct download_ending ending = {(enum status)body->status,
+                                           text_or_empty(body->reason), event->head.index};
+    return downloads_end_target(state, &body->node_id, text_or_empty(body->model_id), &ending);
 }
 
 static struct model_record *find_revision(const struct state *state, const char *model_id,
@@ -353,7 +363,7 @@ static bool apply_small_files_stored(struct state *state, const struct message *
     struct model_record *model = find_revision(state, body->model_id, &body->revision);
     if (!model || model_find_holder(model, &body->node_id))
         return true;
-    return set_holder(model, &body->node_id, false, NULL);
+    return set_holder(model, &body->node_id, false, NULL, event->head.index);
 }
 
 static bool apply_holding_changed(struct state *state, const struct message *event)
@@ -366,7 +376,8 @@ static bool apply_holding_changed(struct state *state, const struct message *eve
         forget_holder(model, &body->node_id);
         return true;
     }
-    return set_holder(model, &body->node_id, body->has_weights, &body->held);
+    return set_holder(model, &body->node_id, body->has_weights, &body->held,
+                      event->head.index);
 }
 
 static bool apply_model_pinned(struct state *state, const struct message *event)
@@ -398,8 +409,8 @@ static bool apply_model_removed(struct state *state, const struct message *event
         if (strcmp(text_or_empty(state->imports.items[i].model_id),
                    text_or_empty(body->model_id)) == 0)
             REMOVE(import_record, state->imports, i);
-    downloads_forget_model(state, text_or_empty(body->model_id));
-    return transfers_forget_model(state, text_or_empty(body->model_id), NULL);
+    return downloads_end_model(state, text_or_empty(body->model_id), event->head.index) &&
+           transfers_forget_model(state, text_or_empty(body->model_id), NULL);
 }
 
 /* ---- downloads ---- */
@@ -429,6 +440,11 @@ static bool apply_download_hindered(struct state *state, const struct message *e
     return downloads_apply_hindered(state, event);
 }
 
+static bool apply_download_paused(struct state *state, const struct message *event)
+{
+    return downloads_apply_paused(state, event);
+}
+
 static bool apply_file_lacking(struct state *state, const struct message *event)
 {
     return downloads_apply_lacking(state, event);
@@ -455,7 +471,7 @@ static bool apply_transfer_ended(struct state *state, const struct message *even
         return false;
     struct model_record *model =
         is_held ? find_revision(state, transfer->model_id, &transfer->revision) : NULL;
-    return !model || set_holder(model, &body->node_id, true, NULL);
+    return !model || set_holder(model, &body->node_id, true, NULL, event->head.index);
 }
 
 static bool apply_transfer_cancelled(struct state *state, const struct message *event)

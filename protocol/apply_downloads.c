@@ -15,11 +15,18 @@ static bool has_commit(const struct download_record *download, const char *commi
 }
 
 static bool add_target(struct state *state, struct download_record *download,
-                       const struct node_id *node_id, uint64_t index)
+                       const struct download_target *asked, uint64_t index)
 {
-    const struct download_target target = {.node_id = *node_id};
-    if (download_find_target(download, node_id))
+    const struct node_id *node_id = &asked->node_id;
+    const struct download_target target = {.node_id = *node_id,
+                                           .is_for_placement = asked->is_for_placement,
+                                           .hub_index = index};
+    struct download_target *known = download_find_target(download, node_id);
+    if (known) {
+        /* Asked for by somebody, too: it is wanted for its own sake now. */
+        known->is_for_placement = known->is_for_placement && asked->is_for_placement;
         return true;
+    }
     if (!state_find_import(state, node_id, download->model_id)) {
         if (state->imports.count >= IMPORT_COUNT_MAX)
             return true; /* the leader looks before it asks */
@@ -56,7 +63,7 @@ bool downloads_apply_requested(struct state *state, const struct message *event)
         download->requested_index = event->head.index;
     }
     for (uint32_t i = 0; i < asked->targets.count && ok; i++)
-        ok = add_target(state, download, &asked->targets.items[i].node_id, event->head.index);
+        ok = add_target(state, download, &asked->targets.items[i], event->head.index);
     if (ok && download->targets.count == 0)
         remove_download(state, download);
     return ok;
@@ -125,7 +132,12 @@ bool downloads_apply_lacking(struct state *state, const struct message *event)
         state_find_download(state, text_or_empty(body->model_id));
     struct download_file *file =
         has_commit(download, body->commit) ? download_find_file(download, body->path) : NULL;
-    if (file && file->is_done && ID_EQUAL(file->node_id, body->holder_node_id)) {
+    if (!file || !ID_EQUAL(file->node_id, body->holder_node_id))
+        return true;
+    struct download_target *fetcher = download_find_target(download, &body->holder_node_id);
+    if (!file->is_done && fetcher) {
+        fetcher->is_mute = true;
+    } else if (file->is_done) {
         file->is_done = false;
         file->is_missing = true;
         memset(&file->node_id, 0, sizeof(file->node_id));
@@ -144,6 +156,8 @@ bool downloads_apply_hindered(struct state *state, const struct message *event)
         return true;
     if (body->is_alone) {
         target->is_alone = true;
+        target->is_paused = false; /* the complete one does not answer it either */
+        target->hub_index = event->head.index;
         return true;
     }
     target->is_barred = true;
@@ -151,24 +165,67 @@ bool downloads_apply_hindered(struct state *state, const struct message *event)
     return text_set(&target->reason, body->reason);
 }
 
-void downloads_forget_target(struct state *state, const struct node_id *node_id,
-                             const char *model_id)
+bool downloads_apply_paused(struct state *state, const struct message *event)
+{
+    const struct download_paused *body = event->body;
+    const struct download_record *download =
+        state_find_download(state, text_or_empty(body->model_id));
+    struct download_target *target =
+        download ? download_find_target(download, &body->node_id) : NULL;
+    if (target) {
+        target->is_paused = true;
+        target->is_alone = false;
+    }
+    return true;
+}
+
+/* ---- the end ---- */
+
+static bool keep_end(struct state *state, const struct download_record *download,
+                     const struct download_target *target, const struct download_ending *ending)
+{
+    if (state->download_ends.count >= DOWNLOAD_END_COUNT_MAX)
+        record_list_remove(&download_end_type, RECORD_LIST(state->download_ends), 0);
+    struct download_end *end =
+        record_list_push(&download_end_type, RECORD_LIST(state->download_ends), NULL,
+                         DOWNLOAD_END_COUNT_MAX);
+    if (!end || !text_set(&end->model_id, download->model_id) ||
+        !text_set(&end->commit, download->commit) || !text_set(&end->reason, ending->reason))
+        return false;
+    end->node_id = target->node_id;
+    end->requested_index = download->requested_index;
+    end->ended_index = ending->index;
+    end->status = ending->status;
+    return true;
+}
+
+bool downloads_end_target(struct state *state, const struct node_id *node_id,
+                          const char *model_id, const struct download_ending *ending)
 {
     for (uint32_t i = state->downloads.count; i-- > 0;) {
         struct download_record *download = &state->downloads.items[i];
         const struct download_target *target = download_find_target(download, node_id);
         if (!target || (model_id && strcmp(text_or_empty(download->model_id), model_id) != 0))
             continue;
+        if (!keep_end(state, download, target, ending))
+            return false;
         record_list_remove(&download_target_type, RECORD_LIST(download->targets),
                            (uint32_t)(target - download->targets.items));
         if (download->targets.count == 0)
             remove_download(state, download);
     }
+    return true;
 }
 
-void downloads_forget_model(struct state *state, const char *model_id)
+bool downloads_end_model(struct state *state, const char *model_id, uint64_t index)
 {
     struct download_record *download = state_find_download(state, model_id);
+    const struct download_ending ending = {STATUS_CANCELLED,
+                                           "the model was removed while it was pulled", index};
+    for (uint32_t i = 0; download && i < download->targets.count; i++)
+        if (!keep_end(state, download, &download->targets.items[i], &ending))
+            return false;
     if (download)
         remove_download(state, download);
+    return true;
 }

@@ -69,6 +69,7 @@
     M(43, FILE_DOWNLOADED, file_downloaded, "one of them has its file")                            \
     M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers") \
     M(45, FILE_LACKING, file_lacking, "a node that should have a file has it not")                 \
+    M(46, DOWNLOAD_PAUSED, download_paused, "a peer is complete: the hub is asked no more")        \
     M(50, MODEL_PINNED, model_pinned, "a model is kept, or no longer")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */

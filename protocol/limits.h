@@ -30,6 +30,7 @@
 #define TOKEN_COUNT_MAX 64   /* join tokens not yet spent */
 #define CLIENT_COUNT_MAX 64
 #define IMPORT_COUNT_MAX 64
+#define DOWNLOAD_END_COUNT_MAX 64 /* the last that ended, by target */
 #define TRANSFER_COUNT_MAX 64 /* those that run and the last that ended */
 #define REMOVED_COUNT_MAX 256  /* models a node that was away may still have */
 #define CHUNK_COUNT_MAX (1u << 18) /* of a model: 2 TiB */

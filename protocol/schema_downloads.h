@@ -23,7 +23,11 @@
     F(S, boolean, is_barred, 0, "the hub gives it nothing: it takes all from the others")          \
     F(S, boolean, is_alone, 0, "no other node answers it: it takes all from the hub")              \
     F(S, status_code, status, 0, "when barred")                                                    \
-    F(S, text, reason, SENTENCE_SIZE_MAX, "when barred: the thing and the remedy")
+    F(S, text, reason, SENTENCE_SIZE_MAX, "when barred: the thing and the remedy")                 \
+    F(S, boolean, is_for_placement, 0, "only an instance wants it: it ends when none is left")     \
+    F(S, boolean, is_paused, 0, "a peer is complete: the hub is asked for nothing more here")      \
+    F(S, boolean, is_mute, 0, "its transferer answers nobody: it fetches for itself alone")        \
+    F(S, u64, hub_index, 0, "event since which it may ask the hub")
 #define DOWNLOAD_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, text, model_id, NAME_SIZE_MAX, "repository at the hub, and name it gets")                 \
     F(S, text, hub_revision, NAME_SIZE_MAX, "branch, tag or commit; empty: main")                  \
@@ -33,6 +37,15 @@
     L(S, download_file, files, MODEL_FILE_COUNT_MAX, "those that are fetched, by path")            \
     L(S, download_target, targets, NODE_COUNT_MAX, "in the order in which they were asked")        \
     F(S, u64, requested_index, 0, "event that asked for it first")
+
+#define DOWNLOAD_END_FIELDS(F, L, R, S)                                                            \
+    F(S, node_id, node_id, 16, "the target")                                                       \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, text, commit, 40, "empty: the hub never said it")                                         \
+    F(S, u64, requested_index, 0, "event that asked for it")                                       \
+    F(S, u64, ended_index, 0, "event that ended it")                                               \
+    F(S, status_code, status, 0, "ok: that node holds the model")                                  \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "when it failed: the thing and the remedy")
 
 /* ---- events and reports ---- */
 
@@ -64,9 +77,14 @@
     F(S, status_code, status, 0, "when the hub gives it nothing")                                  \
     F(S, text, reason, SENTENCE_SIZE_MAX, "")
 
+#define DOWNLOAD_PAUSED_FIELDS(F, L, R, S)                                                         \
+    F(S, node_id, node_id, 16, "the target")                                                       \
+    F(S, node_id, peer_node_id, 16, "who holds all of it now")                                     \
+    F(S, text, model_id, NAME_SIZE_MAX, "")
+
 #define FILE_LACKING_FIELDS(F, L, R, S)                                                            \
     F(S, node_id, node_id, 16, "who asked for it")                                                 \
-    F(S, node_id, holder_node_id, 16, "who should have it, and has nothing of it")                 \
+    F(S, node_id, holder_node_id, 16, "who should have it and has not, or fetches it and is mute") \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, text, commit, 40, "")                                                                     \
     F(S, text, path, NAME_SIZE_MAX, "")
@@ -89,7 +107,8 @@
 #define DOWNLOAD_STATE_LIST(X)                                                                     \
     X(download_file, DOWNLOAD_FILE)                                                                \
     X(download_target, DOWNLOAD_TARGET)                                                            \
-    X(download_record, DOWNLOAD_RECORD)
+    X(download_record, DOWNLOAD_RECORD)                                                            \
+    X(download_end, DOWNLOAD_END)
 #define DOWNLOAD_EVENT_LIST(X)                                                                     \
     X(download_requested, DOWNLOAD_REQUESTED)                                                      \
     X(download_resolved, DOWNLOAD_RESOLVED)                                                        \
@@ -97,6 +116,7 @@
     X(download_assigned, DOWNLOAD_ASSIGNED)                                                        \
     X(file_downloaded, FILE_DOWNLOADED)                                                            \
     X(download_hindered, DOWNLOAD_HINDERED)                                                        \
+    X(download_paused, DOWNLOAD_PAUSED)                                                            \
     X(file_lacking, FILE_LACKING)
 #define DOWNLOAD_LINK_LIST(X)                                                                      \
     X(gather_files, GATHER_FILES)                                                                  \

@@ -94,7 +94,8 @@
 #define HOLDER_RECORD_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "who")                                                              \
     F(S, boolean, has_weights, 0, "all of them; false: the small files and those of held")         \
-    F(S, bytes, held, FILE_SET_BYTES_MAX, "some weights: a bit for each file, low bits first")
+    F(S, bytes, held, FILE_SET_BYTES_MAX, "some weights: a bit for each file, low bits first")     \
+    F(S, u64, whole_index, 0, "event since which it has all the weights")
 
 #define MODEL_RECORD_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "name of the model in the cluster")                        \
@@ -206,7 +207,8 @@
     L(S, given_up_record, given_up, ENDPOINT_COUNT_MAX, "processes that died too often")           \
     L(S, transfer_record, transfers, TRANSFER_COUNT_MAX, "oldest first")                           \
     L(S, download_record, downloads, IMPORT_COUNT_MAX, "those under way")                          \
-    L(S, removed_record, removed, REMOVED_COUNT_MAX, "models, oldest first")
+    L(S, removed_record, removed, REMOVED_COUNT_MAX, "models, oldest first")                       \
+    L(S, download_end, download_ends, DOWNLOAD_END_COUNT_MAX, "targets, oldest first")
 
 /* In the order in which one may contain another. */
 #define STATE_RECORD_LIST(X)                                                                       \

@@ -62,6 +62,13 @@ struct transfer_record *state_find_transfer_to(const struct state *state, const 
 struct download_record *state_find_download(const struct state *state, const char *model_id);
 struct download_target *download_find_target(const struct download_record *download,
                                              const struct node_id *node);
+/* It is paused and nobody wants it whole: it takes nothing from the hub, and nothing from peers. */
+bool download_target_rests(const struct state *state, const struct download_record *download,
+                           const struct download_target *target);
+/* How the last pull of the model to that node ended; NULL: none did, or it is too long ago. */
+const struct download_end *state_find_download_end(const struct state *state,
+                                                   const char *model_id,
+                                                   const struct node_id *node_id);
 struct download_file *download_find_file(const struct download_record *download, const char *path);
 /* Index of the event a command became, or 0. */
 uint64_t state_find_command(const struct state *state, const struct command_key *key);

@@ -30,3 +30,23 @@ struct download_file *download_find_file(const struct download_record *download,
             return &download->files.items[i];
     return NULL;
 }
+
+bool download_target_rests(const struct state *state, const struct download_record *download,
+                           const struct download_target *target)
+{
+    const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
+    return target->is_paused && target->is_for_placement && !(model && model->is_pinned);
+}
+
+const struct download_end *state_find_download_end(const struct state *state,
+                                                   const char *model_id,
+                                                   const struct node_id *node_id)
+{
+    for (uint32_t i = state->download_ends.count; i-- > 0;) {
+        const struct download_end *end = &state->download_ends.items[i];
+        if (ID_EQUAL(end->node_id, *node_id) &&
+            strcmp(text_or_empty(end->model_id), model_id) == 0)
+            return end;
+    }
+    return NULL;
+}

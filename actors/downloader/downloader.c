@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/downloader/downloader.h"
-#include "actors/downloader/room_choice.h"
+#include "actors/downloader/room_state.h"
 
 #include "actors/downloader/hub_plan.h"
 #include "protocol/holdings.h"
@@ -268,26 +268,6 @@ static enum status tell_plans(struct downloader_step *step)
     return status;
 }
 
-static bool concerns_plans(const struct message *event)
-{
-    switch (event->head.code) {
-    case EVENT_DOWNLOAD_REQUESTED:
-    case EVENT_DOWNLOAD_RESOLVED:
-    case EVENT_DOWNLOAD_ASSIGNED:
-    case EVENT_DOWNLOAD_HINDERED:
-    case EVENT_FILE_DOWNLOADED:
-    case EVENT_FILE_LACKING:
-    case EVENT_MODEL_IMPORTED:
-    case EVENT_MODEL_IMPORT_FAILED:
-    case EVENT_MODEL_REMOVED:
-    case EVENT_NODE_REMOVED:
-    case EVENT_VIEW_CHANGED:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* A new task: held, and given to the shell. */
 static enum status begin(struct downloader_step *step, const struct message *message,
                          const struct wish *wish)
@@ -536,30 +516,30 @@ static enum status take_found(struct downloader_step *step)
 
 /* ---- room ---- */
 
-/* Pinned, running, on its way from or to somebody, or not yet known to the cluster. */
-static bool is_kept(const struct state *state, const char *model_id)
+/* What was promised to other work of this node, and does not lie in the store yet. */
+static uint64_t promised(const struct downloader *downloader, const struct store_room *room)
 {
-    const struct model_record *model = state_find_model(state, model_id);
-    bool is_kept = !model || model->is_pinned;
-    for (uint32_t i = 0; i < state->instances.count && !is_kept; i++)
-        is_kept = strcmp(text_or_empty(state->instances.items[i].model_id), model_id) == 0;
-    for (uint32_t i = 0; i < state->imports.count && !is_kept; i++)
-        is_kept = strcmp(text_or_empty(state->imports.items[i].model_id), model_id) == 0;
-    for (uint32_t i = 0; i < state->downloads.count && !is_kept; i++)
-        is_kept = strcmp(text_or_empty(state->downloads.items[i].model_id), model_id) == 0;
-    for (uint32_t i = 0; i < state->transfers.count && !is_kept; i++) {
-        const enum transfer_phase phase = transfer_phase_of(&state->transfers.items[i]);
-        is_kept = (phase == TRANSFER_ASKED || phase == TRANSFER_RUNNING) &&
-                  strcmp(text_or_empty(state->transfers.items[i].model_id), model_id) == 0;
+    uint64_t bytes = room_promised(state_of(downloader), own_node(downloader), room->model_id);
+    for (uint32_t i = 0; i < downloader->task_count; i++) {
+        const struct held_task *task = &downloader->tasks[i];
+        uint64_t here = 0;
+        if (task->phase != TASK_RUNNING || strcmp(task->model_id, room->model_id) == 0)
+            continue;
+        for (uint32_t k = 0; k < room->count; k++)
+            if (strcmp(room->models[k].model_id, task->model_id) == 0)
+                here = room->models[k].usage.bytes;
+        bytes += task->room_bytes > here ? task->room_bytes - here : 0;
     }
-    return is_kept;
+    return bytes;
 }
 
 static enum status choose_room(struct downloader_step *step, const struct store_room *room,
                                struct room_model *models, struct room_answer *answer)
 {
     const struct state *state = state_of(step->downloader);
-    const struct room_wanted wanted = {room->model_id, room->bytes, room->quota, room->free_bytes};
+    const struct room_wanted wanted = {room->model_id, room->bytes, room->quota, room->free_bytes,
+                                       promised(step->downloader, room)};
+    struct held_task *task = task_of_id(step->downloader, step->input->result->id);
     for (uint32_t i = 0; i < room->count; i++) {
         const struct room_held *held = &room->models[i];
         models[i] = (struct room_model){.model_id = held->model_id,
@@ -567,9 +547,11 @@ static enum status choose_room(struct downloader_step *step, const struct store_
                                         .used_ms = held->usage.used_ms,
                                         .is_kept = held->usage.is_pinned ||
                                                    strcmp(held->model_id, room->model_id) == 0 ||
-                                                   is_kept(state, held->model_id)};
+                                                   room_is_kept(state, held->model_id)};
     }
     answer->status = room_choose(&wanted, models, room->count, &answer->reason);
+    if (task && answer->status == STATUS_OK)
+        task->room_bytes = room->bytes;
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < room->count && status == STATUS_OK; i++) {
         if (!models[i].is_chosen)
@@ -704,6 +686,19 @@ static enum status note(struct downloader_step *step)
     return ask_shell(step, &wish, ++step->downloader->last_id);
 }
 
+/* What of this node's work nobody wants any more; NULL: the event says nothing of that. */
+static const char *unwanted_model(const struct downloader *downloader, const struct message *event)
+{
+    if (message_is(event, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
+        return text_or_empty(MESSAGE_BODY(event, model_removed)->model_id);
+    /* Of work that runs another says so: the leader. */
+    return message_is(event, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED) &&
+                   ID_EQUAL(MESSAGE_BODY(event, model_import_failed)->node_id,
+                            *own_node(downloader))
+               ? text_or_empty(MESSAGE_BODY(event, model_import_failed)->model_id)
+               : NULL;
+}
+
 static enum status take_event(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
@@ -714,14 +709,14 @@ static enum status take_event(struct downloader_step *step)
             !state_find_import(state_of(downloader), own_node(downloader), task->model_id))
             task_forget(downloader, task);
     }
-    enum status status = concerns_plans(step->input->message) ? tell_plans(step) : STATUS_OK;
+    enum status status =
+        hub_plan_is_changed_by(step->input->message) ? tell_plans(step) : STATUS_OK;
     if (status == STATUS_OK &&
         message_is(step->input->message, MESSAGE_EVENT, EVENT_TRANSFER_REQUESTED))
         status = clear_for_transfer(step);
-    if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
+    const char *model_id = unwanted_model(downloader, step->input->message);
+    if (!model_id)
         return status == STATUS_OK ? note(step) : status;
-    const char *model_id =
-        text_or_empty(MESSAGE_BODY(step->input->message, model_removed)->model_id);
     for (uint32_t i = 0; i < downloader->task_count && status == STATUS_OK; i++) {
         const struct held_task *task = &downloader->tasks[i];
         const struct wish cancel = {DOWNLOADER_CANCEL, model_id, "", "", false, 0, 0};
@@ -729,6 +724,8 @@ static enum status take_event(struct downloader_step *step)
             strcmp(task->model_id, model_id) == 0)
             status = ask_shell(step, &cancel, task->id);
     }
+    if (!message_is(step->input->message, MESSAGE_EVENT, EVENT_MODEL_REMOVED))
+        return status;
     const struct wish wish = {DOWNLOADER_DELETE, model_id, "", "", false, 0, 0};
     return status == STATUS_OK ? ask_shell(step, &wish, ++downloader->last_id) : status;
 }

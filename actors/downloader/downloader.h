@@ -96,6 +96,7 @@ struct held_task {
     enum task_phase phase;
     enum status status;
     char model_id[NAME_SIZE_MAX + 1];
+    uint64_t room_bytes; /* that were promised to it */
     struct reason reason;
 };
 

@@ -217,7 +217,6 @@ static bool is_unwanted(void *who)
 struct usage_list {
     struct work *work;
     struct store_room *room;
-    uint64_t bytes; /* of all */
 };
 
 static enum status add_usage(void *who, const char *model_id)
@@ -231,7 +230,6 @@ static enum status add_usage(void *who, const char *model_id)
     if (model_store_usage(list->work->shell->store, model_id, &held->usage, &unread) != STATUS_OK)
         return STATUS_OK;
     (void)snprintf(held->model_id, sizeof(held->model_id), "%s", model_id);
-    list->bytes += held->usage.bytes;
     room->count++;
     return STATUS_OK;
 }
@@ -270,7 +268,7 @@ static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
 {
     struct work *work = who;
     struct store_room *room = memory_zeroed(1, sizeof(*room));
-    struct usage_list list = {work, room, 0};
+    struct usage_list list = {work, room};
     if (!room)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to look for room");
     (void)snprintf(room->model_id, sizeof(room->model_id), "%s", work->request->model_id);
@@ -279,11 +277,8 @@ static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
     if (store_free_bytes(work->shell->cache->directory, &room->free_bytes) != 0)
         room->free_bytes = UINT64_MAX;
     enum status status = model_store_list(work->shell->store, add_usage, &list, reason);
-    const bool has_room = bytes <= room->free_bytes &&
-                          (room->quota == 0 || (bytes <= room->quota &&
-                                                list.bytes <= room->quota - bytes));
     /* Without a quota nothing is removed unasked: a full disk is the user's to clear. */
-    if (status != STATUS_OK || has_room || room->quota == 0) {
+    if (status != STATUS_OK || room->quota == 0) {
         memory_free(room);
         return status;
     }

@@ -14,7 +14,7 @@ static bool is_here(const struct state *state, const struct node_id *node_id)
 
 static bool may_fetch(const struct state *state, const struct download_target *target)
 {
-    return !target->is_barred && is_here(state, &target->node_id);
+    return !target->is_barred && !target->is_mute && is_here(state, &target->node_id);
 }
 
 static bool has_fetcher(const struct state *state, const struct download_record *download)
@@ -67,7 +67,8 @@ static enum status fill_files(const struct download_record *download,
         planned->file.size = file->size;
         planned->file.is_weight = file->is_weight;
         planned->is_ours =
-            !own->is_barred && (own->is_alone || ID_EQUAL(file->node_id, own->node_id));
+            !own->is_barred && !own->is_paused &&
+            (own->is_alone || own->is_mute || ID_EQUAL(file->node_id, own->node_id));
     }
     return STATUS_OK;
 }
@@ -80,7 +81,7 @@ enum status hub_plan_of(const struct state *state, const struct node_id *node_id
     const struct download_target *own =
         download ? download_find_target(download, node_id) : NULL;
     enum status status = STATUS_OK;
-    if (own && !download->no_peers) {
+    if (own && (!download->no_peers || own->is_paused)) {
         plan.is_shared = true;
         plan.asks_hub = ID_EQUAL(download->node_id, *node_id) && !own->is_barred;
         plan.is_resolved = text_or_empty(download->commit)[0] != '\0';
@@ -99,6 +100,28 @@ enum status hub_plan_of(const struct state *state, const struct node_id *node_id
     if (status == STATUS_OK)
         *plan_out = plan;
     return status;
+}
+
+bool hub_plan_is_changed_by(const struct message *event)
+{
+    switch (event->head.code) {
+    case EVENT_DOWNLOAD_REQUESTED:
+    case EVENT_DOWNLOAD_RESOLVED:
+    case EVENT_DOWNLOAD_ASSIGNED:
+    case EVENT_DOWNLOAD_HINDERED:
+    case EVENT_DOWNLOAD_PAUSED:
+    case EVENT_FILE_DOWNLOADED:
+    case EVENT_FILE_LACKING:
+    case EVENT_MODEL_IMPORTED:
+    case EVENT_MODEL_IMPORT_FAILED:
+    case EVENT_MODEL_REMOVED:
+    case EVENT_MODEL_PINNED:
+    case EVENT_NODE_REMOVED:
+    case EVENT_VIEW_CHANGED:
+        return true;
+    default:
+        return false;
+    }
 }
 
 void hub_plan_fini(struct hub_plan *plan)

@@ -41,6 +41,8 @@ struct hub_plan {
 MUST_CHECK enum status hub_plan_of(const struct state *state, const struct node_id *node_id,
                                    const char *model_id, struct hub_plan *plan_out);
 void hub_plan_fini(struct hub_plan *plan);
+/* After such an event plans may be others. */
+bool hub_plan_is_changed_by(const struct message *event);
 
 struct hub_company {
     pthread_mutex_t mutex;

@@ -210,7 +210,12 @@ static enum status resolve(struct job *job, struct reason *reason)
 
 static enum status run_alone(struct job *job, struct reason *reason)
 {
+    const struct hub_pull *pull = job->pull;
     enum status status = resolve(job, reason);
+    /* Another node may be complete before this one: what is missing comes from there then. */
+    if (status == STATUS_OK && pull->company && pull->resolved)
+        pull->resolved(pull->who, job->commit, &job->tree);
+    job->download.company = pull->company;
     if (status == STATUS_OK)
         status = fetch(job, FETCH_WEIGHTS, reason);
     return status == STATUS_OK ? show(job, reason) : status;

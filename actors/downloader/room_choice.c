@@ -17,7 +17,7 @@ static uint64_t beyond(uint64_t wanted, uint64_t there)
 static uint64_t bytes_missing(const struct room_wanted *wanted, const struct room_model *models,
                               uint32_t count)
 {
-    uint64_t held = 0;
+    uint64_t held = wanted->promised;
     const uint64_t on_disk = beyond(wanted->bytes, wanted->free_bytes);
     for (uint32_t i = 0; i < count; i++)
         held = sum(held, models[i].bytes);
@@ -85,6 +85,6 @@ enum status room_choose(const struct room_wanted *wanted, struct room_model *mod
         models[i].is_chosen = false;
     return refuse(reason, STATUS_NO_SPACE,
                   "%.100s needs %" PRIu64 " bytes and %" PRIu64 " are missing: what else is in the "
-                  "store is pinned, runs or is being copied; remove some, or raise store_quota",
+                  "store is pinned, runs or is on its way; remove some, or raise store_quota",
                   wanted->what, wanted->bytes, missing - freed);
 }

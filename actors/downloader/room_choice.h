@@ -27,6 +27,7 @@ struct room_wanted {
     uint64_t bytes;       /* needed */
     uint64_t quota;       /* of all models together; 0: none */
     uint64_t free_bytes;  /* of the disk */
+    uint64_t promised;    /* of the quota: to others who do not have it yet */
 };
 
 /* Marks the fewest of the oldest that make room; none when there is room.  Of those that were used

@@ -94,8 +94,9 @@ static enum status choose(const struct placement_question *question,
                           struct instance_record *instance_out, struct reason *reason)
 {
     const char *model_id = text_or_empty(question->request->model_id);
-    return question->request->may_download && !state_find_model(question->state, model_id) &&
-                   name_is_plain(model_id)
+    const bool is_nowhere = !state_find_model(question->state, model_id) ||
+                            hub_rules_is_lost(question->state, model_id);
+    return question->request->may_download && is_nowhere && name_is_plain(model_id)
                ? hub_rules_place(question, instance_out, reason)
                : placement_choose(question, instance_out, reason);
 }

@@ -19,10 +19,11 @@ static enum status add_node(struct asked *asked, const struct node_id *node_id)
     const struct download_target target = {.node_id = *node_id};
     if (!state_find_node(asked->state, node_id))
         return refuse(asked->reason, STATUS_NOT_FOUND, "there is no such node");
-    if ((asked->under_way && download_find_target(asked->under_way, node_id)) ||
-        download_find_target(asked->download, node_id))
+    const struct download_target *known =
+        asked->under_way ? download_find_target(asked->under_way, node_id) : NULL;
+    if ((known && !known->is_for_placement) || download_find_target(asked->download, node_id))
         return STATUS_OK;
-    if (state_find_import(asked->state, node_id, name))
+    if (!known && state_find_import(asked->state, node_id, name))
         return refuse(asked->reason, STATUS_BUSY, "%.100s is being taken in already", name);
     if (asked->state->imports.count + asked->download->targets.count >= IMPORT_COUNT_MAX)
         return refuse(asked->reason, STATUS_BUSY,
@@ -112,7 +113,8 @@ static bool is_here(const struct state *state, const struct node_id *node_id)
 
 static bool may_fetch(const struct state *state, const struct download_target *target)
 {
-    return !target->is_barred && is_here(state, &target->node_id);
+    return !target->is_barred && !target->is_mute && !target->is_paused &&
+           is_here(state, &target->node_id);
 }
 
 static const struct download_target *first_that_may(const struct state *state,
@@ -134,18 +136,24 @@ static bool is_in_good_hands(const struct state *state, const struct download_re
     return target && may_fetch(state, target);
 }
 
-/* A node that is no target and has a file of that name and size; NULL: none. */
+static bool is_alike(const struct file_entry *held, const struct download_file *file)
+{
+    const bool has_names = text_or_empty(held->etag)[0] && text_or_empty(file->etag)[0];
+    return held->size == file->size &&
+           strcmp(text_or_empty(held->name), text_or_empty(file->path)) == 0 &&
+           (!has_names || strcmp(held->etag, file->etag) == 0);
+}
+
+/* A node that is no target and has that file, as far as its names say; NULL: none. */
 static const struct node_id *holder_of(const struct state *state,
                                        const struct download_record *download,
                                        const struct download_file *file)
 {
     const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
-    bool is_alike = false;
-    for (uint32_t i = 0; model && i < model->files.count && !is_alike; i++)
-        is_alike = model->files.items[i].size == file->size &&
-                   strcmp(text_or_empty(model->files.items[i].name),
-                          text_or_empty(file->path)) == 0;
-    for (uint32_t i = 0; is_alike && !file->is_missing && i < model->holders.count; i++) {
+    bool is_held = false;
+    for (uint32_t i = 0; model && i < model->files.count && !is_held; i++)
+        is_held = is_alike(&model->files.items[i], file);
+    for (uint32_t i = 0; is_held && !file->is_missing && i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
         if (holder->has_weights && is_here(state, &holder->node_id) &&
             !download_find_target(download, &holder->node_id))
@@ -276,6 +284,119 @@ enum status download_rules_assign(const struct state *state, struct message *eve
         record_fini(&download_assigned_type, &given);
         if (status != STATUS_OK || *has_event_out)
             return status;
+    }
+    return STATUS_OK;
+}
+
+/* ---- a peer is complete ---- */
+
+/* Who holds all of that commit since the target was last let to the hub; NULL: nobody. */
+static const struct node_id *complete_peer(const struct state *state,
+                                           const struct download_record *download,
+                                           const struct download_target *target)
+{
+    const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
+    if (!model || !text_or_empty(download->commit)[0] ||
+        strcmp(text_or_empty(model->commit), download->commit) != 0)
+        return NULL;
+    for (uint32_t i = 0; i < model->holders.count; i++) {
+        const struct holder_record *holder = &model->holders.items[i];
+        if (holder->has_weights && holder->whole_index > target->hub_index &&
+            !ID_EQUAL(holder->node_id, target->node_id) && is_here(state, &holder->node_id))
+            return &holder->node_id;
+    }
+    return NULL;
+}
+
+enum status download_rules_pause(const struct state *state, struct message *event_out,
+                                 bool *has_event_out)
+{
+    *has_event_out = false;
+    for (uint32_t i = 0; i < state->downloads.count; i++) {
+        const struct download_record *download = &state->downloads.items[i];
+        for (uint32_t k = 0; k < download->targets.count; k++) {
+            const struct download_target *target = &download->targets.items[k];
+            const struct node_id *peer =
+                target->is_paused ? NULL : complete_peer(state, download, target);
+            if (!peer)
+                continue;
+            enum status status = message_init(event_out, MESSAGE_EVENT, EVENT_DOWNLOAD_PAUSED);
+            if (status != STATUS_OK)
+                return status;
+            struct download_paused *body = event_out->body;
+            body->node_id = target->node_id;
+            body->peer_node_id = *peer;
+            *has_event_out = true;
+            return text_set(&body->model_id, download->model_id) ? STATUS_OK : STATUS_NO_MEMORY;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* ---- for instances ---- */
+
+enum download_step download_rules_continue(const struct state *state, const char *model_id,
+                                           const struct node_id *node_id)
+{
+    const struct model_record *model = state_find_model(state, model_id);
+    const struct download_record *download = state_find_download(state, model_id);
+    const struct download_target *target =
+        download ? download_find_target(download, node_id) : NULL;
+    if (!model || !target || !text_or_empty(download->commit)[0] ||
+        strcmp(text_or_empty(model->commit), download->commit) != 0)
+        return DOWNLOAD_IS_NONE;
+    return download_target_rests(state, download, target) ? DOWNLOAD_GOES_ON : DOWNLOAD_WAITS;
+}
+
+enum status download_rules_want(const char *model_id, const struct node_id *node_id,
+                                struct message *event_out)
+{
+    const struct download_target target = {.node_id = *node_id};
+    enum status status = message_init(event_out, MESSAGE_EVENT, EVENT_DOWNLOAD_REQUESTED);
+    if (status != STATUS_OK)
+        return status;
+    struct download_record *download = &MESSAGE_BODY(event_out, download_requested)->download;
+    return text_set(&download->model_id, model_id) &&
+                   record_list_push(&download_target_type, RECORD_LIST(download->targets), &target,
+                                    NODE_COUNT_MAX)
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
+}
+
+static bool has_instance(const struct state *state, const char *model_id)
+{
+    for (uint32_t i = 0; i < state->instances.count; i++)
+        if (strcmp(text_or_empty(state->instances.items[i].model_id), model_id) == 0)
+            return true;
+    return false;
+}
+
+enum status download_rules_cancel(const struct state *state, struct message *event_out,
+                                  bool *has_event_out)
+{
+    *has_event_out = false;
+    for (uint32_t i = 0; i < state->downloads.count; i++) {
+        const struct download_record *download = &state->downloads.items[i];
+        const char *model_id = text_or_empty(download->model_id);
+        const struct model_record *model = state_find_model(state, model_id);
+        if (has_instance(state, model_id) || (model && model->is_pinned))
+            continue;
+        for (uint32_t k = 0; k < download->targets.count; k++) {
+            if (!download->targets.items[k].is_for_placement)
+                continue;
+            enum status status =
+                message_init(event_out, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED);
+            if (status != STATUS_OK)
+                return status;
+            struct model_import_failed *body = event_out->body;
+            body->node_id = download->targets.items[k].node_id;
+            body->status = STATUS_CANCELLED;
+            *has_event_out = true;
+            return text_set(&body->model_id, model_id) &&
+                           text_set(&body->reason, "the instance it was downloaded for was deleted")
+                       ? STATUS_OK
+                       : STATUS_NO_MEMORY;
+        }
     }
     return STATUS_OK;
 }

@@ -256,12 +256,17 @@ static enum status forgive_failed(struct master *master)
     return STATUS_OK;
 }
 
-/* Files that nobody can be relied on for get another node. */
+/* Files that nobody can be relied on for get another node; what a complete peer has is not asked
+ * of the hub; what no instance wants any more ends. */
 static enum status assign_downloads(struct master *master)
 {
     struct message event = {.body = NULL};
     bool has_event = false;
-    enum status status = download_rules_assign(&master->state, &event, &has_event);
+    enum status status = download_rules_cancel(&master->state, &event, &has_event);
+    if (status == STATUS_OK && !has_event)
+        status = download_rules_pause(&master->state, &event, &has_event);
+    if (status == STATUS_OK && !has_event)
+        status = download_rules_assign(&master->state, &event, &has_event);
     /* What it became is looked at again at once: see duties_after. */
     if (status == STATUS_OK && has_event)
         status = replication_append(master, &event);
@@ -286,6 +291,13 @@ static enum status after_import_failed(struct master *master, const struct messa
     return STATUS_OK;
 }
 
+/* A node may have become complete: others need not ask the hub, and what failed may start. */
+static enum status after_whole(struct master *master, bool is_whole)
+{
+    enum status status = is_whole ? forgive_failed(master) : STATUS_OK;
+    return status == STATUS_OK ? assign_downloads(master) : status;
+}
+
 enum status duties_after(struct master *master, const struct message *event)
 {
     if (!is_leader(master))
@@ -300,21 +312,21 @@ enum status duties_after(struct master *master, const struct message *event)
     case EVENT_VIEW_CHANGED:
     case EVENT_NODE_ADMITTED:
     case EVENT_ENDPOINT_OPENED:
-    case EVENT_MODEL_IMPORTED:
         return forgive_failed(master);
+    case EVENT_MODEL_IMPORTED:
+        return after_whole(master, true);
     case EVENT_TRANSFER_ENDED:
-        return MESSAGE_BODY(event, transfer_ended)->status == STATUS_OK ? forgive_failed(master)
-                                                                        : STATUS_OK;
+        return after_whole(master, MESSAGE_BODY(event, transfer_ended)->status == STATUS_OK);
     case EVENT_HOLDING_CHANGED:
-        return MESSAGE_BODY(event, holding_changed)->has_weights ||
-                       MESSAGE_BODY(event, holding_changed)->held.count > 0
-                   ? forgive_failed(master)
-                   : STATUS_OK;
+        return after_whole(master, MESSAGE_BODY(event, holding_changed)->has_weights ||
+                                       MESSAGE_BODY(event, holding_changed)->held.count > 0);
     case EVENT_DOWNLOAD_REQUESTED:
     case EVENT_DOWNLOAD_RESOLVED:
     case EVENT_DOWNLOAD_ASSIGNED:
     case EVENT_DOWNLOAD_HINDERED:
+    case EVENT_DOWNLOAD_PAUSED:
     case EVENT_FILE_LACKING:
+    case EVENT_INSTANCE_DELETED:
         return assign_downloads(master);
     case EVENT_MODEL_IMPORT_FAILED: {
         const enum status status = assign_downloads(master);
@@ -416,9 +428,15 @@ static enum status check_copy(struct master *master, struct instance_record *ins
         return fail(master, instance, 0, reason.text, is_hopeless);
     if (step == COPY_IS_THERE)
         return start_generation(master, instance);
-    if (step == COPY_WAITS)
+    const char *model_id = text_or_empty(instance->model_id);
+    const struct node_id *node_id = &instance->ranks.items[0].node_id;
+    const enum download_step download =
+        download_rules_continue(&master->state, model_id, node_id);
+    if (step == COPY_WAITS || download == DOWNLOAD_WAITS)
         return check_ranks(master, instance);
-    enum status status = copy_rules_request(&master->state, instance, &event);
+    enum status status = download == DOWNLOAD_GOES_ON
+                             ? download_rules_want(model_id, node_id, &event)
+                             : copy_rules_request(&master->state, instance, &event);
     if (status == STATUS_OK)
         status = replication_append(master, &event);
     message_fini(&event);
@@ -437,15 +455,17 @@ static enum status check_download(struct master *master, struct instance_record 
         return start_generation(master, instance);
     if (step == HUB_WAITS)
         return check_ranks(master, instance);
-    enum status status = hub_rules_command(instance, &command);
+    enum status status = hub_rules_command(&master->state, instance, &command);
     if (status != STATUS_OK)
         return status;
     status = command_decide(master, &command, NULL, &event, &has_event, &reason);
     message_fini(&command);
-    if (status == STATUS_OK && has_event)
+    if (status == STATUS_OK && has_event) {
+        hub_rules_mark(&event);
         status = replication_append(master, &event);
-    else if (status != STATUS_OK && status != STATUS_NO_MEMORY)
+    } else if (status != STATUS_OK && status != STATUS_NO_MEMORY) {
         status = generation_fail(master, instance, 0, reason.text);
+    }
     message_fini(&event);
     return status;
 }

@@ -62,8 +62,10 @@ enum status hub_rules_place(const struct placement_question *question,
         return refuse(reason, STATUS_NO_CAPACITY,
                       "no node that could download %.100s is heard yet; try again", model_id);
     const struct rank_record rank = {.node_id = best->node->node_id};
-    (void)snprintf(why, sizeof(why), "%.100s is downloaded from the hub to %.60s first", model_id,
-                   text_or_empty(best->node->name));
+    (void)snprintf(why, sizeof(why), "%.100s is downloaded from the hub to %.60s first%s", model_id,
+                   text_or_empty(best->node->name),
+                   state_find_model(question->state, model_id) ? ", as no node holds it any more"
+                                                               : "");
     instance_out->status = INSTANCE_DOWNLOADING;
     instance_out->mode = request->mode == MODE_EXACT ? MODE_EXACT : MODE_FAST;
     return record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks), &rank,
@@ -85,15 +87,50 @@ enum hub_step hub_rules_next(const struct state *state, const struct instance_re
                                                                            : HUB_BEGINS;
 }
 
-enum status hub_rules_command(const struct instance_record *instance, struct message *command_out)
+bool hub_rules_is_lost(const struct state *state, const char *model_id)
 {
+    const struct model_record *model = state_find_model(state, model_id);
+    char revision[HEX_SIZE(32)];
+    if (!model || !text_or_empty(model->commit)[0] || !hub_rules_is_repository(model_id))
+        return false;
+    for (uint32_t i = 0; i < model->holders.count; i++)
+        if (model->holders.items[i].has_weights)
+            return false;
+    /* What was taken in from a directory is named by its own digest: no hub has that. */
+    (void)hex_print(&model->revision, sizeof(model->revision), revision);
+    return strncmp(revision, model->commit, strlen(model->commit)) != 0;
+}
+
+void hub_rules_mark(struct message *event)
+{
+    struct download_record *download = &MESSAGE_BODY(event, download_requested)->download;
+    for (uint32_t i = 0; i < download->targets.count; i++)
+        download->targets.items[i].is_for_placement = true;
+}
+
+/* What joins a download under way has to ask for the same. */
+static const char *revision_of(const struct state *state, const char *model_id)
+{
+    const struct download_record *download = state_find_download(state, model_id);
+    if (download)
+        return text_or_empty(download->hub_revision);
+    return hub_rules_is_lost(state, model_id)
+               ? text_or_empty(state_find_model(state, model_id)->commit)
+               : "";
+}
+
+enum status hub_rules_command(const struct state *state, const struct instance_record *instance,
+                              struct message *command_out)
+{
+    const char *model_id = text_or_empty(instance->model_id);
     ASSERT(instance->ranks.count > 0);
     enum status status = message_init(command_out, MESSAGE_COMMAND, COMMAND_PULL_MODEL);
     if (status != STATUS_OK)
         return status;
     struct pull_model *body = command_out->body;
     body->node_id = instance->ranks.items[0].node_id;
-    if (text_set(&body->model_id, instance->model_id))
+    if (text_set(&body->model_id, model_id) &&
+        text_set(&body->hub_revision, revision_of(state, model_id)))
         return STATUS_OK;
     message_fini(command_out);
     return STATUS_NO_MEMORY;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hub_rules: an instance of a model that nobody holds: one chosen node downloads it first.
+ * hub_rules: an instance of a model that nobody holds, or that came from a hub and was lost by all:
+ * one chosen node downloads it first.
  *
  * Pure, from the state and what the nodes told of their load.  The instance is `downloading`; its
  * only rank names the node and has no bytes yet.  When the model is there, it is placed as any
@@ -32,8 +33,14 @@ enum hub_step {
 };
 enum hub_step hub_rules_next(const struct state *state, const struct instance_record *instance);
 
-/* The command that makes the node of the instance download it. */
-MUST_CHECK enum status hub_rules_command(const struct instance_record *instance,
+/* It came from a hub, and no node holds its weights any more. */
+bool hub_rules_is_lost(const struct state *state, const char *model_id);
+
+/* The command that makes the node of the instance download it: what was lost at the same commit. */
+MUST_CHECK enum status hub_rules_command(const struct state *state,
+                                         const struct instance_record *instance,
                                          struct message *command_out);
+/* The download_requested that came of it is for an instance alone. */
+void hub_rules_mark(struct message *event);
 
 #endif

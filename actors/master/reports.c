@@ -212,7 +212,10 @@ static enum status file_lacking(struct decision *decision)
     if (!file || !download_find_target(download, &body->node_id) ||
         strcmp(text_or_empty(download->commit), text_or_empty(body->commit)) != 0)
         return stale(decision, "the download");
-    decision->is_needed = file->is_done && ID_EQUAL(file->node_id, body->holder_node_id);
+    const struct download_target *fetcher =
+        download_find_target(download, &body->holder_node_id);
+    decision->is_needed = ID_EQUAL(file->node_id, body->holder_node_id) &&
+                          (file->is_done || (fetcher && !fetcher->is_mute));
     return STATUS_OK;
 }
 

@@ -143,9 +143,11 @@ static struct planned_task gather_shared_download(const struct plan_question *qu
     for (uint32_t i = 0; i < question->state->downloads.count; i++) {
         const struct download_record *download = &question->state->downloads.items[i];
         const char *model_id = text_or_empty(download->model_id);
+        const struct download_target *target = download_find_target(download, question->node);
         struct hash commit;
-        if (download->no_peers || !text_or_empty(download->commit)[0] ||
-            question->state->nodes.count < 2 || !download_find_target(download, question->node) ||
+        if (!target || (download->no_peers && !target->is_paused) ||
+            download_target_rests(question->state, download, target) ||
+            !text_or_empty(download->commit)[0] || question->state->nodes.count < 2 ||
             is_taken(question, find_model_task(question, TASK_GATHER_FILES, model_id)))
             continue;
         hash_of(download->commit, strlen(download->commit), &commit);

@@ -223,7 +223,9 @@ static bool download_is_open(const struct planner *planner, const struct task_in
 {
     const struct download_record *download =
         state_find_download(&planner->session.mirror.state, task->model_id);
-    return download && download_find_target(download, &planner->session.mirror.node_id);
+    const struct download_target *target =
+        download ? download_find_target(download, &planner->session.mirror.node_id) : NULL;
+    return target && !download_target_rests(&planner->session.mirror.state, download, target);
 }
 
 static void take_event(struct planner_step *step, const struct message *event)

@@ -28,10 +28,15 @@ const struct download_record *gather_download(const struct transferer *transfere
                                                                                     : NULL;
 }
 
+/* NULL: nothing is to come to this node. */
 static const struct download_target *own_target(const struct transferer *transferer,
                                                 const struct download_record *download)
 {
-    return download ? download_find_target(download, &transferer->session.mirror.node_id) : NULL;
+    const struct download_target *target =
+        download ? download_find_target(download, &transferer->session.mirror.node_id) : NULL;
+    return target && !download_target_rests(&transferer->session.mirror.state, download, target)
+               ? target
+               : NULL;
 }
 
 uint32_t gather_file_of(const struct download_record *download, uint32_t chunk)
@@ -78,9 +83,9 @@ static void choose_files(struct transferer_step *step, struct gather *gather,
     const struct node_id *own = &step->transferer->session.mirror.node_id;
     const struct download_target *target = own_target(step->transferer, download);
     for (uint32_t i = 0; i < gather->file_count; i++) {
-        const bool is_claimed =
-            !target->is_barred &&
-            (target->is_alone || ID_EQUAL(download->files.items[i].node_id, *own));
+        const bool is_claimed = !target->is_barred && !target->is_paused &&
+                                (target->is_alone || target->is_mute ||
+                                 ID_EQUAL(download->files.items[i].node_id, *own));
         /* What was ours from the beginning is not waited for. */
         if (is_claimed && !gather->claimed[i] && gather->is_ready)
             gather->fed_ms[i] = step->input->now_ms;
@@ -160,13 +165,19 @@ static enum status take_look(struct transferer_step *step, struct gather *gather
 
 /* ---- nobody answers ---- */
 
-static bool lacks_something(const struct gather *gather, const struct download_record *download)
+/* A chunk that others shall give; `is_rare`: that nobody fetches, and nobody has. */
+static bool lacks_chunk(const struct gather *gather, const struct download_record *download,
+                        bool is_rare)
 {
     uint32_t chunk = 0;
-    for (uint32_t i = 0; i < gather->file_count; i++)
-        for (uint64_t k = chunks_of_size(download->files.items[i].size); k > 0; k--, chunk++)
-            if (!gather->claimed[i] && !chunk_has(gather->have, chunk))
+    for (uint32_t i = 0; i < gather->file_count; i++) {
+        const struct download_file *file = &download->files.items[i];
+        const bool is_fetched = !file->is_done && !ID_IS_ZERO(file->node_id);
+        for (uint64_t k = chunks_of_size(file->size); k > 0; k--, chunk++)
+            if (!gather->claimed[i] && !chunk_has(gather->have, chunk) &&
+                (!is_rare || (!is_fetched && gather->sources.available[chunk] == 0)))
                 return true;
+    }
     return false;
 }
 
@@ -232,6 +243,36 @@ enum status gather_judge(struct transferer_step *step, struct gather *gather,
     return status;
 }
 
+/* Who fetches what is lacking, and has not answered while others did: somebody else shall. */
+static enum status judge_mute(struct transferer_step *step, struct gather *gather,
+                              const struct download_record *download)
+{
+    const struct state *state = &step->transferer->session.mirror.state;
+    const uint64_t now_ms = step->input->now_ms;
+    if (now_ms < gather->mute_ms)
+        return STATUS_OK;
+    gather->mute_ms = now_ms + GATHER_LACKING_MS;
+    uint32_t chunk = 0;
+    for (uint32_t i = 0; i < gather->file_count; i++) {
+        const struct download_file *file = &download->files.items[i];
+        bool is_lacking = false;
+        for (uint64_t k = chunks_of_size(file->size); k > 0; k--, chunk++)
+            is_lacking = is_lacking || !chunk_has(gather->have, chunk);
+        const struct download_target *fetcher = download_find_target(download, &file->node_id);
+        const struct node_record *node = state_find_node(state, &file->node_id);
+        if (!is_lacking || gather->claimed[i] || file->is_done || !fetcher ||
+            fetcher->is_mute || !node || !node->in_view)
+            continue;
+        const struct source_rest *rest = sources_rest(&gather->sources, &file->node_id);
+        const uint64_t since_ms =
+            rest->answered_ms > gather->began_ms ? rest->answered_ms : gather->began_ms;
+        /* One that was never asked, for want of room, is not mute. */
+        if (now_ms - since_ms >= GATHER_MUTE_MS && rest->until_ms > since_ms)
+            return tell_lacking(step, gather, file);
+    }
+    return STATUS_OK;
+}
+
 /* ---- tasks and time ---- */
 
 static enum status begin(struct transferer_step *step, struct gather *gather,
@@ -240,7 +281,7 @@ static enum status begin(struct transferer_step *step, struct gather *gather,
     gather->sources.kind = SOURCES_OF_DOWNLOAD;
     gather->sources.number = ++step->transferer->gathers_begun;
     gather->sources.gather = (uint32_t)(gather - step->transferer->gathers);
-    gather->answered_ms = step->input->now_ms;
+    gather->answered_ms = gather->began_ms = gather->common_ms = step->input->now_ms;
     gather->file_count = download->files.count;
     gather->fed_ms = memory_zeroed((size_t)gather->file_count + 1, sizeof(*gather->fed_ms));
     gather->claimed = memory_zeroed((size_t)gather->file_count + 1, 1);
@@ -324,6 +365,13 @@ enum status gather_state_changed(struct transferer_step *step)
             status = finish(step, gather, STATUS_OK, "");
         else if (gather->is_ready)
             choose_files(step, gather, download);
+        /* Paused once more: whoever is complete now may answer. */
+        const struct download_target *target = own_target(step->transferer, download);
+        if (gather->is_used && target->is_paused && !gather->was_paused) {
+            gather->is_alone_told = false;
+            gather->answered_ms = gather->common_ms = step->input->now_ms;
+        }
+        gather->was_paused = gather->is_used && target->is_paused;
     }
     return status;
 }
@@ -337,11 +385,16 @@ static enum status one_time(struct transferer_step *step, struct gather *gather)
         return STATUS_OK;
     if (!gather->is_looking && now_ms >= gather->look_ms)
         status = look(step, gather, download);
-    if (status == STATUS_OK && !lacks_something(gather, download))
+    if (!lacks_chunk(gather, download, false))
         gather->answered_ms = now_ms;
+    if (!lacks_chunk(gather, download, true))
+        gather->common_ms = now_ms;
     if (status == STATUS_OK && !gather->is_alone_told &&
-        now_ms - gather->answered_ms >= GATHER_ALONE_MS)
+        (now_ms - gather->answered_ms >= GATHER_ALONE_MS ||
+         now_ms - gather->common_ms >= GATHER_RARE_MS))
         status = tell_alone(step, gather);
+    if (status == STATUS_OK)
+        status = judge_mute(step, gather, download);
     if (status == STATUS_OK)
         status = gather_sources_time(step, gather);
     outbox_wake(step->outbox, now_ms + GATHER_POLL_MS);

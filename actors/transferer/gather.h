@@ -8,8 +8,9 @@
  * long as the others still give some of it: so nothing is fetched from the hub twice when the node
  * that fetched it before is gone.  Whether the bytes are right at last only the hub's hash says,
  * which the downloader checks; when a whole file was wrong, only files that another node has found
- * right are taken.  When nobody answers for GATHER_ALONE_MS, the state learns of it, and the
- * downloader takes all from the hub.
+ * right are taken.  When nobody answers for GATHER_ALONE_MS, or for GATHER_RARE_MS nobody has what
+ * is lacking and nobody fetches it, the state learns of it, and the downloader takes all from the
+ * hub.  When a node that fetches something does not answer for GATHER_MUTE_MS, another shall.
  *
  * Owner    the transferer's step.
  * Memory   a gather: its sets of chunks, and its sources.
@@ -34,6 +35,8 @@
 #define GATHER_CHUNK_MS 20000u
 #define GATHER_ALONE_MS 5000u
 #define GATHER_LACKING_MS 1500u
+#define GATHER_RARE_MS 15000u
+#define GATHER_MUTE_MS 10000u
 #define GATHER_DRY_MS 1000u /* less than the downloader waits before it writes itself */
 
 _Static_assert(GATHERS_MAX * GATHER_SOURCES_MAX <= STREAMS_MAX, "each source has a stream");
@@ -56,7 +59,11 @@ struct gather {
     uint64_t *lacking_ms; /* by file: since when its holder has it not whole; 0: it has */
     struct sources sources; /* their number: results of an earlier gather are told by it */
     uint64_t look_ms;
-    uint64_t answered_ms;
+    uint64_t began_ms;
+    uint64_t answered_ms; /* when somebody answered, or nothing was lacking */
+    uint64_t common_ms;   /* when what was lacking was somewhere, or being fetched */
+    uint64_t mute_ms;     /* not before then a mute fetcher is told of again */
+    bool was_paused;
 };
 
 enum status gather_take_task(struct transferer_step *step, const struct message *message);

@@ -90,6 +90,7 @@ static enum status take_told(struct transferer_step *step, struct gather *gather
                              struct source *source, const struct source_told *told)
 {
     gather->answered_ms = step->input->now_ms;
+    sources_rest(&gather->sources, &source->node_id)->answered_ms = step->input->now_ms;
     if (told->status != STATUS_OK || !sources_fit(&gather->sources, told))
         return source_failed(step, gather, source, told->status == STATUS_OK);
     enum status status = sources_take_told(step, &gather->sources, source, told);
@@ -175,7 +176,12 @@ enum status gather_sources_time(struct transferer_step *step, struct gather *gat
         struct source *source = &gather->sources.items[i];
         if (source->phase == SOURCE_NONE)
             continue;
-        if (source_is_late(source, false, now_ms))
+        /* An open one is asked again and again; it may be busy with chunks. */
+        const bool is_silent =
+            source->phase == SOURCE_OPEN && source->window_count == 0 &&
+            now_ms - sources_rest(&gather->sources, &source->node_id)->answered_ms >=
+                GATHER_ANSWER_MS;
+        if (is_silent || source_is_late(source, false, now_ms))
             status = source_failed(step, gather, source, false);
         else if (source->phase == SOURCE_OPEN && now_ms >= source->poll_ms)
             status = ask_source(step, gather, source);

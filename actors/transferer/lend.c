@@ -149,7 +149,7 @@ static const struct download_record *known_download(const struct transferer *tra
 {
     const struct download_record *download =
         state_find_download(&transferer->session.mirror.state, text_or_empty(model_id));
-    return download && !download->no_peers && text_or_empty(commit)[0] &&
+    return download && text_or_empty(commit)[0] &&
                    strcmp(text_or_empty(download->commit), commit) == 0
                ? download
                : NULL;

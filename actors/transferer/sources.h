@@ -50,6 +50,7 @@ struct source_rest {
     uint32_t failures;
     uint32_t wrong;
     uint64_t until_ms;
+    uint64_t answered_ms; /* when it said what it has */
 };
 
 struct sources {

@@ -104,19 +104,18 @@ static struct watched_import *watched(struct import_watch *watch, const struct n
     return NULL;
 }
 
-static void failed(struct import_watch *watch, struct watched_import *import,
-                   const struct model_import_failed *body)
+static void failed(struct import_watch *watch, struct watched_import *import, enum status status,
+                   const char *why)
 {
     struct reason reason;
     progress_end(&watch->progress);
     import->is_over = true;
     if (watch->count > 1)
         (void)refuse(&reason, STATUS_OK, "%.60s: %s",
-                     cli_node_name(watch->cli->state, &import->node_id),
-                     text_or_empty(body->reason));
+                     cli_node_name(watch->cli->state, &import->node_id), why);
     else
-        (void)refuse(&reason, STATUS_OK, "%s", text_or_empty(body->reason));
-    const int code = cli_failed(watch->cli, (enum status)body->status, &reason);
+        (void)refuse(&reason, STATUS_OK, "%s", why);
+    const int code = cli_failed(watch->cli, status, &reason);
     if (watch->code == EXIT_CODE_OK)
         watch->code = code != EXIT_CODE_OK ? code : EXIT_CODE_FAILED;
 }
@@ -133,7 +132,7 @@ static int take(struct import_watch *watch, const struct message *message)
         const struct model_import_failed *body = MESSAGE_BODY(message, model_import_failed);
         import = watched(watch, &body->node_id, body->model_id);
         if (import && !import->is_over)
-            failed(watch, import, body);
+            failed(watch, import, (enum status)body->status, text_or_empty(body->reason));
     } else if (message_is(message, MESSAGE_EVENT, EVENT_MODEL_REMOVED)) {
         const struct model_removed *body = MESSAGE_BODY(message, model_removed);
         struct reason reason;
@@ -151,17 +150,24 @@ static int take(struct import_watch *watch, const struct message *message)
     return EXIT_CODE_OK;
 }
 
-/* The import has no record in the state any more and the model is there: nothing will be told. */
-static void look_for_done(struct import_watch *watch)
+/* The import has no record in the state any more: nothing will be told, and the state says how it
+ * ended. */
+static void look_for_end(struct import_watch *watch)
 {
-    const struct model_record *model = state_find_model(watch->cli->state, watch->model_id);
+    const struct state *state = watch->cli->state;
+    const struct model_record *model = state_find_model(state, watch->model_id);
     for (uint32_t i = 0; i < watch->count; i++) {
         struct watched_import *import = &watch->imports[i];
         const struct holder_record *holder =
             model ? model_find_holder(model, &import->node_id) : NULL;
-        if (holder && holder->has_weights &&
-            !state_find_import(watch->cli->state, &import->node_id, watch->model_id))
+        const struct download_end *end =
+            state_find_download_end(state, watch->model_id, &import->node_id);
+        if (import->is_over || state_find_import(state, &import->node_id, watch->model_id))
+            continue;
+        if (holder && holder->has_weights)
             import->is_over = true;
+        else if (end && end->ended_index >= watch->index)
+            failed(watch, import, (enum status)end->status, text_or_empty(end->reason));
     }
 }
 
@@ -198,6 +204,7 @@ int import_watch(struct import_watch *watch, uint64_t index)
 {
     struct reason reason = {""};
     int code = cli_state_at(watch->cli, index);
+    watch->index = index;
     while (code == EXIT_CODE_OK && !is_over(watch)) {
         struct message message;
         if (cli_is_interrupted()) {
@@ -211,7 +218,7 @@ int import_watch(struct import_watch *watch, uint64_t index)
             code = take(watch, &message);
             message_fini(&message);
         } else if (status == STATUS_TIMED_OUT || status == STATUS_GAP) {
-            look_for_done(watch);
+            look_for_end(watch);
         } else {
             code = cli_failed(watch->cli, status, &reason);
         }

@@ -22,6 +22,7 @@ struct import_watch {
         uint64_t bytes_have, bytes_total, bytes_per_s;
     } imports[NODE_COUNT_MAX];
     uint32_t count;
+    uint64_t index; /* of the event that asked for it */
     int code; /* of the first that failed */
 };
 

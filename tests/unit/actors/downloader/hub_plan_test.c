@@ -103,6 +103,29 @@ START_TEST(a_node_that_nobody_answers_fetches_all)
 }
 END_TEST
 
+START_TEST(a_paused_node_fetches_nothing_whatever_it_was_told)
+{
+    struct download_target *target = &download->targets.items[0];
+    target->is_paused = true;
+    for (int way = 0; way < 3; way++) {
+        target->is_mute = way == 1;
+        download->no_peers = way == 2;
+        make();
+        ck_assert(plan.is_shared && plan.is_resolved && !plan.is_hopeless);
+        ck_assert_uint_eq(plan.count, 2);
+        ck_assert(!plan.files[0].is_ours && !plan.files[1].is_ours);
+    }
+}
+END_TEST
+
+START_TEST(a_node_that_answers_nobody_fetches_all_for_itself)
+{
+    download->targets.items[0].is_mute = true;
+    make();
+    ck_assert(plan.files[0].is_ours && plan.files[1].is_ours);
+}
+END_TEST
+
 START_TEST(a_node_the_hub_refuses_fetches_nothing_while_another_may)
 {
     download->targets.items[0].is_barred = true;
@@ -170,6 +193,8 @@ Suite *suite_of_tests(void)
         without_a_download_a_node_pulls_by_itself,
         one_node_asks_the_hub,
         a_node_that_nobody_answers_fetches_all,
+        a_paused_node_fetches_nothing_whatever_it_was_told,
+        a_node_that_answers_nobody_fetches_all_for_itself,
         a_node_the_hub_refuses_fetches_nothing_while_another_may,
         it_is_hopeless_when_the_hub_refuses_all,
         it_is_hopeless_when_neither_hub_nor_nodes_answer,

@@ -15,7 +15,7 @@ START_TEST(the_least_recently_used_go_first)
                                   {"never", 10, 0, false, false},
                                   {"old", 10, 20, false, false},
                                   {"pinned", 10, 1, true, false}};
-    struct room_wanted wanted = {"m", 5, 45, NO_END};
+    struct room_wanted wanted = {"m", 5, 45, NO_END, 0};
     ck_assert_int_eq(room_choose(&wanted, models, 4, &reason), STATUS_OK);
     ck_assert(!models[0].is_chosen && !models[1].is_chosen && !models[2].is_chosen);
     wanted.quota = 44;
@@ -37,11 +37,27 @@ START_TEST(the_least_recently_used_go_first)
 }
 END_TEST
 
+START_TEST(what_is_promised_to_others_counts_as_used)
+{
+    struct reason reason = {""};
+    struct room_model models[] = {{"old", 10, 1, false, false}, {"pinned", 10, 1, true, false}};
+    struct room_wanted wanted = {"m", 20, 60, NO_END, 20};
+    ck_assert_int_eq(room_choose(&wanted, models, 2, &reason), STATUS_OK);
+    ck_assert(!models[0].is_chosen);
+    wanted.promised = 21;
+    ck_assert_int_eq(room_choose(&wanted, models, 2, &reason), STATUS_OK);
+    ck_assert(models[0].is_chosen);
+    wanted.promised = 31;
+    ck_assert_int_eq(room_choose(&wanted, models, 2, &reason), STATUS_NO_SPACE);
+    ck_assert_ptr_nonnull(strstr(reason.text, "m needs 20 bytes and 1 are missing"));
+}
+END_TEST
+
 START_TEST(a_full_disk_counts_as_the_quota_does)
 {
     struct reason reason = {""};
     struct room_model models[] = {{"a", 100, 5, false, false}, {"b", 1000, 6, false, false}};
-    struct room_wanted wanted = {"m", 50, 0, 60};
+    struct room_wanted wanted = {"m", 50, 0, 60, 0};
     ck_assert_int_eq(room_choose(&wanted, models, 2, &reason), STATUS_OK);
     ck_assert(!models[0].is_chosen && !models[1].is_chosen);
     wanted.bytes = 160;
@@ -75,10 +91,12 @@ START_TEST(what_is_chosen_is_enough_and_none_too_many)
             held += models[i].bytes;
             could += models[i].is_kept ? 0 : models[i].bytes;
         }
+        const uint64_t promised = seeded_below(&seeded, 2) ? seeded_below(&seeded, 100) : 0;
+        held += promised; /* counts as if it lay there, and cannot go */
         const struct room_wanted wanted = {"m", seeded_below(&seeded, 200),
                                            seeded_below(&seeded, 2) ? seeded_below(&seeded, 400)
                                                                     : 0,
-                                           seeded_below(&seeded, 200)};
+                                           seeded_below(&seeded, 200), promised};
         const enum status status = room_choose(&wanted, models, count, &reason);
         for (uint32_t i = 0; i < count; i++) {
             ck_assert(!models[i].is_chosen || !models[i].is_kept);
@@ -110,6 +128,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("room_choice");
     const TTest *const tests[] = {
         the_least_recently_used_go_first,
+        what_is_promised_to_others_counts_as_used,
         a_full_disk_counts_as_the_quota_does,
         what_is_chosen_is_enough_and_none_too_many,
     };

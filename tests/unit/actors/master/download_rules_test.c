@@ -353,6 +353,259 @@ START_TEST(without_peers_nobody_is_assigned_anything)
 }
 END_TEST
 
+/* The holder has a file of that name and size, but the hub's is another. */
+START_TEST(a_file_of_another_hash_is_not_taken_from_a_holder)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    hold();
+    ck_assert(text_set(&state.models.items[0].files.items[1].etag, "other"));
+    ck_assert_int_eq(assign(), 0);
+    ck_assert_uint_eq(whose(1), 2);
+    ck_assert(text_set(&state.models.items[0].files.items[1].etag, "e"));
+    ck_assert_int_eq(assign(), 1);
+    ck_assert_uint_eq(whose(1), 3);
+}
+END_TEST
+
+static void lack(uint8_t by, uint8_t holder, const char *path)
+{
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_FILE_LACKING), STATUS_OK);
+    struct file_lacking *lacking = event.body;
+    lacking->node_id.bytes[0] = by;
+    lacking->holder_node_id.bytes[0] = holder;
+    ck_assert(text_set(&lacking->model_id, "org/m") && text_set(&lacking->commit, "c0") &&
+              text_set(&lacking->path, path));
+    apply();
+}
+
+START_TEST(the_files_of_a_node_that_answers_nobody_go_to_another)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    ck_assert_uint_eq(whose(1), 2);
+    lack(1, 2, "b.safetensors");
+    ck_assert_int_eq(assign(), 1);
+    for (uint32_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(whose(i), 1);
+    ck_assert_int_eq(assign(), 0);
+}
+END_TEST
+
+/* ---- a peer is complete ---- */
+
+/* Node `number` has all of the commit, by an event of its own. */
+static void complete(uint8_t number, const char *commit)
+{
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_IMPORTED), STATUS_OK);
+    struct model_imported *imported = event.body;
+    imported->node_id.bytes[0] = number;
+    imported->model.revision.bytes[0] = (uint8_t)commit[1];
+    ck_assert(text_set(&imported->model.model_id, "org/m") &&
+              text_set(&imported->model.commit, commit));
+    apply();
+}
+
+/* Applies the pauses that are due; how many. */
+static int pause(void)
+{
+    int count = 0;
+    bool has_event = true;
+    for (;; count++) {
+        ck_assert_int_eq(download_rules_pause(&state, &event, &has_event), STATUS_OK);
+        if (!has_event)
+            return count;
+        ck_assert_int_lt(count, 10);
+        apply();
+    }
+}
+
+static struct download_target *target(uint8_t number)
+{
+    const struct node_id id = {{number}};
+    return download_find_target(download(), &id);
+}
+
+START_TEST(once_a_peer_is_complete_the_hub_is_asked_no_more)
+{
+    begin(1, 2);
+    resolve(1);
+    (void)assign();
+    ck_assert_int_eq(pause(), 0);
+    complete(3, "c0");
+    ck_assert_int_eq(pause(), 2);
+    ck_assert(target(1)->is_paused && target(2)->is_paused);
+    /* Somebody asked for both: they go on, from the peer. */
+    ck_assert(!download_target_rests(&state, download(), target(1)));
+    ck_assert_int_eq(pause(), 0);
+}
+END_TEST
+
+START_TEST(also_of_a_pull_without_peers)
+{
+    body()->no_peers = true;
+    begin(1, 2);
+    resolve(1);
+    complete(3, "c0");
+    ck_assert_int_eq(pause(), 2);
+}
+END_TEST
+
+START_TEST(a_peer_that_was_complete_before_or_has_another_commit_pauses_nothing)
+{
+    complete(3, "c0");
+    begin(1, 2);
+    resolve(1);
+    ck_assert_int_eq(pause(), 0);
+    complete(1, "c1");
+    ck_assert_int_eq(pause(), 0);
+}
+END_TEST
+
+START_TEST(a_peer_that_is_away_pauses_nothing)
+{
+    begin(1, 2);
+    resolve(1);
+    complete(4, "c0");
+    ck_assert_int_eq(pause(), 0);
+    state_find_node(&state, &(struct node_id){{4}})->in_view = true;
+    ck_assert_int_eq(pause(), 2);
+}
+END_TEST
+
+START_TEST(a_paused_one_that_nobody_answers_goes_back_to_the_hub)
+{
+    begin(1, 0);
+    resolve(1);
+    complete(3, "c0");
+    ck_assert_int_eq(pause(), 1);
+    hinder(1, true);
+    ck_assert(target(1)->is_alone && !target(1)->is_paused);
+    ck_assert_int_eq(pause(), 0); /* not for the same peer */
+    complete(2, "c0");
+    ck_assert_int_eq(pause(), 1);
+    ck_assert(!target(1)->is_alone);
+}
+END_TEST
+
+/* ---- for instances ---- */
+
+/* As duties do it: node 1 downloads for an instance alone. */
+static void begin_for_instance(void)
+{
+    to(1, 0);
+    ck_assert_int_eq(ask(), STATUS_OK);
+    MESSAGE_BODY(&event, download_requested)->download.targets.items[0].is_for_placement = true;
+    apply();
+    resolve(1);
+    struct instance_record *instance =
+        record_list_push(&instance_record_type, RECORD_LIST(state.instances), NULL, 4);
+    ck_assert(instance && text_set(&instance->model_id, "org/m"));
+}
+
+static bool cancels(void)
+{
+    bool has_event = false;
+    message_fini(&event);
+    memset(&event, 0, sizeof(event));
+    ck_assert_int_eq(download_rules_cancel(&state, &event, &has_event), STATUS_OK);
+    return has_event;
+}
+
+START_TEST(a_paused_one_goes_on_only_if_pinned_or_asked_for)
+{
+    const struct node_id one = {{1}};
+    begin_for_instance();
+    ck_assert_int_eq(download_rules_continue(&state, "org/m", &one), DOWNLOAD_IS_NONE);
+    complete(3, "c0");
+    ck_assert_int_eq(pause(), 1);
+    ck_assert(download_target_rests(&state, download(), target(1)));
+    state_find_model(&state, "org/m")->is_pinned = true;
+    ck_assert(!download_target_rests(&state, download(), target(1)));
+    state_find_model(&state, "org/m")->is_pinned = false;
+    ck_assert(!cancels()); /* it rests as long as there is an instance */
+    begin(1, 0);
+    ck_assert(!download_target_rests(&state, download(), target(1)));
+}
+END_TEST
+
+START_TEST(one_that_rests_goes_on_when_an_instance_needs_the_copy)
+{
+    const struct node_id one = {{1}};
+    begin_for_instance();
+    complete(3, "c0");
+    ck_assert_int_eq(pause(), 1);
+    ck_assert_int_eq(download_rules_continue(&state, "org/m", &one), DOWNLOAD_GOES_ON);
+    ck_assert_int_eq(download_rules_want("org/m", &one, &event), STATUS_OK);
+    apply();
+    ck_assert_int_eq(download_rules_continue(&state, "org/m", &one), DOWNLOAD_WAITS);
+    ck_assert_int_eq(state.imports.count, 1);
+}
+END_TEST
+
+START_TEST(what_only_a_deleted_instance_wanted_ends)
+{
+    begin_for_instance();
+    ck_assert(!cancels());
+    record_list_remove(&instance_record_type, RECORD_LIST(state.instances), 0);
+    ck_assert(cancels());
+    ck_assert_int_eq(MESSAGE_BODY(&event, model_import_failed)->status, STATUS_CANCELLED);
+    apply();
+    ck_assert_ptr_null(download());
+    ck_assert_uint_eq(state.imports.count, 0);
+    ck_assert(!cancels());
+}
+END_TEST
+
+START_TEST(what_somebody_asked_for_too_does_not_end_with_the_instance)
+{
+    begin_for_instance();
+    begin(1, 2);
+    record_list_remove(&instance_record_type, RECORD_LIST(state.instances), 0);
+    ck_assert(!cancels());
+}
+END_TEST
+
+/* ---- the end ---- */
+
+static void target_fails(uint8_t number, const char *why)
+{
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_IMPORT_FAILED), STATUS_OK);
+    struct model_import_failed *failed = event.body;
+    failed->node_id.bytes[0] = number;
+    failed->status = STATUS_NO_SPACE;
+    ck_assert(text_set(&failed->model_id, "org/m") && text_set(&failed->reason, why));
+    apply();
+}
+
+START_TEST(how_each_target_ended_is_kept_of_the_last)
+{
+    const struct node_id one = {{1}};
+    const struct node_id two = {{2}};
+    begin(1, 2);
+    resolve(1);
+    target_fails(2, "the disk is full");
+    complete(1, "c0");
+    ck_assert_ptr_null(download());
+    const struct download_end *end = state_find_download_end(&state, "org/m", &two);
+    ck_assert_ptr_nonnull(end);
+    ck_assert_uint_eq(end->status, STATUS_NO_SPACE);
+    ck_assert_str_eq(end->reason, "the disk is full");
+    ck_assert_str_eq(end->commit, "c0");
+    ck_assert_uint_gt(end->ended_index, end->requested_index);
+    ck_assert_uint_eq(state_find_download_end(&state, "org/m", &one)->status, STATUS_OK);
+    for (int i = 0; i < 2 * DOWNLOAD_END_COUNT_MAX; i++) {
+        begin(2, 0);
+        target_fails(2, i % 2 ? "odd" : "even");
+    }
+    ck_assert_uint_eq(state.download_ends.count, DOWNLOAD_END_COUNT_MAX);
+    ck_assert_str_eq(state_find_download_end(&state, "org/m", &two)->reason, "odd");
+    ck_assert_ptr_null(state_find_download_end(&state, "org/m", &one));
+}
+END_TEST
+
 START_TEST(a_download_ends_with_its_last_target)
 {
     begin(1, 2);
@@ -397,6 +650,18 @@ Suite *suite_of_tests(void)
         what_a_holder_lacks_comes_from_the_hub,
         a_node_the_hub_gives_nothing_fetches_nothing,
         without_peers_nobody_is_assigned_anything,
+        a_file_of_another_hash_is_not_taken_from_a_holder,
+        the_files_of_a_node_that_answers_nobody_go_to_another,
+        once_a_peer_is_complete_the_hub_is_asked_no_more,
+        also_of_a_pull_without_peers,
+        a_peer_that_was_complete_before_or_has_another_commit_pauses_nothing,
+        a_peer_that_is_away_pauses_nothing,
+        a_paused_one_that_nobody_answers_goes_back_to_the_hub,
+        a_paused_one_goes_on_only_if_pinned_or_asked_for,
+        one_that_rests_goes_on_when_an_instance_needs_the_copy,
+        what_only_a_deleted_instance_wanted_ends,
+        what_somebody_asked_for_too_does_not_end_with_the_instance,
+        how_each_target_ended_is_kept_of_the_last,
         a_download_ends_with_its_last_target,
         a_model_that_is_removed_is_not_pulled_any_more,
     };

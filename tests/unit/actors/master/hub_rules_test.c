@@ -125,7 +125,7 @@ START_TEST(it_is_asked_for_once_and_waited_for)
     ck_assert_uint_eq(chosen(), 2);
     ck_assert(text_set(&instance.model_id, "org/name"));
     ck_assert_int_eq(hub_rules_next(&state, &instance), HUB_BEGINS);
-    ck_assert_int_eq(hub_rules_command(&instance, &command), STATUS_OK);
+    ck_assert_int_eq(hub_rules_command(&state, &instance, &command), STATUS_OK);
     ck_assert_str_eq(MESSAGE_BODY(&command, pull_model)->model_id, "org/name");
     ck_assert_uint_eq(MESSAGE_BODY(&command, pull_model)->node_id.bytes[0], 2);
     message_fini(&command);
@@ -150,6 +150,46 @@ START_TEST(what_somebody_holds_meanwhile_is_waited_for_no_more)
 }
 END_TEST
 
+/* It came from a hub at the commit c0..., unless its commit is its own digest. */
+static struct model_record *known(bool is_of_hub)
+{
+    struct model_record *model =
+        record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
+    ck_assert(model && text_set(&model->model_id, "org/name"));
+    memset(&model->revision, 0xab, sizeof(model->revision));
+    ck_assert(text_set(&model->commit, is_of_hub ? "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0"
+                                                 : "abababababababababababababababababababab"));
+    return model;
+}
+
+START_TEST(what_all_lost_is_downloaded_again_at_its_commit)
+{
+    struct message command;
+    struct model_record *model = known(true);
+    struct holder_record holder = {.node_id = {{1}}, .has_weights = true};
+    struct holder_record *held =
+        record_list_push(&holder_record_type, RECORD_LIST(model->holders), &holder, 4);
+    ck_assert(!hub_rules_is_lost(&state, "org/name"));
+    held->has_weights = false;
+    ck_assert(hub_rules_is_lost(&state, "org/name"));
+    ck_assert_uint_eq(chosen(), 2);
+    ck_assert_ptr_nonnull(strstr(instance.why, "no node holds it any more"));
+    ck_assert(text_set(&instance.model_id, "org/name"));
+    ck_assert_int_eq(hub_rules_next(&state, &instance), HUB_BEGINS);
+    ck_assert_int_eq(hub_rules_command(&state, &instance, &command), STATUS_OK);
+    ck_assert_str_eq(MESSAGE_BODY(&command, pull_model)->hub_revision, model->commit);
+    message_fini(&command);
+}
+END_TEST
+
+START_TEST(what_came_from_a_directory_is_not_asked_of_a_hub)
+{
+    (void)known(false);
+    ck_assert(!hub_rules_is_lost(&state, "org/name"));
+    ck_assert(!hub_rules_is_lost(&state, "org/other"));
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("hub rules");
@@ -163,6 +203,8 @@ Suite *suite_of_tests(void)
     tcase_add_test(group, only_a_repository_is_downloaded_and_only_when_asked);
     tcase_add_test(group, it_is_asked_for_once_and_waited_for);
     tcase_add_test(group, what_somebody_holds_meanwhile_is_waited_for_no_more);
+    tcase_add_test(group, what_all_lost_is_downloaded_again_at_its_commit);
+    tcase_add_test(group, what_came_from_a_directory_is_not_asked_of_a_hub);
     suite_add_tcase(suite, group);
     return suite;
 }

@@ -436,6 +436,142 @@ START_TEST(a_source_that_falls_silent_is_left)
 }
 END_TEST
 
+/* ---- what the state learns ---- */
+
+static const struct file_lacking *told_lacking(void)
+{
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_FILE_LACKING);
+    return report ? MESSAGE_BODY(report, file_lacking) : NULL;
+}
+
+static const struct download_hindered *told_alone(void)
+{
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_DOWNLOAD_HINDERED);
+    return report ? MESSAGE_BODY(report, download_hindered) : NULL;
+}
+
+/* It is asked again and again, and says the same each time. */
+static void pass_answering(uint8_t node, unsigned held, uint64_t for_ms)
+{
+    for (uint64_t ms = 0; ms < for_ms; ms += 1000) {
+        tell(link_to(node), held);
+        bench_pass(&bench, 1000);
+    }
+}
+
+START_TEST(when_nobody_answers_the_hub_is_asked_for_all)
+{
+    begin(0, 7);
+    bench_pass(&bench, GATHER_ALONE_MS / 2);
+    ck_assert_ptr_null(told_alone());
+    bench_pass(&bench, GATHER_ALONE_MS);
+    ck_assert_ptr_nonnull(told_alone());
+    ck_assert(told_alone()->is_alone);
+    ck_assert(ID_EQUAL(told_alone()->node_id, own));
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_DOWNLOAD_HINDERED), 1);
+}
+END_TEST
+
+/* Node 3 fetches the second file and cannot be reached; node 2 answers, and has what it fetches. */
+START_TEST(a_fetcher_that_never_answers_is_told_of)
+{
+    begin(OF_FIRST | OF_THIRD, 7);
+    up(link_to(2));
+    pass_answering(2, OF_FIRST | OF_THIRD, GATHER_MUTE_MS - 1000);
+    ck_assert_ptr_null(told_lacking());
+    pass_answering(2, OF_FIRST | OF_THIRD, 3000);
+    ck_assert_ptr_nonnull(told_lacking());
+    ck_assert_str_eq(told_lacking()->path, "b.safetensors");
+    ck_assert_uint_eq(told_lacking()->holder_node_id.bytes[0], 3);
+    ck_assert_ptr_null(told_alone());
+}
+END_TEST
+
+START_TEST(a_fetcher_that_is_open_and_says_no_more_is_left)
+{
+    begin(ALL & ~OF_SECOND, 7);
+    join(3, 0);
+    const struct peer silent = link_to(3);
+    bench_pass(&bench, GATHER_ANSWER_MS / 2);
+    ck_assert(!is_left(silent));
+    bench_pass(&bench, GATHER_ANSWER_MS);
+    ck_assert(is_left(silent));
+}
+END_TEST
+
+START_TEST(a_fetcher_that_has_nothing_yet_is_waited_for)
+{
+    begin(ALL & ~OF_SECOND, 7);
+    up(link_to(3));
+    pass_answering(3, 0, GATHER_MUTE_MS + GATHER_RARE_MS);
+    ck_assert(!is_left(link_to(3)));
+    ck_assert_ptr_null(told_lacking());
+    ck_assert_ptr_null(told_alone());
+}
+END_TEST
+
+START_TEST(a_holder_that_has_it_not_is_told_of)
+{
+    struct download_file *file = &state.downloads.items[0].files.items[1];
+    file->node_id.bytes[0] = 4;
+    file->is_done = true;
+    begin(ALL & ~OF_SECOND, 7);
+    up(link_to(4));
+    pass_answering(4, ALL & ~OF_SECOND, 1000);
+    ck_assert_ptr_null(told_lacking());
+    pass_answering(4, ALL & ~OF_SECOND, GATHER_LACKING_MS + 1000);
+    ck_assert_ptr_nonnull(told_lacking());
+    ck_assert_uint_eq(told_lacking()->holder_node_id.bytes[0], 4);
+}
+END_TEST
+
+/* Pulled without peers, until node 4 was complete: nobody is assigned anything. */
+static void pause_without_peers(bool is_for_placement)
+{
+    struct download_record *download = &state.downloads.items[0];
+    const struct holder_record holder = {.node_id = {{4}}, .has_weights = true};
+    struct model_record *model =
+        record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 10);
+    ck_assert(model && text_set(&model->model_id, MODEL) && text_set(&model->commit, COMMIT));
+    ck_assert_ptr_nonnull(record_list_push(&holder_record_type, RECORD_LIST(model->holders),
+                                           &holder, 10));
+    download->no_peers = true;
+    for (uint32_t i = 0; i < FILES; i++)
+        memset(&download->files.items[i].node_id, 0, sizeof(struct node_id));
+    download->targets.items[0].is_paused = true;
+    download->targets.items[0].is_for_placement = is_for_placement;
+}
+
+START_TEST(a_paused_one_takes_the_rest_from_the_complete_peer)
+{
+    pause_without_peers(false);
+    begin(OF_FIRST, 7);
+    join(4, ALL);
+    ck_assert_uint_eq(set_asked_of(link_to(4)), ALL & ~OF_FIRST);
+}
+END_TEST
+
+START_TEST(one_that_rests_takes_nothing)
+{
+    pause_without_peers(true);
+    start();
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_GATHER_OPEN), 0);
+    ck_assert_uint_eq(link_number(4), 0);
+}
+END_TEST
+
+START_TEST(what_the_complete_peer_has_not_and_nobody_fetches_comes_from_the_hub)
+{
+    pause_without_peers(false);
+    begin(OF_FIRST, 7);
+    up(link_to(4));
+    pass_answering(4, 0, GATHER_RARE_MS - 1000);
+    ck_assert_ptr_null(told_alone());
+    pass_answering(4, 0, 2000);
+    ck_assert_ptr_nonnull(told_alone());
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("transferer gather");
@@ -454,6 +590,14 @@ Suite *suite_of_tests(void)
         bits_and_chunks_beyond_the_last_change_nothing,
         results_of_an_earlier_gather_change_nothing,
         a_source_that_falls_silent_is_left,
+        when_nobody_answers_the_hub_is_asked_for_all,
+        a_fetcher_that_never_answers_is_told_of,
+        a_fetcher_that_is_open_and_says_no_more_is_left,
+        a_fetcher_that_has_nothing_yet_is_waited_for,
+        a_holder_that_has_it_not_is_told_of,
+        a_paused_one_takes_the_rest_from_the_complete_peer,
+        one_that_rests_takes_nothing,
+        what_the_complete_peer_has_not_and_nobody_fetches_comes_from_the_hub,
     };
     TCase *group = tcase_create("gather");
     tcase_add_checked_fixture(group, setup, teardown);
