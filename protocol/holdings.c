@@ -66,15 +66,16 @@ bool model_is_held(const struct state *state, const struct model_record *model, 
     return all.has_weights || holder_weight_bytes(model, &all) > 0;
 }
 
-const char *model_unheld_name(const struct state *state, const struct model_record *model)
+const char *model_unheld_name(const struct state *state, const struct model_record *model,
+                              bool is_here)
 {
     uint32_t file = UINT32_MAX;
     bool is_part_held = false;
     for (uint32_t i = 0; i < model->holders.count; i++)
         is_part_held = is_part_held ||
-                       (counts(state, &model->holders.items[i], false) &&
+                       (counts(state, &model->holders.items[i], is_here) &&
                         holder_weight_bytes(model, &model->holders.items[i]) > 0);
-    if (!is_part_held || model_is_held(state, model, false, &file) || file >= model->files.count)
+    if (!is_part_held || model_is_held(state, model, is_here, &file) || file >= model->files.count)
         return "the weights";
     return text_or_empty(model->files.items[file].name);
 }

@@ -32,6 +32,7 @@ MUST_CHECK bool holder_make(const struct model_record *model, const struct node_
 bool model_is_held(const struct state *state, const struct model_record *model, bool is_here,
                    uint32_t *unheld_out);
 /* For a sentence, when it is not held: "the weights", or the file that is lacking. */
-const char *model_unheld_name(const struct state *state, const struct model_record *model);
+const char *model_unheld_name(const struct state *state, const struct model_record *model,
+                              bool is_here);
 
 #endif

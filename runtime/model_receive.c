@@ -44,6 +44,38 @@ void model_receive_name(const char *model_id, const struct hash *revision,
 
 /* ---- opening ---- */
 
+/* It is in the store already, as it was verified: nothing of it is received. */
+static bool is_kept(const struct model_receive *receive, uint32_t file)
+{
+    return (receive->kept[file / 8] >> file % 8 & 1) != 0;
+}
+
+/* What of that revision lies in the store, opened, so that it stays readable.  Elsewhere, in a
+ * directory that is used in place, it is not the store's to build upon. */
+static void open_kept(struct model_receive *receive)
+{
+    struct model_manifest held = {0};
+    struct reason unread;
+    int directory = -1;
+    if (model_store_held(receive->store, receive->record.model_id, NULL, 0, NULL, receive->kept,
+                         &unread) < MODEL_SMALL_FILES ||
+        model_manifest_read(receive->store->holdings, receive->record.model_id, &held, &unread) !=
+            STATUS_OK ||
+        held.location || !ID_EQUAL(held.record.revision, receive->record.revision) ||
+        store_open_model(receive->store, &held, &directory, &unread) != STATUS_OK)
+        memset(receive->kept, 0, sizeof(receive->kept));
+    model_manifest_fini(&held);
+    for (uint32_t i = 0; i < receive->record.files.count; i++) {
+        if (is_kept(receive, i))
+            receive->files[i] =
+                hub_file_open(directory, receive->record.files.items[i].name, NULL);
+        if (receive->files[i] < 0)
+            receive->kept[i / 8] &= (uint8_t)~(1u << i % 8);
+    }
+    if (directory >= 0)
+        (void)close(directory);
+}
+
 /* A file of ours alone: no link, no second name, nothing else. */
 static int open_own(int directory, const char *name)
 {
@@ -81,13 +113,15 @@ static enum status open_files(struct model_receive *receive, struct reason *reas
     const uint32_t count = receive->record.files.count;
     uint64_t needed = 0;
     for (uint32_t i = 0; i < count; i++)
-        needed += receive->record.files.items[i].size;
+        needed += is_kept(receive, i) ? 0 : receive->record.files.items[i].size;
     const uint64_t taken = taken_bytes(receive);
     enum status status = hub_cache_room_check(&receive->store->cache, receive->record.model_id,
                                               needed > taken ? needed - taken : 0, reason);
     for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct file_entry *file = &receive->record.files.items[i];
         char name[32];
+        if (is_kept(receive, i))
+            continue;
         receive->files[i] = open_own(receive->directory, file_name(i, name));
         if (receive->files[i] < 0 || ftruncate(receive->files[i], (off_t)file->size) != 0)
             status = failed(receive, file->name, reason);
@@ -140,8 +174,13 @@ static enum status scan(struct model_receive *receive, bool (*is_cancelled)(void
     for (uint32_t i = 0; i < receive->count; i++) {
         if (is_cancelled && is_cancelled(who))
             break; /* what is not known to be here is fetched again, or scanned by the next */
-        if (!chunk_manifest_place(&receive->manifest, i, &place) ||
-            !has_bytes(receive->files[place.file], &place) ||
+        if (!chunk_manifest_place(&receive->manifest, i, &place))
+            continue;
+        if (is_kept(receive, place.file)) {
+            note(receive, i, &place);
+            continue;
+        }
+        if (!has_bytes(receive->files[place.file], &place) ||
             store_read_at(receive->files[place.file], window, place.size, place.offset) !=
                 (int64_t)place.size)
             continue;
@@ -178,6 +217,7 @@ static enum status open_directory(struct model_receive *receive, const struct by
         receive->directory = store_open_directory(receive->blobs, receive->name);
     if (receive->directory < 0)
         return failed(receive, receive->name, reason);
+    open_kept(receive);
     status = open_files(receive, reason);
     return status == STATUS_OK ? model_chunks_write(receive->directory, manifest->items,
                                                     manifest->count, reason)
@@ -306,6 +346,8 @@ static enum status name_file(struct placing *placing, uint32_t at, uint8_t *wind
     struct file_facts *facts = &placing->manifest.files[at];
     const int file = placing->receive->files[at];
     struct etag_stream *stream = NULL;
+    if (is_kept(placing->receive, at))
+        return STATUS_OK; /* as it is called already: read_old */
     const enum etag_kind kind =
         entry->is_weight || entry->size > PLAIN_SIZE_MAX ? ETAG_SHA256 : ETAG_GIT_SHA1;
     if (!ID_IS_ZERO(*known)) {
@@ -368,6 +410,12 @@ static void read_old(struct placing *placing)
     if (!old.location && ID_EQUAL(old.record.revision, manifest->record.revision)) {
         manifest->is_made = old.is_made;
         memcpy(manifest->commit, old.commit, HUB_COMMIT_SIZE);
+        for (uint32_t i = 0; i < manifest->record.files.count; i++) {
+            if (!is_kept(placing->receive, i))
+                continue;
+            manifest->files[i].stamp = old.files[i].stamp;
+            memcpy(manifest->files[i].etag, old.files[i].etag, ETAG_SIZE);
+        }
     } else if (old.is_made && !old.location) {
         memcpy(placing->removed, old.commit, HUB_COMMIT_SIZE);
         memcpy(placing->old_commit, old.commit, HUB_COMMIT_SIZE);
@@ -384,6 +432,8 @@ static enum status link_partials(struct placing *placing)
     for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
         char name[32];
         int file = -1;
+        if (is_kept(receive, i))
+            continue;
         status = store_partial_make(receive->store, receive->record.model_id, receive->blobs,
                                     placing->partials[i], &file, placing->reason);
         if (status != STATUS_OK)
@@ -419,9 +469,10 @@ static enum status place_all(struct placing *placing)
     memcpy(journal.removed, placing->removed, HUB_COMMIT_SIZE);
     status = store_journal_put(receive->store, &journal, placing->reason);
     for (uint32_t i = 0; i < manifest->record.files.count && status == STATUS_OK; i++)
-        status = store_partial_place(receive->store, journal.model_id, receive->blobs,
-                                     placing->partials[i], &manifest->record.files.items[i],
-                                     &manifest->files[i], placing->reason);
+        if (!is_kept(receive, i))
+            status = store_partial_place(receive->store, journal.model_id, receive->blobs,
+                                         placing->partials[i], &manifest->record.files.items[i],
+                                         &manifest->files[i], placing->reason);
     if (status == STATUS_OK && store_sync(receive->blobs) != 0)
         status = failed(receive, "blobs", placing->reason);
     if (status == STATUS_OK)
@@ -434,6 +485,22 @@ static enum status place_all(struct placing *placing)
     return status;
 }
 
+/* What was there at the beginning may have gone meanwhile; then the next try receives it. */
+static enum status check_kept(struct placing *placing)
+{
+    const struct model_receive *receive = placing->receive;
+    uint8_t held[FILE_SET_BYTES_MAX];
+    struct reason unread;
+    (void)!model_store_held(receive->store, receive->record.model_id, NULL, 0, NULL, held,
+                            &unread);
+    for (uint32_t i = 0; i < receive->record.files.count; i++)
+        if (is_kept(receive, i) && (held[i / 8] >> i % 8 & 1) == 0)
+            return refuse(placing->reason, STATUS_STALE,
+                          "%.100s of %.100s went or changed while the rest was copied; ask again",
+                          receive->record.files.items[i].name, receive->record.model_id);
+    return STATUS_OK;
+}
+
 static enum status place_locked(struct placing *placing)
 {
     struct model_receive *receive = placing->receive;
@@ -442,6 +509,8 @@ static enum status place_locked(struct placing *placing)
         store_journal_settle(receive->store, receive->record.model_id, placing->reason);
     if (status == STATUS_OK)
         status = model_manifest_make_files(&placing->manifest, placing->reason);
+    if (status == STATUS_OK)
+        status = check_kept(placing);
     if (status == STATUS_OK) {
         read_old(placing);
         status = fill_facts(placing);
@@ -553,6 +622,7 @@ static enum status open_held(const struct model_store *store, const struct model
                              struct model_source *source, struct reason *reason)
 {
     struct model_manifest held = {0};
+    struct reason unread;
     enum status status =
         model_manifest_read(store->holdings, text_or_empty(record->model_id), &held, reason);
     if (status == STATUS_OK && !ID_EQUAL(held.record.revision, record->revision))
@@ -562,31 +632,40 @@ static enum status open_held(const struct model_store *store, const struct model
         status = model_chunks_of(&held, &source->manifest, reason);
     if (status == STATUS_OK)
         status = store_open_model(store, &held, &source->directory, reason);
+    if (status == STATUS_OK)
+        (void)!model_store_held(store, record->model_id, NULL, 0, NULL, source->held, &unread);
     if (status != STATUS_OK)
         record_fini(&chunk_manifest_type, &source->manifest);
     model_manifest_fini(&held);
     return status;
 }
 
+/* What of it is on its way to this store; negative: nothing. */
+static int open_receiving(const struct model_store *store, const char *model_id,
+                          const struct hash *revision)
+{
+    char name[RECEIVING_NAME_SIZE];
+    struct reason unread;
+    int blobs = -1;
+    if (hub_cache_directory(&store->cache, model_id, "blobs", false, &blobs, &unread) != STATUS_OK)
+        return -1;
+    model_receive_name(model_id, revision, name);
+    const int directory = store_open_directory(blobs, name);
+    (void)close(blobs);
+    return directory;
+}
+
 static enum status open_received(const struct model_store *store,
                                  const struct model_record *record, struct model_source *source,
                                  struct reason *reason)
 {
-    char name[RECEIVING_NAME_SIZE];
-    int blobs = -1;
-    enum status status = hub_cache_directory(&store->cache, text_or_empty(record->model_id),
-                                             "blobs", false, &blobs, reason);
-    if (status != STATUS_OK)
-        return status;
-    model_receive_name(record->model_id, &record->revision, name);
-    source->is_received = true;
-    source->directory = store_open_directory(blobs, name);
-    (void)close(blobs);
-    if (source->directory < 0)
+    const int directory =
+        open_receiving(store, text_or_empty(record->model_id), &record->revision);
+    if (directory < 0)
         return refuse(reason, STATUS_NOT_FOUND, "%.100s is not in this store", record->model_id);
-    status = model_chunks_read(source->directory, record, NULL, &source->manifest, reason);
-    if (status != STATUS_OK)
-        (void)close(source->directory);
+    const enum status status =
+        model_chunks_read(directory, record, NULL, &source->manifest, reason);
+    (void)close(directory);
     return status;
 }
 
@@ -594,13 +673,13 @@ enum status model_source_open(const struct model_store *store, const struct mode
                               struct model_source *source_out, struct buffer *bytes,
                               struct reason *reason)
 {
-    struct model_source source = {.directory = -1, .file = -1};
+    struct model_source source = {.store = store, .directory = -1, .file = -1};
     struct reason unread;
+    (void)snprintf(source.model_id, sizeof(source.model_id), "%s",
+                   text_or_empty(record->model_id));
     enum status status = open_held(store, record, &source, &unread);
-    if (status != STATUS_OK) {
-        source = (struct model_source){.directory = -1, .file = -1};
+    if (status != STATUS_OK)
         status = open_received(store, record, &source, reason);
-    }
     if (status == STATUS_OK && bytes) {
         status = chunk_manifest_encode(&source.manifest, bytes, NULL);
         if (status != STATUS_OK)
@@ -611,6 +690,7 @@ enum status model_source_open(const struct model_store *store, const struct mode
     return status;
 }
 
+/* As it was verified in the store, else what was received of it by now. */
 static enum status open_source_file(struct model_source *source, uint32_t at)
 {
     char name[32];
@@ -619,10 +699,16 @@ static enum status open_source_file(struct model_source *source, uint32_t at)
     if (source->file >= 0)
         (void)close(source->file);
     source->file_at = at;
-    source->file = source->is_received
-                       ? store_open_file(source->directory, file_name(at, name))
-                       : hub_file_open(source->directory, source->manifest.files.items[at].name,
-                                       NULL);
+    if ((source->held[at / 8] >> at % 8 & 1) != 0) {
+        source->file =
+            hub_file_open(source->directory, source->manifest.files.items[at].name, NULL);
+        return source->file >= 0 ? STATUS_OK : STATUS_NOT_FOUND;
+    }
+    const int directory =
+        open_receiving(source->store, source->model_id, &source->manifest.revision);
+    source->file = directory >= 0 ? store_open_file(directory, file_name(at, name)) : -1;
+    if (directory >= 0)
+        (void)close(directory);
     return source->file >= 0 ? STATUS_OK : STATUS_NOT_FOUND;
 }
 
@@ -647,6 +733,7 @@ void model_source_close(struct model_source *source)
 {
     if (source->file >= 0)
         (void)close(source->file);
-    (void)close(source->directory);
+    if (source->directory >= 0)
+        (void)close(source->directory);
     record_fini(&chunk_manifest_type, &source->manifest);
 }

@@ -6,7 +6,8 @@
  * revision), by numbers.  There must be room for all of them at the beginning.  A chunk is written
  * only after its digest was found right.  Whoever opens it again, after whatever kill, reads what
  * has bytes and keeps the chunks whose digest is right: the manifest is all the ledger there need
- * be, and it cannot lie.  At the end the files are synced, those whose hub's hash the manifest does
+ * be, and it cannot lie.  A file of that revision that the store holds already, by its stamp, is
+ * here from the beginning and stays where it is.  At the end the files are synced, those whose hub's hash the manifest does
  * not say are read for it, and all are placed and linked and the holding is written: then it is a
  * model.
  *
@@ -34,6 +35,7 @@ struct model_receive {
     char name[RECEIVING_NAME_SIZE];
     int blobs;     /* the directory of the model's blobs */
     int directory; /* ".receiving-HASH" in it */
+    uint8_t kept[FILE_SET_BYTES_MAX]; /* files that the store has already: a bit for each */
     int *files;     /* one per file of the record */
     int *direct;    /* the same past the page cache; negative: not on this disk */
     uint8_t *have;  /* a set of chunks */
@@ -74,8 +76,10 @@ void model_receive_sweep(struct model_store *store, const char (*kept)[RECEIVING
                          size_t kept_count);
 /* What has the chunks of a revision: the model, or a receive of it. */
 struct model_source {
-    int directory;
-    bool is_received; /* its files have numbers, not names */
+    const struct model_store *store;
+    char model_id[NAME_SIZE_MAX + 1];
+    int directory; /* of what the store holds; negative: nothing */
+    uint8_t held[FILE_SET_BYTES_MAX]; /* which files of it are right; others may be on their way */
     struct chunk_manifest manifest;
     int file; /* read last; its number in `file_at` */
     uint32_t file_at;

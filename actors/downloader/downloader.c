@@ -597,8 +597,9 @@ static enum status clear_for_transfer(struct downloader_step *step)
                         .model_id = model->model_id,
                         .path = "",
                         .hub_revision = ""};
+    const struct holder_record *held = model_find_holder(model, own_node(step->downloader));
     for (uint32_t i = 0; i < model->files.count; i++)
-        wish.bytes += model->files.items[i].size;
+        wish.bytes += holder_has_file(held, i) ? 0 : model->files.items[i].size;
     return ask_shell(step, &wish, ++step->downloader->last_id);
 }
 

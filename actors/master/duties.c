@@ -396,7 +396,7 @@ static enum status start_generation(struct master *master, struct instance_recor
         (void)refuse(&reason, status,
                      "no node holds %.100s of %.100s any more; take the model in again"
                      "%s%.200s",
-                     model ? model_unheld_name(&master->state, model) : "the weights",
+                     model ? model_unheld_name(&master->state, model, false) : "the weights",
                      text_or_empty(instance->model_id), last[0] ? "; before that: " : "", last);
         return fail(master, instance, 0, reason.text, true);
     }

@@ -310,14 +310,11 @@ static uint32_t file_not_here(const struct placement_question *question,
     return model->files.count;
 }
 
-/* What the nodes of the ranks lack, another that is here can send. */
+/* What the nodes of the ranks lack, others that are here can send. */
 static bool is_copyable(const struct attempt *attempt)
 {
-    for (uint32_t i = 0; i < attempt->question->node_count; i++)
-        if (attempt->question->nodes[i].is_heard &&
-            holds_weights(attempt, &attempt->question->nodes[i]))
-            return !ID_IS_ZERO(attempt->model->manifest);
-    return false;
+    return file_not_here(attempt->question, attempt->model) == attempt->model->files.count &&
+           !ID_IS_ZERO(attempt->model->manifest);
 }
 
 /* Who of them reads which file, and who sends it; unless together they do not hold the model. */

@@ -2,6 +2,7 @@
 #include "actors/master/transfer_rules.h"
 
 #include "protocol/hash.h"
+#include "protocol/holdings.h"
 
 #include <string.h>
 
@@ -38,24 +39,20 @@ static enum status check_model(struct request *request)
     return STATUS_OK;
 }
 
-/* Somebody must have it; when a source is named, it must be that one. */
+/* Somebody must have it, or several together; when a source is named, it must be that one. */
 static enum status check_source(const struct request *request)
 {
     const struct state *state = request->state;
     const char *name = text_or_empty(request->body->model_id);
-    bool is_held = false, is_here = false;
-    for (uint32_t i = 0; i < request->model->holders.count; i++) {
-        const struct holder_record *holder = &request->model->holders.items[i];
-        const struct node_record *node = state_find_node(state, &holder->node_id);
-        is_held = is_held || holder->has_weights;
-        is_here = is_here || (holder->has_weights && node && node->in_view);
-    }
-    if (!is_here)
+    if (!model_is_held(state, request->model, false, NULL))
         return refuse(request->reason, STATUS_NOT_FOUND,
-                      is_held ? "every node that holds the weights of %.100s is away; start one "
-                                "of them and ask again"
-                              : "no node holds the weights of %.100s; take it in with `troupe add`",
-                      name);
+                      "no node holds %.100s of %.100s; take it in with `troupe add`",
+                      model_unheld_name(state, request->model, false), name);
+    if (!model_is_held(state, request->model, true, NULL))
+        return refuse(request->reason, STATUS_NOT_FOUND,
+                      "every node that holds %.100s of %.100s is away; start one of them and ask "
+                      "again",
+                      model_unheld_name(state, request->model, true), name);
     if (ID_IS_ZERO(request->body->source_node_id))
         return STATUS_OK;
     const struct node_record *source = state_find_node(state, &request->body->source_node_id);

@@ -4,6 +4,7 @@
  */
 #include "actors/transferer/transferer.h"
 
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -47,6 +48,66 @@ static const uint8_t *part_of(const struct transferer *transferer,
     return is_it ? receive->have : NULL;
 }
 
+/* Some weights lie here as they were verified, though not all. */
+static const struct holder_record *partial_holder(const struct transferer *transferer,
+                                                  const struct model_record *model)
+{
+    const struct holder_record *holder =
+        model_find_holder(model, &transferer->session.mirror.node_id);
+    return holder && !holder->has_weights && holder->held.count > 0 ? holder : NULL;
+}
+
+static bool has_any(const struct transferer *transferer, const struct model_record *model)
+{
+    return is_whole(transferer, model) || part_of(transferer, model) ||
+           partial_holder(transferer, model);
+}
+
+static uint32_t chunks_of(const struct model_record *model)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < model->files.count; i++)
+        count += chunks_of_size(model->files.items[i].size);
+    return count < CHUNK_COUNT_MAX ? (uint32_t)count : CHUNK_COUNT_MAX;
+}
+
+/* What was received and what was there before, as a set of chunks; false without memory. */
+static bool fill_held(const struct transferer *transferer, const struct model_record *model,
+                      struct bytes *held_out)
+{
+    const uint8_t *part = part_of(transferer, model);
+    const struct holder_record *holder = partial_holder(transferer, model);
+    const uint32_t count = part ? transferer->receive.sources.chunk_count : chunks_of(model);
+    uint32_t chunk = 0;
+    uint8_t *set = memory_zeroed(count / 8 + 1, 1);
+    if (!set)
+        return false;
+    if (part)
+        memcpy(set, part, count / 8 + 1);
+    for (uint32_t i = 0; i < model->files.count && holder; i++) {
+        const uint64_t chunks = chunks_of_size(model->files.items[i].size);
+        for (uint64_t k = 0; k < chunks && chunk < count; k++, chunk++)
+            if (holder_has_file(holder, i))
+                chunk_add(set, chunk);
+    }
+    memory_free(held_out->items);
+    *held_out = (struct bytes){set, count / 8 + 1};
+    return true;
+}
+
+static bool partial_has_chunk(const struct model_record *model, const struct holder_record *holder,
+                              uint32_t chunk)
+{
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < model->files.count && first <= chunk; i++) {
+        const uint64_t end = first + chunks_of_size(model->files.items[i].size);
+        if (chunk < end)
+            return holder_has_file(holder, i);
+        first = end;
+    }
+    return false;
+}
+
 static struct lent *find(struct transferer *transferer, const struct peer *peer,
                          const struct request_id *session)
 {
@@ -78,9 +139,8 @@ static enum status tell(struct transferer_step *step, const struct peer *peer,
     body->is_aes = is_aes;
     if (body->status == STATUS_OK) {
         body->is_whole = is_whole(transferer, model);
-        const uint8_t *part = body->is_whole ? NULL : part_of(transferer, model);
-        const uint32_t chunks = transferer->receive.sources.chunk_count;
-        if ((part && !bytes_set(&body->held, part, chunks / 8 + 1)) ||
+        if ((!body->is_whole && has_any(transferer, model) &&
+             !fill_held(transferer, model, &body->held)) ||
             !text_set(&body->address, transferer->bulk_address))
             status = STATUS_NO_MEMORY;
     }
@@ -248,7 +308,7 @@ static enum status take_source_asked(struct transferer_step *step,
     if (known)
         return tell(step, &step->input->peer, &asked->session, STATUS_OK, known,
                     asked->has_aes && seal_has_aes());
-    if (!model || (!is_whole(transferer, model) && !part_of(transferer, model)))
+    if (!model || !has_any(transferer, model))
         return tell(step, &step->input->peer, &asked->session, STATUS_NOT_FOUND, NULL, false);
     return begin_lend(step, asked, model);
 }
@@ -264,7 +324,9 @@ static bool can_send(const struct transferer *transferer, const struct lent *len
     if (is_whole(transferer, model))
         return true; /* whether there is such a chunk is seen where the manifest is */
     const uint8_t *part = part_of(transferer, model);
-    return part && chunk < transferer->receive.sources.chunk_count && chunk_has(part, chunk);
+    const struct holder_record *holder = partial_holder(transferer, model);
+    return (part && chunk < transferer->receive.sources.chunk_count && chunk_has(part, chunk)) ||
+           (holder && partial_has_chunk(model, holder, chunk));
 }
 
 static enum status take_chunk_asked(struct transferer_step *step, const struct chunk_asked *asked)

@@ -39,7 +39,7 @@ static bool may_have(const struct transferer *transferer, const struct node_id *
     const struct transfer_target *target = transfer_find_target(transfer, id);
     if (target && (target->phase == TRANSFER_RUNNING || target->phase == TRANSFER_DONE))
         return true;
-    return holder && holder->has_weights &&
+    return holder && (holder->has_weights || holder->held.count > 0) &&
            (ID_IS_ZERO(transfer->source_node_id) || ID_EQUAL(transfer->source_node_id, *id));
 }
 

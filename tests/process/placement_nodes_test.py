@@ -137,6 +137,10 @@ def lose(node, name):
     os.unlink(os.path.realpath(os.path.join(node.stored("demo"), name)))
 
 
+def inode(node, name):
+    return os.stat(os.path.join(node.stored("demo"), name)).st_ino
+
+
 def test_ranks_read_the_files_they_have_and_receive_the_rest():
     with running("n1", "n2") as (first, second):
         shards = in_shards(DEMO_MODEL, os.path.join(first.cluster.place, "shards"), 4)
@@ -169,6 +173,14 @@ def test_ranks_read_the_files_they_have_and_receive_the_rest():
         shown = second.troupe("ps").stdout
         assert "reads 2 of 4 files, 2 from n2" in shown, shown
         assert not first.request("GET", "/v1/models/transfers")[1]["transfers"][1:]
+        # A single node needs all of it: it gets what it lacks, and keeps what it has.
+        delete(first)
+        kept = [inode(first, shards[0]), inode(first, shards[1])]
+        place(first, nodes=["n1"])
+        wait_ready(first)
+        assert holders(first, "demo") == {"n1"}, first.listed("models")
+        assert [inode(first, shards[0]), inode(first, shards[1])] == kept
+        assert said(second) == text
         # The last copy of one goes: that is said, with its name.
         delete(first)
         lose(first, shards[1])

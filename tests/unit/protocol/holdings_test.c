@@ -82,7 +82,7 @@ START_TEST(a_model_is_held_by_several_together)
     tell(&node_one, false, "\xfe\x00", 2);
     ck_assert(!model_is_held(&stage.state, model, false, &file));
     ck_assert_uint_eq(file, 8);
-    ck_assert_str_eq(model_unheld_name(&stage.state, model), "i");
+    ck_assert_str_eq(model_unheld_name(&stage.state, model, false), "i");
     tell(&node_two, false, "\x00\x03", 2);
     ck_assert(model_is_held(&stage.state, model, false, NULL));
     state_find_node(&stage.state, &node_one)->in_view = true;
@@ -94,7 +94,7 @@ START_TEST(a_model_is_held_by_several_together)
     tell(&node_two, false, "", 0);
     ck_assert(!model_is_held(&stage.state, model, false, &file));
     ck_assert_uint_eq(file, 1);
-    ck_assert_str_eq(model_unheld_name(&stage.state, model), "the weights");
+    ck_assert_str_eq(model_unheld_name(&stage.state, model, false), "the weights");
 }
 END_TEST
 

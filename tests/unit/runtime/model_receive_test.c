@@ -6,7 +6,9 @@
 #include "tests/support/scratch.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -121,6 +123,111 @@ START_TEST(a_model_received_chunk_by_chunk_is_whole)
 }
 END_TEST
 
+static void receive_all(void)
+{
+    ck_assert_msg(begin() == STATUS_OK, "%s", reason.text);
+    for (uint32_t i = 0; i < receive.count; i++)
+        if (!chunk_has(receive.have, i))
+            put(i);
+}
+
+/* The file of that number in the second store, as its snapshot has it. */
+static const char *stored_path(uint32_t file, char path_out[1024])
+{
+    char directory[512];
+    (void)!model_store_locate(&target, "org/demo", directory, sizeof(directory), NULL, &reason);
+    (void)snprintf(path_out, 1024, "%s/%s", directory, record.files.items[file].name);
+    return path_out;
+}
+
+static uint32_t weight_file(void)
+{
+    for (uint32_t i = 0; i < record.files.count; i++)
+        if (record.files.items[i].is_weight)
+            return i;
+    ck_abort_msg("a model without weights");
+}
+
+static void lose(uint32_t file)
+{
+    char path[1024];
+    char real[PATH_MAX];
+    ck_assert_ptr_nonnull(realpath(stored_path(file, path), real));
+    ck_assert_int_eq(unlink(real), 0);
+}
+
+/* One file of several is gone: that one is received, the others are neither read nor written. */
+START_TEST(what_the_store_holds_already_is_kept)
+{
+    struct stat before;
+    struct stat after;
+    struct chunk_place place;
+    char path[1024];
+    const uint32_t lost = weight_file();
+    const uint32_t kept = lost > 0 ? 0 : 1;
+    receive_all();
+    ck_assert_msg(model_receive_place(&receive, &reason) == STATUS_OK, "%s", reason.text);
+    ck_assert_int_eq(stat(stored_path(kept, path), &before), 0);
+    lose(lost);
+    ck_assert_int_eq(model_store_check(&target, "org/demo", NULL, &reason), MODEL_SMALL_FILES);
+    ck_assert_msg(begin() == STATUS_OK, "%s", reason.text);
+    for (uint32_t i = 0; i < receive.count; i++) {
+        ck_assert(chunk_manifest_place(&receive.manifest, i, &place));
+        ck_assert_int_eq(chunk_has(receive.have, i), place.file != lost);
+        if (place.file == lost)
+            put(i);
+    }
+    ck_assert_msg(model_receive_place(&receive, &reason) == STATUS_OK, "%s", reason.text);
+    ck_assert_int_eq(model_store_check(&target, "org/demo", NULL, &reason), MODEL_WHOLE);
+    ck_assert_int_eq(stat(stored_path(kept, path), &after), 0);
+    ck_assert(before.st_ino == after.st_ino && before.st_mtime == after.st_mtime);
+    ck_assert_uint_eq(entries(), 0);
+}
+END_TEST
+
+START_TEST(what_goes_while_the_rest_is_received_makes_no_model)
+{
+    const uint32_t lost = weight_file();
+    receive_all();
+    ck_assert_int_eq(model_receive_place(&receive, &reason), STATUS_OK);
+    lose(lost);
+    receive_all();
+    lose(lost > 0 ? 0 : 1);
+    ck_assert_int_eq(model_receive_place(&receive, &reason), STATUS_STALE);
+    ck_assert_ptr_nonnull(strstr(reason.text, record.files.items[lost > 0 ? 0 : 1].name));
+    ck_assert_int_ne(model_store_check(&target, "org/demo", NULL, &reason), MODEL_WHOLE);
+    /* Again, and then it is. */
+    model_receive_close(&receive);
+    receive_all();
+    ck_assert_msg(model_receive_place(&receive, &reason) == STATUS_OK, "%s", reason.text);
+    ck_assert_int_eq(model_store_check(&target, "org/demo", NULL, &reason), MODEL_WHOLE);
+}
+END_TEST
+
+/* What is held and what is on its way are lent together. */
+START_TEST(a_part_of_a_model_is_lent)
+{
+    struct model_source part;
+    struct chunk_place place;
+    const uint32_t lost = weight_file();
+    uint8_t *bytes = memory_zeroed((size_t)CHUNK_SIZE, 1);
+    ck_assert_ptr_nonnull(bytes);
+    receive_all();
+    ck_assert_int_eq(model_receive_place(&receive, &reason), STATUS_OK);
+    lose(lost);
+    ck_assert_int_eq(model_source_open(&target, &record, &part, NULL, &reason), STATUS_OK);
+    for (int turn = 0; turn < 2; turn++) {
+        for (uint32_t i = 0; chunk_manifest_place(&part.manifest, i, &place); i++)
+            ck_assert_int_eq(model_source_read(&part, &place, bytes),
+                             place.file != lost || turn == 1 ? STATUS_OK : STATUS_NOT_FOUND);
+        if (turn == 0)
+            receive_all();
+    }
+    model_source_close(&part);
+    memory_free(bytes);
+}
+END_TEST
+
 START_TEST(a_wrong_chunk_changes_nothing)
 {
     ck_assert_int_eq(begin(), STATUS_OK);
@@ -230,6 +337,9 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("model receive");
     const TTest *const tests[] = {
         a_model_received_chunk_by_chunk_is_whole,
+        what_the_store_holds_already_is_kept,
+        what_goes_while_the_rest_is_received_makes_no_model,
+        a_part_of_a_model_is_lent,
         a_wrong_chunk_changes_nothing,
         what_was_here_before_a_kill_is_here_again,
         half_a_chunk_on_the_disk_is_none,

@@ -128,6 +128,42 @@ START_TEST(a_model_whose_holders_are_all_away_is_refused)
 }
 END_TEST
 
+/* A configuration and two weights; node A has the first of them, `other` the second. */
+static void share_with(uint8_t other)
+{
+    struct model_record *model = &state.models.items[0];
+    for (uint32_t i = 0; i < 3; i++) {
+        const char name[] = {(char)('x' + i), '\0'};
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 4);
+        ck_assert(file && text_set(&file->name, name));
+        file->is_weight = i > 0;
+        file->size = 10;
+    }
+    add_holder(other, false);
+    model->holders.items[0].has_weights = false;
+    ck_assert(bytes_set(&model->holders.items[0].held, "\x02", 1) &&
+              bytes_set(&model->holders.items[1].held, "\x04", 1));
+}
+
+START_TEST(a_model_that_several_hold_together_is_copied)
+{
+    share_with(B);
+    to(B, 0);
+    ck_assert_int_eq(asked()->targets.items[0].phase, TRANSFER_ASKED); /* it lacks one file */
+}
+END_TEST
+
+START_TEST(a_file_whose_holders_are_all_away_is_named)
+{
+    share_with(AWAY);
+    to(B, 0);
+    refused(STATUS_NOT_FOUND, "every node that holds z of m is away");
+    ck_assert(bytes_set(&state.models.items[0].holders.items[1].held, "\x02", 1));
+    refused(STATUS_NOT_FOUND, "no node holds z of m");
+}
+END_TEST
+
 START_TEST(a_model_that_was_never_cut_is_refused)
 {
     memset(&state.models.items[0].manifest, 0, sizeof(struct hash));
@@ -298,6 +334,8 @@ Suite *suite_of_tests(void)
         an_unknown_node_is_refused,
         a_model_that_nobody_holds_is_refused,
         a_model_whose_holders_are_all_away_is_refused,
+        a_model_that_several_hold_together_is_copied,
+        a_file_whose_holders_are_all_away_is_named,
         a_model_that_was_never_cut_is_refused,
         a_source_that_does_not_hold_it_is_refused,
         a_source_that_is_away_is_refused,

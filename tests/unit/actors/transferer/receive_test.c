@@ -608,6 +608,42 @@ START_TEST(nothing_is_lent_of_what_is_not_here)
 }
 END_TEST
 
+/* Of two files the second is lost here. */
+START_TEST(what_is_left_of_a_model_is_lent)
+{
+    struct state state;
+    fill_state(&state);
+    struct model_record *model = &state.models.items[0];
+    const uint32_t first = (uint32_t)chunks_of_size(model->files.items[0].size);
+    struct file_entry *lost =
+        record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 10);
+    ck_assert(lost && text_set(&lost->name, "z.safetensors"));
+    lost->size = 3 * CHUNK_SIZE;
+    model->holders.items[0].node_id = own;
+    model->holders.items[0].has_weights = false;
+    ck_assert(bytes_set(&model->holders.items[0].held, "\x01", 1));
+    begin_with(&state);
+    ask_lend();
+    struct effect *lend = bench_effect(&bench, BULK_LEND);
+    ck_assert_ptr_nonnull(lend);
+    struct stream_request *request = lend->request;
+    lend->request = NULL;
+    result_of(lend, STATUS_OK, request, stream_request_free);
+    const struct source_told *told =
+        MESSAGE_BODY(bench_sent(&bench, MESSAGE_LINK, LINK_SOURCE_TOLD), source_told);
+    ck_assert(!told->is_whole);
+    ck_assert_uint_eq(told->held.count, (first + 3) / 8 + 1);
+    for (uint32_t i = 0; i < first + 3; i++)
+        ck_assert_int_eq(chunk_has(told->held.items, i), i < first);
+    ask_chunk(first); /* of what is lost */
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_SEND), 0);
+    ask_chunk(first - 1);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_SEND), 1);
+    ask_chunk(4000000000u);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_SEND), 1);
+}
+END_TEST
+
 START_TEST(no_receiver_gets_more_credit_than_there_is)
 {
     struct state state;
@@ -652,6 +688,7 @@ Suite *suite_of_tests(void)
         only_what_a_receiver_has_is_asked_of_it,
         without_a_chunk_for_a_minute_it_fails_with_the_last_reason,
         nothing_is_lent_of_what_is_not_here,
+        what_is_left_of_a_model_is_lent,
         no_receiver_gets_more_credit_than_there_is,
     };
     TCase *group = tcase_create("receive");
