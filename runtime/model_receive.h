@@ -3,13 +3,13 @@
  * model_receive: a model on its way into the store, chunk by chunk.
  *
  * Its files lie in a directory ".receiving-HASH" among the blobs of the model (HASH of model and
- * revision), by numbers.  There must be room for all of them at the beginning.  A chunk is written
- * only after its digest was found right.  Whoever opens it again, after whatever kill, reads what
- * has bytes and keeps the chunks whose digest is right: the manifest is all the ledger there need
- * be, and it cannot lie.  A file of that revision that the store holds already, by its stamp, is
- * here from the beginning and stays where it is.  At the end the files are synced, those whose hub's hash the manifest does
- * not say are read for it, and all are placed and linked and the holding is written: then it is a
- * model.
+ * revision), by numbers.  There must be room for all of them at the beginning.  A file of that
+ * revision that the store holds already, by its stamp, is here from the beginning and stays where
+ * it is.  A chunk is written only after its digest was found right.  Whoever opens it again, after
+ * whatever kill, reads what has bytes and keeps the chunks whose digest is right: the manifest is
+ * all the ledger there need be, and it cannot lie.  At the end the files are synced, those whose
+ * hub's hash the manifest does not say are read for it, and all are placed and linked and the
+ * holding is written: then it is a model.
  *
  * Whole blocks are written past the page cache: what runs on this node keeps its weights in memory,
  * and nothing is left to sync at the end.

@@ -5,6 +5,7 @@
 #include "tests/simulation/scenario.h"
 #include "tests/support/check_main.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct state *truth(struct sim *sim)
@@ -294,6 +295,101 @@ START_TEST(a_model_removed_while_its_holder_is_away_stays_removed)
 }
 END_TEST
 
+static void copy_to_all(struct sim *sim)
+{
+    struct message command;
+    ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_DISTRIBUTE_MODEL), STATUS_OK);
+    struct distribute_model *body = command.body;
+    body->is_all = true;
+    ck_assert(text_set(&body->model_id, truth(sim)->models.items[0].model_id));
+    ck_assert_int_eq(sim_ask_wait(sim, 0, &command), STATUS_OK);
+    wait_phase(sim, TRANSFER_DONE);
+}
+
+/* Files that lie on no disk any more. */
+static uint8_t lost_everywhere(const struct sim *sim)
+{
+    uint8_t lost = 0x0f;
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (sim->nodes[i].held_count > 0)
+            lost &= sim->nodes[i].lost;
+    return lost;
+}
+
+static uint32_t node_of(const struct sim *sim, const struct node_id *id)
+{
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (ID_EQUAL(sim->nodes[i].identity.node, *id))
+            return i;
+    ck_abort_msg("a rank on a node that is not here");
+}
+
+/* Whatever was lost: it runs from what is there, or says which file is nowhere. */
+static void check_outcome(struct sim *sim)
+{
+    const uint8_t gone = lost_everywhere(sim);
+    char sentence[64];
+    wait_status(sim, gone ? INSTANCE_FAILED : INSTANCE_READY);
+    const struct instance_record *instance = only_instance(sim);
+    if (gone) {
+        (void)snprintf(sentence, sizeof(sentence), "no node holds part-%u",
+                       gone & 1 ? 1u : gone & 2 ? 2u : gone & 4 ? 3u : 4u);
+        ck_assert_msg(strstr(instance->last_reason, sentence) != NULL, "%s, not %s",
+                      instance->last_reason, sentence);
+        return;
+    }
+    ck_assert_uint_eq(instance->sources.count, 4);
+    for (uint32_t i = 0; i < instance->sources.count; i++) {
+        const struct file_source *source = &instance->sources.items[i];
+        ck_assert((source->holders >> source->rank & 1) != 0);
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
+            ck_assert((source->holders >> rank & 1) == 0 ||
+                      (sim->nodes[node_of(sim, &instance->ranks.items[rank].node_id)].lost >> i &
+                       1) == 0);
+    }
+}
+
+/* Files go from disks at random, unseen until something is loaded or a store is looked at. */
+START_TEST(files_that_are_lost_are_found_and_the_rest_is_used)
+{
+    uint32_t parted = 0;
+    uint32_t failed = 0;
+    for (uint64_t seed = 40; seed < 46; seed++) {
+        struct sim *sim = scenario_joined(seed, 3);
+        scenario_place(sim, 2);
+        scenario_wait_ready(sim, 5000);
+        copy_to_all(sim);
+        for (uint32_t turn = 0; turn < 9 && !sim->broken[0]; turn++) {
+            const uint32_t node = (uint32_t)seeded_below(&sim->seeded, 3);
+            sim->nodes[node].lost |= (uint8_t)(1u << seeded_below(&sim->seeded, 4));
+            if (seeded_below(&sim->seeded, 3) == 0) {
+                sim_kill(sim, node, SIM_DOWNLOADER);
+                sim_start(sim, node, SIM_DOWNLOADER);
+            }
+            sim_run(sim, 2000);
+            for (uint32_t i = 0; i < 3; i++)
+                sim_kill_runners(sim, i);
+            sim_run(sim, 200);
+            check_outcome(sim);
+            failed += only_instance(sim)->status == INSTANCE_FAILED;
+            parted += only_instance(sim)->status == INSTANCE_READY && !holds(sim, 0) &&
+                      !holds(sim, 1) && !holds(sim, 2);
+            if (only_instance(sim)->status == INSTANCE_FAILED)
+                break;
+        }
+        for (uint32_t i = 0; i < 3; i++) {
+            sim->nodes[i].lost = 0;
+            sim_kill(sim, i, SIM_DOWNLOADER);
+            sim_start(sim, i, SIM_DOWNLOADER);
+        }
+        scenario_check_rest(sim);
+        scenario_done(sim);
+    }
+    ck_assert_uint_gt(parted, 0);
+    ck_assert_uint_gt(failed, 0);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("copies");
@@ -309,6 +405,7 @@ Suite *suite_of_tests(void)
         a_model_nobody_holds_is_downloaded_by_one_node_and_runs,
         what_the_hub_has_not_fails_the_instance_with_its_sentence,
         another_node_downloads_when_the_first_leaves,
+        files_that_are_lost_are_found_and_the_rest_is_used,
     };
     suite_add(suite, "scenarios", tests, COUNT_OF(tests));
     return suite;

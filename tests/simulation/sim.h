@@ -84,6 +84,7 @@ struct sim_node {
     bool keeps_little; /* its log retires all but the last few events */
     char held[8][32]; /* the models that its downloader finds on the disk */
     uint32_t held_count;
+    uint8_t lost; /* weight files that went from its disk since: a bit for each of the model's */
     enum status import_status; /* how taking in a model ends; BUSY: never */
     enum status copy_status; /* how a copy to this node ends; BUSY: it never does */
 };

@@ -6,6 +6,7 @@
  */
 #include "tests/simulation/sim.h"
 
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -88,6 +89,70 @@ static void tell_ended(struct toy_worker *worker, const struct toy_rank *rank, b
     report(worker, input, outbox, &message);
 }
 
+static bool is_on_disk(const struct sim_node *node, const char *model_id)
+{
+    for (uint32_t i = 0; i < node->held_count; i++)
+        if (strcmp(node->held[i], model_id) == 0)
+            return true;
+    return false;
+}
+
+static void tell_holding(struct toy_worker *worker, const struct model_record *model,
+                         const struct input *input, struct outbox *outbox)
+{
+    const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    const uint8_t held = (uint8_t)~node->lost;
+    struct message message;
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_HOLDING_CHANGED) == STATUS_OK);
+    struct holding_changed *body = message.body;
+    body->node_id = worker->session.mirror.node_id;
+    body->revision = model->revision;
+    body->has_small_files = true;
+    body->has_weights = node->lost == 0;
+    ASSERT(text_set(&body->model_id, model->model_id) && bytes_set(&body->held, &held, 1));
+    report(worker, input, outbox, &message);
+}
+
+/* A file that the placement has this rank read and that is not there; NULL: none. */
+static const char *lost_file(const struct toy_worker *worker,
+                             const struct instance_record *instance,
+                             const struct model_record *model, uint32_t rank)
+{
+    const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
+    const bool is_here = is_on_disk(node, text_or_empty(instance->model_id));
+    for (uint32_t i = 0; i < instance->sources.count; i++) {
+        const struct file_source *source = &instance->sources.items[i];
+        for (uint32_t k = 0; k < model->files.count; k++)
+            if ((source->holders >> rank & 1) != 0 &&
+                strcmp(model->files.items[k].name, source->name) == 0 &&
+                (!is_here || (node->lost >> k & 1) != 0))
+                return source->name;
+    }
+    return NULL;
+}
+
+/* Loaded, or one of its files is gone: that is told first. */
+static void tell_loaded(struct toy_worker *worker, struct toy_rank *rank,
+                        const struct instance_record *instance, const struct input *input,
+                        struct outbox *outbox)
+{
+    const struct model_record *model =
+        state_find_model(&worker->session.mirror.state, text_or_empty(instance->model_id));
+    const char *lost = model ? lost_file(worker, instance, model, rank->held.rank) : NULL;
+    struct message message;
+    rank->is_ready = true;
+    if (lost)
+        tell_holding(worker, model, input, outbox);
+    ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED) == STATUS_OK);
+    struct runner_status_changed *body = message.body;
+    body->instance_id = rank->held.instance_id;
+    body->generation = rank->held.generation;
+    body->rank = rank->held.rank;
+    body->status = lost ? RANK_FAILED : RANK_READY;
+    ASSERT(text_set(&body->reason, lost ? lost : ""));
+    report(worker, input, outbox, &message);
+}
+
 /* A rank lives through its phases, some time in each. */
 static void rank_lives(struct toy_worker *worker, struct toy_rank *rank, const struct input *input,
                        struct outbox *outbox)
@@ -111,15 +176,7 @@ static void rank_lives(struct toy_worker *worker, struct toy_rank *rank, const s
         rank->has_runner = true;
         tell_address(worker, rank, ACTOR_RUNNER, input, outbox);
     } else if (rank->has_runner && has_runners) {
-        struct message message;
-        rank->is_ready = true;
-        ASSERT(message_init(&message, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED) == STATUS_OK);
-        struct runner_status_changed *body = message.body;
-        body->instance_id = rank->held.instance_id;
-        body->generation = rank->held.generation;
-        body->rank = rank->held.rank;
-        body->status = RANK_READY;
-        report(worker, input, outbox, &message);
+        tell_loaded(worker, rank, instance, input, outbox);
     }
 }
 
@@ -211,10 +268,14 @@ static void fill_model(struct model_record *model, const char *name)
     const struct layer_run run = {.layers = 8, .units = 4, .heads = 1, .key_dim = 8, .value_dim = 8,
                                   .mixer_bytes = 4 << 20, .ffn_bytes = 8 << 20};
     ASSERT(record_list_push(&layer_run_type, RECORD_LIST(model->shape.runs), &run, 1) != NULL);
-    const struct file_entry entry = {.name = NULL, .size = 98 << 20, .is_weight = true};
-    struct file_entry *file =
-        record_list_push(&file_entry_type, RECORD_LIST(model->files), &entry, 4);
-    ASSERT(file != NULL && text_set(&file->name, "model.safetensors"));
+    static const uint32_t sizes[] = {40, 30, 20, 8};
+    for (uint32_t i = 0; i < COUNT_OF(sizes); i++) {
+        const char part[] = {'p', 'a', 'r', 't', '-', (char)('1' + i), '\0'};
+        const struct file_entry entry = {.size = sizes[i] << 20, .is_weight = true};
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), &entry, 4);
+        ASSERT(file != NULL && text_set(&file->name, part));
+    }
 }
 
 static void tell_imported(struct toy_worker *worker, const char *name, bool is_found,
@@ -238,18 +299,21 @@ static void tell_held(struct toy_worker *worker, const struct input *input, stru
             state_find_model(&worker->session.mirror.state, node->held[i]);
         const struct holder_record *holder =
             model ? model_find_holder(model, &worker->session.mirror.node_id) : NULL;
-        if (!holder || !holder->has_weights)
+        bool is_as_told = holder != NULL;
+        for (uint32_t k = 0; holder && k < model->files.count; k++)
+            is_as_told = is_as_told && holder_has_file(holder, k) == !(node->lost >> k & 1);
+        if (node->lost == 0 && (!holder || !holder->has_weights))
             tell_imported(worker, node->held[i], true, input, outbox);
+        else if (model && !is_as_told)
+            tell_holding(worker, model, input, outbox);
     }
 }
 
 static void hold(struct toy_worker *worker, const char *name)
 {
     struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
-    for (uint32_t i = 0; i < node->held_count; i++)
-        if (strcmp(node->held[i], name) == 0)
-            return;
-    if (node->held_count < COUNT_OF(node->held))
+    node->lost = 0;
+    if (!is_on_disk(node, name) && node->held_count < COUNT_OF(node->held))
         (void)snprintf(node->held[node->held_count++], sizeof(node->held[0]), "%s", name);
 }
 
@@ -288,7 +352,18 @@ static void take_fetch(struct toy_worker *worker, const struct input *input, str
     ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
 }
 
-/* A whole copy: there at once, refused by the disk, or never there, as the test wants. */
+/* Each file lies on some disk. */
+static bool is_somewhere(const struct sim *sim, const char *model_id)
+{
+    uint8_t lost = 0x0f;
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (is_on_disk(&sim->nodes[i], model_id))
+            lost &= sim->nodes[i].lost;
+    return lost == 0;
+}
+
+/* A whole copy: there at once, refused by the disk, or never there, as the test wants; and not
+ * possible when a file is nowhere any more. */
 static void take_copy(struct toy_worker *worker, const struct input *input, struct outbox *outbox)
 {
     const struct sim_node *node = &worker->settings->sim->nodes[worker->settings->node];
@@ -313,9 +388,12 @@ static void take_copy(struct toy_worker *worker, const struct input *input, stru
     struct transfer_ended *ended = message.body;
     ended->node_id = worker->session.mirror.node_id;
     ended->transfer_id = task->transfer_id;
-    ended->status = node->copy_status;
+    ended->status = node->copy_status == STATUS_OK &&
+                            !is_somewhere(worker->settings->sim, task->model_id)
+                        ? STATUS_NO_HOLDER
+                        : node->copy_status;
     ASSERT(text_set(&ended->reason, node->copy_status == STATUS_OK ? "" : "98 bytes are lacking"));
-    if (node->copy_status == STATUS_OK)
+    if (ended->status == STATUS_OK)
         hold(worker, task->model_id);
     report(worker, input, outbox, &message);
     ASSERT(session_answer(&worker->session, input->message, STATUS_OK, "", outbox) == STATUS_OK);
