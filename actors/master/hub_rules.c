@@ -93,9 +93,8 @@ bool hub_rules_is_lost(const struct state *state, const char *model_id)
     char revision[HEX_SIZE(32)];
     if (!model || !text_or_empty(model->commit)[0] || !hub_rules_is_repository(model_id))
         return false;
-    for (uint32_t i = 0; i < model->holders.count; i++)
-        if (model->holders.items[i].has_weights)
-            return false;
+    if (model_is_held(state, model, false, NULL))
+        return false;
     /* What was taken in from a directory is named by its own digest: no hub has that. */
     (void)hex_print(&model->revision, sizeof(model->revision), revision);
     return strncmp(revision, model->commit, strlen(model->commit)) != 0;

@@ -130,6 +130,7 @@ static enum status holding_changed(struct decision *decision)
     struct holder_record told;
     if (!holder_make(model, &body->node_id, body->has_weights, &body->held, &told))
         return STATUS_NO_MEMORY;
+    told.whole_index = known ? known->whole_index : 0; /* the state's own */
     decision->is_needed = body->has_small_files
                               ? !known || !record_equal(&holder_record_type, known, &told)
                               : known != NULL;

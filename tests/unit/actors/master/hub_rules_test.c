@@ -182,6 +182,29 @@ START_TEST(what_all_lost_is_downloaded_again_at_its_commit)
 }
 END_TEST
 
+/* Two weights on two nodes; then one of them is on neither. */
+START_TEST(what_several_hold_together_is_not_downloaded)
+{
+    struct model_record *model = known(true);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct file_entry *file =
+            record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 4);
+        struct holder_record *holder =
+            record_list_push(&holder_record_type, RECORD_LIST(model->holders), NULL, 4);
+        const uint8_t held = (uint8_t)(1u << i);
+        ck_assert(file && holder && bytes_set(&holder->held, &held, 1));
+        file->is_weight = true;
+        file->size = 10;
+        holder->node_id.bytes[0] = (uint8_t)(i + 1);
+    }
+    ck_assert(text_set(&instance.model_id, "org/name"));
+    ck_assert(!hub_rules_is_lost(&state, "org/name"));
+    ck_assert_int_eq(hub_rules_next(&state, &instance), HUB_IS_THERE);
+    model->holders.items[1].held.items[0] = 1;
+    ck_assert(hub_rules_is_lost(&state, "org/name"));
+}
+END_TEST
+
 START_TEST(what_came_from_a_directory_is_not_asked_of_a_hub)
 {
     (void)known(false);
@@ -204,6 +227,7 @@ Suite *suite_of_tests(void)
     tcase_add_test(group, it_is_asked_for_once_and_waited_for);
     tcase_add_test(group, what_somebody_holds_meanwhile_is_waited_for_no_more);
     tcase_add_test(group, what_all_lost_is_downloaded_again_at_its_commit);
+    tcase_add_test(group, what_several_hold_together_is_not_downloaded);
     tcase_add_test(group, what_came_from_a_directory_is_not_asked_of_a_hub);
     suite_add_tcase(suite, group);
     return suite;
