@@ -47,6 +47,9 @@
     K(LOAD_WINDOW, load_window, SIZE, "256M", 1u << 20, 1ull << 40,                                \
       "bytes a rank may use beside its weights while they are sent to ranks that have none; that " \
       "of the first rank with all files holds for all")                                            \
+    K(LOAD_RATE_MIN, load_rate_min, SIZE, "1M", 0, 1ull << 40,                                     \
+      "bytes a second that a rank sends at least while it gives weights to ranks that have none; " \
+      "slower for 3 s, the load ends; 0: no limit")                                                \
     K(STORE, store, TEXT, "", 0, 1024,                                                             \
       "directory of models, in the layout of the Hugging Face cache; empty: that cache, as "       \
       "HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME name it, else ~/.cache/huggingface/hub")            \

@@ -97,9 +97,14 @@ MUST_CHECK enum status safetensors_parse(const void *bytes, size_t size, uint64_
  * agree with it, or else all model*.safetensors. */
 MUST_CHECK enum status safetensors_open(const char *directory, struct tensor_table **table_out,
                                         struct reason *reason);
+/* The same; `counted` (may be NULL) grows with each file, for whoever watches the disk. */
+MUST_CHECK enum status safetensors_open_counted(const char *directory, _Atomic uint64_t *counted,
+                                                struct tensor_table **table_out,
+                                                struct reason *reason);
 /* Reads the headers of those files of a directory alone, without its index. */
 MUST_CHECK enum status safetensors_open_files(const char *directory, const char *const *names,
-                                              size_t count, struct tensor_table **table_out,
+                                              size_t count, _Atomic uint64_t *counted,
+                                              struct tensor_table **table_out,
                                               struct reason *reason);
 /* One table of several, file by file in their order; a file or a tensor that two of them have is
  * refused.  The parts stay the caller's. */

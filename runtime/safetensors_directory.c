@@ -351,14 +351,18 @@ static enum status check_index(json_t *root, const struct tensor_table *table,
 }
 
 enum status safetensors_open_files(const char *directory, const char *const *names, size_t count,
-                                   struct tensor_table **table_out, struct reason *reason)
+                                   _Atomic uint64_t *counted, struct tensor_table **table_out,
+                                   struct reason *reason)
 {
     struct tensor_table **parts = memory_zeroed(count, sizeof *parts);
     enum status status = STATUS_OK;
     if (!parts)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu weight files", count);
-    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+    for (size_t i = 0; status == STATUS_OK && i < count; i++) {
         status = open_file(directory, names[i], &parts[i], reason);
+        if (counted)
+            (*counted)++;
+    }
     if (status == STATUS_OK)
         status = tensor_table_merge((const struct tensor_table *const *)parts, count, table_out,
                                     reason);
@@ -370,6 +374,12 @@ enum status safetensors_open_files(const char *directory, const char *const *nam
 
 enum status safetensors_open(const char *directory, struct tensor_table **table_out,
                              struct reason *reason)
+{
+    return safetensors_open_counted(directory, NULL, table_out, reason);
+}
+
+enum status safetensors_open_counted(const char *directory, _Atomic uint64_t *counted,
+                                     struct tensor_table **table_out, struct reason *reason)
 {
     struct file_names list = {NULL, 0};
     struct tensor_table *table = NULL;
@@ -383,7 +393,7 @@ enum status safetensors_open(const char *directory, struct tensor_table **table_
         if (list.count > 0)
             qsort(list.names, list.count, sizeof *list.names, compare_text);
         status = safetensors_open_files(directory, (const char *const *)list.names, list.count,
-                                        &table, reason);
+                                        counted, &table, reason);
     }
     if (status == STATUS_OK && index)
         status = check_index(index, table, reason);

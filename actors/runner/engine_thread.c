@@ -213,6 +213,7 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->rank_count = world->instance.ranks.count;
     world->queue = thread->queue;
     world->load_window = thread->options.load_window;
+    world->load_rate_min = thread->options.load_rate_min;
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);

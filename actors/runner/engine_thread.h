@@ -22,6 +22,7 @@ struct engine_thread_options {
     struct model_store_places places; /* where models lie; the texts outlive the thread */
     struct serving_settings serving; /* of rank 0 */
     uint64_t load_window;            /* bytes; 0: the default */
+    uint64_t load_rate_min;          /* bytes a second; 0: any */
     void (*post)(void *target, const struct result *result);
     void *target;
 };

@@ -42,6 +42,7 @@ static enum status shell_open(void *self, struct loop *loop, struct reason *reas
         .places = model_store_places_of(&main->process.paths),
         .serving = {.prefill_rows = setting(main, CONFIG_KEY_PREFILL_ROWS)},
         .load_window = config_number(&main->process.config, CONFIG_KEY_LOAD_WINDOW),
+        .load_rate_min = config_number(&main->process.config, CONFIG_KEY_LOAD_RATE_MIN),
         .post = post,
         .target = loop};
     main->loop = loop;

@@ -67,6 +67,7 @@ static enum status load_shard(struct rank_world *world, const char *directory,
                                                 .sources = sources,
                                                 .source_count = instance->sources.count,
                                                 .window = world->load_window,
+                                                .rate_min = world->load_rate_min,
                                                 .reading = &world->reading,
                                                 .progressed = progressed,
                                                 .context = context};
@@ -100,7 +101,9 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
                             void *context, struct reason *reason)
 {
     fill_partitions(world);
+    world->reading.file = "config.json";
     enum status status = model_config_read(directory, &world->config, reason);
+    world->reading.file = NULL;
     if (status == STATUS_OK)
         status = load_shard(world, directory, progressed, context, reason);
     if (status != STATUS_OK)

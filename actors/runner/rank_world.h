@@ -40,6 +40,7 @@ struct rank_world {
     void (*tell)(void *target, struct sibling_word *word); /* takes the word */
     void *target;
     uint64_t load_window;      /* of this node; 0: the default */
+    uint64_t load_rate_min;    /* bytes a second that it sends while it loads; 0: any */
     uint32_t sibling_limit_ms; /* how long rank 0 waits for the ring; 0: two minutes */
 
     _Atomic uint64_t marks;   /* layers computed and batches loaded, read by the actor loop */

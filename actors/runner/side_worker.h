@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define SIDE_JOBS_MAX 64u
+#define SIDE_JOBS_MAX 512u
 
 struct side_worker;
 

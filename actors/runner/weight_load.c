@@ -248,6 +248,7 @@ static enum status stream_slices(struct weight_load *load,
         .key = head->key,
         .window = head->window,
         .batch_size = request->batch_size,
+        .rate_min = request->rate_min,
         .progressed = request->progressed,
         .sending = request->sending,
         .context = request->context,
@@ -281,7 +282,9 @@ static enum status open_all(struct weight_load *load, const struct weight_load_r
                             struct reason *reason)
 {
     note_reading(request, "the weight files");
-    enum status status = safetensors_open(request->directory, &load->table, reason);
+    enum status status = safetensors_open_counted(
+        request->directory, request->reading ? &request->reading->count : NULL, &load->table,
+        reason);
     if (status == STATUS_OK)
         status = weight_files_open_some(request->directory, load->table, NULL, request->reading,
                                         &load->files, reason);

@@ -38,6 +38,7 @@ struct weight_load_request {
      * holds for all; 0: the default. */
     uint64_t window;
     uint64_t batch_size; /* 0: of the window */
+    uint64_t rate_min;   /* as in weight_stream_options */
     struct weight_reading *reading; /* where the reading is, for a watch; may be NULL */
     /* Sees, and in tests fills, the memory of a rank without files before anything came; may be
      * NULL. */

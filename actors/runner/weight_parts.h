@@ -10,13 +10,14 @@
 
 #include "actors/runner/side_worker.h"
 #include "actors/runner/weight_batches.h"
+#include "actors/runner/weight_pace.h"
 #include "actors/runner/weight_stream.h"
 #include "protocol/limits.h"
 
 #define HEAD_MAGIC 0x57654967u
 #define WORD_MAGIC 0x576f7264u
 /* Batches packed or on their way, and of each source awaited, at a time. */
-#define BATCHES_AHEAD 4u
+#define BATCHES_AHEAD 8u
 #define WORDS_MAX 128u
 
 /* Before the bytes of each batch; little-endian as all ranks are of one build. */
@@ -32,6 +33,7 @@ enum word_kind {
     WORD_WHOLE,   /* to the source: its batches before `batch` are here */
     WORD_AGAIN,   /* to any that has it: send `batch` of what `source` sends */
     WORD_GAVE_UP, /* to all: nobody could send `batch` of `source` */
+    WORD_ALIVE,   /* to all that send: more is wanted, and this rank is there */
     WORD_END      /* to all: nothing more is wanted */
 };
 
@@ -161,6 +163,11 @@ struct stream {
     uint32_t heard_posts[RANK_COUNT_MAX];
     bool is_listening[RANK_COUNT_MAX]; /* a word of it is awaited */
 
+    struct weight_pace pace;
+    uint64_t bytes_through; /* to receivers */
+    uint64_t told_alive_ms; /* by the pace's time, as the others */
+    uint64_t signs_ms[RANK_COUNT_MAX]; /* when a rank was last heard of */
+
     uint64_t turn;
     bool has_moved; /* in this turn */
     uint64_t bytes_have;
@@ -175,6 +182,8 @@ MUST_CHECK enum status stream_lost(struct stream *stream, uint32_t rank);
 MUST_CHECK enum status stream_gave_up(struct stream *stream, uint32_t source, uint32_t receiver,
                                       uint64_t batch);
 void stream_progress(struct stream *stream, uint64_t size);
+/* Something of this rank came, or something got through to it. */
+void stream_sign(struct stream *stream, uint32_t rank);
 /* Looks at two posts of one message; true when both are through. */
 MUST_CHECK enum status stream_look(struct stream *stream, uint32_t rank, const uint32_t posts[2],
                                    bool are_through[2]);
@@ -190,6 +199,8 @@ MUST_CHECK enum status send_turn(struct stream *stream);
 MUST_CHECK enum status send_again(struct stream *stream, uint32_t receiver,
                                   const struct stream_word *word);
 bool send_is_done(const struct stream *stream);
+/* Says what keeps the pace from being held. */
+MUST_CHECK enum status send_is_slow(const struct stream *stream);
 
 /* ---- weight_receive.c ---- */
 MUST_CHECK enum status receive_open(struct stream *stream);

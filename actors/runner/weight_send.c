@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Of so many parcels one is looked at in each turn. */
+enum { LOOKS_APART = 4 };
+
 /* ---- on the packer's thread ---- */
 
 /* What aligns the slices is zero, so that equal weights make equal batches. */
@@ -56,22 +59,19 @@ static void parcel_start(struct stream *stream, struct parcel *parcel)
     stream->has_moved = true;
 }
 
-/* The receiver whose turn it is: that of the earliest layer, of those the one that has least, of
- * those the first in this rank's own order.  What is read of a tensor for one is so soon wanted for
- * the next. */
+/* The receiver whose turn it is: that which has the smallest part of its weights, so that none
+ * waits for the others, whatever its share; of those the first in this rank's own order.  With like
+ * shares they follow each other through the layers, and what is read of a tensor for one is soon
+ * wanted for the next. */
 static struct outgoing *outgoing_next(struct stream *stream)
 {
     struct outgoing *best = NULL;
-    uint32_t best_step = UINT32_MAX;
     for (size_t i = 0; i < stream->outgoing_count; i++) {
         struct outgoing *one = &stream->outgoing[i];
-        if (one->next == one->batches->batch_count)
-            continue;
-        const uint32_t step = one->batches->batches[one->next].step;
-        if (!best || step < best_step || (step == best_step && one->next < best->next)) {
+        if (one->next < one->batches->batch_count &&
+            (!best || (uint64_t)one->next * best->batches->batch_count <
+                          (uint64_t)best->next * one->batches->batch_count))
             best = one;
-            best_step = step;
-        }
     }
     return best;
 }
@@ -118,13 +118,14 @@ static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uin
     /* Every look costs a round of the transport: each parcel has its turn. */
     if (parcel->phase != PARCEL_SENDING ||
         (parcel->attempt == 0 &&
-         stream->turn % BATCHES_AHEAD != (uint64_t)(parcel - stream->parcels)))
+         stream->turn % LOOKS_APART != (uint64_t)(parcel - stream->parcels) % LOOKS_APART))
         return STATUS_OK;
     enum status status =
         stream_look(stream, parcel->name.receiver, parcel->posts, parcel->are_through);
     if (status != STATUS_OK || !parcel->are_through[0] || !parcel->are_through[1])
         return status;
     parcel->phase = PARCEL_FREE;
+    stream->bytes_through += parcel->attempt ? 0 : parcel->head.size;
     stream_progress(stream, parcel->attempt ? 0 : parcel->head.size);
     return STATUS_OK;
 }
@@ -234,6 +235,26 @@ bool send_is_done(const struct stream *stream)
         if (stream->parcels[i].phase != PARCEL_FREE)
             return false;
     return stream->repair.phase == PARCEL_FREE;
+}
+
+enum status send_is_slow(const struct stream *stream)
+{
+    const uint64_t window_s = stream->pace.window_ms / 1000;
+    const uint64_t rate = stream->options->rate_min >> 10;
+    const struct parcel *oldest = NULL; /* that a receiver has not taken */
+    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+        const struct parcel *parcel = &stream->parcels[i];
+        if (parcel->phase == PARCEL_SENDING && (!oldest || parcel->job < oldest->job))
+            oldest = parcel;
+    }
+    if (!oldest)
+        return refuse(stream->reason, STATUS_TIMED_OUT, "this node's disk gave less than %" PRIu64
+                      " KiB/s of the weight files for %" PRIu64 " s; see whether the disk works, or"
+                      " set load_rate_min", rate, window_s);
+    return refuse(stream->reason, STATUS_TIMED_OUT, "less than %" PRIu64 " KiB/s of weights got"
+                  " through for %" PRIu64 " s, those to rank %" PRIu32 " first of all; see the"
+                  " network between the nodes, or set load_rate_min", rate, window_s,
+                  oldest->name.receiver);
 }
 
 /* Sources side by side: while the first serves the first receiver, the second serves the second. */

@@ -14,7 +14,7 @@ static const long pause_ns = 30000;
 /* While weights are sent, words are looked for in every so many turns. */
 enum { TURNS_OF_WORDS = 4 };
 /* How long words of a failure may take to the others. */
-static const uint64_t farewell_ms = 1000;
+static const uint64_t farewell_ms = 500;
 
 /* ---- for both directions ---- */
 
@@ -75,6 +75,11 @@ void stream_progress(struct stream *stream, uint64_t size)
         options->progressed(options->context, stream->bytes_have, stream->bytes_total);
 }
 
+void stream_sign(struct stream *stream, uint32_t rank)
+{
+    stream->signs_ms[rank] = weight_pace_time(&stream->pace);
+}
+
 enum status stream_look(struct stream *stream, uint32_t rank, const uint32_t posts[2],
                         bool are_through[2])
 {
@@ -87,6 +92,7 @@ enum status stream_look(struct stream *stream, uint32_t rank, const uint32_t pos
         stream->has_moved = stream->has_moved || are_through[i];
         if (!are_through[i])
             return STATUS_OK;
+        stream_sign(stream, rank);
     }
     return STATUS_OK;
 }
@@ -149,6 +155,7 @@ static enum status hear(struct stream *stream, uint32_t rank)
     const struct stream_word word = stream->heard[rank];
     stream->counters.bytes_received += sizeof(word);
     stream->is_listening[rank] = false;
+    stream_sign(stream, rank);
     if (word.magic != WORD_MAGIC || word.kind > WORD_END || word.source >= stream->size)
         return refuse(stream->reason, STATUS_MALFORMED, "rank %" PRIu32 " does not follow the"
                       " order in which weights are sent", rank);
@@ -180,6 +187,39 @@ static enum status words_hear(struct stream *stream)
             return status;
     }
     return STATUS_OK;
+}
+
+/* ---- leases ---- */
+
+static enum status tell_alive(struct stream *stream)
+{
+    const struct stream_word word = {.magic = WORD_MAGIC, .kind = WORD_ALIVE};
+    const uint64_t now_ms = weight_pace_time(&stream->pace);
+    enum status status = STATUS_OK;
+    if (receive_is_done(stream) || now_ms - stream->told_alive_ms < PACE_ALIVE_MS ||
+        !stream_has_room(stream, stream->size))
+        return STATUS_OK;
+    stream->told_alive_ms = now_ms;
+    for (uint32_t rank = 0; rank < stream->size && status == STATUS_OK; rank++)
+        if (stream->serves[rank] && rank != stream->own)
+            status = stream_tell(stream, rank, &word);
+    return status;
+}
+
+static enum status check_leases(struct stream *stream)
+{
+    const bool holds =
+        weight_pace_holds(&stream->pace, stream->bytes_through, clock_now_ms());
+    const uint64_t now_ms = weight_pace_time(&stream->pace);
+    for (uint32_t rank = 0; rank < stream->size; rank++)
+        if (stream->is_listening[rank] && now_ms - stream->signs_ms[rank] >= PACE_SILENT_MS)
+            return refuse(stream->reason, STATUS_TIMED_OUT,
+                          "rank %" PRIu32 " was silent for %u s while weights were on their way to"
+                          " it; the network of MPI between the nodes may be cut", rank,
+                          PACE_SILENT_MS / 1000);
+    if (!holds && !send_is_done(stream))
+        return send_is_slow(stream);
+    return tell_alive(stream);
 }
 
 /* ---- the round ---- */
@@ -217,6 +257,8 @@ static enum status go_round(struct stream *stream)
             status = words_hear(stream);
         if (status == STATUS_OK && is_for_words)
             status = words_look(stream);
+        if (status == STATUS_OK)
+            status = check_leases(stream);
         stream->turn++;
         if (!stream->has_moved)
             pause_shortly();
@@ -293,6 +335,7 @@ enum status weight_stream_run(const struct weight_stream_options *options,
         status = receive_open(stream);
     if (status == STATUS_OK) {
         const uint64_t start_us = clock_now_us();
+        weight_pace_begin(&stream->pace, options->rate_min, stream->batch_size, clock_now_ms());
         status = go_round(stream);
         stream->counters.stream_us = clock_now_us() - start_us;
         if (status == STATUS_OK)

@@ -9,7 +9,8 @@
  * comes to where it belongs in the shard and is used after it was found good.  A receiver answers
  * for each layer.  A batch that came damaged is sent once more, then asked from one other rank that
  * holds its files after the other, and when all sent it damaged the load ends with the tensor's
- * name.  Nothing touches a disk.
+ * name.  Nothing touches a disk.  A source that sends too few bytes a second, and a receiver that
+ * is silent, end the load with what is known of the cause (weight_pace.h).
  *
  * The check is of runtime/crypto_mac.h under a key that the lowest whole holder draws for this load
  * and tells with the table.  It is against damage, of the network or of a machine's memory: the
@@ -18,7 +19,8 @@
  * Owner    the engine thread of a rank; every rank of the world calls at the same time.
  * Memory   of `window`, some batches beside the shard, whatever the size of the model.
  * Threads  the caller's carries messages; one reads and packs, one checks.
- * Fails    STATUS_HASH_MISMATCH, STATUS_IO (a sibling is lost), STATUS_MALFORMED (a sibling is not
+ * Fails    STATUS_HASH_MISMATCH, STATUS_IO (a sibling is lost, a disk fails), STATUS_TIMED_OUT,
+ *          STATUS_STALE (a file has become shorter), STATUS_MALFORMED (a sibling is not
  *          where the plan says), STATUS_NO_MEMORY; after each of them the generation must end.
  */
 #ifndef TROUPE_ACTORS_RUNNER_WEIGHT_STREAM_H
@@ -36,11 +38,11 @@
 
 /* What a rank may use beside its shard while it loads, if the placement does not say. */
 #define WEIGHT_WINDOW_SIZE ((uint64_t)256 << 20)
-/* Larger batches are no faster and stall more when sent again. */
-#define WEIGHT_BATCH_SIZE ((uint64_t)4 << 20)
+/* Larger batches are no faster, stall more when sent again, and tell less of a slow link. */
+#define WEIGHT_BATCH_SIZE ((uint64_t)1 << 20)
 #define WEIGHT_BATCH_SIZE_MIN ((uint64_t)64 << 10)
 /* Of batches in a window: those on their way, one sent again, and the rows they are cut from. */
-#define WEIGHT_WINDOW_BATCHES 16u
+#define WEIGHT_WINDOW_BATCHES 32u
 #define WEIGHT_WINDOW_ROWS 8u /* its part that holds such rows */
 
 struct weight_stream_options {
@@ -53,6 +55,7 @@ struct weight_stream_options {
     struct mac_key key;                    /* the same on every rank */
     uint64_t window;                       /* the same on every rank; 0: WEIGHT_WINDOW_SIZE */
     uint64_t batch_size;                   /* 0: of the window */
+    uint64_t rate_min;                     /* bytes a second of a source; 0: any (weight_pace.h) */
     /* Both may be NULL; called on the caller's thread. */
     void (*progressed)(void *context, uint64_t bytes_have, uint64_t bytes_total);
     /* Sees, and in tests damages, a batch that is about to be sent; `attempt` is 0 or 1,

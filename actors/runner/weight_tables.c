@@ -53,9 +53,15 @@ static enum status pack_own(struct gathering *gathering)
         if (request->sources[i].rank == own)
             names[count++] = request->sources[i].file;
     enum status status = STATUS_OK;
+    struct weight_reading *reading = request->reading;
+    if (count > 0 && reading)
+        reading->file = "the weight files";
     if (count > 0)
-        status = safetensors_open_files(request->directory, names, count, &table,
+        status = safetensors_open_files(request->directory, names, count,
+                                        reading ? &reading->count : NULL, &table,
                                         gathering->reason);
+    if (reading)
+        reading->file = NULL;
     memory_free(names);
     if (status == STATUS_OK && count > 0)
         status = weight_table_pack(table, &part->bytes, &size, gathering->reason);

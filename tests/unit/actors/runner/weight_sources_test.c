@@ -5,6 +5,7 @@
 #include "actors/runner/engine/engine.h"
 #include "actors/runner/weight_load.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 #include "runtime/partition.h"
 #include "tests/support/check_main.h"
 #include "tests/support/scratch.h"
@@ -458,16 +459,85 @@ START_TEST(a_reading_that_stalls_names_its_file_and_counts_no_further)
     const char *file = reading.file;
     ck_assert_ptr_nonnull(file);
     ck_assert_str_eq(file, stall.file);
-    ck_assert_uint_eq(reading.count, 0);
+    ck_assert_uint_eq(reading.count, world.source_count); /* their headers */
     stall.is_released = true;
     (void)pthread_cond_broadcast(&stall.changed);
     (void)pthread_mutex_unlock(&stall.mutex);
     ck_assert_int_eq(pthread_join(runner, NULL), 0);
     ck_assert_int_eq(pthread_join(world.ranks[1].thread, NULL), 0);
     check_bytes(&world);
-    ck_assert_uint_gt(reading.count, 0);
+    ck_assert_uint_gt(reading.count, world.source_count);
     ck_assert_ptr_null(reading.file);
     world_close(&world);
+}
+END_TEST
+
+/* ---- leases ---- */
+
+static void read_slowly(void *context, const char *file)
+{
+    (void)context;
+    (void)file;
+    clock_sleep_ms(200);
+}
+
+struct held {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool is_over; /* for who holds */
+};
+
+/* On the thread of a receiver, which does nothing more meanwhile. */
+static void hold(void *context, uint64_t bytes_have, uint64_t bytes_total)
+{
+    struct held *held = context;
+    (void)bytes_have;
+    (void)bytes_total;
+    (void)pthread_mutex_lock(&held->mutex);
+    while (!held->is_over)
+        (void)pthread_cond_wait(&held->changed, &held->mutex);
+    (void)pthread_mutex_unlock(&held->mutex);
+}
+
+/* In one test, as each of the two takes its 3 s. */
+START_TEST(a_disk_that_trickles_and_a_rank_that_is_silent_end_the_load_by_name)
+{
+    static struct held held = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                               .changed = PTHREAD_COND_INITIALIZER};
+    struct weight_reading reading = {.before = read_slowly};
+    struct world slow;
+    struct world silent;
+    world_open(&slow, SHARDING_PIPELINE, 2, 1);
+    slow.ranks[0].request.reading = &reading;
+    slow.ranks[0].request.rate_min = (uint64_t)1 << 30;
+    world_open(&silent, SHARDING_PIPELINE, 2, 1);
+    silent.ranks[1].request.sending = NULL;
+    silent.ranks[1].request.progressed = hold;
+    silent.ranks[1].request.context = &held;
+    for (uint32_t i = 0; i < 2; i++) {
+        ck_assert_int_eq(
+            pthread_create(&slow.ranks[i].thread, NULL, load_rank, &slow.ranks[i]), 0);
+        ck_assert_int_eq(
+            pthread_create(&silent.ranks[i].thread, NULL, load_rank, &silent.ranks[i]), 0);
+    }
+    ck_assert_int_eq(pthread_join(silent.ranks[0].thread, NULL), 0);
+    (void)pthread_mutex_lock(&held.mutex);
+    held.is_over = true;
+    (void)pthread_cond_broadcast(&held.changed);
+    (void)pthread_mutex_unlock(&held.mutex);
+    ck_assert_int_eq(pthread_join(silent.ranks[1].thread, NULL), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_join(slow.ranks[i].thread, NULL), 0);
+    ck_assert_int_eq(slow.ranks[0].status, STATUS_TIMED_OUT);
+    ck_assert_msg(strstr(slow.ranks[0].reason.text, "disk gave less than 1048576 KiB/s"), "%s",
+                  slow.ranks[0].reason.text);
+    ck_assert_int_eq(slow.ranks[1].status, STATUS_IO);
+    ck_assert_int_eq(silent.ranks[0].status, STATUS_TIMED_OUT);
+    ck_assert_msg(strstr(silent.ranks[0].reason.text, "rank 1 was silent for 3 s"), "%s",
+                  silent.ranks[0].reason.text);
+    ck_assert_int_eq(silent.ranks[1].status, STATUS_IO);
+    world_close(&slow);
+    world_close(&silent);
 }
 END_TEST
 
@@ -589,6 +659,7 @@ Suite *suite_of_tests(void)
         a_part_that_is_gone_ends_the_load_on_all_ranks_and_is_named,
         parts_that_are_not_of_one_model_are_refused_by_all_ranks,
         a_reading_that_stalls_names_its_file_and_counts_no_further,
+        a_disk_that_trickles_and_a_rank_that_is_silent_end_the_load_by_name,
         any_window_gives_the_same_bytes,
         scatters_of_every_type_and_cut_come_back_as_they_left,
         a_posted_message_keeps_every_bit,
