@@ -36,6 +36,11 @@ uint64_t clock_now_ns(void)
     return read_ns(CLOCK_OF_INTERVALS);
 }
 
+uint64_t clock_spent_us(void)
+{
+    return read_us(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t clock_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000u;

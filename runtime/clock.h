@@ -13,6 +13,8 @@ uint64_t clock_now_ms(void);
 uint64_t clock_now_us(void);
 /* Nanoseconds of it, for what is counted many times. */
 uint64_t clock_now_ns(void);
+/* Processor time of all threads of this process. */
+uint64_t clock_spent_us(void);
 /* Milliseconds since 1970, UTC; may jump. */
 uint64_t clock_wall_ms(void);
 /* Sleeps; returns early on a signal. */

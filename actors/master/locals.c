@@ -123,8 +123,12 @@ void locals_signal(struct master *master, const struct message *signal)
 {
     for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
         const struct local *local = &master->locals[i];
-        if (local->is_used && local->wants_events &&
-            (local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT))
+        /* That a rank of this node computes is for those who then hold back. */
+        const bool is_watching =
+            signal->head.code == SIGNAL_HEARTBEAT
+                ? local->actor == ACTOR_TRANSFERER
+                : local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT;
+        if (local->is_used && local->wants_events && is_watching)
             outbox_send(master->outbox, &local->peer, signal);
     }
 }

@@ -7,6 +7,21 @@
 
 #define IDLE_LOOKS 2u /* a command may be on its way to the thread at the first */
 
+static void send_heartbeat(struct runner *runner, const struct engine_beat *beat)
+{
+    struct message signal;
+    if (message_init(&signal, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT) != STATUS_OK)
+        return;
+    struct heartbeat *body = signal.body;
+    body->instance_id = runner->settings->instance_id;
+    body->generation = runner->settings->generation;
+    body->rank = runner->settings->rank;
+    body->entered = beat->entered;
+    body->finished = beat->finished;
+    session_send(&runner->session, &signal, runner->outbox);
+    message_fini(&signal);
+}
+
 void runner_watch(struct runner *runner)
 {
     runner->idle_looks = 0;
@@ -15,6 +30,7 @@ void runner_watch(struct runner *runner)
     runner->is_watched = true;
     runner->still_looks = 0;
     runner->look_at_ms = runner->input->now_ms + RUNNER_LOOK_MS;
+    send_heartbeat(runner, &runner->beat); /* whoever is to hold back does so from now on */
 }
 
 void runner_watch_tick(struct runner *runner)
@@ -38,21 +54,6 @@ static uint64_t looks_max(const struct runner *runner)
         limit_ms += instance->ranks.items[runner->settings->rank].weight_bytes /
                     RUNNER_LOAD_BYTES_PER_MS;
     return limit_ms / RUNNER_LOOK_MS;
-}
-
-static void send_heartbeat(struct runner *runner, const struct engine_beat *beat)
-{
-    struct message signal;
-    if (message_init(&signal, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT) != STATUS_OK)
-        return;
-    struct heartbeat *body = signal.body;
-    body->instance_id = runner->settings->instance_id;
-    body->generation = runner->settings->generation;
-    body->rank = runner->settings->rank;
-    body->entered = beat->entered;
-    body->finished = beat->finished;
-    session_send(&runner->session, &signal, runner->outbox);
-    message_fini(&signal);
 }
 
 bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/bulk.h"
 
+#include "actors/transferer/pace.h"
 #include "protocol/memory.h"
 #include "runtime/bytes.h"
+#include "runtime/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +22,13 @@
 
 #define EVENTS_TURN 16u /* before what the loop wants is looked at again */
 
+/* Shared by all threads. */
+struct bulk_brake {
+    pthread_mutex_t lock;
+    struct pace pace;
+    atomic_uint_fast64_t busy_ms; /* a rank of this node computes until then */
+};
+
 struct job {
     struct effect effect;
     struct job *next;
@@ -27,6 +37,7 @@ struct job {
 struct bulk_thread {
     const struct bulk_ops *ops;
     void *self;
+    struct bulk_brake *brake;
     struct transport *transport;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -148,6 +159,28 @@ static void lower_priority(void)
 #endif
 }
 
+static uint64_t rest_ms(struct bulk_brake *brake)
+{
+    const uint64_t now_us = clock_now_us();
+    if (!brake)
+        return 0;
+    (void)pthread_mutex_lock(&brake->lock);
+    const bool is_generating = now_us / 1000u < atomic_load(&brake->busy_ms);
+    const uint64_t rest = pace_rest_ms(&brake->pace, is_generating, now_us, clock_spent_us());
+    (void)pthread_mutex_unlock(&brake->lock);
+    return rest;
+}
+
+/* Sleeps, or is woken by a job; false: there is no need. */
+static bool rest(const struct bulk_thread *thread)
+{
+    struct pollfd wake = {.fd = thread->wake[0], .events = POLLIN};
+    const uint64_t for_ms = rest_ms(thread->brake);
+    if (for_ms > 0)
+        (void)poll(&wake, 1, (int)for_ms);
+    return for_ms > 0;
+}
+
 static void *thread_run(void *argument)
 {
     struct bulk_thread *thread = argument;
@@ -161,6 +194,10 @@ static void *thread_run(void *argument)
     int64_t wait_ms = -1;
     while (status == STATUS_OK && !atomic_load(&thread->is_ending)) {
         struct transport_watch watch = {.fd = thread->wake[0]};
+        if (rest(thread)) {
+            run_jobs(thread);
+            continue;
+        }
         transport_wait(thread->transport, &watch, 1, wait_ms);
         run_jobs(thread);
         uint32_t taken = 0;
@@ -168,6 +205,8 @@ static void *thread_run(void *argument)
                transport_next(thread->transport, &event)) {
             thread->ops->event(thread->self, &event);
             taken++;
+            if (rest_ms(thread->brake) > 0)
+                break;
         }
         wait_ms = thread->ops->work ? thread->ops->work(thread->self) : -1;
         if (taken == EVENTS_TURN)
@@ -189,8 +228,8 @@ static bool open_pipe(int fds[2])
     return true;
 }
 
-enum status bulk_thread_open(const struct bulk_ops *ops, void *self,
-                             struct bulk_thread **thread_out, struct reason *reason)
+enum status bulk_thread_open(const struct bulk_options *options, const struct bulk_ops *ops,
+                             void *self, struct bulk_thread **thread_out, struct reason *reason)
 {
     sigset_t all;
     sigset_t before;
@@ -199,6 +238,7 @@ enum status bulk_thread_open(const struct bulk_ops *ops, void *self,
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a thread of transfers");
     thread->ops = ops;
     thread->self = self;
+    thread->brake = options->brake;
     if (!open_pipe(thread->wake)) {
         memory_free(thread);
         return refuse(reason, STATUS_IO, "a thread of transfers cannot be woken: %s",
@@ -247,6 +287,9 @@ enum status bulk_thread_post(struct bulk_thread *thread, struct effect *effect)
 
 bool bulk_thread_is_ending(const struct bulk_thread *thread)
 {
+    uint64_t for_ms;
+    while (!atomic_load(&thread->is_ending) && (for_ms = rest_ms(thread->brake)) > 0)
+        clock_sleep_ms(for_ms);
     return atomic_load(&thread->is_ending);
 }
 
@@ -272,19 +315,23 @@ struct bulk {
     struct bulk_lender *lender;
     struct bulk_receiver *receiver;
     struct bulk_gatherer *gatherer;
+    struct bulk_brake brake;
 };
 
-enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out,
+enum status bulk_open(const struct bulk_options *given, struct bulk **bulk_out,
                       struct reason *reason)
 {
+    struct bulk_options options = *given;
     struct bulk *bulk = memory_zeroed(1, sizeof(*bulk));
     if (!bulk)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for transfers");
-    enum status status = bulk_lender_open(options, &bulk->lender, reason);
+    ASSERT(pthread_mutex_init(&bulk->brake.lock, NULL) == 0);
+    options.brake = &bulk->brake;
+    enum status status = bulk_lender_open(&options, &bulk->lender, reason);
     if (status == STATUS_OK)
-        status = bulk_receiver_open(options, &bulk->receiver, reason);
+        status = bulk_receiver_open(&options, &bulk->receiver, reason);
     if (status == STATUS_OK)
-        status = bulk_gatherer_open(options, &bulk->gatherer, reason);
+        status = bulk_gatherer_open(&options, &bulk->gatherer, reason);
     if (status != STATUS_OK) {
         bulk_close(bulk);
         return status;
@@ -295,6 +342,10 @@ enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out
 
 enum status bulk_take(struct bulk *bulk, struct effect *effect)
 {
+    if (effect->kind == BULK_BUSY) {
+        atomic_store(&bulk->brake.busy_ms, effect->id);
+        return STATUS_OK;
+    }
     if (effect->kind >= BULK_GATHER_FIRST)
         return bulk_thread_post(bulk_gatherer_thread(bulk->gatherer), effect);
     return bulk_thread_post(effect->kind < BULK_RECEIVE_FIRST
@@ -310,5 +361,6 @@ void bulk_close(struct bulk *bulk)
     bulk_lender_close(bulk->lender);
     bulk_receiver_close(bulk->receiver);
     bulk_gatherer_close(bulk->gatherer);
+    (void)pthread_mutex_destroy(&bulk->brake.lock);
     memory_free(bulk);
 }

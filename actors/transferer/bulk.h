@@ -26,7 +26,8 @@
  * Memory   the receiver: one chunk and PIECES_QUEUED pieces for each stream.  The lender: one piece
  *          and PIECES_QUEUED for each stream.
  * Threads  bulk_open, bulk_take and bulk_close on the loop's; the work on its own, which run at a
- *          lower priority than everything else on the node.
+ *          lower priority than everything else on the node, and rest between pieces while the node
+ *          generates (pace.h).
  * Fails    into results.
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_BULK_H
@@ -139,7 +140,9 @@ enum bulk_kind {
     BULK_GATHER_LOOK,                     /* likewise */
     BULK_GATHER_JOIN,                     /* stream_request */
     BULK_GATHER_LEAVE,                    /* stream_request: the link alone */
-    BULK_GATHER_CLOSE                     /* gather_look: the number alone; no result */
+    BULK_GATHER_CLOSE,                    /* gather_look: the number alone; no result */
+    BULK_BUSY = 160                       /* no request; the id is the time in ms until which a
+                                           * rank of this node computes */
 };
 
 struct sweep_request {
@@ -148,6 +151,7 @@ struct sweep_request {
 };
 
 struct bulk;
+struct bulk_brake;
 
 struct bulk_options {
     /* Takes what is told to the loop, from any thread: loop_post. */
@@ -156,6 +160,7 @@ struct bulk_options {
     struct model_store *store;
     const char *listen;     /* "tcp://127.0.0.1:0" */
     uint64_t rate;          /* bytes a second that leave; 0: no limit */
+    struct bulk_brake *brake; /* between the files of bulk alone */
 };
 
 MUST_CHECK enum status bulk_open(const struct bulk_options *options, struct bulk **bulk_out,
@@ -179,10 +184,11 @@ struct bulk_ops {
     int64_t (*work)(void *self);
 };
 /* The thread has a transport of its own, which `begin` is given. */
-MUST_CHECK enum status bulk_thread_open(const struct bulk_ops *ops, void *self,
+MUST_CHECK enum status bulk_thread_open(const struct bulk_options *options,
+                                        const struct bulk_ops *ops, void *self,
                                         struct bulk_thread **thread_out, struct reason *reason);
 MUST_CHECK enum status bulk_thread_post(struct bulk_thread *thread, struct effect *effect);
-/* Long work gives up. */
+/* Long work asks between its parts, and gives up; rests first while the node generates. */
 bool bulk_thread_is_ending(const struct bulk_thread *thread);
 void bulk_thread_close(struct bulk_thread *thread);
 

@@ -148,7 +148,8 @@ enum status bulk_gatherer_open(const struct bulk_options *options,
     gatherer->options = *options;
     gatherer->streams =
         (struct streams){.options = &gatherer->options, .owner = gatherer, .place = find_place};
-    enum status status = bulk_thread_open(&ops, gatherer, &gatherer->thread, reason);
+    enum status status = bulk_thread_open(&gatherer->options, &ops, gatherer,
+                                          &gatherer->thread, reason);
     if (status == STATUS_OK)
         *gatherer_out = gatherer;
     else

@@ -214,7 +214,8 @@ enum status bulk_receiver_open(const struct bulk_options *options,
         receiver->lanes[i].receiver = receiver;
         receiver->lanes[i].streams =
             (struct streams){.options = &receiver->options, .owner = receiver, .place = find_place};
-        status = bulk_thread_open(&ops, &receiver->lanes[i], &receiver->lanes[i].thread, reason);
+        status = bulk_thread_open(&receiver->options, &ops, &receiver->lanes[i],
+                                  &receiver->lanes[i].thread, reason);
     }
     if (status == STATUS_OK)
         *receiver_out = receiver;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/transferer.h"
 
+#include "actors/transferer/pace.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 
@@ -243,6 +244,12 @@ static enum status take_input(struct transferer_step *step)
     struct transferer *transferer = step->transferer;
     if (input->kind == INPUT_RESULT)
         return take_result(step);
+    /* A rank of this node computes: our threads hold back. */
+    if (input->kind == INPUT_MESSAGE && input->peer.link == SESSION_LINK &&
+        message_is(input->message, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT)) {
+        outbox_effect(step->outbox, input->now_ms + PACE_BEAT_LIFE_MS, BULK_BUSY, NULL, NULL);
+        return STATUS_OK;
+    }
     if (session_is_task(input))
         return take_task(step, input->message);
     if (input->kind == INPUT_LINK_BOUND && input->peer.link == SERVE_LINK)

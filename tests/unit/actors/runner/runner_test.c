@@ -636,7 +636,10 @@ START_TEST(ends_an_engine_that_gets_nowhere)
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
     answer_reports();
+    const unsigned beats = bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
     ask(GATEWAY, 1, 1);
+    /* At once: whoever is to hold back does so from the first token on. */
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), beats + 1);
     struct engine_beat beat = {.is_busy = true, .marks = 4, .entered = 12, .finished = 11};
     for (unsigned i = 0; i < 100; i++) { /* as long as anything moves */
         beat.marks += i % 3 == 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/transferer.h"
+#include "actors/transferer/pace.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
@@ -668,6 +669,19 @@ START_TEST(no_receiver_gets_more_credit_than_there_is)
 }
 END_TEST
 
+START_TEST(a_rank_that_computes_here_makes_the_threads_hold_back)
+{
+    struct message beat;
+    begin();
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 0);
+    ck_assert_int_eq(message_init(&beat, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), STATUS_OK);
+    bench_message(&bench, peer_of_link(SESSION_LINK), &beat);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 1);
+    /* Until the next beat, and the one after it, should have come. */
+    ck_assert_uint_eq(bench_effect(&bench, BULK_BUSY)->id, bench.now_ms + PACE_BEAT_LIFE_MS);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("transferer receive");
@@ -690,6 +704,7 @@ Suite *suite_of_tests(void)
         nothing_is_lent_of_what_is_not_here,
         what_is_left_of_a_model_is_lent,
         no_receiver_gets_more_credit_than_there_is,
+        a_rank_that_computes_here_makes_the_threads_hold_back,
     };
     TCase *group = tcase_create("receive");
     tcase_add_checked_fixture(group, setup, teardown);
