@@ -24,13 +24,15 @@ static void send_heartbeat(struct runner *runner, const struct engine_beat *beat
 
 void runner_watch(struct runner *runner)
 {
+    const bool was_idle = !runner->is_watched || runner->idle_looks > 0;
     runner->idle_looks = 0;
+    if (was_idle)
+        send_heartbeat(runner, &runner->beat); /* whoever is to hold back does so from now on */
     if (runner->is_watched)
         return;
     runner->is_watched = true;
     runner->still_looks = 0;
     runner->look_at_ms = runner->input->now_ms + RUNNER_LOOK_MS;
-    send_heartbeat(runner, &runner->beat); /* whoever is to hold back does so from now on */
 }
 
 void runner_watch_tick(struct runner *runner)

@@ -161,12 +161,13 @@ static void lower_priority(void)
 
 static uint64_t rest_ms(struct bulk_brake *brake)
 {
-    const uint64_t now_us = clock_now_us();
     if (!brake)
         return 0;
     (void)pthread_mutex_lock(&brake->lock);
+    const uint64_t now_us = clock_now_us();
     const bool is_generating = now_us / 1000u < atomic_load(&brake->busy_ms);
-    const uint64_t rest = pace_rest_ms(&brake->pace, is_generating, now_us, clock_spent_us());
+    const uint64_t rest = pace_rest_ms(&brake->pace, is_generating, now_us,
+                                       is_generating ? clock_spent_us() : 0);
     (void)pthread_mutex_unlock(&brake->lock);
     return rest;
 }
@@ -194,12 +195,11 @@ static void *thread_run(void *argument)
     int64_t wait_ms = -1;
     while (status == STATUS_OK && !atomic_load(&thread->is_ending)) {
         struct transport_watch watch = {.fd = thread->wake[0]};
-        if (rest(thread)) {
-            run_jobs(thread);
-            continue;
-        }
         transport_wait(thread->transport, &watch, 1, wait_ms);
         run_jobs(thread);
+        wait_ms = 0;
+        if (rest(thread))
+            continue;
         uint32_t taken = 0;
         while (taken < EVENTS_TURN && !atomic_load(&thread->is_ending) &&
                transport_next(thread->transport, &event)) {

@@ -46,7 +46,8 @@
 #define LENDER_MESSAGE_MAX 256u /* what ZeroMQ says itself at the start of a connection fits */
 #define LENDS_MAX 128   /* streams of one lender */
 #define LEND_WINDOW_MAX 8u /* chunks asked for; more than any honest receiver has at once */
-#define BULK_LANES 3u   /* threads of one receiver; the first opens and places models too */
+#define RECEIVES_MAX 3u /* models received at once */
+#define BULK_LANES 3u   /* threads of one receiver, beside one that opens and places models */
 #define STREAMS_MAX 16  /* of one thread that takes chunks */
 #define GATHERS_MAX 2u  /* downloads whose chunks are taken at once */
 
@@ -131,7 +132,6 @@ enum bulk_kind {
     BULK_JOIN,                              /* stream_request; the id is the receive's */
     BULK_LEAVE,                             /* stream_request: the link alone */
     BULK_RECEIVE_PLACE,                     /* no request */
-    BULK_RECEIVE_CLOSE,                     /* no request; no result */
     BULK_RECEIVE_DROP,                      /* no request; no result */
     BULK_CHUNK_TOLD,                        /* unasked: chunk_told */
     BULK_SWEEP,                             /* sweep_request; no result */

@@ -370,7 +370,8 @@ enum status bulk_lender_open(const struct bulk_options *options, struct bulk_len
         lender->piece = memory_zeroed(PIECE_SIZE, 1);
     }
     enum status status = lender && lender->piece
-                             ? bulk_thread_open(&lender->options, &ops, lender, &lender->thread, reason)
+                             ? bulk_thread_open(&lender->options, &ops, lender,
+                                                &lender->thread, reason)
                              : refuse(reason, STATUS_NO_MEMORY, "no memory to lend models");
     if (status == STATUS_OK)
         *lender_out = lender;

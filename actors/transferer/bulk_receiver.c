@@ -2,9 +2,11 @@
 /*
  * bulk_receiver: opens what comes over the streams, checks each chunk and stores it.
  *
- * Each lane is a thread with sockets of its own; a stream belongs to one.  The receive is shared:
- * lanes read it and write its files under `lock` as readers, the first lane opens and ends it as
- * the writer.  A stream of a receive that ended is deaf until the loop says to leave it.
+ * Each lane is a thread with sockets of its own; a stream belongs to one.  Receives are shared:
+ * lanes write the files of one under its lock as readers.  The keeper, a thread without sockets,
+ * opens receives and ends them, which may take long and holds up nobody's stream: as the writer it
+ * only says whether there is one.  A stream of a receive that ended is deaf until the loop says to
+ * leave it.
  */
 #include "actors/transferer/bulk_streams.h"
 #include "protocol/memory.h"
@@ -19,97 +21,95 @@ struct lane {
     struct streams streams;
 };
 
-struct bulk_receiver {
-    struct bulk_options options;
-    struct lane lanes[BULK_LANES];
+/* The receive whose number is this place modulo RECEIVES_MAX. */
+struct place {
     pthread_rwlock_t lock;
-    struct model_receive receive;
     bool is_receiving;
     uint64_t number; /* of the receive, as the loop counts them */
-    pthread_mutex_t note_lock; /* for what readers of `lock` change: what is noted in `receive` */
+    struct model_receive receive;
+    pthread_mutex_t note_lock; /* for what readers of `lock` change, in `receive` and here */
     uint64_t stored; /* chunks since it was opened */
     uint64_t wrong;
 };
+
+struct bulk_receiver {
+    struct bulk_options options;
+    struct lane lanes[BULK_LANES];
+    struct bulk_thread *keeper;
+    struct place places[RECEIVES_MAX];
+};
+
+static struct place *place_of(struct bulk_receiver *receiver, uint64_t number)
+{
+    return &receiver->places[number % RECEIVES_MAX];
+}
 
 /* ---- chunks ---- */
 
 static bool find_place(const void *owner, const struct stream *stream, uint32_t chunk,
                        struct chunk_place *place_out)
 {
-    (void)stream;
-    return chunk_manifest_place(&((const struct bulk_receiver *)owner)->receive.manifest, chunk,
-                                place_out);
+    const struct bulk_receiver *receiver = owner;
+    return chunk_manifest_place(
+        &receiver->places[stream->number % RECEIVES_MAX].receive.manifest, chunk, place_out);
 }
 
-static void store_chunk(struct lane *lane, struct stream *stream)
+static void store_chunk(struct lane *lane, struct place *place, struct stream *stream)
 {
-    struct bulk_receiver *receiver = lane->receiver;
     struct reason reason = {""};
     struct hash digest;
     chunk_digest_final(stream->digest, &digest);
-    const enum status status = model_receive_write(&receiver->receive, stream->chunk,
-                                                   stream->bytes, &digest, &reason);
-    (void)pthread_mutex_lock(&receiver->note_lock);
+    const enum status status = model_receive_write(&place->receive, stream->chunk, stream->bytes,
+                                                   &digest, &reason);
+    (void)pthread_mutex_lock(&place->note_lock);
     if (status == STATUS_OK)
-        model_receive_note(&receiver->receive, stream->chunk);
-    receiver->stored += status == STATUS_OK;
-    receiver->wrong += status == STATUS_HASH_MISMATCH;
-    (void)pthread_mutex_unlock(&receiver->note_lock);
+        model_receive_note(&place->receive, stream->chunk);
+    place->stored += status == STATUS_OK;
+    place->wrong += status == STATUS_HASH_MISMATCH;
+    (void)pthread_mutex_unlock(&place->note_lock);
     streams_tell(&lane->streams, stream, status, &reason);
 }
 
 static void take_event(void *self, const struct transport_event *event)
 {
     struct lane *lane = self;
-    struct bulk_receiver *receiver = lane->receiver;
     struct stream *stream = streams_take(&lane->streams, event);
     enum status status = STATUS_OK;
     const char *wrong = NULL;
     if (!stream)
         return;
-    (void)pthread_rwlock_rdlock(&receiver->lock);
-    if (receiver->is_receiving && receiver->number == stream->number) {
+    struct place *place = place_of(lane->receiver, stream->number);
+    (void)pthread_rwlock_rdlock(&place->lock);
+    if (place->is_receiving && place->number == stream->number) {
         wrong = stream_open_piece(&lane->streams, stream, event, &status);
         if (!wrong && stream_has_chunk(stream))
-            store_chunk(lane, stream);
+            store_chunk(lane, place, stream);
     }
-    (void)pthread_rwlock_unlock(&receiver->lock);
+    (void)pthread_rwlock_unlock(&place->lock);
     if (wrong)
         streams_break(&lane->streams, stream, status, wrong);
 }
 
-/* ---- the receive ---- */
+/* ---- receives, by the keeper ---- */
 
 static bool is_ending(void *who)
 {
-    return bulk_thread_is_ending(((struct bulk_receiver *)who)->lanes[0].thread);
+    return bulk_thread_is_ending(((struct bulk_receiver *)who)->keeper);
 }
 
-/* As the writer of `lock`. */
-static void close_receive(struct bulk_receiver *receiver, bool is_dropped)
+/* Lanes leave it alone from now on; false: there was none. */
+static bool stop(struct place *place)
 {
-    memory_trim();
-    if (!receiver->is_receiving)
-        return;
-    receiver->is_receiving = false;
-    if (is_dropped)
-        model_receive_drop(&receiver->receive);
-    else
-        model_receive_close(&receiver->receive);
+    (void)pthread_rwlock_wrlock(&place->lock);
+    const bool was_receiving = place->is_receiving;
+    place->is_receiving = false;
+    (void)pthread_rwlock_unlock(&place->lock);
+    return was_receiving;
 }
 
-static enum status begin_receive(struct bulk_receiver *receiver, struct receive_request *request,
-                                 uint64_t number, struct reason *reason)
+static enum status answer_open(const struct model_receive *receive,
+                               struct receive_request *request, struct reason *reason)
 {
-    struct model_receive *receive = &receiver->receive;
-    enum status status =
-        model_receive_open(receiver->options.store, &request->record, &request->manifest,
-                           is_ending, receiver, receive, reason);
-    if (status != STATUS_OK)
-        return status;
-    receiver->is_receiving = true;
-    receiver->number = number;
-    receiver->stored = receiver->wrong = 0;
     request->count_out = receive->count;
     request->bytes_out = receive->bytes_here;
     request->have_out = memory_zeroed(receive->count / 8 + 1, 1);
@@ -124,67 +124,102 @@ static enum status begin_receive(struct bulk_receiver *receiver, struct receive_
 static void open_receive(struct bulk_receiver *receiver, struct effect *effect)
 {
     struct receive_request *request = effect->request;
+    struct place *place = place_of(receiver, effect->id);
+    struct model_receive receive;
     struct reason reason = {""};
     effect->request = NULL;
-    (void)pthread_rwlock_wrlock(&receiver->lock);
-    close_receive(receiver, false);
-    const enum status status = begin_receive(receiver, request, effect->id, &reason);
-    (void)pthread_rwlock_unlock(&receiver->lock);
+    if (stop(place))
+        model_receive_close(&place->receive);
+    enum status status = model_receive_open(receiver->options.store, &request->record,
+                                            &request->manifest, is_ending, receiver, &receive,
+                                            &reason);
+    if (status == STATUS_OK && (status = answer_open(&receive, request, &reason)) != STATUS_OK)
+        model_receive_close(&receive);
+    if (status == STATUS_OK) {
+        (void)pthread_rwlock_wrlock(&place->lock);
+        place->receive = receive;
+        place->number = effect->id;
+        place->stored = place->wrong = 0;
+        place->is_receiving = true;
+        (void)pthread_rwlock_unlock(&place->lock);
+    }
     bulk_post(&receiver->options, BULK_RECEIVE_OPEN, effect->id, status, &reason, request,
               receive_request_free);
 }
 
 static void place_receive(struct bulk_receiver *receiver, const struct effect *effect)
 {
+    struct place *place = place_of(receiver, effect->id);
+    struct model_receive *receive = &place->receive;
     struct reason reason = {""};
-    (void)pthread_rwlock_wrlock(&receiver->lock);
-    enum status status = receiver->is_receiving
-                             ? STATUS_OK
-                             : refuse(&reason, STATUS_ENDED, "the transfer is over");
+    enum status status =
+        stop(place) ? STATUS_OK : refuse(&reason, STATUS_ENDED, "the transfer is over");
     if (status == STATUS_OK) {
-        log_notice("received %s: %llu chunks stored, %llu were wrong",
-                   receiver->receive.record.model_id, (unsigned long long)receiver->stored,
-                   (unsigned long long)receiver->wrong);
-        status = model_receive_place(&receiver->receive, &reason);
-        if (status == STATUS_OK)
-            receiver->is_receiving = false;
-        else
-            close_receive(receiver, true);
+        log_notice("received %s: %llu chunks stored, %llu were wrong", receive->record.model_id,
+                   (unsigned long long)place->stored, (unsigned long long)place->wrong);
+        status = model_receive_place(receive, &reason);
+        if (status != STATUS_OK)
+            model_receive_drop(receive);
         memory_trim();
     }
-    (void)pthread_rwlock_unlock(&receiver->lock);
     bulk_post(&receiver->options, BULK_RECEIVE_PLACE, effect->id, status, &reason, NULL, NULL);
 }
 
-static void end_receive(struct bulk_receiver *receiver, bool is_dropped)
+static void drop_receive(struct bulk_receiver *receiver, const struct effect *effect)
 {
-    (void)pthread_rwlock_wrlock(&receiver->lock);
-    close_receive(receiver, is_dropped);
-    (void)pthread_rwlock_unlock(&receiver->lock);
+    struct place *place = place_of(receiver, effect->id);
+    if (stop(place))
+        model_receive_drop(&place->receive);
+    memory_trim();
 }
 
-static void take(void *self, struct effect *effect)
+static void keep(void *self, struct effect *effect)
 {
-    struct lane *lane = self;
-    struct bulk_receiver *receiver = lane->receiver;
+    struct bulk_receiver *receiver = self;
     if (effect->kind == BULK_RECEIVE_OPEN) {
         open_receive(receiver, effect);
-    } else if (effect->kind == BULK_JOIN) {
-        streams_join(&lane->streams, effect->request, effect->id);
-    } else if (effect->kind == BULK_LEAVE) {
-        const struct stream_request *request = effect->request;
-        streams_leave_link(&lane->streams, request->link);
     } else if (effect->kind == BULK_RECEIVE_PLACE) {
         place_receive(receiver, effect);
-    } else if (effect->kind == BULK_RECEIVE_CLOSE || effect->kind == BULK_RECEIVE_DROP) {
-        end_receive(receiver, effect->kind == BULK_RECEIVE_DROP);
+    } else if (effect->kind == BULK_RECEIVE_DROP) {
+        drop_receive(receiver, effect);
     } else if (effect->kind == BULK_SWEEP) {
         const struct sweep_request *request = effect->request;
         model_receive_sweep(receiver->options.store, request->kept, request->count);
     }
 }
 
-/* ---- the threads ---- */
+static enum status begin_keeping(void *self, struct transport *transport, struct reason *reason)
+{
+    (void)self;
+    (void)transport;
+    (void)reason;
+    return STATUS_OK;
+}
+
+static void end_keeping(void *self)
+{
+    (void)self;
+}
+
+static void ignore_event(void *self, const struct transport_event *event)
+{
+    (void)self;
+    (void)event;
+}
+
+static const struct bulk_ops keeper_ops = {begin_keeping, end_keeping, keep, ignore_event, NULL};
+
+/* ---- lanes ---- */
+
+static void take(void *self, struct effect *effect)
+{
+    struct lane *lane = self;
+    const struct stream_request *request = effect->request;
+    if (effect->kind == BULK_JOIN)
+        streams_join(&lane->streams, request, effect->id);
+    else if (effect->kind == BULK_LEAVE)
+        streams_leave_link(&lane->streams, request->link);
+}
 
 static enum status begin(void *self, struct transport *transport, struct reason *reason)
 {
@@ -208,8 +243,11 @@ enum status bulk_receiver_open(const struct bulk_options *options,
     if (!receiver)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to receive models");
     receiver->options = *options;
-    ASSERT(pthread_rwlock_init(&receiver->lock, NULL) == 0 &&
-           pthread_mutex_init(&receiver->note_lock, NULL) == 0);
+    for (size_t i = 0; i < RECEIVES_MAX; i++)
+        ASSERT(pthread_rwlock_init(&receiver->places[i].lock, NULL) == 0 &&
+               pthread_mutex_init(&receiver->places[i].note_lock, NULL) == 0);
+    status = bulk_thread_open(&receiver->options, &keeper_ops, receiver, &receiver->keeper,
+                              reason);
     for (size_t i = 0; i < BULK_LANES && status == STATUS_OK; i++) {
         receiver->lanes[i].receiver = receiver;
         receiver->lanes[i].streams =
@@ -227,9 +265,10 @@ enum status bulk_receiver_open(const struct bulk_options *options,
 struct bulk_thread *bulk_receiver_thread(struct bulk_receiver *receiver,
                                          const struct effect *effect)
 {
-    const bool is_of_stream = effect->kind == BULK_JOIN || effect->kind == BULK_LEAVE;
     const struct stream_request *request = effect->request;
-    return receiver->lanes[is_of_stream ? request->link % BULK_LANES : 0].thread;
+    return effect->kind == BULK_JOIN || effect->kind == BULK_LEAVE
+               ? receiver->lanes[request->link % BULK_LANES].thread
+               : receiver->keeper;
 }
 
 void bulk_receiver_close(struct bulk_receiver *receiver)
@@ -238,8 +277,12 @@ void bulk_receiver_close(struct bulk_receiver *receiver)
         return;
     for (size_t i = 0; i < BULK_LANES; i++)
         bulk_thread_close(receiver->lanes[i].thread);
-    close_receive(receiver, false);
-    (void)pthread_rwlock_destroy(&receiver->lock);
-    (void)pthread_mutex_destroy(&receiver->note_lock);
+    bulk_thread_close(receiver->keeper);
+    for (size_t i = 0; i < RECEIVES_MAX; i++) {
+        if (stop(&receiver->places[i]))
+            model_receive_close(&receiver->places[i].receive);
+        (void)pthread_rwlock_destroy(&receiver->places[i].lock);
+        (void)pthread_mutex_destroy(&receiver->places[i].note_lock);
+    }
     memory_free(receiver);
 }

@@ -36,16 +36,18 @@ static bool is_whole(const struct transferer *transferer, const struct model_rec
     return holder && holder->has_weights;
 }
 
-/* The chunks we have of a model that is on its way to us; NULL: it is not. */
-static const uint8_t *part_of(const struct transferer *transferer,
-                              const struct model_record *model)
+/* Where the model is on its way to us, and chunks of it are here; NULL: nowhere. */
+static const struct receive *part_of(const struct transferer *transferer,
+                                     const struct model_record *model)
 {
-    const struct receive *receive = &transferer->receive;
-    const bool is_it = (receive->phase == RECEIVE_RUNNING || receive->phase == RECEIVE_PLACING) &&
-                       ID_EQUAL(receive->record.revision, model->revision) &&
-                       strcmp(text_or_empty(receive->record.model_id),
-                              text_or_empty(model->model_id)) == 0;
-    return is_it ? receive->have : NULL;
+    for (size_t i = 0; i < RECEIVES_MAX; i++) {
+        const struct receive *receive = &transferer->receives[i];
+        if ((receive->phase == RECEIVE_RUNNING || receive->phase == RECEIVE_PLACING) &&
+            ID_EQUAL(receive->record.revision, model->revision) &&
+            strcmp(text_or_empty(receive->record.model_id), text_or_empty(model->model_id)) == 0)
+            return receive;
+    }
+    return NULL;
 }
 
 /* Some weights lie here as they were verified, though not all. */
@@ -75,15 +77,15 @@ static uint32_t chunks_of(const struct model_record *model)
 static bool fill_held(const struct transferer *transferer, const struct model_record *model,
                       struct bytes *held_out)
 {
-    const uint8_t *part = part_of(transferer, model);
+    const struct receive *part = part_of(transferer, model);
     const struct holder_record *holder = partial_holder(transferer, model);
-    const uint32_t count = part ? transferer->receive.sources.chunk_count : chunks_of(model);
+    const uint32_t count = part ? part->sources.chunk_count : chunks_of(model);
     uint32_t chunk = 0;
     uint8_t *set = memory_zeroed(count / 8 + 1, 1);
     if (!set)
         return false;
     if (part)
-        memcpy(set, part, count / 8 + 1);
+        memcpy(set, part->have, count / 8 + 1);
     for (uint32_t i = 0; i < model->files.count && holder; i++) {
         const uint64_t chunks = chunks_of_size(model->files.items[i].size);
         for (uint64_t k = 0; k < chunks && chunk < count; k++, chunk++)
@@ -323,9 +325,9 @@ static bool can_send(const struct transferer *transferer, const struct lent *len
         return false;
     if (is_whole(transferer, model))
         return true; /* whether there is such a chunk is seen where the manifest is */
-    const uint8_t *part = part_of(transferer, model);
+    const struct receive *part = part_of(transferer, model);
     const struct holder_record *holder = partial_holder(transferer, model);
-    return (part && chunk < transferer->receive.sources.chunk_count && chunk_has(part, chunk)) ||
+    return (part && chunk < part->sources.chunk_count && chunk_has(part->have, chunk)) ||
            (holder && partial_has_chunk(model, holder, chunk));
 }
 

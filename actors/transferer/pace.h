@@ -7,7 +7,8 @@
  * for the network.  So while a rank of this node computes, all threads of the transferer together
  * may spend PACE_SHARE of one core; it was measured that a generation keeps its speed by that
  * (scripts/bars/03-beside).  What was not spent is not saved up.  Whoever is over rests between two
- * pieces.  Without a generation there is no limit.
+ * pieces, but never longer than PACE_REST_MS_MAX: whatever else the process does, transfers go on.
+ * Without a generation there is no limit.
  *
  * A rank that computes says so twice a second (the signal heartbeat), and when it begins.
  *
@@ -24,13 +25,14 @@
 
 #define PACE_SHARE 0.03       /* of one core */
 #define PACE_SLACK_US 2000u   /* of processor time, more than is due: the work of a piece or two */
-#define PACE_REST_MS_MAX 250u /* then it is looked again, also when a piece was dear */
+#define PACE_REST_MS_MAX 250u /* after it comes a piece in any case */
 #define PACE_BEAT_LIFE_MS 1500u /* how long one beat of a rank counts */
 
 struct pace {
     bool is_limited;
     uint64_t from_us;  /* when the share is counted from, */
     uint64_t spent_us; /* and what had been spent by then */
+    uint64_t worked_us; /* when somebody was let go on last */
 };
 
 /* In so many ms work may go on; 0: now.  `spent_us` is processor time since ever. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * receive: brings one whole model after the other to this node's disk.
+ * receive: brings whole models to this node's disk, some at once.
  */
 #include "actors/transferer/transferer.h"
 
@@ -22,38 +22,36 @@ void receive_clear(struct receive *receive)
     memset(receive, 0, sizeof(*receive));
 }
 
-const struct transfer_record *receive_transfer(const struct transferer *transferer)
+const struct transfer_record *receive_transfer(const struct transferer *transferer,
+                                               const struct receive *receive)
 {
-    return transferer->receive_task_count > 0
-               ? state_find_transfer(&transferer->session.mirror.state,
-                                     &transferer->receive_tasks[0].transfer_id)
-               : NULL;
+    return state_find_transfer(&transferer->session.mirror.state, &receive->task.transfer_id);
 }
 
-const struct model_record *receive_model(const struct transferer *transferer)
+const struct model_record *receive_model(const struct transferer *transferer,
+                                         const struct receive *receive)
 {
-    const struct receive_task *task = &transferer->receive_tasks[0];
     const struct model_record *model =
-        state_find_model(&transferer->session.mirror.state, task->model_id);
-    return model && ID_EQUAL(model->revision, task->revision) ? model : NULL;
+        state_find_model(&transferer->session.mirror.state, receive->task.model_id);
+    return model && ID_EQUAL(model->revision, receive->task.revision) ? model : NULL;
 }
 
 /* The state still wants it: it was not cancelled, and its model is there. */
-static bool is_wanted(const struct transferer *transferer)
+static bool is_wanted(const struct transferer *transferer, const struct receive *receive)
 {
-    const struct transfer_record *transfer = receive_transfer(transferer);
+    const struct transfer_record *transfer = receive_transfer(transferer, receive);
     const struct transfer_target *target =
         transfer ? transfer_find_target(transfer, &transferer->session.mirror.node_id) : NULL;
-    return target && transfer_target_is_open(target) && receive_model(transferer);
+    return target && transfer_target_is_open(target) && receive_model(transferer, receive);
 }
 
 /* ---- the end ---- */
 
-static enum status report(struct transferer_step *step, enum report_code code, enum status how,
-                          const char *sentence)
+static enum status report(struct transferer_step *step, const struct receive *receive,
+                          enum report_code code, enum status how, const char *sentence)
 {
     struct transferer *transferer = step->transferer;
-    const struct receive_task *task = &transferer->receive_tasks[0];
+    const struct receive_task *task = &receive->task;
     struct message message;
     bool is_filled = true;
     enum status status = message_init(&message, MESSAGE_REPORT, code);
@@ -77,30 +75,26 @@ static enum status report(struct transferer_step *step, enum report_code code, e
     return status;
 }
 
-static enum status finish(struct transferer_step *step, enum status how, const char *sentence)
+static enum status finish(struct transferer_step *step, struct receive *receive, enum status how,
+                          const char *sentence)
 {
     struct transferer *transferer = step->transferer;
-    const struct command_key key = transferer->receive_tasks[0].key;
-    const enum receive_phase phase = transferer->receive.phase;
-    sources_close(step, &step->transferer->receive.sources);
+    const struct command_key key = receive->task.key;
+    const enum receive_phase phase = receive->phase;
+    sources_close(step, &receive->sources);
     if (how != STATUS_OK && phase >= RECEIVE_OPENING)
-        outbox_effect(step->outbox, transferer->receive.sources.number, BULK_RECEIVE_DROP, NULL,
-                      NULL);
-    receive_clear(&transferer->receive);
-    transferer->receive_task_count--;
-    memmove(&transferer->receive_tasks[0], &transferer->receive_tasks[1],
-            transferer->receive_task_count * sizeof(transferer->receive_tasks[0]));
-    enum status status =
-        session_answer_key(&transferer->session, &key, how, sentence, step->outbox);
-    return status == STATUS_OK ? receive_begin(step) : status;
+        outbox_effect(step->outbox, receive->sources.number, BULK_RECEIVE_DROP, NULL, NULL);
+    receive_clear(receive);
+    return session_answer_key(&transferer->session, &key, how, sentence, step->outbox);
 }
 
-enum status receive_end(struct transferer_step *step, enum status how, const char *sentence)
+enum status receive_end(struct transferer_step *step, struct receive *receive, enum status how,
+                        const char *sentence)
 {
     enum status status =
-        report(step, REPORT_TRANSFER_ENDED, how,
+        report(step, receive, REPORT_TRANSFER_ENDED, how,
                how == STATUS_OK || sentence[0] ? sentence : status_text(how));
-    return status == STATUS_OK ? finish(step, how, sentence) : status;
+    return status == STATUS_OK ? finish(step, receive, how, sentence) : status;
 }
 
 /* ---- tasks ---- */
@@ -108,9 +102,14 @@ enum status receive_end(struct transferer_step *step, enum status how, const cha
 enum status receive_take_task(struct transferer_step *step, const struct message *message)
 {
     struct transferer *transferer = step->transferer;
+    bool is_known = false;
     for (uint32_t i = 0; i < transferer->receive_task_count; i++)
-        if (ID_EQUAL(transferer->receive_tasks[i].key, message->head.key))
-            return transferer_answer_running(step, &message->head.key, TASK_FETCH_MODEL);
+        is_known = is_known || ID_EQUAL(transferer->receive_tasks[i].key, message->head.key);
+    for (size_t i = 0; i < RECEIVES_MAX; i++)
+        is_known = is_known || (transferer->receives[i].phase != RECEIVE_IDLE &&
+                                ID_EQUAL(transferer->receives[i].task.key, message->head.key));
+    if (is_known)
+        return transferer_answer_running(step, &message->head.key, TASK_FETCH_MODEL);
     if (transferer->receive_task_count == TRANSFERER_TASKS_MAX)
         return session_answer(&transferer->session, message, STATUS_BUSY,
                               "too many models are being received; it is tried again",
@@ -120,8 +119,7 @@ enum status receive_take_task(struct transferer_step *step, const struct message
     *task = (struct receive_task){.key = message->head.key, .transfer_id = body->transfer_id,
                                   .revision = body->revision};
     (void)snprintf(task->model_id, sizeof(task->model_id), "%s", text_or_empty(body->model_id));
-    enum status status = transferer_answer_running(step, &task->key, TASK_FETCH_MODEL);
-    return status == STATUS_OK ? receive_begin(step) : status;
+    return transferer_answer_running(step, &task->key, TASK_FETCH_MODEL);
 }
 
 /* ---- beginning ---- */
@@ -134,19 +132,16 @@ static bool is_vouched_for(const struct transferer *transferer, const struct mod
     return !signer || chunk_manifest_is_signed(model, &signer->sign_key);
 }
 
-enum status receive_begin(struct transferer_step *step)
+static enum status begin(struct transferer_step *step, struct receive *receive)
 {
     struct transferer *transferer = step->transferer;
-    struct receive *receive = &transferer->receive;
-    if (transferer->receive_task_count == 0 || receive->phase != RECEIVE_IDLE)
-        return STATUS_OK;
-    const struct model_record *model = receive_model(transferer);
-    if (!is_wanted(transferer) || !model)
-        return finish(step, STATUS_STALE, "the transfer is over");
+    const struct model_record *model = receive_model(transferer, receive);
+    if (!is_wanted(transferer, receive) || !model)
+        return finish(step, receive, STATUS_STALE, "the transfer is over");
     if (!is_vouched_for(transferer, model))
-        return receive_end(step, STATUS_NOT_ADMITTED,
-                              "the signature of the model's manifest does not hold; take the "
-                              "model in again with `troupe add`");
+        return receive_end(step, receive, STATUS_NOT_ADMITTED,
+                           "the signature of the model's manifest does not hold; take the "
+                           "model in again with `troupe add`");
     struct check_request *check = memory_zeroed(1, sizeof(*check));
     if (!check || record_copy(&model_record_type, model, &receive->record) != STATUS_OK) {
         memory_free(check);
@@ -155,33 +150,66 @@ enum status receive_begin(struct transferer_step *step)
     buffer_init(&receive->manifest_bytes, CHUNK_MANIFEST_SIZE_MAX);
     receive->phase = RECEIVE_CHECKING;
     receive->sources.kind = SOURCES_OF_COPY;
-    receive->sources.number = ++transferer->receives;
+    receive->sources.number =
+        RECEIVES_MAX * ++transferer->receives_begun + (uint64_t)(receive - transferer->receives);
     for (uint32_t i = 0; i < receive->record.files.count; i++)
         receive->bytes_total += receive->record.files.items[i].size;
-    (void)snprintf(check->model_id, sizeof(check->model_id), "%s",
-                   transferer->receive_tasks[0].model_id);
+    (void)snprintf(check->model_id, sizeof(check->model_id), "%s", receive->task.model_id);
     outbox_effect(step->outbox, receive->sources.number, TRANSFERER_FIND, check, memory_free);
-    return report(step, REPORT_TRANSFER_STARTED, STATUS_OK, "");
+    return report(step, receive, REPORT_TRANSFER_STARTED, STATUS_OK, "");
 }
 
-static enum status take_found(struct transferer_step *step, const struct check_request *check)
+/* One that waits and whose model is not on its way already: two of one model, of different
+ * revisions, would have one place. */
+static bool take_waiting(struct transferer *transferer, struct receive_task *task_out)
 {
-    struct receive *receive = &step->transferer->receive;
+    for (uint32_t i = 0; i < transferer->receive_task_count; i++) {
+        bool is_free = true;
+        *task_out = transferer->receive_tasks[i];
+        for (size_t k = 0; k < RECEIVES_MAX; k++)
+            is_free = is_free && (transferer->receives[k].phase == RECEIVE_IDLE ||
+                                  strcmp(transferer->receives[k].task.model_id,
+                                         task_out->model_id) != 0);
+        if (!is_free)
+            continue;
+        transferer->receive_task_count--;
+        memmove(&transferer->receive_tasks[i], &transferer->receive_tasks[i + 1],
+                (transferer->receive_task_count - i) * sizeof(*task_out));
+        return true;
+    }
+    return false;
+}
+
+static enum status begin_waiting(struct transferer_step *step)
+{
+    struct transferer *transferer = step->transferer;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < RECEIVES_MAX && status == STATUS_OK; i++) {
+        struct receive *receive = &transferer->receives[i];
+        while (status == STATUS_OK && receive->phase == RECEIVE_IDLE &&
+               take_waiting(transferer, &receive->task))
+            status = begin(step, receive);
+    }
+    return status;
+}
+
+static enum status take_found(struct transferer_step *step, struct receive *receive,
+                              const struct check_request *check)
+{
     if (!check || receive->phase != RECEIVE_CHECKING)
         return STATUS_OK;
-    if (!is_wanted(step->transferer))
-        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    if (!is_wanted(step->transferer, receive))
+        return finish(step, receive, STATUS_CANCELLED, "the transfer is over");
     if (check->holding_out == MODEL_WHOLE &&
         ID_EQUAL(check->revision_out, receive->record.revision))
-        return receive_end(step, STATUS_OK, "");
+        return receive_end(step, receive, STATUS_OK, "");
     receive->phase = RECEIVE_ASKING;
     receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
-    return receive_fill(step);
+    return receive_fill(step, receive);
 }
 
-enum status receive_open(struct transferer_step *step)
+enum status receive_open(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
     struct receive_request *request = memory_zeroed(1, sizeof(*request));
     if (!request)
         return STATUS_NO_MEMORY;
@@ -197,14 +225,14 @@ enum status receive_open(struct transferer_step *step)
     return STATUS_OK;
 }
 
-static enum status take_opened(struct transferer_step *step, struct receive_request *request)
+static enum status take_opened(struct transferer_step *step, struct receive *receive,
+                               struct receive_request *request)
 {
-    struct receive *receive = &step->transferer->receive;
     const struct result *result = step->input->result;
-    if (!is_wanted(step->transferer))
-        return finish(step, STATUS_CANCELLED, "the transfer is over");
+    if (!is_wanted(step->transferer, receive))
+        return finish(step, receive, STATUS_CANCELLED, "the transfer is over");
     if (result->status != STATUS_OK || !request)
-        return receive_end(step, result->status, result->reason.text);
+        return receive_end(step, receive, result->status, result->reason.text);
     receive->bytes_have = request->bytes_out;
     receive->have = request->have_out;
     request->have_out = NULL;
@@ -217,7 +245,7 @@ static enum status take_opened(struct transferer_step *step, struct receive_requ
     receive->phase = RECEIVE_RUNNING;
     receive->silent_ms = step->input->now_ms + RECEIVE_SILENCE_MS;
     receive->began_ms = receive->told_ms = step->input->now_ms;
-    return receive_go_on(step);
+    return receive_go_on(step, receive);
 }
 
 /* ---- going on ---- */
@@ -234,9 +262,8 @@ static void measure_speed(struct receive *receive, uint64_t now_ms)
     receive->told_bytes = receive->bytes_received;
 }
 
-enum status receive_tell_progress(struct transferer_step *step)
+enum status receive_tell_progress(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
     struct message signal;
     if (step->input->now_ms < receive->told_ms + RECEIVE_PROGRESS_MS)
         return STATUS_OK;
@@ -246,7 +273,7 @@ enum status receive_tell_progress(struct transferer_step *step)
     struct transfer_progressed *body = signal.body;
     measure_speed(receive, step->input->now_ms);
     signal.head.expires_ms = step->input->wall_ms + SIGNAL_LIFE_MS;
-    body->transfer_id = step->transferer->receive_tasks[0].transfer_id;
+    body->transfer_id = receive->task.transfer_id;
     body->bytes_have = receive->bytes_have;
     body->bytes_total = receive->bytes_total;
     body->bytes_received = receive->bytes_received;
@@ -265,42 +292,41 @@ enum status receive_tell_progress(struct transferer_step *step)
     return status;
 }
 
-enum status receive_go_on(struct transferer_step *step)
+enum status receive_go_on(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
-    enum status status = receive_tell_progress(step);
+    enum status status = receive_tell_progress(step, receive);
     if (status != STATUS_OK || receive->chunk_have < receive->sources.chunk_count)
-        return status == STATUS_OK ? receive_fill(step) : status;
-    sources_close(step, &step->transferer->receive.sources);
+        return status == STATUS_OK ? receive_fill(step, receive) : status;
+    sources_close(step, &receive->sources);
     receive->phase = RECEIVE_PLACING;
     outbox_effect(step->outbox, receive->sources.number, BULK_RECEIVE_PLACE, NULL, NULL);
     return STATUS_OK;
 }
 
-static enum status take_placed(struct transferer_step *step)
+static enum status take_placed(struct transferer_step *step, struct receive *receive)
 {
     const struct result *result = step->input->result;
     /* Also when it was cancelled meanwhile: it is whole, and the store says so by itself. */
-    if (!is_wanted(step->transferer))
-        return finish(step, STATUS_CANCELLED, "the transfer is over");
-    return receive_end(step, result->status,
+    if (!is_wanted(step->transferer, receive))
+        return finish(step, receive, STATUS_CANCELLED, "the transfer is over");
+    return receive_end(step, receive, result->status,
                        result->status == STATUS_OK ? "" : result->reason.text);
 }
 
 enum status receive_result(struct transferer_step *step)
 {
     struct result *result = step->input->result;
-    struct receive *receive = &step->transferer->receive;
+    struct receive *receive = &step->transferer->receives[result->id % RECEIVES_MAX];
     if (result->id != receive->sources.number || receive->phase == RECEIVE_IDLE)
         return STATUS_OK;
     if (result->kind == BULK_CHUNK_TOLD)
-        return result->value ? receive_chunk(step, result->value) : STATUS_OK;
+        return result->value ? receive_chunk(step, receive, result->value) : STATUS_OK;
     if (result->kind == TRANSFERER_FIND)
-        return take_found(step, result->value);
+        return take_found(step, receive, result->value);
     if (result->kind == BULK_RECEIVE_OPEN && receive->phase == RECEIVE_OPENING)
-        return take_opened(step, result->value);
+        return take_opened(step, receive, result->value);
     if (result->kind == BULK_RECEIVE_PLACE && receive->phase == RECEIVE_PLACING)
-        return take_placed(step);
+        return take_placed(step, receive);
     return STATUS_OK;
 }
 
@@ -325,25 +351,28 @@ static enum status sweep(struct transferer_step *step)
     return STATUS_OK;
 }
 
+static enum status look_at_state(struct transferer_step *step, struct receive *receive)
+{
+    /* What a thread works on is waited for: its result comes in any case. */
+    const bool is_waiting = receive->phase == RECEIVE_ASKING || receive->phase == RECEIVE_RUNNING;
+    if (is_waiting && !is_wanted(step->transferer, receive))
+        return finish(step, receive, STATUS_CANCELLED, "the transfer is over");
+    return is_waiting ? receive_fill(step, receive) : STATUS_OK;
+}
+
 enum status receive_state_changed(struct transferer_step *step)
 {
     struct transferer *transferer = step->transferer;
-    struct receive *receive = &transferer->receive;
     enum status status = STATUS_OK;
     if (!transferer->has_swept && transferer->session.mirror.has_state)
         status = sweep(step);
-    if (status != STATUS_OK || receive->phase == RECEIVE_IDLE)
-        return status;
-    /* What a thread works on is waited for: its result comes in any case. */
-    const bool is_waiting = receive->phase == RECEIVE_ASKING || receive->phase == RECEIVE_RUNNING;
-    if (is_waiting && !is_wanted(transferer))
-        return finish(step, STATUS_CANCELLED, "the transfer is over");
-    return is_waiting ? receive_fill(step) : STATUS_OK;
+    for (size_t i = 0; i < RECEIVES_MAX && status == STATUS_OK; i++)
+        status = look_at_state(step, &transferer->receives[i]);
+    return status;
 }
 
-enum status receive_time(struct transferer_step *step)
+static enum status look_at_time(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
     char sentence[SENTENCE_SIZE_MAX];
     if (receive->phase != RECEIVE_ASKING && receive->phase != RECEIVE_RUNNING)
         return STATUS_OK;
@@ -352,10 +381,18 @@ enum status receive_time(struct transferer_step *step)
                        "no node sends %.100s any more: %.250s; start a node that holds it and ask "
                        "again", text_or_empty(receive->record.model_id),
                        receive->last.text[0] ? receive->last.text : "none that holds it is here");
-        return receive_end(step, STATUS_NO_HOLDER, sentence);
+        return receive_end(step, receive, STATUS_NO_HOLDER, sentence);
     }
     outbox_wake(step->outbox, step->input->now_ms + IDLE_MS);
     enum status status =
-        receive->phase == RECEIVE_RUNNING ? receive_tell_progress(step) : STATUS_OK;
-    return status == STATUS_OK ? receive_sources_time(step) : status;
+        receive->phase == RECEIVE_RUNNING ? receive_tell_progress(step, receive) : STATUS_OK;
+    return status == STATUS_OK ? receive_sources_time(step, receive) : status;
+}
+
+enum status receive_time(struct transferer_step *step)
+{
+    enum status status = begin_waiting(step);
+    for (size_t i = 0; i < RECEIVES_MAX && status == STATUS_OK; i++)
+        status = look_at_time(step, &step->transferer->receives[i]);
+    return status;
 }

@@ -16,10 +16,9 @@ static const char *node_name(const struct transferer *transferer, const struct n
 }
 
 /* It failed us: left, rested, and tried again after a while that doubles. */
-static enum status source_failed(struct transferer_step *step, struct source *source,
-                                 bool is_wrong, const char *what)
+static enum status source_failed(struct transferer_step *step, struct receive *receive,
+                                 struct source *source, bool is_wrong, const char *what)
 {
-    struct receive *receive = &step->transferer->receive;
     (void)snprintf(receive->last.text, sizeof(receive->last.text), "%.100s %.250s",
                    node_name(step->transferer, &source->node_id), what);
     if (receive->manifest_link == source->link)
@@ -29,10 +28,11 @@ static enum status source_failed(struct transferer_step *step, struct source *so
 
 /* ---- whom ---- */
 
-static bool may_have(const struct transferer *transferer, const struct node_id *id)
+static bool may_have(const struct transferer *transferer, const struct receive *receive,
+                     const struct node_id *id)
 {
-    const struct model_record *model = receive_model(transferer);
-    const struct transfer_record *transfer = receive_transfer(transferer);
+    const struct model_record *model = receive_model(transferer, receive);
+    const struct transfer_record *transfer = receive_transfer(transferer, receive);
     if (!model || !transfer || ID_EQUAL(*id, transferer->session.mirror.node_id))
         return false;
     const struct holder_record *holder = model_find_holder(model, id);
@@ -44,14 +44,15 @@ static bool may_have(const struct transferer *transferer, const struct node_id *
 }
 
 /* One; but if a single one has the model, a connection for each thread that opens and checks. */
-static uint32_t connections_wanted(const struct transferer *transferer, const struct node_id *id)
+static uint32_t connections_wanted(const struct transferer *transferer,
+                                   const struct receive *receive, const struct node_id *id)
 {
-    const struct model_record *model = receive_model(transferer);
+    const struct model_record *model = receive_model(transferer, receive);
     uint32_t whole = 0;
     bool is_whole = false;
     for (uint32_t i = 0; model && i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
-        if (!holder->has_weights || !may_have(transferer, &holder->node_id))
+        if (!holder->has_weights || !may_have(transferer, receive, &holder->node_id))
             continue;
         whole++;
         is_whole = is_whole || ID_EQUAL(holder->node_id, *id);
@@ -59,17 +60,17 @@ static uint32_t connections_wanted(const struct transferer *transferer, const st
     return is_whole && whole == 1 ? BULK_LANES : 1;
 }
 
-static void connect_more(struct transferer_step *step)
+static void connect_more(struct transferer_step *step, struct receive *receive)
 {
     struct transferer *transferer = step->transferer;
-    struct sources *sources = &transferer->receive.sources;
+    struct sources *sources = &receive->sources;
     const struct state *state = &transferer->session.mirror.state;
     const struct endpoint_record *endpoint;
     for (uint32_t i = 0; i < state->nodes.count; i++) {
         const struct node_id *id = &state->nodes.items[i].node_id;
-        if (!may_have(transferer, id))
+        if (!may_have(transferer, receive, id))
             continue;
-        const uint32_t wanted = connections_wanted(transferer, id);
+        const uint32_t wanted = connections_wanted(transferer, receive, id);
         while ((endpoint = sources_endpoint(transferer, sources, id, wanted,
                                             step->input->now_ms)) != NULL)
             if (!sources_connect(step, sources, endpoint))
@@ -79,25 +80,26 @@ static void connect_more(struct transferer_step *step)
 
 /* ---- asking ---- */
 
-static enum status ask_source(struct transferer_step *step, struct source *source)
+static enum status ask_source(struct transferer_step *step, const struct receive *receive,
+                              struct source *source)
 {
     struct message message;
     enum status status = message_init(&message, MESSAGE_LINK, LINK_SOURCE_ASKED);
     if (status != STATUS_OK)
         return status;
     struct source_asked *body = message.body;
-    body->revision = step->transferer->receive.record.revision;
+    body->revision = receive->record.revision;
     body->session = source->session;
     body->key = source->key;
     body->has_aes = seal_has_aes();
     source->poll_ms = step->input->now_ms + RECEIVE_POLL_MS;
     return source_send(step, source, &message,
-                       text_set(&body->model_id, step->transferer->receive.record.model_id));
+                       text_set(&body->model_id, receive->record.model_id));
 }
 
-static enum status ask_manifest(struct transferer_step *step, struct source *source)
+static enum status ask_manifest(struct transferer_step *step, struct receive *receive,
+                                struct source *source)
 {
-    struct receive *receive = &step->transferer->receive;
     struct message message;
     enum status status = message_init(&message, MESSAGE_LINK, LINK_MANIFEST_ASKED);
     if (status != STATUS_OK)
@@ -111,46 +113,43 @@ static enum status ask_manifest(struct transferer_step *step, struct source *sou
                        text_set(&body->model_id, receive->record.model_id));
 }
 
-enum status receive_fill(struct transferer_step *step)
+enum status receive_fill(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
-    connect_more(step);
+    connect_more(step, receive);
     if (receive->phase == RECEIVE_RUNNING)
         return sources_ask(step, &receive->sources);
     for (size_t i = 0; i < SOURCES_MAX; i++)
         if (receive->phase == RECEIVE_ASKING && receive->manifest_link == 0 &&
             receive->sources.items[i].phase == SOURCE_OPEN)
-            return ask_manifest(step, &receive->sources.items[i]);
+            return ask_manifest(step, receive, &receive->sources.items[i]);
     return STATUS_OK;
 }
 
 /* ---- what they say ---- */
 
-static enum status take_told(struct transferer_step *step, struct source *source,
-                             const struct source_told *told)
+static enum status take_told(struct transferer_step *step, struct receive *receive,
+                             struct source *source, const struct source_told *told)
 {
-    struct receive *receive = &step->transferer->receive;
     char what[200];
     if (told->status != STATUS_OK) {
         (void)snprintf(what, sizeof(what), "sends nothing: %s",
                        status_text((enum status)told->status));
-        return source_failed(step, source, false, what);
+        return source_failed(step, receive, source, false, what);
     }
     const bool is_running = receive->phase == RECEIVE_RUNNING;
     if (is_running && !told->is_whole && !sources_fit(&receive->sources, told))
-        return source_failed(step, source, true, "has another number of chunks");
+        return source_failed(step, receive, source, true, "has another number of chunks");
     source->phase = SOURCE_OPEN;
     source->is_whole = told->is_whole;
     enum status status = is_running
                              ? sources_take_told(step, &receive->sources, source, told)
                              : STATUS_OK;
-    return status == STATUS_OK ? receive_fill(step) : status;
+    return status == STATUS_OK ? receive_fill(step, receive) : status;
 }
 
-static enum status take_manifest(struct transferer_step *step, struct source *source,
-                                 const struct manifest_part *part)
+static enum status take_manifest(struct transferer_step *step, struct receive *receive,
+                                 struct source *source, const struct manifest_part *part)
 {
-    struct receive *receive = &step->transferer->receive;
     if (receive->phase != RECEIVE_ASKING || receive->manifest_link != source->link)
         return STATUS_OK;
     const bool is_first = receive->manifest_bytes.size == 0;
@@ -159,14 +158,14 @@ static enum status take_manifest(struct transferer_step *step, struct source *so
         part->part.count > part->total - part->offset ||
         (!is_first && part->total != receive->manifest_total)) {
         receive->manifest_bytes.size = 0;
-        return source_failed(step, source, part->status == STATUS_OK,
+        return source_failed(step, receive, source, part->status == STATUS_OK,
                              "sent no part of the manifest");
     }
     receive->manifest_total = part->total;
     if (buffer_append(&receive->manifest_bytes, part->part.items, part->part.count) != STATUS_OK)
         return STATUS_NO_MEMORY;
     if (receive->manifest_bytes.size < receive->manifest_total)
-        return ask_manifest(step, source);
+        return ask_manifest(step, receive, source);
     struct chunk_manifest manifest;
     struct reason reason = {""};
     enum status status =
@@ -174,23 +173,24 @@ static enum status take_manifest(struct transferer_step *step, struct source *so
                               &receive->record, &manifest, &reason);
     if (status != STATUS_OK) {
         receive->manifest_bytes.size = 0;
-        status = source_failed(step, source, true, "sent a manifest that is not the model's");
-        return status == STATUS_OK ? receive_fill(step) : status;
+        status =
+            source_failed(step, receive, source, true, "sent a manifest that is not the model's");
+        return status == STATUS_OK ? receive_fill(step, receive) : status;
     }
     record_fini(&chunk_manifest_type, &manifest);
     receive->manifest_link = 0;
-    return receive_open(step);
+    return receive_open(step, receive);
 }
 
-static enum status take_refused(struct transferer_step *step, struct source *source,
-                                const struct chunk_refused *refused)
+static enum status take_refused(struct transferer_step *step, struct receive *receive,
+                                struct source *source, const struct chunk_refused *refused)
 {
-    struct receive *receive = &step->transferer->receive;
     if (receive->phase != RECEIVE_RUNNING ||
         !sources_credit_return(&receive->sources, source, refused->chunk))
         return STATUS_OK;
-    enum status status = source_failed(step, source, false, "cannot read its chunks any more");
-    return status == STATUS_OK ? receive_fill(step) : status;
+    enum status status =
+        source_failed(step, receive, source, false, "cannot read its chunks any more");
+    return status == STATUS_OK ? receive_fill(step, receive) : status;
 }
 
 /* It is on the disk, whoever it came from: also when that one was left before we heard of it. */
@@ -205,9 +205,9 @@ static void note_stored(struct receive *receive, const struct chunk_told *told, 
     receive->bytes_have += told->bytes;
 }
 
-enum status receive_chunk(struct transferer_step *step, const struct chunk_told *told)
+enum status receive_chunk(struct transferer_step *step, struct receive *receive,
+                          const struct chunk_told *told)
 {
-    struct receive *receive = &step->transferer->receive;
     const struct result *result = step->input->result;
     struct source *source = sources_find(&receive->sources, told->link);
     const bool is_chunk = told->chunk != CHUNK_NONE;
@@ -217,7 +217,7 @@ enum status receive_chunk(struct transferer_step *step, const struct chunk_told 
     if (receive->phase != RECEIVE_RUNNING)
         return STATUS_OK;
     if (is_chunk && result->status != STATUS_OK && !is_wrong)
-        return receive_end(step, result->status, result->reason.text);
+        return receive_end(step, receive, result->status, result->reason.text);
     if (is_chunk && result->status == STATUS_OK && told->chunk < receive->sources.chunk_count) {
         note_stored(receive, told, step->input->now_ms);
         if (source)
@@ -226,55 +226,58 @@ enum status receive_chunk(struct transferer_step *step, const struct chunk_told 
     if (!source) {
         status = STATUS_OK;
     } else if (!is_chunk) {
-        status = source_failed(step, source, is_wrong, result->reason.text);
+        status = source_failed(step, receive, source, is_wrong, result->reason.text);
     } else if (!sources_credit_return(&receive->sources, source, told->chunk)) {
-        status = source_failed(step, source, true, "sent a chunk nobody asked for");
+        status = source_failed(step, receive, source, true, "sent a chunk nobody asked for");
     } else if (result->status != STATUS_OK) {
-        status = source_failed(step, source, true, "sent a wrong chunk");
+        status = source_failed(step, receive, source, true, "sent a wrong chunk");
     } else {
         source->deadline_ms = step->input->now_ms + RECEIVE_CHUNK_MS;
         sources_rest(&receive->sources, &source->node_id)->failures = 0;
     }
-    return status == STATUS_OK ? receive_go_on(step) : status;
+    return status == STATUS_OK ? receive_go_on(step, receive) : status;
 }
 
 enum status receive_input(struct transferer_step *step)
 {
     const struct input *input = step->input;
-    struct receive *receive = &step->transferer->receive;
+    struct receive *receive = step->transferer->receives;
     struct source *source = sources_find(&receive->sources, input->peer.link);
     enum status status = STATUS_OK;
+    for (size_t i = 1; i < RECEIVES_MAX && !source; i++) {
+        receive = &step->transferer->receives[i];
+        source = sources_find(&receive->sources, input->peer.link);
+    }
     if (!source)
         return STATUS_OK;
     if (input->kind == INPUT_LINK_UP && source->phase == SOURCE_CONNECTING) {
         source->phase = SOURCE_ASKED;
         source->deadline_ms = input->now_ms + RECEIVE_ANSWER_MS;
-        return ask_source(step, source);
+        return ask_source(step, receive, source);
     }
     if (input->kind == INPUT_MESSAGE && message_is(input->message, MESSAGE_LINK, LINK_SOURCE_TOLD))
-        return take_told(step, source, input->message->body);
+        return take_told(step, receive, source, input->message->body);
     if (input->kind == INPUT_MESSAGE &&
         message_is(input->message, MESSAGE_LINK, LINK_MANIFEST_PART))
-        return take_manifest(step, source, input->message->body);
+        return take_manifest(step, receive, source, input->message->body);
     if (input->kind == INPUT_MESSAGE &&
         message_is(input->message, MESSAGE_LINK, LINK_CHUNK_REFUSED))
-        return take_refused(step, source, input->message->body);
+        return take_refused(step, receive, source, input->message->body);
     if (input->kind == INPUT_LINK_REFUSED)
-        status = source_failed(step, source, false, input->reason);
+        status = source_failed(step, receive, source, false, input->reason);
     else if (input->kind == INPUT_LINK_DOWN)
-        status = source_failed(step, source, false, "went away");
+        status = source_failed(step, receive, source, false, "went away");
     else if (input->kind == INPUT_SEND_FAILED)
-        status = source_failed(step, source, false, "cannot be sent to");
+        status = source_failed(step, receive, source, false, "cannot be sent to");
     else if (input->kind == INPUT_MESSAGE)
-        status = source_failed(step, source, true, "sent something nobody asked for");
-    return status == STATUS_OK ? receive_fill(step) : status;
+        status = source_failed(step, receive, source, true, "sent something nobody asked for");
+    return status == STATUS_OK ? receive_fill(step, receive) : status;
 }
 
 /* ---- time ---- */
 
-enum status receive_sources_time(struct transferer_step *step)
+enum status receive_sources_time(struct transferer_step *step, struct receive *receive)
 {
-    struct receive *receive = &step->transferer->receive;
     const uint64_t now_ms = step->input->now_ms;
     enum status status = STATUS_OK;
     for (size_t i = 0; i < SOURCES_MAX && status == STATUS_OK; i++) {
@@ -285,17 +288,17 @@ enum status receive_sources_time(struct transferer_step *step)
             const bool is_new = source->phase == SOURCE_CONNECTING;
             if (receive->manifest_link == source->link)
                 receive->manifest_bytes.size = 0;
-            status = source_failed(step, source, false,
+            status = source_failed(step, receive, source, false,
                                    is_new ? "cannot be reached" : "fell silent");
             continue;
         }
         const bool is_polled = receive->phase == RECEIVE_RUNNING && source->phase == SOURCE_OPEN &&
                                (!source->is_whole || !source->is_joined);
         if (is_polled && now_ms >= source->poll_ms)
-            status = ask_source(step, source);
+            status = ask_source(step, receive, source);
         outbox_wake(step->outbox, is_polled && source->poll_ms < source->deadline_ms
                                       ? source->poll_ms
                                       : source->deadline_ms);
     }
-    return status == STATUS_OK ? receive_fill(step) : status;
+    return status == STATUS_OK ? receive_fill(step, receive) : status;
 }

@@ -82,7 +82,7 @@ static enum status list_push(struct tasks_listed *listed, const struct command_k
 {
     const struct task_held held = running(key, code);
     return record_list_push(&task_held_type, RECORD_LIST(listed->tasks), &held,
-                            2 * TRANSFERER_TASKS_MAX + GATHERS_MAX)
+                            2 * TRANSFERER_TASKS_MAX + RECEIVES_MAX + GATHERS_MAX)
                ? STATUS_OK
                : STATUS_NO_MEMORY;
 }
@@ -100,6 +100,9 @@ static enum status list_tasks(struct transferer_step *step, const struct message
         status = list_push(body, &transferer->tasks[i].key, TASK_FETCH_SMALL_FILES);
     for (uint32_t i = 0; i < transferer->receive_task_count && status == STATUS_OK; i++)
         status = list_push(body, &transferer->receive_tasks[i].key, TASK_FETCH_MODEL);
+    for (size_t i = 0; i < RECEIVES_MAX && status == STATUS_OK; i++)
+        if (transferer->receives[i].phase != RECEIVE_IDLE)
+            status = list_push(body, &transferer->receives[i].task.key, TASK_FETCH_MODEL);
     for (size_t i = 0; i < GATHERS_MAX && status == STATUS_OK; i++)
         if (transferer->gathers[i].is_used)
             status = list_push(body, &transferer->gathers[i].key, TASK_GATHER_FILES);
@@ -334,7 +337,8 @@ static void transferer_fini(void *actor)
 {
     struct transferer *transferer = actor;
     fetch_clear(&transferer->fetch);
-    receive_clear(&transferer->receive);
+    for (size_t i = 0; i < RECEIVES_MAX; i++)
+        receive_clear(&transferer->receives[i]);
     for (size_t i = 0; i < GATHERS_MAX; i++)
         gather_clear(&transferer->gathers[i]);
     session_fini(&transferer->session);

@@ -20,13 +20,14 @@
  * part.  A file that was had whole and right stays when the holder changes.  After FETCH_ROUNDS
  * rounds over all holders the task fails with the last reason; the planner gives it again.
  *
- * A whole model is received from up to RECEIVE_SOURCES_MAX nodes at once (receive.c): those who
- * hold it, and those who receive it too, of whose chunks we take what they have by then.  A single
- * one that holds it is asked over BULK_LANES connections.  Each has RECEIVE_WINDOW credits.  One
- * that falls silent, closes or sends something wrong is left, its chunks are asked of others, and
- * it is tried again later, unless it sent wrong bytes too often.  Without a chunk from anybody for
- * RECEIVE_SILENCE_MS the transfer fails with the last reason.  The bytes themselves travel beside
- * the loop (bulk.h).
+ * Up to RECEIVES_MAX models are received at once, in fair shares, as each has its own sources and
+ * credits; the next ones wait.  A whole model is received from up to RECEIVE_SOURCES_MAX nodes at
+ * once (receive.c): those who hold it, and those who receive it too, of whose chunks we take what
+ * they have by then.  A single one that holds it is asked over BULK_LANES connections.  Each has
+ * RECEIVE_WINDOW credits.  One that falls silent, closes or sends something wrong is left, its
+ * chunks are asked of others, and it is tried again later, unless it sent wrong bytes too often.
+ * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason.  The
+ * bytes themselves travel beside the loop (bulk.h).
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
@@ -164,9 +165,9 @@ struct receive_task {
     struct hash revision;
 };
 
-/* The receive of receive_tasks[0]. */
 struct receive {
     enum receive_phase phase;
+    struct receive_task task;
     struct model_record record;
     struct buffer manifest_bytes;
     uint64_t manifest_total;
@@ -176,7 +177,8 @@ struct receive {
     uint64_t bytes_have;
     uint64_t bytes_total;
     uint64_t bytes_received;
-    struct sources sources; /* their number: results of an earlier receive are told by it */
+    struct sources sources; /* their number: results of an earlier receive are told by it; modulo
+                             * RECEIVES_MAX it is our place */
     uint64_t silent_ms;   /* without a chunk until then it fails */
     uint64_t began_ms;
     uint64_t told_ms;     /* when progress was told last, */
@@ -216,10 +218,10 @@ struct transferer {
     uint8_t seed[ACTOR_SEED_SIZE];
     uint64_t drawn;
     char bulk_address[LINK_ENDPOINT_SIZE]; /* of our streams; empty: not bound yet */
-    struct receive_task receive_tasks[TRANSFERER_TASKS_MAX];
+    struct receive_task receive_tasks[TRANSFERER_TASKS_MAX]; /* those that wait for a place */
     uint32_t receive_task_count;
-    struct receive receive;
-    uint64_t receives;
+    struct receive receives[RECEIVES_MAX];
+    uint64_t receives_begun;
     uint32_t source_links[SOURCES_KIND_COUNT];
     bool has_swept;
     struct lent lents[LENDS_MAX];
@@ -256,28 +258,32 @@ void fetch_clear(struct fetch *fetch);
 
 /* ---- receive.c ---- */
 enum status receive_take_task(struct transferer_step *step, const struct message *message);
-enum status receive_begin(struct transferer_step *step);
 enum status receive_result(struct transferer_step *step);
 enum status receive_state_changed(struct transferer_step *step);
+/* Begins what waits. */
 enum status receive_time(struct transferer_step *step);
 void receive_clear(struct receive *receive);
 /* OK: the model is here. */
-enum status receive_end(struct transferer_step *step, enum status how, const char *sentence);
+enum status receive_end(struct transferer_step *step, struct receive *receive, enum status how,
+                        const char *sentence);
 /* The manifest came whole. */
-enum status receive_open(struct transferer_step *step);
+enum status receive_open(struct transferer_step *step, struct receive *receive);
 /* Some or all chunks are here. */
-enum status receive_go_on(struct transferer_step *step);
+enum status receive_go_on(struct transferer_step *step, struct receive *receive);
 /* Tells it when it was not told for a while. */
-enum status receive_tell_progress(struct transferer_step *step);
-const struct transfer_record *receive_transfer(const struct transferer *transferer);
-const struct model_record *receive_model(const struct transferer *transferer);
+enum status receive_tell_progress(struct transferer_step *step, struct receive *receive);
+const struct transfer_record *receive_transfer(const struct transferer *transferer,
+                                               const struct receive *receive);
+const struct model_record *receive_model(const struct transferer *transferer,
+                                         const struct receive *receive);
 
 /* ---- receive_sources.c ---- */
 enum status receive_input(struct transferer_step *step);
 /* Connects to those that may have something, and asks for as much as the credits allow. */
-enum status receive_fill(struct transferer_step *step);
-enum status receive_chunk(struct transferer_step *step, const struct chunk_told *told);
-enum status receive_sources_time(struct transferer_step *step);
+enum status receive_fill(struct transferer_step *step, struct receive *receive);
+enum status receive_chunk(struct transferer_step *step, struct receive *receive,
+                          const struct chunk_told *told);
+enum status receive_sources_time(struct transferer_step *step, struct receive *receive);
 
 /* ---- lend.c ---- */
 enum status lend_input(struct transferer_step *step, bool *is_taken_out);

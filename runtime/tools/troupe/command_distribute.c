@@ -322,23 +322,57 @@ static int print_transfers(struct cli *cli)
     return EXIT_CODE_OK;
 }
 
-int command_transfers(struct cli *cli)
+/* How far those are that told it: what they said, and which node said it. */
+static void add_progress(const struct cli *cli, struct document *document,
+                         const struct transfer_progress_table *table)
 {
+    const char *comma = "";
+    char hex[HEX_SIZE(16)];
+    for (uint32_t i = 0; i < cli->state->transfers.count; i++) {
+        const struct transfer_record *transfer = &cli->state->transfers.items[i];
+        for (uint32_t k = 0; k < transfer->targets.count; k++) {
+            const struct transfer_target *target = &transfer->targets.items[k];
+            const struct transfer_progressed *told =
+                target->phase == TRANSFER_RUNNING
+                    ? transfer_progress_find(table, &transfer->transfer_id, &target->node_id,
+                                             clock_now_ms())
+                    : NULL;
+            if (!told)
+                continue;
+            document_add(document, "%s{\"node_id\": \"%s\", \"told\": ", comma,
+                         hex_print(&target->node_id, sizeof(target->node_id), hex));
+            document_add_record(document, &transfer_progressed_type, told);
+            document_add(document, "}");
+            comma = ", ";
+        }
+    }
+}
+
+static int print_json(struct cli *cli)
+{
+    struct transfer_progress_table table = {{{.expires_ms = 0}}};
     struct document document;
-    const bool is_shown = !cli_option(cli, "cancel") && !cli->is_json;
-    int code = cli_connect(cli, is_shown);
-    if (code != EXIT_CODE_OK)
-        return code;
-    if (cli_option(cli, "cancel"))
-        return cancel(cli, cli_option(cli, "cancel"));
-    if (!cli->is_json)
-        return print_transfers(cli);
     document_init(&document);
+    look(cli, &table);
     document_add(&document, "{\"transfers\": [");
     for (uint32_t i = 0; i < cli->state->transfers.count; i++) {
         document_add(&document, "%s", i > 0 ? ", " : "");
         document_add_record(&document, &transfer_record_type, &cli->state->transfers.items[i]);
     }
+    document_add(&document, "], \"progress\": [");
+    add_progress(cli, &document, &table);
     document_add(&document, "]}");
+    transfer_progress_fini(&table);
     return document_finish(cli, &document);
+}
+
+int command_transfers(struct cli *cli)
+{
+    const char *cancelled = cli_option(cli, "cancel");
+    const int code = cli_connect(cli, !cancelled);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (cancelled)
+        return cancel(cli, cancelled);
+    return cli->is_json ? print_json(cli) : print_transfers(cli);
 }

@@ -631,15 +631,27 @@ static bool answer_look(struct engine_beat beat)
     return true;
 }
 
+/* Whoever is to hold back does so from the first token on. */
+START_TEST(says_that_it_computes_when_it_begins)
+{
+    open_runner(0, 1, SHARDING_NONE);
+    make_ready();
+    answer_reports();
+    while (answer_look((struct engine_beat){.is_busy = false}))
+        ;
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), 0);
+    ask(GATEWAY, 1, 1);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), 1);
+    close_runner();
+}
+END_TEST
+
 START_TEST(ends_an_engine_that_gets_nowhere)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
     answer_reports();
-    const unsigned beats = bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
     ask(GATEWAY, 1, 1);
-    /* At once: whoever is to hold back does so from the first token on. */
-    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), beats + 1);
     struct engine_beat beat = {.is_busy = true, .marks = 4, .entered = 12, .finished = 11};
     for (unsigned i = 0; i < 100; i++) { /* as long as anything moves */
         beat.marks += i % 3 == 0;
@@ -758,6 +770,7 @@ Suite *suite_of_tests(void)
         fails_when_a_sibling_cannot_be_reached,
     };
     const TTest *const lease[] = {
+        says_that_it_computes_when_it_begins,
         ends_an_engine_that_gets_nowhere,
         ends_an_engine_whose_disk_stalls,
         looks_no_more_at_an_idle_engine,

@@ -72,9 +72,11 @@ static struct result next(uint32_t kind)
     return found;
 }
 
+static uint64_t number = 1; /* of the receive */
+
 static void give(struct bulk *bulk, uint32_t kind, void *request, void (*request_free)(void *))
 {
-    struct effect effect = {.id = 1, .kind = kind, .request = request,
+    struct effect effect = {.id = number, .kind = kind, .request = request,
                             .request_free = request_free};
     ck_assert_int_eq(bulk_take(bulk, &effect), STATUS_OK);
 }
@@ -174,9 +176,8 @@ static void ask(uint32_t chunk)
     give(bulks[0], BULK_SEND, request, memory_free);
 }
 
-START_TEST(a_model_passes_through_a_stream)
+static void pass_all(uint32_t count)
 {
-    const uint32_t count = open_receive();
     lend();
     /* Asked for before the receiver has said hello: sent when it has. */
     for (uint32_t i = 0; i < count; i++) {
@@ -196,6 +197,47 @@ START_TEST(a_model_passes_through_a_stream)
     struct result placed = next(BULK_RECEIVE_PLACE);
     ck_assert_msg(placed.status == STATUS_OK, "%s", placed.reason.text);
     ck_assert_int_eq(model_store_check(&stores[1], "org/demo", NULL, &reason), MODEL_WHOLE);
+}
+
+START_TEST(a_model_passes_through_a_stream)
+{
+    pass_all(open_receive());
+}
+END_TEST
+
+/* However long its pieces wait. */
+START_TEST(a_chunk_passes_while_the_node_generates)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct effect busy = {.id = clock_now_ms() + 1000000, .kind = BULK_BUSY};
+        ck_assert_int_eq(bulk_take(bulks[i], &busy), STATUS_OK);
+    }
+    (void)open_receive();
+    lend();
+    join(address);
+    ask(0);
+    struct result told = next(BULK_CHUNK_TOLD);
+    ck_assert_msg(told.status == STATUS_OK, "%s", told.reason.text);
+    result_free(&told);
+}
+END_TEST
+
+/* A receive is opened, and dropped, while another one is under way. */
+START_TEST(receives_do_not_disturb_each_other)
+{
+    number = 1;
+    const uint32_t count = open_receive();
+    ck_assert(text_set(&record.model_id, "org/other"));
+    number = 2;
+    ck_assert_uint_eq(open_receive(), count);
+    give(bulks[1], BULK_RECEIVE_DROP, NULL, NULL);
+    /* There is none of that number any more. */
+    give(bulks[1], BULK_RECEIVE_PLACE, NULL, NULL);
+    struct result placed = next(BULK_RECEIVE_PLACE);
+    ck_assert_int_eq(placed.status, STATUS_ENDED);
+    number = 1;
+    ck_assert(text_set(&record.model_id, "org/demo"));
+    pass_all(count);
 }
 END_TEST
 
@@ -322,6 +364,8 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("transferer bulk");
     const TTest *const tests[] = {
         a_model_passes_through_a_stream,
+        a_chunk_passes_while_the_node_generates,
+        receives_do_not_disturb_each_other,
         a_chunk_that_is_none_is_said_and_no_more,
         pieces_that_are_none_end_the_stream,
         a_message_without_end_ends_the_stream,

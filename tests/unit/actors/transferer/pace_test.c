@@ -31,7 +31,7 @@ END_TEST
 
 START_TEST(beside_a_generation_a_share_of_one_core_is_spent)
 {
-    static const uint64_t pieces_us[] = {50, 500, 1000, 5000};
+    static const uint64_t pieces_us[] = {50, 500, 800};
     for (size_t i = 0; i < COUNT_OF(pieces_us); i++)
         for (uint64_t threads = 1; threads <= 8; threads *= 2) {
             struct pace pace = {.is_limited = false};
@@ -66,17 +66,30 @@ START_TEST(what_was_not_spent_is_not_saved_up)
 }
 END_TEST
 
-START_TEST(a_dear_piece_is_worked_off)
+/* How long it rests after so much was spent at once. */
+static uint64_t rest_after(uint64_t dear_us)
 {
     struct pace pace = {.is_limited = false};
-    const uint64_t dear_us = 300000;
     uint64_t now_us = SECOND;
     uint64_t rest_ms;
     ck_assert_uint_eq(pace_rest_ms(&pace, true, now_us, 0), 0);
     while ((rest_ms = pace_rest_ms(&pace, true, now_us, dear_us)) > 0)
         now_us += rest_ms * 1000;
-    const double due_us = (double)(dear_us - PACE_SLACK_US) / PACE_SHARE;
-    ck_assert(now_us - SECOND >= (uint64_t)due_us && now_us - SECOND <= (uint64_t)due_us + 5000);
+    return now_us - SECOND;
+}
+
+START_TEST(what_was_spent_is_worked_off)
+{
+    const double due_us = (7000.0 - PACE_SLACK_US) / PACE_SHARE;
+    ck_assert_uint_ge(rest_after(7000), (uint64_t)due_us);
+    ck_assert_uint_le(rest_after(7000), (uint64_t)due_us + 1001);
+}
+END_TEST
+
+START_TEST(whatever_else_is_spent_a_piece_comes_now_and_then)
+{
+    ck_assert_uint_eq(rest_after(300000), PACE_REST_MS_MAX * 1000);
+    ck_assert_uint_eq(rest_after(60 * SECOND), PACE_REST_MS_MAX * 1000);
 }
 END_TEST
 
@@ -88,7 +101,8 @@ Suite *suite_of_tests(void)
         beside_a_generation_a_share_of_one_core_is_spent,
         what_was_spent_before_it_began_does_not_count,
         what_was_not_spent_is_not_saved_up,
-        a_dear_piece_is_worked_off,
+        what_was_spent_is_worked_off,
+        whatever_else_is_spent_a_piece_comes_now_and_then,
     };
     suite_add(suite, "pace", tests, COUNT_OF(tests));
     return suite;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/transferer.h"
-#include "actors/transferer/pace.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
@@ -67,10 +66,22 @@ static void make_model(void)
     ck_assert_int_eq(chunk_manifest_sign(&identity, &record), STATUS_OK);
 }
 
+/* Of the model to us. */
+static void add_transfer(struct state *state, const struct transfer_id *id, const char *model_id)
+{
+    const struct transfer_target target = {.node_id = own};
+    struct transfer_record *transfer =
+        record_list_push(&transfer_record_type, RECORD_LIST(state->transfers), NULL, 10);
+    transfer->transfer_id = *id;
+    transfer->revision = record.revision;
+    ck_assert(text_set(&transfer->model_id, model_id));
+    ck_assert_ptr_nonnull(record_list_push(&transfer_target_type, RECORD_LIST(transfer->targets),
+                                           &target, 10));
+}
+
 /* Nodes 1 to 3; 2 and 3 hold the model; a transfer of it to us. */
 static void fill_state(struct state *state)
 {
-    const struct transfer_target target = {.node_id = own};
     state_init(state);
     for (uint8_t i = 1; i <= 3; i++)
         add_node(state, i);
@@ -83,13 +94,7 @@ static void fill_state(struct state *state)
         ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
                                                RECORD_LIST(model->holders), &holder, 10));
     }
-    struct transfer_record *transfer =
-        record_list_push(&transfer_record_type, RECORD_LIST(state->transfers), NULL, 10);
-    transfer->transfer_id = transfer_id;
-    transfer->revision = record.revision;
-    ck_assert(text_set(&transfer->model_id, "org/m"));
-    ck_assert_ptr_nonnull(record_list_push(&transfer_target_type, RECORD_LIST(transfer->targets),
-                                           &target, 10));
+    add_transfer(state, &transfer_id, "org/m");
 }
 
 static void setup(void)
@@ -134,21 +139,34 @@ static void begin_with(struct state *state)
     state_fini(state);
 }
 
-static void give_task(void)
+static void give_task(const struct command_key *key, const struct transfer_id *id,
+                      const char *model_id)
 {
     struct message task;
     ck_assert_int_eq(message_init(&task, MESSAGE_TASK, TASK_FETCH_MODEL), STATUS_OK);
-    task.head.key = task_key;
+    task.head.key = *key;
     struct fetch_model *body = task.body;
     body->revision = record.revision;
-    body->transfer_id = transfer_id;
-    ck_assert(text_set(&body->model_id, "org/m"));
+    body->transfer_id = *id;
+    ck_assert(text_set(&body->model_id, model_id));
     bench_message(&bench, peer_of_link(SESSION_LINK), &task);
 }
 
-static void answer_find(enum model_holding holding)
+static struct effect *find_of(const char *model_id)
 {
-    struct effect *effect = bench_effect(&bench, TRANSFERER_FIND);
+    for (size_t i = 0; i < bench.effect_count; i++) {
+        const struct check_request *check = bench.effects[i].request;
+        if (bench.effects[i].kind == TRANSFERER_FIND && check &&
+            strcmp(check->model_id, model_id) == 0)
+            return &bench.effects[i];
+    }
+    return NULL;
+}
+
+static void answer_find(const char *model_id, enum model_holding holding)
+{
+    struct effect *effect = find_of(model_id);
+    ck_assert_ptr_nonnull(effect);
     struct check_request *check = effect->request;
     effect->request = NULL;
     check->holding_out = holding;
@@ -162,9 +180,9 @@ static void begin(void)
     struct state state;
     fill_state(&state);
     begin_with(&state);
-    give_task();
+    give_task(&task_key, &transfer_id, "org/m");
     ck_assert_ptr_nonnull(bench_sent(&bench, MESSAGE_REPORT, REPORT_TRANSFER_STARTED));
-    answer_find(MODEL_ABSENT);
+    answer_find("org/m", MODEL_ABSENT);
 }
 
 /* The link number opened last for the node. */
@@ -308,8 +326,8 @@ START_TEST(a_model_that_is_here_is_done_at_once)
     struct state state;
     fill_state(&state);
     begin_with(&state);
-    give_task();
-    answer_find(MODEL_WHOLE);
+    give_task(&task_key, &transfer_id, "org/m");
+    answer_find("org/m", MODEL_WHOLE);
     ck_assert_uint_eq(ended()->status, STATUS_OK);
 }
 END_TEST
@@ -320,7 +338,7 @@ START_TEST(a_signature_that_does_not_hold_ends_it)
     record.signature.bytes[0] ^= 1;
     fill_state(&state);
     begin_with(&state);
-    give_task();
+    give_task(&task_key, &transfer_id, "org/m");
     ck_assert_uint_eq(ended()->status, STATUS_NOT_ADMITTED);
     ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), 0);
 }
@@ -420,8 +438,8 @@ START_TEST(a_single_source_is_asked_over_several_connections)
     fill_state(&state);
     record_list_remove(&holder_record_type, RECORD_LIST(state.models.items[0].holders), 1);
     begin_with(&state);
-    give_task();
-    answer_find(MODEL_ABSENT);
+    give_task(&task_key, &transfer_id, "org/m");
+    answer_find("org/m", MODEL_ABSENT);
     for (size_t i = 0; i < bench.link_count; i++) {
         if (bench.links[i].kind != OUTBOX_LINK_OPEN ||
             bench.links[i].peer.link < RECEIVE_LINK_FIRST)
@@ -669,16 +687,118 @@ START_TEST(no_receiver_gets_more_credit_than_there_is)
 }
 END_TEST
 
-START_TEST(a_rank_that_computes_here_makes_the_threads_hold_back)
+/* ---- several at once ---- */
+
+static struct transfer_id number_of_transfer(uint8_t number)
 {
-    struct message beat;
-    begin();
-    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 0);
-    ck_assert_int_eq(message_init(&beat, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), STATUS_OK);
-    bench_message(&bench, peer_of_link(SESSION_LINK), &beat);
-    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 1);
-    /* Until the next beat, and the one after it, should have come. */
-    ck_assert_uint_eq(bench_effect(&bench, BULK_BUSY)->id, bench.now_ms + PACE_BEAT_LIFE_MS);
+    return (struct transfer_id){{4, number}};
+}
+
+static void check_ended(uint8_t number, enum status status)
+{
+    const struct transfer_id expected = number_of_transfer(number);
+    ck_assert_ptr_nonnull(ended());
+    ck_assert(ID_EQUAL(ended()->transfer_id, expected));
+    ck_assert_uint_eq(ended()->status, status);
+}
+
+/* The same files by another name, asked for by another transfer. */
+static void add_model(struct state *state, uint8_t number, const char *model_id)
+{
+    struct model_record *model =
+        record_list_push(&model_record_type, RECORD_LIST(state->models), &record, 10);
+    ck_assert(model && text_set(&model->model_id, model_id));
+    ck_assert_int_eq(chunk_manifest_sign(&identity, model), STATUS_OK);
+    model->signer = record.signer;
+    const struct holder_record holder = {.node_id = {{2}}, .has_weights = true};
+    ck_assert_ptr_nonnull(record_list_push(&holder_record_type, RECORD_LIST(model->holders),
+                                           &holder, 10));
+    const struct transfer_id id = number_of_transfer(number);
+    add_transfer(state, &id, model_id);
+}
+
+static void give_task_of(uint8_t number, const char *model_id)
+{
+    const struct command_key key = {{number}};
+    const struct transfer_id id = number_of_transfer(number);
+    give_task(&key, &id, model_id);
+}
+
+static void begin_models(void)
+{
+    static const char *const names[] = {"org/a", "org/b", "org/c", "org/d", "org/e"};
+    struct state state;
+    fill_state(&state);
+    for (uint8_t i = 0; i < COUNT_OF(names); i++)
+        add_model(&state, (uint8_t)(i + 1), names[i]);
+    begin_with(&state);
+    for (uint8_t i = 0; i < COUNT_OF(names); i++)
+        give_task_of((uint8_t)(i + 1), names[i]);
+}
+
+START_TEST(some_models_come_at_once_and_the_next_ones_wait)
+{
+    begin_models();
+    ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), RECEIVES_MAX);
+    ck_assert_ptr_null(find_of("org/d"));
+    /* One that waits is worked on already, for whoever asks again. */
+    give_task_of(4, "org/d");
+    ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), RECEIVES_MAX);
+    answer_find("org/b", MODEL_WHOLE);
+    check_ended(2, STATUS_OK);
+    ck_assert_ptr_nonnull(find_of("org/d"));
+    ck_assert_ptr_null(find_of("org/e"));
+    answer_find("org/d", MODEL_WHOLE);
+    answer_find("org/a", MODEL_WHOLE);
+    answer_find("org/e", MODEL_WHOLE);
+    answer_find("org/c", MODEL_WHOLE);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_TRANSFER_STARTED), 5);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_TRANSFER_ENDED), 5);
+}
+END_TEST
+
+START_TEST(one_that_fails_leaves_the_others_alone)
+{
+    begin_models();
+    for (const char *name = "abc"; *name; name++) {
+        const char model_id[] = {'o', 'r', 'g', '/', *name, '\0'};
+        answer_find(model_id, MODEL_ABSENT);
+    }
+    /* Each has connections of its own to the one that holds all. */
+    unsigned links = 0;
+    for (size_t i = 0; i < bench.link_count; i++)
+        links += bench.links[i].kind == OUTBOX_LINK_OPEN &&
+                 bench.links[i].peer.link >= RECEIVE_LINK_FIRST;
+    ck_assert_uint_eq(links, 3 * BULK_LANES);
+    const struct peer third = link_to(2); /* the last one opened is of org/c */
+    up(third);
+    tell(third, true, NULL);
+    give_manifest(third, true);
+    struct effect *opening = bench_effect(&bench, BULK_RECEIVE_OPEN);
+    struct receive_request *request = opening->request;
+    ck_assert_str_eq(request->record.model_id, "org/c");
+    opening->request = NULL;
+    result_of(opening, STATUS_NO_SPACE, request, receive_request_free);
+    check_ended(3, STATUS_NO_SPACE);
+    ck_assert_uint_eq(bench_sent_count(&bench, MESSAGE_REPORT, REPORT_TRANSFER_ENDED), 1);
+    ck_assert_ptr_nonnull(find_of("org/d"));
+}
+END_TEST
+
+START_TEST(two_transfers_of_one_model_come_one_after_the_other)
+{
+    struct state state;
+    fill_state(&state);
+    add_model(&state, 1, "org/a");
+    begin_with(&state);
+    give_task_of(1, "org/a");
+    /* Of another task, as after one that was cancelled. */
+    const struct command_key key = {{77}};
+    const struct transfer_id id = number_of_transfer(1);
+    give_task(&key, &id, "org/a");
+    ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), 1);
+    answer_find("org/a", MODEL_WHOLE);
+    ck_assert_uint_eq(bench_effect_count(&bench, TRANSFERER_FIND), 2);
 }
 END_TEST
 
@@ -704,7 +824,9 @@ Suite *suite_of_tests(void)
         nothing_is_lent_of_what_is_not_here,
         what_is_left_of_a_model_is_lent,
         no_receiver_gets_more_credit_than_there_is,
-        a_rank_that_computes_here_makes_the_threads_hold_back,
+        some_models_come_at_once_and_the_next_ones_wait,
+        one_that_fails_leaves_the_others_alone,
+        two_transfers_of_one_model_come_one_after_the_other,
     };
     TCase *group = tcase_create("receive");
     tcase_add_checked_fixture(group, setup, teardown);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/transferer/transferer.h"
+
+#include "actors/transferer/pace.h"
 #include "protocol/hash.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
@@ -453,6 +455,22 @@ START_TEST(addresses_are_made_of_settings)
 }
 END_TEST
 
+START_TEST(a_rank_that_computes_here_makes_the_threads_hold_back)
+{
+    struct state state;
+    struct message beat;
+    fill_state(&state);
+    begin(&state);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 0);
+    ck_assert_int_eq(message_init(&beat, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT), STATUS_OK);
+    bench_message(&bench, peer_of_link(SESSION_LINK), &beat);
+    ck_assert_uint_eq(bench_effect_count(&bench, BULK_BUSY), 1);
+    /* Until the next beat, and the one after it, should have come. */
+    ck_assert_uint_eq(bench_effect(&bench, BULK_BUSY)->id, bench.now_ms + PACE_BEAT_LIFE_MS);
+    step_bench_close(&bench);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("transferer");
@@ -471,6 +489,7 @@ Suite *suite_of_tests(void)
         an_address_the_state_does_not_have_is_reported,
         only_small_files_of_the_manifest_are_served,
         addresses_are_made_of_settings,
+        a_rank_that_computes_here_makes_the_threads_hold_back,
     };
     suite_add(suite, "fetching", fetching, COUNT_OF(fetching));
     suite_add(suite, "serving", serving, COUNT_OF(serving));
