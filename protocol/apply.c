@@ -9,6 +9,7 @@
 #include "protocol/apply_transfers.h"
 #include "protocol/holdings.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PUSH(type, list, record, max) record_list_push(&type##_type, RECORD_LIST(list), record, max)
@@ -305,9 +306,23 @@ static bool remember_removed(struct state *state, const struct model_record *mod
     return PUSH(removed_record, state->removed, &removed, REMOVED_COUNT_MAX) != NULL;
 }
 
+/* Branch, tag or commit by which a node was asked to pull it; empty: none was named. */
+static void find_pulled(const struct state *state, const struct node_id *node_id,
+                        const char *model_id, char branch_out[NAME_SIZE_MAX + 1])
+{
+    const struct import_record *import = state_find_import(state, node_id, model_id);
+    const struct download_record *download = state_find_download(state, model_id);
+    (void)snprintf(branch_out, NAME_SIZE_MAX + 1, "%s",
+                   import     ? text_or_empty(import->hub_revision)
+                   : download ? text_or_empty(download->hub_revision)
+                              : "");
+}
+
 static bool apply_model_imported(struct state *state, const struct message *event)
 {
     const struct model_imported *body = event->body;
+    char branch[NAME_SIZE_MAX + 1];
+    find_pulled(state, &body->node_id, text_or_empty(body->model.model_id), branch);
     forget_removed(state, body->model.model_id, &body->model.revision);
     forget_import(state, &body->node_id, body->model.model_id);
     const struct download_ending ending = {STATUS_OK, "", event->head.index};
@@ -337,7 +352,7 @@ static bool apply_model_imported(struct state *state, const struct message *even
         model->signer = body->model.signer;
         model->signature = body->model.signature;
     }
-    return name_files(model, &body->model) &&
+    return name_files(model, &body->model) && (!branch[0] || text_set(&model->branch, branch)) &&
            set_holder(model, &body->node_id, true, NULL, event->head.index);
 }
 

@@ -108,7 +108,8 @@
     F(S, signature, signature, 64, "over model, revision and manifest")                            \
     F(S, text, commit, 40, "of the hub, else from the revision; empty: not known")                 \
     F(S, boolean, is_pinned, 0, "never removed to make room, nor by remove_model")                 \
-    F(S, u64, used_ms, 0, "wall clock of the last generation that began with it; 0: none")
+    F(S, u64, used_ms, 0, "wall clock of the last generation that began with it; 0: none") \
+    F(S, text, branch, NAME_SIZE_MAX, "or tag of the hub it was pulled by; empty: main")
 
 /* So that a node that was away does not bring it back. */
 #define REMOVED_RECORD_FIELDS(F, L, R, S)                                                          \

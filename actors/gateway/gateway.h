@@ -116,6 +116,7 @@ struct http_arrival {
     const char *host;     /* as the client named us, with the port */
     const char *range;    /* or empty */
     const char *if_range; /* or empty */
+    const char *if_none_match; /* or empty */
 };
 
 struct gateway_settings {

@@ -55,7 +55,8 @@ static void on_input(void *argument, int fd)
                                                  .body_size = input.body_size,
                                                  .host = input.host,
                                                  .range = input.range,
-                                                 .if_range = input.if_range};
+                                                 .if_range = input.if_range,
+                                                 .if_none_match = input.if_none_match};
         struct result result = {
             .kind = GATEWAY_RESULT_HTTP, .value = carried, .value_free = carried_free};
         loop_post(loop, &result);

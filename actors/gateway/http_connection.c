@@ -160,7 +160,8 @@ static bool write_head(struct http_connection *connection, const struct http_hea
             connection->id) == STATUS_OK;
     is_written = is_written && write_header(out, "Accept", head->accept) &&
                  write_header(out, "Range", head->range) &&
-                 write_header(out, "If-Range", head->if_range);
+                 write_header(out, "If-Range", head->if_range) &&
+                 write_header(out, "If-None-Match", head->if_none_match);
     if (is_written && head->wants_close)
         is_written = buffer_append_text(out, "Connection: close\r\n") == STATUS_OK;
     return is_written;

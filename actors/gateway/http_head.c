@@ -362,6 +362,7 @@ static bool interpret(struct http_head *head, struct http_fault *fault_out)
         {"sec-fetch-site", &head->fetch_site},
         {"range", &head->range},
         {"if-range", &head->if_range},
+        {"if-none-match", &head->if_none_match},
     };
     uint32_t seen = 0;
     for (unsigned i = 0; i < head->header_count; i++) {

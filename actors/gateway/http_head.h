@@ -80,6 +80,7 @@ struct http_head {
     struct http_text accept;
     struct http_text range;
     struct http_text if_range;
+    struct http_text if_none_match;
     bool has_length;
     uint64_t length; /* at most HTTP_BODY_SIZE_MAX */
     bool is_chunked;

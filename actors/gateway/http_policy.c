@@ -146,6 +146,17 @@ static bool is_json(struct http_text type)
     return http_text_is_nocase(type, "application/json");
 }
 
+/* Clients of the hub ask what is at several paths by a form; nothing is changed by it. */
+static bool is_form_of_hub(const struct http_head *head)
+{
+    static const char prefix[] = "/api/models/";
+    static const char word[] = "/paths-info/";
+    const size_t size = strlen(prefix);
+    return http_text_is_nocase(head->content_type, "application/x-www-form-urlencoded") &&
+           head->path.size > size && memcmp(head->path.bytes, prefix, size) == 0 &&
+           memmem(head->path.bytes, head->path.size, word, strlen(word)) != NULL;
+}
+
 /* Answered without a key: they say nothing but whether we are alive. */
 static bool is_open_route(const struct http_head *head)
 {
@@ -194,7 +205,8 @@ bool http_policy_admit(const struct http_policy *policy, const struct http_head 
         return false;
     if (policy->key_count > 0 && !is_open_route(head) && !check_key(policy, head, fault_out))
         return false;
-    if ((head->is_chunked || head->length > 0) && !is_json(head->content_type))
+    if ((head->is_chunked || head->length > 0) && !is_json(head->content_type) &&
+        !is_form_of_hub(head))
         return http_fault_set(fault_out, 415, "content_type",
                               "A request body must come as Content-Type: application/json.");
     return true;

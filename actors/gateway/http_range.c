@@ -50,3 +50,25 @@ enum http_range http_range_read(const char *range, const char *if_range, const c
         *end_out = last + 1;
     return HTTP_RANGE_PART;
 }
+
+bool http_etag_is_among(const char *list, const char *etag)
+{
+    const size_t size = strlen(etag);
+    const char *at = list ? list : "";
+    while (*at) {
+        at += strspn(at, " \t,");
+        if (*at == '*')
+            return true;
+        if (strncmp(at, "W/", 2) == 0)
+            at += 2;
+        if (*at != '"')
+            return false; /* no tag: what follows is none either */
+        const char *end = strchr(++at, '"');
+        if (!end)
+            return false;
+        if ((size_t)(end - at) == size && strncmp(at, etag, size) == 0)
+            return true;
+        at = end + 1;
+    }
+    return false;
+}

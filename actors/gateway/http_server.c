@@ -70,6 +70,7 @@ void http_input_fini(struct http_input *input)
     memory_free(input->host);
     memory_free(input->range);
     memory_free(input->if_range);
+    memory_free(input->if_none_match);
     *input = (struct http_input){0};
 }
 
@@ -246,8 +247,10 @@ static enum MHD_Result ask(struct exchange *exchange, const char *method)
     input.host = header_copy(exchange->mhd, MHD_HTTP_HEADER_HOST);
     input.range = header_copy(exchange->mhd, MHD_HTTP_HEADER_RANGE);
     input.if_range = header_copy(exchange->mhd, MHD_HTTP_HEADER_IF_RANGE);
+    input.if_none_match = header_copy(exchange->mhd, MHD_HTTP_HEADER_IF_NONE_MATCH);
     bool is_good = http_method_find(method, strlen(method), &input.method) && input.path &&
-                   input.query && input.host && input.range && input.if_range;
+                   input.query && input.host && input.range && input.if_range &&
+                   input.if_none_match;
     if (is_good) {
         input.body = buffer_take_text(&exchange->body);
         pthread_mutex_lock(&exchange->server->mutex);

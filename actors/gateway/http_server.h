@@ -37,6 +37,7 @@ struct http_input {
     char *host;  /* header Host, with its port */
     char *range;    /* header Range, or empty */
     char *if_range; /* header If-Range, or empty */
+    char *if_none_match; /* header If-None-Match, or empty */
     char *body;  /* NUL after it */
     size_t body_size;
 };

@@ -159,6 +159,15 @@ void hub_file(struct gateway *gateway, const struct http_arrival *arrival,
                    "There is no file %.100s in %.100s.", request->path, request->model_id);
         return;
     }
+    if (http_etag_is_among(arrival->if_none_match, file->etag)) {
+        struct buffer none;
+        char *lines = file_lines(request->model, file, "");
+        buffer_init(&none, 1);
+        if (!lines)
+            gateway->outbox->failed = STATUS_NO_MEMORY;
+        reply_lines(gateway, arrival->exchange, 304, lines, &none);
+        return;
+    }
     begin_file(gateway, arrival, request, file);
 }
 

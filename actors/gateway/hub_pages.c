@@ -3,6 +3,7 @@
  * hub_pages: what a hub says of a model, as JSON.
  */
 #include "actors/gateway/hub.h"
+#include "actors/gateway/http_head.h"
 #include "protocol/memory.h"
 #include "runtime/crypto_hash.h"
 #include "runtime/hub_names.h"
@@ -16,6 +17,7 @@
 
 #define PAGE_SIZE_MAX (8u << 20)
 #define TREE_PAGE_COUNT 1000u
+#define PATH_COUNT_MAX 2048u /* of one question */
 
 static void fail(struct gateway *gateway)
 {
@@ -59,6 +61,23 @@ void hub_refuse(struct gateway *gateway, uint64_t exchange, int http_status, con
     (void)snprintf(all, sizeof(all), "X-Error-Message: %s%s%s%s%s", sentence,
                    *code ? "\nX-Error-Code: " : "", code, lines ? "\n" : "", lines ? lines : "");
     reply_page(gateway, exchange, http_status, json_pack("{s:s}", "error", sentence), all);
+}
+
+static bool query_is_true(const char *query, const char *name)
+{
+    char value[8];
+    return http_query_value(query, name, value, sizeof(value)) &&
+           (strcmp(value, "true") == 0 || strcmp(value, "True") == 0 || strcmp(value, "1") == 0);
+}
+
+static size_t query_number(const char *query, const char *name, size_t standard, size_t most)
+{
+    char value[32];
+    if (!http_query_value(query, name, value, sizeof(value)) || !*value ||
+        strspn(value, "0123456789") != strlen(value))
+        return standard;
+    const unsigned long long number = strtoull(value, NULL, 10);
+    return number < most ? (size_t)number : most;
 }
 
 /* ---- a model ---- */
@@ -129,12 +148,26 @@ static json_t *model_page(const struct model_record *model, bool has_blobs)
                      siblings);
 }
 
-static json_t *models_page(const struct state *state)
+/* Of the filters of the hub's list those that a name can answer. */
+static bool is_listed(const struct model_record *model, const char *query)
+{
+    char value[NAME_SIZE_MAX + 1];
+    const char *name = text_or_empty(model->model_id);
+    const char *slash = strchr(name, '/');
+    if (http_query_value(query, "search", value, sizeof(value)) && !strcasestr(name, value))
+        return false;
+    return !http_query_value(query, "author", value, sizeof(value)) ||
+           (slash && strlen(value) == (size_t)(slash - name) &&
+            strncmp(name, value, strlen(value)) == 0);
+}
+
+static json_t *models_page(const struct state *state, const char *query)
 {
     json_t *models = json_array();
-    for (uint32_t i = 0; i < state->models.count; i++) {
+    const size_t limit = query_number(query, "limit", MODEL_COUNT_MAX, MODEL_COUNT_MAX);
+    for (uint32_t i = 0; i < state->models.count && json_array_size(models) < limit; i++) {
         const struct model_record *model = &state->models.items[i];
-        if (!hub_model_is_sound(model))
+        if (!hub_model_is_sound(model) || !is_listed(model, query))
             continue;
         if (json_array_append_new(models, model_page(model, false)) != 0) {
             json_decref(models);
@@ -144,10 +177,21 @@ static json_t *models_page(const struct state *state)
     return models;
 }
 
+static json_t *ref_page(const char *name, const char *commit)
+{
+    char ref[NAME_SIZE_MAX + 16];
+    (void)snprintf(ref, sizeof(ref), "%s%s", strncmp(name, "refs/", 5) == 0 ? "" : "refs/heads/",
+                   name);
+    return json_pack("{s:s,s:s,s:s}", "name", name, "ref", ref, "targetCommit", commit);
+}
+
 static json_t *refs_page(const struct model_record *model)
 {
-    return json_pack("{s:[{s:s,s:s,s:s}],s:[],s:[]}", "branches", "name", "main", "ref",
-                     "refs/heads/main", "targetCommit", model->commit, "converts", "tags");
+    const char *branch = text_or_empty(model->branch);
+    const bool has_more = *branch && strcmp(branch, "main") != 0 && hub_path_is_sound(branch) &&
+                          !hub_commit_is_sound(branch);
+    return json_pack("{s:[o,o*],s:[],s:[]}", "branches", ref_page("main", model->commit),
+                     has_more ? ref_page(branch, model->commit) : NULL, "converts", "tags");
 }
 
 /* ---- its tree ---- */
@@ -213,23 +257,6 @@ static void list_tree(struct tree *tree)
     }
 }
 
-static bool query_is_true(const char *query, const char *name)
-{
-    char value[8];
-    return http_query_value(query, name, value, sizeof(value)) &&
-           (strcmp(value, "true") == 0 || strcmp(value, "True") == 0 || strcmp(value, "1") == 0);
-}
-
-static size_t query_number(const char *query, const char *name, size_t standard, size_t most)
-{
-    char value[32];
-    if (!http_query_value(query, name, value, sizeof(value)) || !*value ||
-        strspn(value, "0123456789") != strlen(value))
-        return standard;
-    const unsigned long long number = strtoull(value, NULL, 10);
-    return number < most ? (size_t)number : most;
-}
-
 static void tree_page(struct gateway *gateway, const struct http_arrival *arrival,
                       const struct hub_request *request)
 {
@@ -265,6 +292,93 @@ static void tree_page(struct gateway *gateway, const struct http_arrival *arriva
     reply_page(gateway, arrival->exchange, 200, tree.entries, has_more ? next : NULL);
 }
 
+/* ---- what is at some paths ---- */
+
+static bool add_path(json_t *entries, const struct model_record *model, const char *name)
+{
+    const struct file_entry *file = hub_find_file(model, name);
+    const size_t size = strlen(name);
+    if (file)
+        return json_array_append_new(entries, file_page(file)) == 0;
+    for (uint32_t i = 0; i < model->files.count && size > 0; i++)
+        if (strncmp(model->files.items[i].name, name, size) == 0 &&
+            model->files.items[i].name[size] == '/')
+            return json_array_append_new(entries, make_directory(&model->files.items[i], size)) ==
+                   0;
+    return true;
+}
+
+/* "paths=a&paths=b%2fc&expand=true".  False: no memory, or too many. */
+static bool add_paths_of_form(json_t *entries, const struct model_record *model, const char *body,
+                              size_t *left)
+{
+    static const char key[] = "paths=";
+    for (const char *at = body; *at;) {
+        const size_t size = strcspn(at, "&");
+        char text[3 * NAME_SIZE_MAX + 16];
+        char name[NAME_SIZE_MAX + 1];
+        if (size < sizeof(text) && strncmp(at, key, strlen(key)) == 0) {
+            memcpy(text, at, size);
+            text[size] = '\0';
+            for (char *plus = text; (plus = strchr(plus, '+')) != NULL;)
+                *plus = ' ';
+            if ((*left)-- == 0 || (http_query_value(text, "paths", name, sizeof(name)) &&
+                                   !add_path(entries, model, name)))
+                return false;
+        }
+        at += size + (at[size] == '&');
+    }
+    return true;
+}
+
+static bool add_paths_of_json(json_t *entries, const struct model_record *model, const json_t *body,
+                              size_t *left)
+{
+    const json_t *paths = json_object_get(body, "paths");
+    const char *name = json_string_value(paths);
+    if (name)
+        return add_path(entries, model, name);
+    for (size_t i = 0; i < json_array_size(paths); i++) {
+        name = json_string_value(json_array_get(paths, i));
+        if ((*left)-- == 0 || (name && !add_path(entries, model, name)))
+            return false;
+    }
+    return true;
+}
+
+static void paths_page(struct gateway *gateway, const struct http_arrival *arrival,
+                       const struct hub_request *request)
+{
+    const char *text = arrival->body ? arrival->body : "";
+    json_t *entries = json_array();
+    size_t left = PATH_COUNT_MAX;
+    bool is_whole = entries != NULL;
+    if (text[strspn(text, " \t\r\n")] == '{') {
+        json_t *body = json_loadb(text, arrival->body_size, JSON_REJECT_DUPLICATES, NULL);
+        is_whole = is_whole && body && add_paths_of_json(entries, request->model, body, &left);
+        json_decref(body);
+    } else {
+        is_whole = is_whole && add_paths_of_form(entries, request->model, text, &left);
+    }
+    if (is_whole) {
+        reply_page(gateway, arrival->exchange, 200, entries, NULL);
+        return;
+    }
+    json_decref(entries);
+    hub_refuse(gateway, arrival->exchange, 400, "", NULL,
+               "The body must be {\"paths\": [...]}, or a form of paths=..., of at most %u paths.",
+               PATH_COUNT_MAX);
+}
+
+/* Whoever is let in may read everything; there are no accounts. */
+static json_t *who_page(void)
+{
+    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:[],s:{s:s,s:{s:s,s:s}}}", "type", "user", "id",
+                     "troupe", "name", "troupe", "fullname", "troupe", "isPro", 0, "orgs", "auth",
+                     "type", "access_token", "accessToken", "displayName", "troupe", "role",
+                     "read");
+}
+
 /* ---- the routes ---- */
 
 void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
@@ -272,7 +386,8 @@ void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
 {
     switch (request->kind) {
     case HUB_MODELS:
-        reply_page(gateway, arrival->exchange, 200, models_page(gateway_state(gateway)), NULL);
+        reply_page(gateway, arrival->exchange, 200,
+                   models_page(gateway_state(gateway), arrival->query), NULL);
         break;
     case HUB_MODEL:
         reply_page(gateway, arrival->exchange, 200,
@@ -284,6 +399,19 @@ void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
     case HUB_TREE:
         tree_page(gateway, arrival, request);
         break;
+    case HUB_PATHS:
+        paths_page(gateway, arrival, request);
+        break;
+    case HUB_AUTH:
+        reply_page(gateway, arrival->exchange, 200, json_object(), NULL);
+        break;
+    case HUB_WHO:
+        reply_page(gateway, arrival->exchange, 200, who_page(), NULL);
+        break;
+    case HUB_OTHER:
+        hub_refuse(gateway, arrival->exchange, 404, "RepoNotFound", NULL,
+                   "A cluster has models alone, no datasets and no spaces.");
+        break;
     case HUB_FILE:
     case HUB_NOTHING:
         break;
@@ -293,14 +421,18 @@ void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
 bool route_hub(struct gateway *gateway, const struct http_arrival *arrival)
 {
     struct hub_request request;
-    if (arrival->method != HTTP_METHOD_GET && arrival->method != HTTP_METHOD_HEAD)
+    const bool is_read =
+        arrival->method == HTTP_METHOD_GET || arrival->method == HTTP_METHOD_HEAD;
+    if (!is_read && arrival->method != HTTP_METHOD_POST)
         return false;
-    if (!hub_request_read(arrival->path, gateway_state(gateway), &request))
+    if (!hub_request_read(arrival->path, gateway_state(gateway), &request) ||
+        is_read == (request.kind == HUB_PATHS))
         return false;
     if (!gateway->session.mirror.has_state)
         hub_refuse(gateway, arrival->exchange, 503, "", "Retry-After: 1",
                    "The node's master has not answered yet.");
-    else if (request.kind == HUB_MODELS)
+    else if (request.kind == HUB_MODELS || request.kind == HUB_WHO ||
+             request.kind == HUB_OTHER)
         hub_page(gateway, arrival, &request);
     else if (!request.model)
         hub_refuse(gateway, arrival->exchange, 404, "RepoNotFound", NULL,

@@ -86,7 +86,7 @@ static enum hub_kind kind_of(const char *after, const char **rest_out)
     static const struct {
         const char *word;
         enum hub_kind kind;
-    } words[] = {{"/revision/", HUB_MODEL}, {"/tree/", HUB_TREE}};
+    } words[] = {{"/revision/", HUB_MODEL}, {"/tree/", HUB_TREE}, {"/paths-info/", HUB_PATHS}};
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         *rest_out = after + strlen(words[i].word);
         if (strncmp(after, words[i].word, strlen(words[i].word)) == 0)
@@ -95,6 +95,8 @@ static enum hub_kind kind_of(const char *after, const char **rest_out)
     *rest_out = "";
     if (strcmp(after, "/refs") == 0)
         return HUB_REFS;
+    if (strcmp(after, "/auth-check") == 0)
+        return HUB_AUTH;
     return *after ? HUB_NOTHING : HUB_MODEL;
 }
 
@@ -120,9 +122,23 @@ static bool read_api(const char *path, const struct state *state, struct hub_req
             break;
     }
     if (request->kind == HUB_NOTHING || !chosen[0])
-        return request->kind == HUB_MODEL || request->kind == HUB_REFS;
+        return request->kind == HUB_MODEL || request->kind == HUB_REFS ||
+               request->kind == HUB_AUTH;
     return take_revision(request, chosen, &rest) && take_path(request, rest) &&
            (request->kind == HUB_TREE || !request->path[0]);
+}
+
+/* What has no model in it. */
+static enum hub_kind kind_of_path(const char *path)
+{
+    static const char *const others[] = {"/api/datasets/", "/api/spaces/", "/datasets/",
+                                         "/spaces/"};
+    if (strcmp(path, "/api/whoami-v2") == 0)
+        return HUB_WHO;
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        if (strncmp(path, others[i], strlen(others[i])) == 0)
+            return HUB_OTHER;
+    return HUB_NOTHING;
 }
 
 bool hub_request_read(const char *path, const struct state *state,
@@ -130,8 +146,12 @@ bool hub_request_read(const char *path, const struct state *state,
 {
     struct hub_request request = {.kind = HUB_NOTHING};
     const bool is_api = strncmp(path, API_PREFIX, strlen(API_PREFIX)) == 0;
-    const bool is_read = (is_api && read_api(path, state, &request)) ||
+    bool is_read = (is_api && read_api(path, state, &request)) ||
                          (!is_api && path[0] == '/' && read_file(path, state, &request));
+    if (!is_read) {
+        request = (struct hub_request){.kind = kind_of_path(path)};
+        is_read = request.kind != HUB_NOTHING;
+    }
     if (is_read)
         *request_out = request;
     return is_read;
@@ -142,6 +162,7 @@ bool hub_revision_is_known(const struct hub_request *request)
     const char *revision = request->revision;
     const size_t size = strlen(revision);
     return size == 0 || strcmp(revision, "main") == 0 || strcmp(revision, "refs/heads/main") == 0 ||
+           strcmp(revision, text_or_empty(request->model->branch)) == 0 ||
            (size >= COMMIT_START &&
             strncmp(text_or_empty(request->model->commit), revision, size) == 0);
 }

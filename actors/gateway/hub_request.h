@@ -7,6 +7,10 @@
  *   /api/models/MODEL[/revision/REVISION]        what there is of one
  *   /api/models/MODEL/tree/REVISION[/PATH]       its files
  *   /api/models/MODEL/refs                       its branches
+ *   /api/models/MODEL/paths-info/REVISION        some of its files, named in a body
+ *   /api/models/MODEL/auth-check                 whether it may be read
+ *   /api/whoami-v2                               who asks: nobody in particular
+ *   /api/datasets/..., /api/spaces/...           none of those are here
  *
  * MODEL is "name" or "org/name", and may contain the words above: a model of the state counts
  * first.  REVISION is one part, but for refs/pr/N and its like.
@@ -19,7 +23,18 @@
 
 #include "protocol/state.h"
 
-enum hub_kind { HUB_NOTHING, HUB_FILE, HUB_MODELS, HUB_MODEL, HUB_TREE, HUB_REFS };
+enum hub_kind {
+    HUB_NOTHING,
+    HUB_FILE,
+    HUB_MODELS,
+    HUB_MODEL,
+    HUB_TREE,
+    HUB_REFS,
+    HUB_PATHS,
+    HUB_AUTH,
+    HUB_WHO,
+    HUB_OTHER /* no model: a dataset, a space */
+};
 
 struct hub_request {
     enum hub_kind kind;
@@ -33,7 +48,7 @@ struct hub_request {
 MUST_CHECK bool hub_request_read(const char *path, const struct state *state,
                                  struct hub_request *request_out);
 /* The cluster has one revision of a model: its commit, whole or from its first 7 digits on, and the
- * branch main. */
+ * branch main, and the branch or tag it was pulled by. */
 bool hub_revision_is_known(const struct hub_request *request);
 /* `file` is of the model's list. */
 bool hub_holder_has(const struct model_record *model, const struct holder_record *holder,

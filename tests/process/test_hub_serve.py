@@ -69,6 +69,32 @@ def test_the_client_pulls_from_any_node(cluster, tmp_path, which):
                                 **more)
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["holder", "other"])
+def test_the_clients_questions_are_answered(cluster, which):
+    """As it asks today: forms, expansions, checks, and files it reads in parts."""
+    interface = hub.HfApi(endpoint=endpoint(cluster.nodes[which]), token="hf_not_a_secret")
+    commit = interface.model_info("org/demo").sha
+    assert interface.repo_info("org/demo", revision=commit[:10]).sha == commit
+    infos = interface.get_paths_info("org/demo", ["config.json", WEIGHTS, "none"], expand=True)
+    assert {info.path: info.size for info in infos} == {
+        name: len(of_model(name)) for name in ("config.json", WEIGHTS)}
+    assert interface.list_repo_files("org/demo", revision=commit)
+    assert [ref.target_commit for ref in interface.list_repo_refs("org/demo").branches] == [commit]
+    assert interface.whoami()["name"] == "troupe"
+    assert interface.auth_check("org/demo") is None
+    assert interface.file_exists("org/demo", "config.json")
+    assert not interface.file_exists("org/demo", "none.json")
+    assert not interface.repo_exists("org/none")
+    assert not interface.repo_exists("org/demo", repo_type="dataset")
+    assert not interface.revision_exists("org/demo", "v9")
+    assert [model.id for model in interface.list_models(search="demo")] == ["org/demo"]
+    assert list(interface.list_models(author="nobody")) == []
+    assert interface.get_safetensors_metadata("org/demo").weight_map
+    status, _, content = ask(cluster.nodes[which], "GET", "config.json", If_None_Match=ask(
+        cluster.nodes[which], "HEAD", "config.json")[1]["ETag"])
+    assert (status, content) == (304, b"")
+
+
 def test_ranges_and_heads_of_a_file(cluster):
     node = cluster.nodes[0]
     whole = of_model(WEIGHTS)

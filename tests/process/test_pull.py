@@ -74,6 +74,16 @@ def test_a_model_is_pulled_and_can_be_placed(node, hub):
     assert SECRET not in str(node.events())
 
 
+def test_a_branch_that_was_pulled_is_a_branch_of_our_hub(node, hub):
+    repository = copy_of(hub, "org/tagged")
+    repository.branches["v1.0"] = repository.branches["main"]
+    node.troupe("pull", "org/tagged@v1.0")
+    for revision in ("v1.0", "main", repository.branches["main"]):
+        status, page = node.request("GET", f"/api/models/org/tagged/revision/{revision}")
+        assert (status, page["sha"]) == (200, repository.branches["main"])
+    assert node.request("GET", "/api/models/org/tagged/revision/v2")[0] == 404
+
+
 def test_what_cannot_be_pulled_is_named(node, hub):
     copy_of(hub, "org/gated", gated=True)
     for words, code, sentence in [(("org/absent",), 3, "has no org/absent"),

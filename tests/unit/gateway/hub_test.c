@@ -137,7 +137,7 @@ START_TEST(reads_paths)
         {"/api/models/name/refs", HUB_REFS, "name", "", ""},
         {"/api/models/org/name/refs", HUB_REFS, "org/name", "", ""},
         {"/api/models/org/name/commits/main", HUB_NOTHING, "", "", ""},
-        {"/api/datasets/org/name", HUB_NOTHING, "", "", ""},
+        {"/api/datasets/org/name", HUB_OTHER, "", "", ""},
         {"/", HUB_NOTHING, "", "", ""},
         {"", HUB_NOTHING, "", "", ""},
     };
@@ -299,6 +299,128 @@ START_TEST(lists_a_tree_in_pages)
 }
 END_TEST
 
+static void asks_for(const char *path, const char *body, const char *names)
+{
+    char found[1024] = "";
+    size_t i;
+    json_t *entry;
+    end_client(1);
+    request(1, HTTP_METHOD_POST, path, "", body);
+    ck_assert_int_eq(clients[1].http_status, 200);
+    json_t *entries = page(1);
+    json_array_foreach(entries, i, entry) {
+        const size_t used = strlen(found);
+        (void)snprintf(found + used, sizeof(found) - used, "%s ",
+                       json_string_value(json_object_get(entry, "path")));
+    }
+    json_decref(entries);
+    ck_assert_str_eq(found, names);
+}
+
+START_TEST(says_what_is_at_some_paths)
+{
+    static const char path[] = "/api/models/org/name/paths-info/main";
+    open_cluster();
+    add_holder(add_model("org/name"), 1, true);
+    publish_cluster();
+    asks_for(path, "{\"paths\": [\"config.json\", \"none\", \"a\", 7], \"expand\": true}",
+             "config.json a ");
+    asks_for(path, " {\"paths\": \"a/d.json\"}", "a/d.json ");
+    asks_for(path, "{}", "");
+    asks_for(path, "", "");
+    asks_for(path, "paths=config.json&expand=False&paths=a%2Fb%2Fc.json&paths=a%2Fb&paths=a%",
+             "config.json a/b/c.json a/b ");
+    asks_for(path, "paths=%00&paths=&paths=..%2F..&pathsx=config.json&paths", "");
+    end_client(1);
+    request(1, HTTP_METHOD_POST, path, "", "{\"paths\":");
+    ck_assert_int_eq(clients[1].http_status, 400);
+    end_client(1);
+    request(1, HTTP_METHOD_POST, "/api/models/org/name/paths-info/v9", "", "{}");
+    ck_assert_int_eq(clients[1].http_status, 404);
+    says("X-Error-Code: RevisionNotFound");
+    ck_assert_int_eq(get(path, ""), 404); /* it is asked by a body */
+    end_client(1);
+    request(1, HTTP_METHOD_POST, "/api/models/org/name/tree/main", "", "{}");
+    ck_assert_int_eq(clients[1].http_status, 404);
+    /* However many are asked for, so many are looked for. */
+    static char many[3000 * 9 + 1];
+    for (size_t i = 0; i < 3000; i++)
+        memcpy(many + 9 * i, "paths=ab&", 10);
+    end_client(1);
+    request(1, HTTP_METHOD_POST, path, "", many);
+    ck_assert_int_eq(clients[1].http_status, 400);
+    close_gateway();
+}
+END_TEST
+
+START_TEST(answers_what_clients_ask_beside_files)
+{
+    open_cluster();
+    add_holder(add_model("org/name"), 1, true);
+    publish_cluster();
+    ck_assert_int_eq(get("/api/whoami-v2", ""), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "\"name\":\"troupe\""));
+    ck_assert_int_eq(get("/api/models/org/name/auth-check", ""), 200);
+    ck_assert_int_eq(get("/api/models/org/none/auth-check", ""), 404);
+    says("X-Error-Code: RepoNotFound");
+    ck_assert_int_eq(get("/api/datasets/org/name", ""), 404);
+    says("X-Error-Code: RepoNotFound");
+    ck_assert_int_eq(get("/api/models", "search=NAM"), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "org/name"));
+    ck_assert_int_eq(get("/api/models", "search=zzz"), 200);
+    ck_assert_str_eq(text_of(1), "[]");
+    ck_assert_int_eq(get("/api/models", "author=org"), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "org/name"));
+    ck_assert_int_eq(get("/api/models", "author=or"), 200);
+    ck_assert_str_eq(text_of(1), "[]");
+    ck_assert_int_eq(get("/api/models", "limit=0"), 200);
+    ck_assert_str_eq(text_of(1), "[]");
+    close_gateway();
+}
+END_TEST
+
+START_TEST(knows_the_branch_a_model_was_pulled_by)
+{
+    open_cluster();
+    struct model_record *model = add_model("org/name");
+    add_holder(model, 1, true);
+    ck_assert(text_set(&model->branch, "v1.0"));
+    publish_cluster();
+    ck_assert_int_eq(get("/api/models/org/name/revision/v1.0", ""), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "\"sha\":\"" COMMIT "\""));
+    ck_assert_int_eq(get("/api/models/org/name/refs", ""), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "\"ref\":\"refs/heads/v1.0\""));
+    ck_assert_int_eq(get("/org/name/resolve/v1.0/config.json", ""), 0);
+    ck_assert_ptr_nonnull(wished);
+    opened_as(STATUS_OK, "");
+    says("X-Repo-Commit: " COMMIT);
+    ck_assert_int_eq(get("/org/name/resolve/v1/config.json", ""), 404);
+    close_gateway();
+}
+END_TEST
+
+START_TEST(a_client_that_has_the_file_gets_no_byte)
+{
+    static const struct {
+        const char *list;
+        int http_status;
+    } rows[] = {{"\"" PLAIN "\"", 304}, {"W/\"x\", \"" PLAIN "\"", 304}, {"*", 304},
+                {"W/\"" PLAIN "\"", 304}, {"\"" LARGE "\"", 0}, {PLAIN, 0}, {"", 0},
+                {"\"" PLAIN, 0}, {"\"" PLAIN "x\"", 0}, {",,", 0}};
+    open_cluster();
+    add_holder(add_model("org/name"), 1, true);
+    publish_cluster();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        request_if_none_match = rows[i].list;
+        ck_assert_int_eq(get("/org/name/resolve/main/config.json", ""), rows[i].http_status);
+        if (wished)
+            opened_as(STATUS_OK, "");
+    }
+    request_if_none_match = "";
+    close_gateway();
+}
+END_TEST
+
 START_TEST(refuses_in_the_words_of_the_hub)
 {
     open_cluster();
@@ -413,6 +535,10 @@ Suite *suite_of_tests(void)
         reads_ranges,
         says_what_a_model_consists_of,
         lists_a_tree_in_pages,
+        says_what_is_at_some_paths,
+        answers_what_clients_ask_beside_files,
+        knows_the_branch_a_model_was_pulled_by,
+        a_client_that_has_the_file_gets_no_byte,
         refuses_in_the_words_of_the_hub,
         sends_a_file_of_its_own,
         sends_what_others_have_when_one_of_them_is_here,

@@ -26,6 +26,7 @@ struct piece_check *checking;
 struct link_options opened[64];
 const char *request_range = "";
 const char *request_if_range = "";
+const char *request_if_none_match = "";
 static uint32_t links_open;
 
 static void take_effect(struct outbox_item *item)
@@ -269,7 +270,8 @@ void request(uint64_t exchange, enum http_method method, const char *path, const
                                    .body_size = strlen(body),
                                    .host = "localhost:8080",
                                    .range = request_range,
-                                   .if_range = request_if_range};
+                                   .if_range = request_if_range,
+                                   .if_none_match = request_if_none_match};
     struct result result = {.kind = GATEWAY_RESULT_HTTP, .value = &arrival};
     struct input input = {.kind = INPUT_RESULT, .result = &result};
     step(&input);

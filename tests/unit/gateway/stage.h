@@ -45,7 +45,8 @@ extern uint64_t now_ms;
 extern struct file_wish *wished; /* the last file it wants opened; its own until opened_as */
 extern struct piece_check *checking; /* the last piece to be hashed; its own until checked_as */
 extern struct link_options opened[64]; /* to holders, by their slot */
-extern const char *request_range, *request_if_range; /* of the next requests */
+/* Of the next requests. */
+extern const char *request_range, *request_if_range, *request_if_none_match;
 
 void say(uint32_t link, struct envelope head, void *body);
 void step_kind(enum input_kind kind, uint32_t link);
