@@ -97,6 +97,69 @@ def test_what_cannot_be_pulled_is_named(node, hub):
     assert imports(node) == []
 
 
+def test_nodes_that_are_none_are_named_and_nothing_is_pulled(node, hub):
+    for words, code in [(("--node", "nobody"), 3), (("--to", "nobody"), 3), (("--to", ""), 2),
+                        (("--to", "alpha,nobody"), 3), (("--to", ","), 2)]:
+        run = node.troupe("pull", "org/nowhere", *words, check=False)
+        assert run.returncode == code and len(run.stderr.splitlines()) == 1, (words, run.stderr)
+    assert imports(node) == [] and hub.bytes_sent("GET", "org/nowhere") == 0
+
+
+def left_over(node):
+    holdings = os.path.join(node.home, "holdings")
+    return [name for place in (node.models, holdings) for _, _, names in os.walk(place)
+            for name in names if "incomplete" in name or name.endswith(".ledger")]
+
+
+def test_a_deleted_instance_ends_its_download_and_leaves_nothing(node, hub):
+    hub.rate = 30 << 10
+    copy_of(hub, "org/placed")
+    node.troupe("place", "org/placed")
+    wait_sent(hub, "org/placed", 20 << 10)
+    (instance,) = node.json("ps")["instances"]
+    node.troupe("delete", instance["instance_id"])
+    wait_for("the end of the download", lambda: imports(node) == [] and not left_over(node))
+    assert "org/placed" not in models(node)
+    assert any("org/placed" in str(event) and "deleted" in str(event) for event in node.events())
+
+
+def test_a_pull_keeps_what_an_instance_began(node, hub):
+    hub.rate = 60 << 10
+    copy_of(hub, "org/both")
+    node.troupe("place", "org/both")
+    wait_sent(hub, "org/both", 20 << 10)
+    process = pull(node, "org/both")
+    wait_for("the second request", lambda: sum(
+        "download_requested" in str(event) and "org/both" in str(event)
+        for event in node.events()) == 2)
+    (instance,) = node.json("ps")["instances"]
+    node.troupe("delete", instance["instance_id"])
+    hub.rate = None
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "in the store" in output, errors
+
+
+def test_two_pulls_at_once_keep_within_the_quota(hub):
+    for number in (1, 2):
+        files = dict(hub.repositories["org/demo"].files)
+        content = files["model.safetensors"]
+        weights = bytearray(b"".join(content.pieces(0, content.size)))
+        weights[-1] ^= number
+        hub.add(Repository(f"org/large{number}", {**files, "model.safetensors": bytes(weights)}))
+    size = sum(one.size for one in hub.repositories["org/demo"].files.values())
+    with Cluster(["gamma"], store_quota=str(size * 17 // 10)) as cluster:
+        node = start(cluster, hub)
+        hub.rate = 200 << 10
+        first = pull(node, "org/large1")
+        wait_sent(hub, "org/large1", 200 << 10)
+        second = node.troupe("pull", "org/large2", check=False)
+        hub.rate = None
+        _, errors = first.communicate(timeout=60)
+        assert first.returncode == 0, errors
+        assert second.returncode == 1 and "is on its way" in second.stderr
+        assert left_over(node) == []
+
+
 def test_after_an_interrupt_the_node_goes_on(node, hub):
     hub.rate = 30 << 10
     copy_of(hub, "org/interrupted")

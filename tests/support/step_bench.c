@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/step_bench.h"
 
+#include "protocol/assert.h"
 #include "protocol/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <check.h>
 
 void step_bench_open(struct step_bench *bench, const struct actor_ops *ops, const void *settings)
 {
@@ -15,9 +15,9 @@ void step_bench_open(struct step_bench *bench, const struct actor_ops *ops, cons
     bench->ops = ops;
     bench->now_ms = 1000000;
     bench->actor = memory_zeroed(1, ops->memory_size);
-    ck_assert_ptr_nonnull(bench->actor);
+    ASSERT((bench->actor) != NULL);
     outbox_init(&bench->outbox);
-    ck_assert_int_eq(ops->init(bench->actor, settings, &reason), STATUS_OK);
+    ASSERT(ops->init(bench->actor, settings, &reason) == STATUS_OK);
 }
 
 void step_bench_forget(struct step_bench *bench)
@@ -44,15 +44,14 @@ void step_bench_close(struct step_bench *bench)
 
 static void keep(struct step_bench *bench, struct outbox_item *item)
 {
-    ck_assert_uint_lt(bench->sent_count, BENCH_KEPT_MAX);
-    ck_assert_uint_lt(bench->effect_count, BENCH_KEPT_MAX);
-    ck_assert_uint_lt(bench->link_count, BENCH_KEPT_MAX);
+    ASSERT(bench->sent_count < BENCH_KEPT_MAX);
+    ASSERT(bench->effect_count < BENCH_KEPT_MAX);
+    ASSERT(bench->link_count < BENCH_KEPT_MAX);
     switch (item->kind) {
     case OUTBOX_SEND: {
         struct bench_sent *sent = &bench->sent[bench->sent_count++];
         sent->peer = item->peer;
-        ck_assert_int_eq(message_decode(item->bytes, item->size, &sent->message, NULL),
-                         STATUS_OK);
+        ASSERT(message_decode(item->bytes, item->size, &sent->message, NULL) == STATUS_OK);
         break;
     }
     case OUTBOX_EFFECT:
@@ -85,16 +84,23 @@ void bench_feed(struct step_bench *bench, struct input input)
     input.random = bench->now_ms * 77;
     bench->reason.text[0] = '\0';
     bench->failed = bench->ops->step(bench->actor, &input, &bench->outbox, &bench->reason);
-    ck_assert_int_eq(bench->outbox.failed, STATUS_OK);
+    ASSERT(bench->outbox.failed == STATUS_OK);
     for (size_t i = 0; i < bench->outbox.count; i++)
         keep(bench, &bench->outbox.items[i]);
     outbox_clear(&bench->outbox);
 }
 
+static void worked(const struct step_bench *bench)
+{
+    if (bench->failed != STATUS_OK)
+        fprintf(stderr, "the step failed: %s\n", bench->reason.text);
+    ASSERT(bench->failed == STATUS_OK);
+}
+
 void bench_message(struct step_bench *bench, struct peer peer, struct message *message)
 {
     bench_feed(bench, (struct input){.kind = INPUT_MESSAGE, .peer = peer, .message = message});
-    ck_assert_msg(bench->failed == STATUS_OK, "%s", bench->reason.text);
+    worked(bench);
     message_fini(message);
 }
 
@@ -115,7 +121,7 @@ void bench_welcome(struct step_bench *bench, const struct node_id *node_id)
     const struct peer master = peer_of_link(SESSION_LINK);
     struct message welcome;
     bench_feed(bench, (struct input){.kind = INPUT_LINK_UP, .peer = master});
-    ck_assert_int_eq(message_init(&welcome, MESSAGE_LINK, LINK_WELCOME), STATUS_OK);
+    ASSERT(message_init(&welcome, MESSAGE_LINK, LINK_WELCOME) == STATUS_OK);
     MESSAGE_BODY(&welcome, welcome)->node_id = *node_id;
     bench_message(bench, master, &welcome);
 }
@@ -126,13 +132,13 @@ void bench_state(struct step_bench *bench, struct state *state)
     struct buffer bytes;
     state->index = ++bench->index;
     buffer_init(&bytes, 16u << 20);
-    ck_assert_int_eq(state_encode(state, &bytes), STATUS_OK);
-    ck_assert_uint_lt(bytes.size, PART_SIZE_MAX);
-    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_SNAPSHOT_PART), STATUS_OK);
+    ASSERT(state_encode(state, &bytes) == STATUS_OK);
+    ASSERT(bytes.size < PART_SIZE_MAX);
+    ASSERT(message_init(&message, MESSAGE_LINK, LINK_SNAPSHOT_PART) == STATUS_OK);
     struct snapshot_part *part = message.body;
     part->index = state->index;
     part->total = bytes.size;
-    ck_assert(bytes_set(&part->part, bytes.bytes, bytes.size));
+    ASSERT(bytes_set(&part->part, bytes.bytes, bytes.size));
     buffer_fini(&bytes);
     bench_message(bench, peer_of_link(SESSION_LINK), &message);
 }

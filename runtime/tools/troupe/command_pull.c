@@ -27,7 +27,7 @@ static int add_node(struct import_watch *watch, const struct node_id *node_id)
 
 static int add_named(struct import_watch *watch, const char *text)
 {
-    int code = EXIT_CODE_OK;
+    int code = text[0] ? EXIT_CODE_OK : cli_usage_failed(watch->cli, "--to names no node");
     while (code == EXIT_CODE_OK && *text) {
         char name[NAME_SIZE_MAX];
         struct node_id id;
