@@ -13,6 +13,8 @@
  *   HF_HUB_ETAG_TIMEOUT             seconds an answer about a repository may be silent (10)
  *   HF_HUB_DOWNLOAD_TIMEOUT         seconds a download may be silent (10)
  *
+ * HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, small or in capitals, are hub_fetch's.
+ *
  * Owner    the thread of a pull; read anew for each, so that a new token needs no restart.
  * Memory   a plain value; hub_env_wipe forgets the token.
  * Threads  any.

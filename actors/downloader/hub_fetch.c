@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -198,6 +199,18 @@ static bool add_headers(struct hub_question_running *running, const struct hub_r
     return add_header(running, "Range", range);
 }
 
+/* libcurl reads http_proxy, all_proxy, https_proxy and no_proxy itself, the last three in capitals
+ * too.  HTTP_PROXY it leaves out, because a web server puts a client's header of that name there;
+ * other clients of the hub take it, and nobody starts this process for a request. */
+static const char *proxy_in_capitals(const struct hub_url *url)
+{
+    const char *proxy = getenv("HTTP_PROXY");
+    return proxy && *proxy && !getenv("http_proxy") && !getenv("REQUEST_METHOD") &&
+                   strncmp(url->text, "http://", 7) == 0
+               ? proxy
+               : NULL;
+}
+
 static bool set_options(struct hub_question_running *running)
 {
     CURL *curl = running->curl;
@@ -229,6 +242,8 @@ static bool set_options(struct hub_question_running *running)
     SET(CURLOPT_PRIVATE, running);
     if (request->ca_file && request->ca_file[0])
         SET(CURLOPT_CAINFO, request->ca_file);
+    if (proxy_in_capitals(request->url))
+        SET(CURLOPT_PROXY, proxy_in_capitals(request->url));
 #undef SET
     return failed == CURLE_OK;
 }

@@ -77,7 +77,7 @@ static bool read_file(const char *path, const struct state *state, struct hub_re
             chosen = at + strlen(word);
         }
     return chosen && take_revision(request, chosen, &rest) && rest[0] &&
-           take_path(request, rest) && request->path[0];
+           rest[strlen(rest) - 1] != '/' && take_path(request, rest);
 }
 
 /* What stands after a model: "", "/revision/main", "/tree/main/directory", "/refs". */

@@ -115,9 +115,14 @@ def test_ranges_and_heads_of_a_file(cluster):
 
 
 @pytest.mark.parametrize("path", ["..%2f..%2fholdings/x.json", "../../../etc/passwd",
-                                  "%2fetc/passwd", "a//b.json", ".hidden", "config.json%00"])
+                                  "%2fetc/passwd", "a//b.json", ".hidden", "config.json%00",
+                                  "%2e%2e/%2e%2e/config.json", "..%252f..%252fconfig.json",
+                                  "//config.json", "a/../config.json", "x" * 7000,
+                                  "x" * 20000, "config.json%2f", "config.json%c0%ae"])
 def test_only_files_of_the_model_are_sent(cluster, path):
-    assert ask(cluster.nodes[0], "GET", path)[0] in (400, 404)
+    for node in cluster.nodes:
+        status, _, content = ask(node, "GET", path)
+        assert status in (400, 404, 414) and len(content) < 1000
 
 
 def test_our_own_downloader_pulls_from_a_gateway(cluster):

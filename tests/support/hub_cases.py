@@ -269,6 +269,22 @@ def a_list_of_1001_entries_is_read_to_its_end(stage):
     assert len([row for row in hub.rows if "/tree/" in row["path"]]) == 2
 
 
+@case(quick=False)
+def a_list_that_goes_in_circles_ends(stage):
+    hub, _, _ = stage
+    hub.lists_for_ever = True
+    expect_refused(stage, "TOO_LARGE", "files")
+    assert len([row for row in hub.rows if "/tree/" in row["path"]]) <= 400
+
+
+@case()
+def a_list_without_end_is_not_read_for_ever(stage):
+    hub, _, _ = stage
+    hub.fault("endless", "/tree/", times=99)
+    expect_refused(stage, "TOO_LARGE", "more bytes")
+    assert max(row["sent"] for row in hub.rows) < 256 * MIB
+
+
 @case()
 def a_renamed_repository_is_followed(stage):
     hub, pulls, repository = stage
@@ -345,10 +361,28 @@ def a_token_file_others_can_read_is_refused(stage):
         {"Bearer hf_from_file"}
 
 
-@case()
-def a_proxy_of_the_environment_is_used(stage):
+@case(("https", "https_proxy"), ("HTTPS", "HTTPS_PROXY"), ("ALL", "ALL_PROXY"))
+def a_proxy_is_used_for_a_hub_by_tls(stage, variable):
     hub, pulls, _ = stage
-    pulls.environment["http_proxy"] = hub.cdn_endpoint
+    pulls.environment[variable] = hub.cdn_endpoint
+    pulls.environment["HF_ENDPOINT"] = "https://hub.invalid"
+    expect_refused(stage, "IO", "hub.invalid", "403", tries=1)
+    assert {(row["method"], row["path"], row["host"]) for row in hub.rows} == \
+        {("CONNECT", "hub.invalid:443", "cdn")}
+
+
+@case(("small", "no_proxy", "127.0.0.1"), ("capitals", "NO_PROXY", "example.org,127.0.0.1"))
+def a_hub_beside_the_proxy_is_asked_itself(stage, variable, hosts):
+    pulls = stage[1]
+    pulls.environment.update({"http_proxy": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1",
+                              variable: hosts})
+    expect_whole(stage)
+
+
+@case(("http", "http_proxy"), ("HTTP", "HTTP_PROXY"), ("all", "all_proxy"), ("ALL", "ALL_PROXY"))
+def a_proxy_of_the_environment_is_used(stage, variable):
+    hub, pulls, _ = stage
+    pulls.environment[variable] = hub.cdn_endpoint
     pulls.environment["HF_ENDPOINT"] = "http://hub.invalid"
     expect_refused(stage, "NO_PERMISSION", "hub.invalid")
     assert {row["path"] for row in hub.rows} == \

@@ -128,6 +128,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.serve()
 
+    def do_CONNECT(self):
+        """Of whoever takes this for a proxy to a host by TLS: it is noted and refused."""
+        self.server.stub.begin({"host": self.server.role, "method": "CONNECT", "path": self.path,
+                                "headers": {}, "status": 403, "sent": 0})
+        self.send_error(403)
+
     # ---- what each request does ----
 
     def serve(self):
@@ -256,14 +262,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
         hub = self.server.stub
         rows = [self.tree_row(path, one) for path, one in repository.commits[sha].items()]
         first = int(query.get("cursor", ["0"])[0])
+        if self.fault and self.fault.kind == "endless":
+            self.endless_list()
+            return
         page = rows[first:first + hub.page_size]
         headers = {"Content-Type": "application/json"}
-        if first + hub.page_size < len(rows):
+        if first + hub.page_size < len(rows) or hub.lists_for_ever:
             target = hub.cursor_endpoint or hub.endpoint
-            rest = {"recursive": "true", "expand": "false", "cursor": first + hub.page_size}
+            cursor = 0 if hub.lists_for_ever else first + hub.page_size
+            rest = {"recursive": "true", "expand": "false", "cursor": cursor}
             headers["Link"] = (f"<{target}/api/models/{repository.name}/tree/{sha}?"
                                f"{urllib.parse.urlencode(rest)}>; rel=\"next\"")
         self.answer(200, json.dumps(page).encode(), headers)
+
+    def endless_list(self):
+        self.close_connection = True
+        self.row["status"] = 200
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        row = b'{"type": "file", "oid": "%s", "size": 1, "path": "a.json"},' % (40 * b"a")
+        self.write(b"[")
+        while not self.server.stub.stopping.is_set():
+            self.write(row * 1000)
 
     def tree_row(self, path, content):
         row = {"type": "file", "oid": content.sha1, "size": content.size, "path": path}
@@ -409,6 +430,7 @@ class StubHub:
         self.swapped = {}            # sha256 -> another Content that the CDN has in its place
         self.page_size = PAGE_SIZE
         self.cursor_endpoint = None  # a Link header that leads elsewhere
+        self.lists_for_ever = False  # the next page is always the first one
         self.redirects_plain = True
         self.rate = rate             # bytes a second of each connection
         self.rows = []

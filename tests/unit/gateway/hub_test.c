@@ -120,6 +120,7 @@ START_TEST(reads_paths)
         {"/org/name/resolve/refs/pr/1/a/b", HUB_FILE, "org/name", "refs/pr/1", "a/b"},
         {"/org/name/resolve/main", HUB_NOTHING, "", "", ""},
         {"/org/name/resolve/main/", HUB_NOTHING, "", "", ""},
+        {"/org/name/resolve/main/config.json/", HUB_NOTHING, "", "", ""},
         {"/org/name/resolve//x", HUB_NOTHING, "", "", ""},
         {"/a/b/c/resolve/main/x", HUB_NOTHING, "", "", ""},
         {"//resolve/main/x", HUB_NOTHING, "", "", ""},
