@@ -240,7 +240,7 @@ static enum status sources_print(const struct gateway *gateway, const struct sho
     uint32_t reads = 0;
     uint32_t senders = 0;
     for (uint32_t i = 0; i < shown->source_count; i++)
-        reads += shown->sources[i].holders >> number & 1;
+        reads += (uint32_t)(shown->sources[i].holders >> number & 1);
     enum status status = buffer_append_format(json, ",\"reads\":%u,\"receives\":[", reads);
     for (uint32_t rank = 0; rank < shown->rank_count && status == STATUS_OK; rank++) {
         uint32_t files = 0;
