@@ -36,12 +36,12 @@ def running(*names, **settings):
 
 @functools.cache
 def big_model():
-    """About 20 chunks of random weights in a shape that can be taken in; made once."""
+    """About 12 chunks of random weights in a shape that can be taken in; made once."""
     place = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     path = os.path.join(place, "shape")
     subprocess.run([engine_tool(), "shape", "--out", path, "--like", "qwen3-0.6b", "--bits", "2",
-                    "--group", "128"], check=True, stdout=subprocess.DEVNULL)
+                    "--group", "128", "--layers", "12"], check=True, stdout=subprocess.DEVNULL)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(os.path.join(DEMO_MODEL, name), path)
     return path
@@ -166,7 +166,7 @@ def test_a_model_reaches_all_nodes_or_is_refused_and_runs_on_one_of_them_alone()
 
 
 def test_kills_of_both_ends_cost_one_chunk_a_connection():
-    with running("n1", "n2", transfer_rate="60M") as (first, second):
+    with running("n1", "n2", transfer_rate="40M") as (first, second):
         path = big_model()
         size = size_of(path)
         first.troupe("add", path, "--name", "big")
@@ -207,7 +207,7 @@ def written(node):
 def wait_written(node, size, told):
     """So many bytes of it are there, and the rest is not."""
     def is_over():
-        return transfer(node, told["transfer_id"])["status"] not in ("asked", "running")
+        return transfer(node, told["transfer_id"]).get("status") in ("done", "failed", "cancelled")
     wait_for(f"{size} bytes", lambda: written(node) > size or is_over())
     if is_over():
         raise tap.Skip("the copy was over before it could be killed")

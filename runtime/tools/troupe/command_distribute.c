@@ -113,7 +113,10 @@ static void print_target(const struct cli *cli, const struct transfer_progress_t
                                      clock_now_ms())
             : NULL;
     char line[LINE_SIZE];
+    const struct node_record *node = state_find_node(cli->state, &target->node_id);
     const char *more = told ? progress_print(cli, told, line) : text_or_empty(target->reason);
+    if (transfer_target_is_open(target) && node && !node->in_view)
+        more = "it is away; it goes on when it is back";
     (void)printf("  to %-12s %s%s%s\n", cli_node_name(cli->state, &target->node_id),
                  transfer_phase_name(target->phase), more[0] ? ": " : "", more);
 }
