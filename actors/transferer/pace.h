@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PACE_SHARE 0.03       /* of one core */
+#define PACE_SHARE 0.02       /* of one core */
 #define PACE_SLACK_US 2000u   /* of processor time, more than is due: the work of a piece or two */
 #define PACE_REST_MS_MAX 250u /* after it comes a piece in any case */
 #define PACE_BEAT_LIFE_MS 1500u /* how long one beat of a rank counts */
