@@ -3,6 +3,7 @@
 
 #include "protocol/hash.h"
 #include "protocol/memory.h"
+#include "runtime/chunk_digest.h"
 #include "runtime/hub_link.h"
 #include "runtime/paths.h"
 #include "runtime/store_io.h"
@@ -242,6 +243,72 @@ static bool renew_stamp(int directory, const struct file_entry *entry, struct fi
     return is_same;
 }
 
+/* Both digests of an open file: as the record has it, and of its chunks. */
+static bool read_digests(int file, const struct file_entry *entry, struct hash *digest_out,
+                         struct hash *chunks_out)
+{
+    struct hash_stream stream;
+    struct chunk_digest chunk;
+    uint8_t *bytes = memory_zeroed(READ_SIZE, 1);
+    bool is_read = bytes != NULL;
+    hash_init(&stream);
+    chunk_digest_init(&chunk);
+    for (uint64_t offset = 0; offset < entry->size && is_read;) {
+        const uint64_t left = entry->size - offset;
+        const size_t want = left < READ_SIZE ? (size_t)left : READ_SIZE;
+        is_read = store_read_at(file, bytes, want, offset) == (int64_t)want;
+        hash_update(&stream, bytes, want);
+        chunk_digest_update(&chunk, bytes, want);
+        offset += want;
+        if (offset % CHUNK_SIZE == 0 || offset == entry->size) {
+            chunk_digest_final(&chunk, &chunks_out[(offset - 1) / CHUNK_SIZE]);
+            chunk_digest_init(&chunk);
+        }
+    }
+    hash_final(&stream, digest_out);
+    memory_free(bytes);
+    return is_read;
+}
+
+/* A file that lies among the blobs under its hub's name, of a download that ended before its end:
+ * read once, and when it is the model's, it is here.  True when it was taken in. */
+static bool adopt_blob(const struct model_store *store, struct model_manifest *manifest,
+                       uint32_t at)
+{
+    const struct file_entry *entry = &manifest->record.files.items[at];
+    struct file_facts *facts = &manifest->files[at];
+    struct hash digest;
+    struct stat found;
+    struct reason unread;
+    int blobs = -1;
+    if (facts->stamp.inode != 0 || manifest->location ||
+        etag_kind_of(text_or_empty(entry->etag)) == ETAG_NONE ||
+        hub_cache_directory(&store->cache, manifest->record.model_id, "blobs", false, &blobs,
+                            &unread) != STATUS_OK)
+        return false;
+    const int file = store_open_file(blobs, entry->etag);
+    (void)close(blobs);
+    struct hash *chunks = memory_zeroed((size_t)chunk_count(entry->size) + 1, sizeof(*chunks));
+    const bool is_right = file >= 0 && chunks && fstat(file, &found) == 0 &&
+                          S_ISREG(found.st_mode) && (uint64_t)found.st_size == entry->size &&
+                          read_digests(file, entry, &digest, chunks) &&
+                          ID_EQUAL(digest, entry->digest) &&
+                          hub_cache_snapshot_link(&store->cache, manifest->record.model_id,
+                                                  manifest->commit, entry->name, entry->etag,
+                                                  &unread) == STATUS_OK;
+    if (file >= 0)
+        (void)close(file);
+    if (!is_right) {
+        memory_free(chunks);
+        return false;
+    }
+    memory_free(facts->chunks);
+    facts->chunks = chunks;
+    facts->stamp = file_stamp_of(&found);
+    (void)snprintf(facts->etag, sizeof(facts->etag), "%s", entry->etag);
+    return true;
+}
+
 /* Unless it was changed meanwhile.  What cannot be written is checked again at each start. */
 static void write_renewed(const struct model_store *store, const struct model_manifest *manifest)
 {
@@ -270,7 +337,8 @@ enum model_holding model_store_verify(const struct model_store *store, const cha
         bool is_renewed = false;
         for (uint32_t i = 0; i < manifest.record.files.count; i++)
             is_renewed = renew_stamp(directory, &manifest.record.files.items[i],
-                                     &manifest.files[i].stamp) || is_renewed;
+                                     &manifest.files[i].stamp) ||
+                         adopt_blob(store, &manifest, i) || is_renewed;
         if (is_renewed)
             write_renewed(store, &manifest);
         (void)close(directory);

@@ -84,7 +84,8 @@ MUST_CHECK enum model_holding model_store_held(const struct model_store *store,
                                                uint8_t held_out[FILE_SET_BYTES_MAX],
                                                struct reason *reason);
 /* Like model_store_check, but a file whose stamp differs and whose size does not (a store that was
- * copied to another disk) is read again; when its digest is right its stamp is renewed. */
+ * copied to another disk) is read again; when its digest is right its stamp is renewed.  So is a
+ * file that is lacking and lies among the blobs by its hub's name. */
 MUST_CHECK enum model_holding model_store_verify(const struct model_store *store,
                                                  const char *model_id,
                                                  struct model_record *record_out,

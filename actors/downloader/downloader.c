@@ -641,8 +641,8 @@ static enum status take_result(struct downloader_step *step)
 }
 
 /* A runner found its files changed: what is right after all, as when they were only touched, is
- * told again. */
-static void look_after_failure(struct downloader_step *step)
+ * told again.  Small files came: weights of an ended download may lie beside them. */
+static void look_after_change(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
     const struct message *event = step->input->message;
@@ -650,9 +650,12 @@ static void look_after_failure(struct downloader_step *step)
                          ID_EQUAL(MESSAGE_BODY(event, holding_changed)->node_id,
                                   *own_node(downloader)) &&
                          event->head.actor == ACTOR_RUNNER;
-    if (is_lost && downloader->is_looking)
+    const bool is_begun = message_is(event, MESSAGE_EVENT, EVENT_SMALL_FILES_STORED) &&
+                          ID_EQUAL(MESSAGE_BODY(event, small_files_stored)->node_id,
+                                   *own_node(downloader));
+    if ((is_lost || is_begun) && downloader->is_looking)
         downloader->look_again = true;
-    else if (is_lost)
+    else if (is_lost || is_begun)
         look(step);
 }
 
@@ -703,7 +706,7 @@ static const char *unwanted_model(const struct downloader *downloader, const str
 static enum status take_event(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
-    look_after_failure(step);
+    look_after_change(step);
     for (uint32_t i = downloader->task_count; i-- > 0;) {
         struct held_task *task = &downloader->tasks[i];
         if (task->phase != TASK_RUNNING &&

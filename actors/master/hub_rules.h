@@ -4,8 +4,10 @@
  * one chosen node downloads it first.
  *
  * Pure, from the state and what the nodes told of their load.  The instance is `downloading`; its
- * only rank names the node and has no bytes yet.  When the model is there, it is placed as any
- * other; what the hub said instead is its reason.
+ * only rank names the node and has no bytes yet.  That node stores the whole model, whatever part
+ * of it is to run there: every later placement has a source in it, and ranks elsewhere store no
+ * weights.  When the model is there, it is placed as any other; what the hub said instead is its
+ * reason.
  *
  * Owner    the leading master.
  * Memory   records are the caller's.

@@ -198,7 +198,7 @@ static uint32_t lacking(const struct file_source *source, uint32_t rank_count)
 {
     uint32_t count = rank_count;
     for (uint32_t rank = 0; rank < rank_count; rank++)
-        count -= source->holders >> rank & 1;
+        count -= (uint32_t)(source->holders >> rank & 1);
     return count;
 }
 

@@ -204,6 +204,69 @@ START_TEST(what_goes_while_the_rest_is_received_makes_no_model)
 }
 END_TEST
 
+/* The blob of the first store among those of the second, as a download leaves it. */
+static void drop_blob(uint32_t file, bool is_damaged)
+{
+    char from[512];
+    char to[512];
+    size_t size = 0;
+    (void)snprintf(from, sizeof(from), "%s/source/models--org--demo/blobs/%s", scratch.path,
+                   record.files.items[file].etag);
+    (void)snprintf(to, sizeof(to), "%s/" BLOBS "/%s", scratch.path,
+                   record.files.items[file].etag);
+    char *bytes = file_bytes(from, &size);
+    bytes[size / 2] ^= is_damaged;
+    (void)unlink(to);
+    file_put(to, bytes, size);
+    memory_free(bytes);
+}
+
+/* A download ended before its end; then the small files came: what it left is read and used. */
+START_TEST(weights_that_a_download_left_are_taken_in)
+{
+    uint8_t held[FILE_SET_BYTES_MAX];
+    struct model_source part;
+    struct chunk_place place;
+    const uint32_t weight = weight_file();
+    struct bytes *contents = memory_zeroed(record.files.count, sizeof(*contents));
+    for (uint32_t i = 0; i < record.files.count; i++) {
+        char path[512];
+        size_t size = 0;
+        (void)snprintf(path, sizeof(path), "%s/source/models--org--demo/blobs/%s", scratch.path,
+                       record.files.items[i].etag);
+        if (model_file_is_small(&record.files.items[i])) {
+            contents[i].items = (uint8_t *)file_bytes(path, &size);
+            contents[i].count = (uint32_t)size;
+        }
+    }
+    ck_assert_msg(model_store_put_small(&target, &record, contents, &reason) == STATUS_OK, "%s",
+                  reason.text);
+    for (uint32_t i = 0; i < record.files.count; i++)
+        memory_free(contents[i].items);
+    memory_free(contents);
+    for (int turn = 0; turn < 3; turn++) { /* nothing, a wrong one, the right one */
+        if (turn > 0)
+            drop_blob(weight, turn == 1);
+        ck_assert_int_eq(model_store_verify(&target, "org/demo", NULL, &reason),
+                         MODEL_SMALL_FILES);
+        ck_assert_int_eq(model_store_held(&target, "org/demo", NULL, 0, NULL, held, &reason),
+                         MODEL_SMALL_FILES);
+        ck_assert_int_eq(held[weight / 8] >> weight % 8 & 1, turn == 2);
+    }
+    /* The index of the weights lies there, too: then it is whole, and can be lent. */
+    for (uint32_t i = 0; i < record.files.count; i++)
+        if (!record.files.items[i].is_weight && !model_file_is_small(&record.files.items[i]))
+            drop_blob(i, false);
+    ck_assert_int_eq(model_store_verify(&target, "org/demo", NULL, &reason), MODEL_WHOLE);
+    ck_assert_int_eq(model_source_open(&target, &record, &part, NULL, &reason), STATUS_OK);
+    uint8_t *bytes = memory_zeroed((size_t)CHUNK_SIZE, 1);
+    for (uint32_t i = 0; chunk_manifest_place(&part.manifest, i, &place); i++)
+        ck_assert_int_eq(model_source_read(&part, &place, bytes), STATUS_OK);
+    memory_free(bytes);
+    model_source_close(&part);
+}
+END_TEST
+
 /* What is held and what is on its way are lent together. */
 START_TEST(a_part_of_a_model_is_lent)
 {
@@ -340,6 +403,7 @@ Suite *suite_of_tests(void)
         what_the_store_holds_already_is_kept,
         what_goes_while_the_rest_is_received_makes_no_model,
         a_part_of_a_model_is_lent,
+        weights_that_a_download_left_are_taken_in,
         a_wrong_chunk_changes_nothing,
         what_was_here_before_a_kill_is_here_again,
         half_a_chunk_on_the_disk_is_none,

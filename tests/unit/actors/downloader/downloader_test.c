@@ -280,6 +280,29 @@ START_TEST(a_lost_weight_file_is_told_as_such)
 }
 END_TEST
 
+/* Weights of a download that ended may lie beside them. */
+START_TEST(small_files_that_came_are_reason_to_look)
+{
+    for (uint8_t node = 1; node <= 2; node++) {
+        struct state state;
+        state_init(&state);
+        add_model(&state, "m", 1, false, false);
+        begin(&state);
+        answer_look(nothing_found());
+        struct message event;
+        ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_SMALL_FILES_STORED), STATUS_OK);
+        struct small_files_stored *body = event.body;
+        body->node_id = own;
+        body->node_id.bytes[1] = node - 1; /* of another, the second time */
+        body->revision.bytes[0] = 1;
+        ck_assert(text_set(&body->model_id, "m"));
+        bench_event(&bench, &event);
+        ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_LOOK), node == 1 ? 2 : 1);
+        step_bench_close(&bench);
+    }
+}
+END_TEST
+
 START_TEST(what_was_removed_while_it_was_away_is_deleted)
 {
     struct state state;
@@ -533,6 +556,7 @@ Suite *suite_of_tests(void)
         progress_becomes_a_signal_with_an_expiry,
         what_the_disk_holds_is_told_where_the_state_differs,
         a_lost_weight_file_is_told_as_such,
+        small_files_that_came_are_reason_to_look,
         what_was_removed_while_it_was_away_is_deleted,
         what_a_runner_found_changed_is_looked_at,
         a_look_that_was_overtaken_is_repeated,
