@@ -31,7 +31,7 @@ END_TEST
 
 START_TEST(beside_a_generation_a_share_of_one_core_is_spent)
 {
-    static const uint64_t pieces_us[] = {50, 500, 800};
+    static const uint64_t pieces_us[] = {50, 300, 500};
     for (size_t i = 0; i < COUNT_OF(pieces_us); i++)
         for (uint64_t threads = 1; threads <= 8; threads *= 2) {
             struct pace pace = {.is_limited = false};
