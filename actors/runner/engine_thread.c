@@ -305,6 +305,7 @@ static void *thread_main(void *argument)
     struct engine_thread *thread = argument;
     bool is_stopped = false;
     bool is_broken = false;
+    (void)pthread_setname_np(pthread_self(), "engine");
     while (!is_stopped) {
         struct reason reason = {""};
         struct engine_command command;
@@ -370,6 +371,8 @@ void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *
                                      .marks = thread->world.marks};
     const char *file = thread->world.reading.file;
     beat_out->reads = thread->world.reading.count;
+    beat_out->is_turning = thread->world.reading.is_turning;
+    beat_out->turns = thread->world.reading.turns;
     if (file)
         (void)snprintf(beat_out->file, sizeof(beat_out->file), "%.120s", file);
     if (collective) {

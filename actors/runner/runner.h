@@ -33,6 +33,8 @@
 #define RUNNER_STILL_MS 30000u
 /* when a file that is being read gave nothing for so long; */
 #define RUNNER_READ_STILL_MS 3000u
+/* when it shall carry weights and did not for so long; */
+#define RUNNER_TURN_STILL_MS 3000u
 /* while loading, for the time this reads its shard in besides (a slow disk). */
 #define RUNNER_LOAD_BYTES_PER_MS 20000u
 
@@ -63,6 +65,8 @@ struct engine_beat {
     uint64_t entered;  /* collectives */
     uint64_t finished;
     uint64_t reads;    /* grows with each piece that was read */
+    bool is_turning;   /* it carries weights, and never waits long */
+    uint64_t turns;    /* while it does */
     char file[128];    /* that is being read; empty: none */
 };
 
@@ -136,6 +140,7 @@ struct runner {
     uint64_t look_at_ms;
     uint64_t still_looks; /* in a row, without progress */
     uint64_t still_reads; /* looks in a row at a file that gave nothing */
+    uint64_t still_turns; /* looks in a row while weights were not carried */
     uint32_t idle_looks;  /* in a row */
     struct engine_beat beat;
     struct runner_request requests[RUNNER_REQUESTS_MAX];

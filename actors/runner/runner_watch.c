@@ -58,6 +58,30 @@ static uint64_t looks_max(const struct runner *runner)
     return limit_ms / RUNNER_LOOK_MS;
 }
 
+/* Leases that are shorter than that of the thread's other work. */
+static bool has_short_lease(struct runner *runner, const struct engine_beat *before,
+                            const struct engine_beat *beat, struct reason *reason_out)
+{
+    const bool is_stalled = beat->file[0] != '\0' && beat->reads == before->reads &&
+                            strcmp(beat->file, before->file) == 0;
+    const bool is_stuck = beat->is_turning && before->is_turning && beat->turns == before->turns;
+    runner->still_reads = is_stalled ? runner->still_reads + 1 : 0;
+    runner->still_turns = is_stuck ? runner->still_turns + 1 : 0;
+    if (runner->still_reads >= RUNNER_READ_STILL_MS / RUNNER_LOOK_MS) {
+        (void)refuse(reason_out, STATUS_TIMED_OUT,
+                     "%.120s on this node's disk gave nothing for %u ms; see whether the disk "
+                     "works", beat->file, RUNNER_READ_STILL_MS);
+        return false;
+    }
+    if (runner->still_turns >= RUNNER_TURN_STILL_MS / RUNNER_LOOK_MS) {
+        (void)refuse(reason_out, STATUS_TIMED_OUT,
+                     "the engine carried no weights for %u ms while it should; see what else this "
+                     "machine does", RUNNER_TURN_STILL_MS);
+        return false;
+    }
+    return true;
+}
+
 bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
                        struct reason *reason_out)
 {
@@ -66,20 +90,14 @@ bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
     if (!beat->is_busy) {
         runner->still_looks = 0;
         runner->still_reads = 0;
+        runner->still_turns = 0;
         runner->is_watched = ++runner->idle_looks < IDLE_LOOKS;
         return true;
     }
     runner->idle_looks = 0;
     send_heartbeat(runner, beat);
-    const bool is_stalled = beat->file[0] != '\0' && beat->reads == before.reads &&
-                            strcmp(beat->file, before.file) == 0;
-    runner->still_reads = is_stalled ? runner->still_reads + 1 : 0;
-    if (runner->still_reads >= RUNNER_READ_STILL_MS / RUNNER_LOOK_MS) {
-        (void)refuse(reason_out, STATUS_TIMED_OUT,
-                     "%.120s on this node's disk gave nothing for %u ms; see whether the disk "
-                     "works", beat->file, RUNNER_READ_STILL_MS);
+    if (!has_short_lease(runner, &before, beat, reason_out))
         return false;
-    }
     if (!before.is_busy || beat->is_waiting || beat->marks != before.marks ||
         beat->entered != before.entered || beat->finished != before.finished) {
         runner->still_looks = 0;

@@ -2,9 +2,9 @@
 #include "actors/runner/side_worker.h"
 
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 
 struct side_job {
     void (*work)(void *argument);
@@ -24,6 +24,7 @@ struct side_worker {
 static void *work(void *argument)
 {
     struct side_worker *worker = argument;
+    (void)pthread_setname_np(pthread_self(), "side");
     (void)pthread_mutex_lock(&worker->mutex);
     while (!worker->is_ending || worker->done < worker->started) {
         if (worker->done == worker->started) {
@@ -70,6 +71,28 @@ void side_worker_close(struct side_worker *worker)
     (void)pthread_cond_destroy(&worker->changed);
     (void)pthread_mutex_destroy(&worker->mutex);
     memory_free(worker);
+}
+
+bool side_worker_end(struct side_worker *worker, uint64_t limit_ms)
+{
+    const uint64_t end_ms = clock_now_ms() + limit_ms;
+    bool is_idle = !worker;
+    while (!is_idle) {
+        /* It may be stuck with the lock. */
+        if (pthread_mutex_trylock(&worker->mutex) == 0) {
+            worker->is_ending = true;
+            is_idle = worker->done == worker->started;
+            (void)pthread_cond_broadcast(&worker->changed);
+            (void)pthread_mutex_unlock(&worker->mutex);
+        }
+        if (is_idle)
+            break;
+        if (clock_now_ms() >= end_ms)
+            return false;
+        clock_sleep_ms(2);
+    }
+    side_worker_close(worker);
+    return true;
 }
 
 void side_worker_start(struct side_worker *worker, void (*job)(void *argument), void *argument)

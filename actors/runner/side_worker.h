@@ -12,6 +12,7 @@
 
 #include "protocol/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SIDE_JOBS_MAX 512u
@@ -21,6 +22,9 @@ struct side_worker;
 MUST_CHECK enum status side_worker_open(struct side_worker **worker_out, struct reason *reason);
 /* Waits for the job at work.  Accepts NULL. */
 void side_worker_close(struct side_worker *worker);
+/* The same, if all its jobs are done within the limit.  Else false: a job is stuck, say on a disk,
+ * and worker and argument are its own till the process ends. */
+MUST_CHECK bool side_worker_end(struct side_worker *worker, uint64_t limit_ms);
 /* At most SIDE_JOBS_MAX may wait or be at work. */
 void side_worker_start(struct side_worker *worker, void (*job)(void *argument), void *argument);
 /* How many have been done since the open, in the order in which they were started. */

@@ -245,6 +245,7 @@ static enum status stream_slices(struct weight_load *load,
         .file_count = load->table->file_count,
         .files = load->files,
         .shard = load->shard,
+        .reading = request->reading,
         .key = head->key,
         .window = head->window,
         .batch_size = request->batch_size,
@@ -359,7 +360,8 @@ enum status weight_load_open(const struct weight_load_request *request,
     enum status status = load_steps(&load, request, &spread, reason);
     spread_free(&spread);
     if (status != STATUS_OK) {
-        weight_load_close(&load);
+        if (!load.counters.is_stuck)
+            weight_load_close(&load);
         return status;
     }
     *load_out = load;

@@ -242,12 +242,16 @@ enum status send_is_slow(const struct stream *stream)
     const uint64_t window_s = stream->pace.window_ms / 1000;
     const uint64_t rate = stream->options->rate_min >> 10;
     const struct parcel *oldest = NULL; /* that a receiver has not taken */
+    size_t packing = 0;
+    size_t sending = 0;
     for (size_t i = 0; i < BATCHES_AHEAD; i++) {
         const struct parcel *parcel = &stream->parcels[i];
+        packing += parcel->phase == PARCEL_PACKING;
+        sending += parcel->phase == PARCEL_SENDING;
         if (parcel->phase == PARCEL_SENDING && (!oldest || parcel->job < oldest->job))
             oldest = parcel;
     }
-    if (!oldest)
+    if (!oldest || packing > sending)
         return refuse(stream->reason, STATUS_TIMED_OUT, "this node's disk gave less than %" PRIu64
                       " KiB/s of the weight files for %" PRIu64 " s; see whether the disk works, or"
                       " set load_rate_min", rate, window_s);

@@ -260,6 +260,8 @@ static enum status go_round(struct stream *stream)
         if (status == STATUS_OK)
             status = check_leases(stream);
         stream->turn++;
+        if (stream->options->reading)
+            stream->options->reading->turns++;
         if (!stream->has_moved)
             pause_shortly();
     }
@@ -280,6 +282,19 @@ static void say_farewell(struct stream *stream)
         pause_shortly();
     }
     *stream->reason = why;
+}
+
+/* Of a failed load; false when a thread is stuck, which uses all of this till the process ends: to
+ * wait for it would hold up the word of the failure. */
+static bool workers_end(struct stream *stream)
+{
+    if (!side_worker_end(stream->packer, farewell_ms))
+        return false;
+    stream->packer = NULL;
+    if (!side_worker_end(stream->checker, farewell_ms))
+        return false;
+    stream->checker = NULL;
+    return true;
 }
 
 static uint64_t batch_size_of(const struct weight_stream_options *options)
@@ -336,7 +351,11 @@ enum status weight_stream_run(const struct weight_stream_options *options,
     if (status == STATUS_OK) {
         const uint64_t start_us = clock_now_us();
         weight_pace_begin(&stream->pace, options->rate_min, stream->batch_size, clock_now_ms());
+        if (options->reading)
+            options->reading->is_turning = true;
         status = go_round(stream);
+        if (options->reading)
+            options->reading->is_turning = false;
         stream->counters.stream_us = clock_now_us() - start_us;
         if (status == STATUS_OK)
             mark_received(stream);
@@ -345,6 +364,11 @@ enum status weight_stream_run(const struct weight_stream_options *options,
     }
     if (status != STATUS_OK)
         options->collective->ops->post_drop(options->collective);
+    if (status != STATUS_OK && !workers_end(stream)) {
+        *counters_out = stream->counters;
+        counters_out->is_stuck = true;
+        return status;
+    }
     send_close(stream);
     receive_close(stream);
     crypto_mac_close(stream->mac);

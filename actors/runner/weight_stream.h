@@ -52,6 +52,7 @@ struct weight_stream_options {
     size_t file_count;                     /* of the table */
     const struct weight_files *files;      /* those this rank has; NULL when it has none */
     struct shard *shard;                   /* of this rank */
+    struct weight_reading *reading;        /* for a watch; may be NULL */
     struct mac_key key;                    /* the same on every rank */
     uint64_t window;                       /* the same on every rank; 0: WEIGHT_WINDOW_SIZE */
     uint64_t batch_size;                   /* 0: of the window */
@@ -74,6 +75,7 @@ struct weight_stream_counters {
     uint64_t stream_us; /* from the first batch being packed to the last receiver's last word */
     uint64_t read_us;   /* of it, beside the wire: reading and packing, */
     uint64_t check_us;  /* and making or comparing checks */
+    bool is_stuck;      /* failed, and a thread still uses files and shard, which stay */
 };
 
 /* The counters are written also on failure. */

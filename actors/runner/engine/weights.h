@@ -91,6 +91,9 @@ struct weight_files;
 struct weight_reading {
     _Atomic uint64_t count;
     const char *_Atomic file; /* lives as long as the table; NULL: nothing is being read */
+    /* While weights are on their way, the thread that carries messages: it never waits long. */
+    _Atomic uint64_t turns;
+    _Atomic bool is_turning;
     /* Before each piece that is read; in tests it stands for the disk.  May be NULL. */
     void (*before)(void *context, const char *file);
     void *context;

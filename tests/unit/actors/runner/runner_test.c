@@ -678,28 +678,41 @@ START_TEST(ends_an_engine_that_gets_nowhere)
 }
 END_TEST
 
-/* Whatever else goes on: what others send may still come while the own disk stalls. */
-START_TEST(ends_an_engine_whose_disk_stalls)
+/* Ends once `moves`, which is in `beat`, stood still for the limit, and not while it is slow. */
+static void check_short_lease(struct engine_beat *beat, uint64_t *moves, uint64_t limit_ms,
+                              const char *said)
 {
     open_runner(0, 1, SHARDING_NONE);
     make_ready();
     answer_reports();
     ask(GATEWAY, 1, 1);
-    struct engine_beat beat = {.is_busy = true, .file = "model-00002-of-00003.safetensors"};
-    for (unsigned i = 0; i < 100; i++) { /* slow is not stalled */
-        beat.reads += i % 3 == 0;
-        beat.marks++;
-        ck_assert(answer_look(beat));
+    for (unsigned i = 0; i < 100; i++) {
+        *moves += i % 3 == 0;
+        beat->marks++;
+        ck_assert(answer_look(*beat));
         ck_assert(!has_failed());
     }
-    unsigned looks = 0;
-    for (; !has_failed(); looks++) {
-        ck_assert_uint_le(looks * RUNNER_LOOK_MS, RUNNER_READ_STILL_MS);
-        beat.marks++;
-        ck_assert(answer_look(beat));
+    for (unsigned looks = 0; !has_failed(); looks++) {
+        ck_assert_uint_le(looks * RUNNER_LOOK_MS, limit_ms);
+        beat->marks++;
+        ck_assert(answer_look(*beat));
     }
-    ck_assert_ptr_nonnull(strstr(last_status()->reason, "model-00002-of-00003.safetensors"));
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, said));
     close_runner();
+}
+
+/* Whatever else goes on: what others send may still come while the own disk stalls. */
+START_TEST(ends_an_engine_whose_disk_stalls)
+{
+    struct engine_beat beat = {.is_busy = true, .file = "model-00002-of-00003.safetensors"};
+    check_short_lease(&beat, &beat.reads, RUNNER_READ_STILL_MS, beat.file);
+}
+END_TEST
+
+START_TEST(ends_an_engine_that_carries_no_weights_while_it_should)
+{
+    struct engine_beat beat = {.is_busy = true, .is_turning = true};
+    check_short_lease(&beat, &beat.turns, RUNNER_TURN_STILL_MS, "carried no weights for 3000 ms");
 }
 END_TEST
 
@@ -773,6 +786,7 @@ Suite *suite_of_tests(void)
         says_that_it_computes_when_it_begins,
         ends_an_engine_that_gets_nowhere,
         ends_an_engine_whose_disk_stalls,
+        ends_an_engine_that_carries_no_weights_while_it_should,
         looks_no_more_at_an_idle_engine,
         gives_a_large_shard_the_time_to_be_read,
     };
