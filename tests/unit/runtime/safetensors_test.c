@@ -105,6 +105,52 @@ START_TEST(offsets_count_from_the_start_of_the_file)
 }
 END_TEST
 
+/* A header of 8 elements of a type, with their bytes; the status of reading it. */
+static enum status parse_type(const char *type, uint64_t bytes, struct tensor_table **table_out,
+                              struct reason *reason)
+{
+    char file[256] = {0};
+    const int length = snprintf(file + 8, sizeof(file) - 8,
+                                "{\"t\":{\"dtype\":\"%s\",\"shape\":[2,4],"
+                                "\"data_offsets\":[0,%llu]}}",
+                                type, (unsigned long long)bytes);
+    file[0] = (char)length;
+    return safetensors_parse(file, sizeof(file), 8 + (uint64_t)length + bytes, "f", table_out,
+                             reason);
+}
+
+START_TEST(every_dtype_is_parsed_by_its_name)
+{
+    static const struct {
+        const char *name;
+        enum tensor_type type;
+        uint64_t bits;
+    } types[] = {
+#define TYPE_ROW(code, NAME, bits) {#NAME, TENSOR_##NAME, bits},
+        TENSOR_TYPE_LIST(TYPE_ROW)
+#undef TYPE_ROW
+    };
+    static const char *const none[] = {"", "f32", "F32 ", "BF", "F128", "I4", "bfloat16", "U"};
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        struct tensor_table *table = NULL;
+        struct reason reason = {""};
+        ck_assert_int_eq(parse_type(types[i].name, types[i].bits, &table, &reason), STATUS_OK);
+        const struct tensor *tensor = tensor_table_find(table, "t");
+        ck_assert_int_eq(tensor->type, types[i].type);
+        ck_assert_uint_eq(tensor->size, types[i].bits); /* 8 elements */
+        tensor_table_free(table);
+        ck_assert_int_eq(parse_type(types[i].name, types[i].bits + 1, &table, &reason),
+                         STATUS_MALFORMED);
+    }
+    for (size_t i = 0; i < COUNT_OF(none); i++) {
+        struct tensor_table *table = NULL;
+        struct reason reason = {""};
+        ck_assert_int_eq(parse_type(none[i], 32, &table, &reason), STATUS_UNSUPPORTED);
+        ck_assert_ptr_nonnull(strstr(reason.text, "dtype"));
+    }
+}
+END_TEST
+
 static void put_model(const struct scratch *scratch, const char *file, const char *tensor)
 {
     char path[256];
@@ -203,6 +249,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("safetensors");
     const TTest *const tests[] = {each_rule_is_refused_by_its_name,
                                   offsets_count_from_the_start_of_the_file,
+        every_dtype_is_parsed_by_its_name,
                                   a_directory_is_read_with_and_without_an_index,
                                   a_link_out_of_the_model_is_refused,
                                   no_memory_at_any_call_is_reported};
