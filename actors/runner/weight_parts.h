@@ -168,6 +168,8 @@ struct stream {
     uint64_t told_alive_ms; /* by the pace's time, as the others */
     uint64_t signs_ms[RANK_COUNT_MAX]; /* when a rank was last heard of */
 
+    _Atomic bool is_over; /* it failed: what is queued for packing is for nobody */
+
     uint64_t turn;
     bool has_moved; /* in this turn */
     uint64_t bytes_have;

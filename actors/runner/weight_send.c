@@ -23,6 +23,8 @@ static enum status pack(struct parcel *parcel)
     uint64_t at = 0;
     for (size_t i = batch->piece_first; i < batch->piece_end && status == STATUS_OK; i++) {
         const struct weight_piece *piece = &list->pieces[i];
+        if (parcel->stream->is_over)
+            return STATUS_CANCELLED;
         memset(parcel->bytes + at, 0, piece->at - at);
         status = shard_slice_read_range(parcel->stream->options->files,
                                         &plan->slices[piece->slice], piece->first, piece->end,

@@ -288,6 +288,7 @@ static void say_farewell(struct stream *stream)
  * wait for it would hold up the word of the failure. */
 static bool workers_end(struct stream *stream)
 {
+    stream->is_over = true;
     if (!side_worker_end(stream->packer, farewell_ms))
         return false;
     stream->packer = NULL;

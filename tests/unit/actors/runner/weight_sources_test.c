@@ -478,7 +478,7 @@ static void read_slowly(void *context, const char *file)
 {
     (void)context;
     (void)file;
-    clock_sleep_ms(200);
+    clock_sleep_ms(100);
 }
 
 struct held {
@@ -504,9 +504,9 @@ START_TEST(a_disk_that_trickles_and_a_rank_that_is_silent_end_the_load_by_name)
 {
     static struct held held = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                                .changed = PTHREAD_COND_INITIALIZER};
-    struct weight_reading reading = {.before = read_slowly};
-    struct world slow;
-    struct world silent;
+    static struct weight_reading reading = {.before = read_slowly};
+    static struct world slow;
+    static struct world silent;
     world_open(&slow, SHARDING_PIPELINE, 2, 1);
     slow.ranks[0].request.reading = &reading;
     slow.ranks[0].request.rate_min = (uint64_t)1 << 30;
