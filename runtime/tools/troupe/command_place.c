@@ -69,7 +69,7 @@ static const char *print_read(const struct candidate *candidate, char text_out[C
     for (uint32_t rank = 0; rank < candidate->ranks.count && used + 24 < CELL_SIZE; rank++) {
         uint32_t read = 0;
         for (uint32_t i = 0; i < candidate->sources.count; i++)
-            read += candidate->sources.items[i].holders >> rank & 1;
+            read += (uint32_t)(candidate->sources.items[i].holders >> rank & 1);
         used += (size_t)snprintf(text_out + used, CELL_SIZE - used, "%s%u/%u", rank ? "," : "",
                                  read, candidate->sources.count);
     }
