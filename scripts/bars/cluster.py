@@ -107,6 +107,20 @@ def processes_below(directory):
     return found
 
 
+def mapped_shared():
+    """Names below /dev/shm that some process has mapped."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/maps", encoding="utf-8", errors="replace") as file:
+                    found |= {line.partition("/dev/shm/")[2].strip() for line in file
+                              if "/dev/shm/" in line}
+            except OSError:
+                continue
+    return found
+
+
 def snapshot(store, model):
     """The one snapshot of a model in a store in the hub's layout; None: there is none."""
     place = os.path.join(store, "models--" + model.replace("/", "--"), "snapshots")
@@ -323,10 +337,19 @@ class Cluster:
                 if (mode & 0o170000) in (0o140000, 0o040000):
                     left.append(f"{node.name}/run/{name}")
         left += [f"TMPDIR/{name}" for name in os.listdir(self.scratch)]
+        return left + self.left_shared() + self.own_deaths()
+
+    def left_shared(self, limit_s=5):
+        """Shared memory that nobody has mapped, and goes on so: other clusters may run beside."""
         ours = ("vader_segment", "sm_segment", "ompi", "troupe", "psm", "pmix")
-        left += [f"/dev/shm/{name}" for name in set(os.listdir("/dev/shm")) - self.shared_before
-                 if name.startswith(ours)]
-        return left + self.own_deaths()
+        left = set(os.listdir("/dev/shm")) - self.shared_before
+        end = time.monotonic() + limit_s
+        while left and time.monotonic() < end:
+            mapped = mapped_shared()
+            left = {name for name in left & set(os.listdir("/dev/shm"))
+                    if name.startswith(ours) and name not in mapped}
+            time.sleep(0.1 if left else 0)
+        return [f"/dev/shm/{name}" for name in sorted(left)]
 
     def own_deaths(self):
         """What the nodes wrote of processes that died by a fault of ours, as sentences."""
