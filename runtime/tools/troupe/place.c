@@ -294,7 +294,7 @@ static const char *print_sources(const struct cli *cli, const struct instance_re
     const uint32_t all = instance->sources.count;
     uint32_t reads = 0;
     for (uint32_t i = 0; i < all; i++)
-        reads += instance->sources.items[i].holders >> number & 1;
+        reads += (uint32_t)(instance->sources.items[i].holders >> number & 1);
     text_out[0] = '\0';
     if (reads == all)
         return text_out;
