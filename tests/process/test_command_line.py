@@ -33,6 +33,16 @@ def document(*words, home):
     return json.loads(troupe(*words, "--json", home=home).stdout)
 
 
+def shown(what, home, condition, limit_s=20):
+    """What a node lists, as soon as that holds: a follower hears of it after the leader."""
+    end = time.monotonic() + limit_s
+    while True:
+        listed = document(what, home=home)[what if what != "ps" else "instances"]
+        if condition(listed) or time.monotonic() > end:
+            return listed
+        time.sleep(0.05)
+
+
 def processes_of(home):
     """Of our programs that have this home on their command line."""
     found = []
@@ -156,13 +166,13 @@ def test_two_nodes_join_place_and_answer(homes):
     assert "cluster of its own" in other.stderr
     assert "a node runs in" in join(alpha, "alpha", token, code=1).stderr
 
-    names = {node["name"]: node for node in document("nodes", home=beta)["nodes"]}
+    names = {node["name"]: node for node in shown("nodes", beta, lambda nodes: len(nodes) == 2)}
     assert set(names) == {"alpha", "beta"} and all(n["in_view"] for n in names.values())
 
     assert "config.json" in troupe("add", alpha / "run", "--name", "bad", home=alpha,
                                    code=3).stderr
     troupe("add", MODEL, "--name", "demo", home=alpha)
-    model = document("models", home=beta)["models"][0]
+    model = shown("models", beta, lambda models: models)[0]
     assert model["model_id"] == "demo" and len(model["holders"]) == 1
     assert document("previews", "demo", home=beta)["candidates"][0]["is_possible"]
 
@@ -184,7 +194,7 @@ def test_two_nodes_join_place_and_answer(homes):
 
     assert "delete it first" in troupe("remove", "demo", home=alpha, code=1).stderr
     troupe("delete", placed["instance_id"][:6], home=alpha)
-    assert document("ps", home=beta) == {"instances": []}
+    assert shown("ps", beta, lambda instances: not instances) == []
 
     example = subprocess.run([sys.executable, str(SOURCE / "scripts/examples/place_and_watch.py"),
                               "--home", str(beta), "--sharding", "none", "demo"],
