@@ -79,3 +79,25 @@ const char *model_unheld_name(const struct state *state, const struct model_reco
         return "the weights";
     return text_or_empty(model->files.items[file].name);
 }
+
+static bool reads_itself(const struct file_source *source, uint32_t rank)
+{
+    return (source->holders >> rank & 1) != 0;
+}
+
+uint32_t file_sources_read(const struct file_source *sources, uint32_t count, uint32_t rank)
+{
+    uint32_t files = 0;
+    for (uint32_t i = 0; i < count; i++)
+        files += reads_itself(&sources[i], rank);
+    return files;
+}
+
+uint32_t file_sources_sent(const struct file_source *sources, uint32_t count, uint32_t from,
+                           uint32_t rank)
+{
+    uint32_t files = 0;
+    for (uint32_t i = 0; i < count; i++)
+        files += sources[i].rank == from && !reads_itself(&sources[i], rank);
+    return files;
+}

@@ -34,5 +34,10 @@ bool model_is_held(const struct state *state, const struct model_record *model, 
 /* For a sentence, when it is not held: "the weights", or the file that is lacking. */
 const char *model_unheld_name(const struct state *state, const struct model_record *model,
                               bool is_here);
+/* Of the weight files of a placement, those a rank reads from its own disk, */
+uint32_t file_sources_read(const struct file_source *sources, uint32_t count, uint32_t rank);
+/* and those of which `from` sends it its slices. */
+uint32_t file_sources_sent(const struct file_source *sources, uint32_t count, uint32_t from,
+                           uint32_t rank);
 
 #endif

@@ -94,6 +94,8 @@ struct file_wish {
     struct http_file *file; /* once it is open, unless is_head */
 };
 void file_wish_free(void *wish);
+/* The head of its answer; takes its lines over, and the file when it was opened. */
+struct http_output file_wish_output(struct file_wish *wish);
 
 /* A piece of a file that came from another node, to be hashed beside the loop. */
 struct piece_check {

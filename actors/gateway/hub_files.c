@@ -24,6 +24,19 @@ void file_wish_free(void *argument)
     memory_free(wish);
 }
 
+struct http_output file_wish_output(struct file_wish *wish)
+{
+    const struct http_output output = {.exchange = wish->exchange,
+                                       .http_status = wish->http_status,
+                                       .content_type = hub_content_type(wish->name),
+                                       .lines = wish->lines,
+                                       .file = wish->file,
+                                       .size = wish->size};
+    wish->lines = NULL;
+    wish->file = NULL;
+    return output;
+}
+
 static bool has_it_here(const struct gateway *gateway, const struct model_record *model,
                         const struct file_entry *file)
 {
@@ -90,12 +103,7 @@ static void send_from_elsewhere(struct gateway *gateway, struct file_wish *wish,
         refuse_absent(gateway, wish->exchange, wish->name, wish->model_id, why);
         file_wish_free(wish);
     } else if (wish->is_head || wish->size == 0) {
-        struct http_output output = {.exchange = wish->exchange,
-                                     .http_status = wish->http_status,
-                                     .content_type = hub_content_type(wish->name),
-                                     .lines = wish->lines,
-                                     .size = wish->size};
-        wish->lines = NULL;
+        const struct http_output output = file_wish_output(wish);
         file_wish_free(wish);
         send_file(gateway, output);
     } else {
@@ -178,13 +186,5 @@ void hub_file_opened(struct gateway *gateway, struct result *result)
         send_from_elsewhere(gateway, result_take(result), result->reason.text);
         return;
     }
-    struct http_output output = {.exchange = wish->exchange,
-                                 .http_status = wish->http_status,
-                                 .content_type = hub_content_type(wish->name),
-                                 .lines = wish->lines,
-                                 .file = wish->file,
-                                 .size = wish->size};
-    wish->lines = NULL;
-    wish->file = NULL;
-    send_file(gateway, output);
+    send_file(gateway, file_wish_output(wish));
 }

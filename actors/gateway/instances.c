@@ -237,16 +237,12 @@ struct shown {
 static enum status sources_print(const struct gateway *gateway, const struct shown *shown,
                                  uint32_t number, struct buffer *json)
 {
-    uint32_t reads = 0;
+    const uint32_t reads = file_sources_read(shown->sources, shown->source_count, number);
     uint32_t senders = 0;
-    for (uint32_t i = 0; i < shown->source_count; i++)
-        reads += (uint32_t)(shown->sources[i].holders >> number & 1);
     enum status status = buffer_append_format(json, ",\"reads\":%u,\"receives\":[", reads);
     for (uint32_t rank = 0; rank < shown->rank_count && status == STATUS_OK; rank++) {
-        uint32_t files = 0;
-        for (uint32_t i = 0; i < shown->source_count; i++)
-            files += shown->sources[i].rank == rank &&
-                     (shown->sources[i].holders >> number & 1) == 0;
+        const uint32_t files =
+            file_sources_sent(shown->sources, shown->source_count, rank, number);
         if (files == 0)
             continue;
         status = buffer_append_format(json, "%s{\"from\":%u,\"files\":%u,\"node\":",

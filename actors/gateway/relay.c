@@ -350,15 +350,8 @@ void relay_link_down(struct gateway *gateway, uint32_t slot, bool is_closed)
 
 static void begin_answer(struct gateway *gateway, struct relay *relay)
 {
-    struct file_wish *wish = relay->wish;
-    struct http_output output = {.exchange = wish->exchange,
-                                 .http_status = wish->http_status,
-                                 .content_type = hub_content_type(wish->name),
-                                 .lines = wish->lines,
-                                 .size = wish->size};
-    wish->lines = NULL;
     relay->is_begun = true;
-    pipe_begin(gateway, output);
+    pipe_begin(gateway, file_wish_output(relay->wish));
 }
 
 /* The part of the piece that was asked for. */

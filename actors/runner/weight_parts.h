@@ -193,6 +193,8 @@ MUST_CHECK enum status stream_look(struct stream *stream, uint32_t rank, const u
 bool stream_has_room(const struct stream *stream, size_t words);
 MUST_CHECK enum status stream_tell(struct stream *stream, uint32_t rank,
                                    const struct stream_word *word);
+/* To all ranks that send something, but not to this one. */
+MUST_CHECK enum status stream_tell_sources(struct stream *stream, const struct stream_word *word);
 
 /* ---- weight_send.c ---- */
 MUST_CHECK enum status send_open(struct stream *stream);

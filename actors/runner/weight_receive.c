@@ -254,10 +254,7 @@ enum status receive_turn(struct stream *stream)
     if (status != STATUS_OK || !is_whole(stream) || !stream_has_room(stream, stream->size))
         return status;
     stream->is_end_told = true;
-    for (uint32_t rank = 0; rank < stream->size && status == STATUS_OK; rank++)
-        if (stream->serves[rank] && rank != stream->own)
-            status = stream_tell(stream, rank, &end);
-    return status;
+    return stream_tell_sources(stream, &end);
 }
 
 bool receive_is_done(const struct stream *stream)

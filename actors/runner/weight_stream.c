@@ -123,6 +123,15 @@ enum status stream_tell(struct stream *stream, uint32_t rank, const struct strea
                : stream_lost(stream, rank);
 }
 
+enum status stream_tell_sources(struct stream *stream, const struct stream_word *word)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t rank = 0; rank < stream->size && status == STATUS_OK; rank++)
+        if (stream->serves[rank] && rank != stream->own)
+            status = stream_tell(stream, rank, word);
+    return status;
+}
+
 static enum status words_look(struct stream *stream)
 {
     struct collective *collective = stream->options->collective;
@@ -195,15 +204,11 @@ static enum status tell_alive(struct stream *stream)
 {
     const struct stream_word word = {.magic = WORD_MAGIC, .kind = WORD_ALIVE};
     const uint64_t now_ms = weight_pace_time(&stream->pace);
-    enum status status = STATUS_OK;
     if (receive_is_done(stream) || now_ms - stream->told_alive_ms < PACE_ALIVE_MS ||
         !stream_has_room(stream, stream->size))
         return STATUS_OK;
     stream->told_alive_ms = now_ms;
-    for (uint32_t rank = 0; rank < stream->size && status == STATUS_OK; rank++)
-        if (stream->serves[rank] && rank != stream->own)
-            status = stream_tell(stream, rank, &word);
-    return status;
+    return stream_tell_sources(stream, &word);
 }
 
 static enum status check_leases(struct stream *stream)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "protocol/holdings.h"
 #include "protocol/sharding.h"
 #include "runtime/tools/troupe/output.h"
 #include "runtime/tools/troupe/place.h"
@@ -67,9 +68,8 @@ static const char *print_read(const struct candidate *candidate, char text_out[C
 {
     size_t used = (size_t)snprintf(text_out, CELL_SIZE, "%s", candidate->ranks.count ? "" : "-");
     for (uint32_t rank = 0; rank < candidate->ranks.count && used + 24 < CELL_SIZE; rank++) {
-        uint32_t read = 0;
-        for (uint32_t i = 0; i < candidate->sources.count; i++)
-            read += (uint32_t)(candidate->sources.items[i].holders >> rank & 1);
+        const uint32_t read =
+            file_sources_read(candidate->sources.items, candidate->sources.count, rank);
         used += (size_t)snprintf(text_out + used, CELL_SIZE - used, "%s%u/%u", rank ? "," : "",
                                  read, candidate->sources.count);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/place.h"
 
+#include "protocol/holdings.h"
 #include "protocol/sharding.h"
 #include "runtime/tools/troupe/output.h"
 
@@ -292,18 +293,14 @@ static const char *print_sources(const struct cli *cli, const struct instance_re
                                  uint32_t number, char text_out[CELL_SIZE])
 {
     const uint32_t all = instance->sources.count;
-    uint32_t reads = 0;
-    for (uint32_t i = 0; i < all; i++)
-        reads += (uint32_t)(instance->sources.items[i].holders >> number & 1);
+    const uint32_t reads = file_sources_read(instance->sources.items, all, number);
     text_out[0] = '\0';
     if (reads == all)
         return text_out;
     size_t used = (size_t)snprintf(text_out, CELL_SIZE, " (reads %u of %u files", reads, all);
     for (uint32_t rank = 0; rank < instance->ranks.count; rank++) {
-        uint32_t files = 0;
-        for (uint32_t i = 0; i < all; i++)
-            files += instance->sources.items[i].rank == rank &&
-                     (instance->sources.items[i].holders >> number & 1) == 0;
+        const uint32_t files =
+            file_sources_sent(instance->sources.items, all, rank, number);
         if (files > 0 && used + 64 < CELL_SIZE)
             used += (size_t)snprintf(text_out + used, CELL_SIZE - used, ", %u from %.40s",
                                      files, cli_node_name(cli->state,
