@@ -133,7 +133,9 @@ static bool admit(struct http_connection *connection, const struct http_head *he
         }
     }
     bool is_admitted = http_policy_admit(shared->policy, head, fault);
-    if (!is_admitted && failures && fault->http_status == 401)
+    /* A request without any is no guess: some clients ask first without, or for what needs none. */
+    const bool has_key = head->authorization.size > 0 || head->api_key.size > 0;
+    if (!is_admitted && failures && has_key && fault->http_status == 401)
         failures->count++;
     return is_admitted;
 }
