@@ -170,6 +170,55 @@ static enum status spread_make(const struct weight_load *load,
     return STATUS_OK;
 }
 
+static void note_reading(const struct weight_load_request *request, const char *file)
+{
+    if (request->reading)
+        request->reading->file = file;
+}
+
+/* As others told of it: a file of the same size may be of another version of the model. */
+static bool is_as_told(const struct tensor_table *told, size_t file,
+                       const struct tensor_table *own)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < told->tensor_count; i++) {
+        const struct tensor *tensor = &told->tensors[i];
+        if (tensor->file != file)
+            continue;
+        const struct tensor *found = tensor_table_find(own, tensor->name);
+        if (!found || found->type != tensor->type || found->rank != tensor->rank ||
+            found->offset != tensor->offset || found->size != tensor->size ||
+            memcmp(found->shape, tensor->shape, tensor->rank * sizeof(tensor->shape[0])) != 0)
+            return false;
+        count++;
+    }
+    return count == own->tensor_count;
+}
+
+/* The headers of the files a rank has are those of the table, which came from others. */
+static enum status check_own(const struct weight_load *load,
+                             const struct weight_load_request *request, const bool *wanted,
+                             struct reason *reason)
+{
+    struct weight_reading *reading = request->reading;
+    for (size_t i = 0; i < load->table->file_count; i++) {
+        const char *name = load->table->files[i].name;
+        struct tensor_table *own = NULL;
+        if (!wanted[i])
+            continue;
+        enum status status = safetensors_open_files(
+            request->directory, &name, 1, reading ? &reading->count : NULL, &own, reason);
+        if (status == STATUS_OK && !is_as_told(load->table, i, own))
+            status = refuse(reason, STATUS_STALE, "the weight file %.200s of rank %" PRIu32
+                            " is of another version of the model than that of the other ranks;"
+                            " remove the model there", name, load->rank);
+        tensor_table_free(own);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
 /* A rank with some files maps those, once it knows from another which there are. */
 static enum status open_some(struct weight_load *load, const struct weight_load_request *request,
                              const struct spread *spread, struct reason *reason)
@@ -184,9 +233,14 @@ static enum status open_some(struct weight_load *load, const struct weight_load_
         has_any = has_any || wanted[i];
     }
     enum status status = STATUS_OK;
-    if (has_any && !load->files)
-        status = weight_files_open_some(request->directory, load->table, wanted, request->reading,
-                                        &load->files, reason);
+    if (has_any && !load->files) {
+        note_reading(request, "the weight files");
+        status = check_own(load, request, wanted, reason);
+        note_reading(request, NULL);
+        if (status == STATUS_OK)
+            status = weight_files_open_some(request->directory, load->table, wanted,
+                                            request->reading, &load->files, reason);
+    }
     memory_free(wanted);
     return status;
 }
@@ -271,12 +325,6 @@ static enum status fill_own(struct weight_load *load, struct weight_reading *rea
     if (status == STATUS_OK && load->files)
         shard_keep_only(load->shard, load->files);
     return status;
-}
-
-static void note_reading(const struct weight_load_request *request, const char *file)
-{
-    if (request->reading)
-        request->reading->file = file;
 }
 
 static enum status open_all(struct weight_load *load, const struct weight_load_request *request,

@@ -1,165 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several ranks that hold the files send side by side, and one that always sends damage is replaced
  * by the others. */
-#include "actors/runner/engine/collective_threads.h"
-#include "actors/runner/engine/engine.h"
-#include "actors/runner/weight_load.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
-#include "runtime/partition.h"
-#include "tests/support/check_main.h"
-#include "tests/support/scratch.h"
+#include "tests/unit/actors/runner/weight_worlds.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-
-#define RANKS_MAX 5u
-#define FILES_MAX 16u
-#define MODELS "tests/engine/models/"
-#define MODEL MODELS "qwen3-untied__affine4-g64-sharded"
-
-struct rank {
-    pthread_t thread;
-    struct collective_threads *threads;
-    struct weight_load_request request;
-    struct weight_load load;
-    enum status status;
-    struct reason reason;
-    bool damages;             /* every batch it sends, always */
-    uint32_t first_receiver;  /* of what it sent */
-    uint32_t replacements;    /* batches it sent in another source's place */
-};
-
-struct world {
-    char directory[512];
-    struct collective_threads *threads;
-    struct model_config *config;
-    struct partition partitions[RANKS_MAX];
-    bool has_files[RANKS_MAX];
-    struct weight_source sources[FILES_MAX];
-    char names[FILES_MAX][64];
-    size_t source_count;
-    struct rank ranks[RANKS_MAX];
-    uint32_t count;
-};
-
-static void sending(void *context, uint32_t receiver, size_t batch, int attempt, uint8_t *bytes,
-                    size_t size)
-{
-    struct rank *rank = context;
-    (void)batch;
-    if (rank->first_receiver == RANKS_MAX)
-        rank->first_receiver = receiver;
-    rank->replacements += attempt > 1;
-    if (rank->damages)
-        bytes[size - 1] ^= 1;
-}
-
-static void *load_rank(void *argument)
-{
-    struct rank *rank = argument;
-    rank->status = weight_load_open(&rank->request, &rank->load, &rank->reason);
-    if (rank->status != STATUS_OK) /* as its process would end, and with it the generation */
-        collective_threads_lose(rank->threads);
-    return NULL;
-}
-
-/* The first `holders` ranks have the files; weight file i is sent by holder i modulo their number.
- */
-static void world_open_model(struct world *world, const char *name, enum sharding sharding,
-                             uint32_t count, uint32_t holders)
-{
-    struct engine_model model;
-    struct reason reason = {""};
-    *world = (struct world){.count = count};
-    (void)source_path(name, world->directory);
-    ck_assert_int_eq(engine_model_open(world->directory, &model, &reason), STATUS_OK);
-    const struct partition_units units = partition_units_of(model.config, model.layout);
-    ck_assert_int_eq(partition_solve(sharding, &units, NULL, count, world->partitions, &reason),
-                     STATUS_OK);
-    ck_assert_uint_le(model.table->file_count, FILES_MAX);
-    for (size_t i = 0; i < model.table->file_count; i++) {
-        (void)snprintf(world->names[i], sizeof(world->names[i]), "%s",
-                       model.table->files[i].name);
-        world->sources[i] = (struct weight_source){world->names[i], (uint32_t)i % holders, 0};
-    }
-    world->source_count = model.table->file_count;
-    engine_model_close(&model);
-    ck_assert_int_eq(model_config_read(world->directory, &world->config, &reason), STATUS_OK);
-    ck_assert_int_eq(collective_threads_open(count, &world->threads, &reason), STATUS_OK);
-    for (uint32_t i = 0; i < count; i++) {
-        struct rank *rank = &world->ranks[i];
-        world->has_files[i] = i < holders;
-        rank->first_receiver = RANKS_MAX;
-        rank->threads = world->threads;
-        rank->request =
-            (struct weight_load_request){.collective =
-                                             collective_threads_member(world->threads, i),
-                                         .directory = world->directory,
-                                         .config = world->config,
-                                         .partitions = world->partitions,
-                                         .has_files = world->has_files,
-                                         .sources = world->sources,
-                                         .source_count = world->source_count,
-                                         .batch_size = 20000,
-                                         .sending = sending,
-                                         .context = rank};
-    }
-}
-
-static void world_open(struct world *world, enum sharding sharding, uint32_t count,
-                       uint32_t holders)
-{
-    world_open_model(world, MODEL, sharding, count, holders);
-    ck_assert_uint_gt(world->source_count, 1);
-}
-
-static void world_run(struct world *world)
-{
-    for (uint32_t i = 0; i < world->count; i++)
-        ck_assert_int_eq(
-            pthread_create(&world->ranks[i].thread, NULL, load_rank, &world->ranks[i]), 0);
-    for (uint32_t i = 0; i < world->count; i++)
-        ck_assert_int_eq(pthread_join(world->ranks[i].thread, NULL), 0);
-}
-
-static void world_close(struct world *world)
-{
-    for (uint32_t i = 0; i < world->count; i++)
-        if (world->ranks[i].status == STATUS_OK)
-            weight_load_close(&world->ranks[i].load);
-    collective_threads_close(world->threads);
-    model_config_free(world->config);
-}
-
-/* What each rank keeps is what the files hold. */
-static void check_bytes(const struct world *world)
-{
-    struct reason reason = {""};
-    for (uint32_t rank = 0; rank < world->count; rank++) {
-        const struct weight_load *load = &world->ranks[rank].load;
-        const struct shard_plan *plan = load->plans[rank];
-        struct weight_files *files = NULL;
-        ck_assert_msg(world->ranks[rank].status == STATUS_OK, "rank %u: %s", rank,
-                      world->ranks[rank].reason.text);
-        ck_assert_int_eq(weight_files_open(world->directory, load->table, &files, &reason),
-                         STATUS_OK);
-        for (size_t i = 0; i < plan->slice_count; i++) {
-            const struct shard_slice *slice = &plan->slices[i];
-            const uint64_t width = slice->byte_end - slice->byte_first;
-            uint64_t stride = 0;
-            const uint8_t *kept = shard_part(load->shard, slice->module, slice->part, &stride);
-            uint8_t *expected = memory_zeroed(slice->size, 1);
-            ck_assert(kept && expected);
-            ck_assert_int_eq(shard_slice_read(files, slice, expected, &reason), STATUS_OK);
-            for (uint64_t row = 0; row < slice->row_end - slice->row_first; row++)
-                ck_assert_mem_eq(kept + row * stride, expected + row * width, width);
-            memory_free(expected);
-        }
-        weight_files_close(files);
-    }
-}
 
 static void check_world(enum sharding sharding, uint32_t count, uint32_t holders,
                         uint32_t damaging)
@@ -171,7 +18,7 @@ static void check_world(enum sharding sharding, uint32_t count, uint32_t holders
     if (damaging < holders)
         world.ranks[damaging].damages = true;
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     for (uint32_t i = 0; i < count; i++) {
         repeated += world.ranks[i].load.counters.batches_repeated;
         replacements += world.ranks[i].replacements;
@@ -220,7 +67,7 @@ START_TEST(holders_begin_with_different_receivers)
     struct world world;
     world_open(&world, SHARDING_TENSOR, 4, 2);
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     ck_assert_uint_eq(world.ranks[0].first_receiver, 2);
     ck_assert_uint_eq(world.ranks[1].first_receiver, 3);
     world_close(&world);
@@ -228,29 +75,6 @@ START_TEST(holders_begin_with_different_receivers)
 END_TEST
 
 /* ---- a rank with some of the files ---- */
-
-static void copy_file(const struct world *world, const struct scratch *scratch, const char *name)
-{
-    char from[1024];
-    char to[256];
-    size_t size = 0;
-    (void)snprintf(from, sizeof(from), "%s/%s", world->directory, name);
-    char *bytes = file_bytes(from, &size);
-    file_put(scratch_path(scratch, name, to), bytes, size);
-    memory_free(bytes);
-}
-
-/* Rank 1 has file 1, and sends it to rank 2; rank 0 has all and sends the rest. */
-static void open_partly_held(struct world *world, struct scratch *scratch)
-{
-    world_open(world, SHARDING_TENSOR, 3, 1);
-    scratch_open(scratch);
-    copy_file(world, scratch, "config.json");
-    copy_file(world, scratch, world->names[1]);
-    world->sources[1].rank = 1;
-    world->sources[1].holders = 2;
-    world->ranks[1].request.directory = scratch->path;
-}
 
 static uint64_t bytes_of_file(const struct weight_load *load, uint32_t rank, uint32_t file)
 {
@@ -265,9 +89,9 @@ START_TEST(a_rank_with_some_files_reads_those_and_receives_the_rest)
 {
     struct world world;
     struct scratch scratch;
-    open_partly_held(&world, &scratch);
+    world_open_partly_held(&world, &scratch);
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     const struct weight_load *load = &world.ranks[1].load;
     const uint64_t own = bytes_of_file(load, 1, 1);
     const uint64_t heads = load->counters.batches_received * 64;
@@ -286,14 +110,14 @@ START_TEST(what_one_source_damages_comes_from_those_who_have_that_file)
 {
     struct world world;
     struct scratch scratch;
-    open_partly_held(&world, &scratch);
+    world_open_partly_held(&world, &scratch);
     world.ranks[1].damages = true; /* its file comes from rank 0 then */
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     ck_assert_uint_gt(world.ranks[0].replacements, 0);
     world_close(&world);
     scratch_close(&scratch);
-    open_partly_held(&world, &scratch);
+    world_open_partly_held(&world, &scratch);
     world.ranks[0].damages = true; /* its files are nowhere else */
     world_run(&world);
     uint32_t named = 0;
@@ -312,7 +136,7 @@ START_TEST(a_file_that_is_gone_is_named)
     struct world world;
     struct scratch scratch;
     char path[256];
-    open_partly_held(&world, &scratch);
+    world_open_partly_held(&world, &scratch);
     ck_assert_int_eq(remove(scratch_path(&scratch, world.names[1], path)), 0);
     world_run(&world);
     ck_assert_int_ne(world.ranks[1].status, STATUS_OK);
@@ -326,38 +150,13 @@ END_TEST
 
 /* ---- ranks that hold the model only together ---- */
 
-/* File i lies with rank i modulo `holders`, in its own directory, and nowhere else. */
-static void open_parted(struct world *world, struct scratch scratches[RANKS_MAX],
-                        enum sharding sharding, uint32_t count, uint32_t holders)
-{
-    world_open(world, sharding, count, holders);
-    for (uint32_t rank = 0; rank < count; rank++) {
-        world->has_files[rank] = false;
-        scratch_open(&scratches[rank]);
-        copy_file(world, &scratches[rank], "config.json");
-        world->ranks[rank].request.directory = scratches[rank].path;
-    }
-    for (uint32_t i = 0; i < world->source_count; i++) {
-        world->sources[i].holders = (uint64_t)1 << world->sources[i].rank;
-        copy_file(world, &scratches[world->sources[i].rank], world->names[i]);
-    }
-}
-
-static void close_parted(struct world *world, struct scratch scratches[RANKS_MAX])
-{
-    const uint32_t count = world->count;
-    world_close(world);
-    for (uint32_t rank = 0; rank < count; rank++)
-        scratch_close(&scratches[rank]);
-}
-
 static void check_parted(enum sharding sharding, uint32_t count, uint32_t holders)
 {
     struct world world;
     struct scratch scratches[RANKS_MAX];
-    open_parted(&world, scratches, sharding, count, holders);
+    world_open_parted(&world, scratches, sharding, count, holders);
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     for (uint32_t rank = 0; rank < count; rank++) {
         const struct weight_load *load = &world.ranks[rank].load;
         uint64_t own = 0;
@@ -371,7 +170,7 @@ static void check_parted(enum sharding sharding, uint32_t count, uint32_t holder
         ck_assert_uint_le(load->counters.bytes_received,
                           lacking + load->counters.batches_received * 128 + 4096);
     }
-    close_parted(&world, scratches);
+    world_close_parted(&world, scratches);
 }
 
 START_TEST(ranks_that_hold_the_model_only_together_load_it)
@@ -388,14 +187,14 @@ START_TEST(a_part_that_is_gone_ends_the_load_on_all_ranks_and_is_named)
     struct world world;
     struct scratch scratches[RANKS_MAX];
     char path[256];
-    open_parted(&world, scratches, SHARDING_TENSOR, 3, 2);
+    world_open_parted(&world, scratches, SHARDING_TENSOR, 3, 2);
     ck_assert_int_eq(remove(scratch_path(&scratches[1], world.names[1], path)), 0);
     world_run(&world);
     for (uint32_t rank = 0; rank < world.count; rank++)
         ck_assert_int_eq(world.ranks[rank].status,
                          rank == 1 ? STATUS_NOT_FOUND : STATUS_CANCELLED);
     ck_assert_ptr_nonnull(strstr(world.ranks[1].reason.text, world.names[1]));
-    close_parted(&world, scratches);
+    world_close_parted(&world, scratches);
 }
 END_TEST
 
@@ -407,7 +206,7 @@ START_TEST(parts_that_are_not_of_one_model_are_refused_by_all_ranks)
     char from[256];
     char to[256];
     size_t size = 0;
-    open_parted(&world, scratches, SHARDING_TENSOR, 2, 2);
+    world_open_parted(&world, scratches, SHARDING_TENSOR, 2, 2);
     char *bytes = file_bytes(scratch_path(&scratches[0], world.names[0], from), &size);
     file_put(scratch_path(&scratches[1], world.names[1], to), bytes, size);
     memory_free(bytes);
@@ -416,7 +215,7 @@ START_TEST(parts_that_are_not_of_one_model_are_refused_by_all_ranks)
         ck_assert_int_eq(world.ranks[rank].status, STATUS_MALFORMED);
         ck_assert_ptr_nonnull(strstr(world.ranks[rank].reason.text, " is in two files: "));
     }
-    close_parted(&world, scratches);
+    world_close_parted(&world, scratches);
 }
 END_TEST
 
@@ -451,8 +250,9 @@ START_TEST(a_reading_that_stalls_names_its_file_and_counts_no_further)
     pthread_t runner;
     world_open(&world, SHARDING_PIPELINE, 2, 1);
     world.ranks[0].request.reading = &reading;
-    ck_assert_int_eq(pthread_create(&runner, NULL, load_rank, &world.ranks[0]), 0);
-    ck_assert_int_eq(pthread_create(&world.ranks[1].thread, NULL, load_rank, &world.ranks[1]), 0);
+    ck_assert_int_eq(pthread_create(&runner, NULL, world_load_rank, &world.ranks[0]), 0);
+    ck_assert_int_eq(
+        pthread_create(&world.ranks[1].thread, NULL, world_load_rank, &world.ranks[1]), 0);
     (void)pthread_mutex_lock(&stall.mutex);
     while (!stall.is_read)
         (void)pthread_cond_wait(&stall.changed, &stall.mutex);
@@ -465,7 +265,7 @@ START_TEST(a_reading_that_stalls_names_its_file_and_counts_no_further)
     (void)pthread_mutex_unlock(&stall.mutex);
     ck_assert_int_eq(pthread_join(runner, NULL), 0);
     ck_assert_int_eq(pthread_join(world.ranks[1].thread, NULL), 0);
-    check_bytes(&world);
+    world_check_bytes(&world);
     ck_assert_uint_gt(reading.count, world.source_count);
     ck_assert_ptr_null(reading.file);
     world_close(&world);
@@ -516,9 +316,9 @@ START_TEST(a_disk_that_trickles_and_a_rank_that_is_silent_end_the_load_by_name)
     silent.ranks[1].request.context = &held;
     for (uint32_t i = 0; i < 2; i++) {
         ck_assert_int_eq(
-            pthread_create(&slow.ranks[i].thread, NULL, load_rank, &slow.ranks[i]), 0);
+            pthread_create(&slow.ranks[i].thread, NULL, world_load_rank, &slow.ranks[i]), 0);
         ck_assert_int_eq(
-            pthread_create(&silent.ranks[i].thread, NULL, load_rank, &silent.ranks[i]), 0);
+            pthread_create(&silent.ranks[i].thread, NULL, world_load_rank, &silent.ranks[i]), 0);
     }
     ck_assert_int_eq(pthread_join(silent.ranks[0].thread, NULL), 0);
     (void)pthread_mutex_lock(&held.mutex);
@@ -554,7 +354,7 @@ START_TEST(any_window_gives_the_same_bytes)
             world.ranks[rank].request.window = windows[i];
         }
         world_run(&world);
-        check_bytes(&world);
+        world_check_bytes(&world);
         world_close(&world);
     }
 }
@@ -583,7 +383,7 @@ static void check_round_trip(const char *name, enum sharding sharding, uint32_t 
         world.ranks[i].request.batch_size = 7001; /* cuts through rows, groups and words */
     }
     world_run(&world);
-    check_bytes(&world);
+    world_check_bytes(&world);
     world_close(&world);
 }
 
