@@ -172,6 +172,7 @@ struct stream {
 
     uint64_t turn;
     bool has_moved; /* in this turn */
+    uint64_t moved_us; /* when something last did */
     uint64_t bytes_have;
     uint64_t bytes_total;
     struct weight_stream_counters counters;

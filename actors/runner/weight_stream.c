@@ -6,13 +6,17 @@
 #include "runtime/clock.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
 /* Nothing to do: long enough to leave the core to others, short enough that no buffer runs full. */
 static const long pause_ns = 30000;
+/* A receiver only lets others go first for so long after something came: to be woken takes longer
+ * than the pause, and what a fast link brings meanwhile is read late. */
+static const uint64_t awake_us = 2000;
 /* While weights are sent, words are looked for in every so many turns. */
-enum { TURNS_OF_WORDS = 4 };
+enum { TURNS_OF_WORDS = 4, WORDS_AT_ONCE = 16 };
 /* How long words of a failure may take to the others. */
 static const uint64_t farewell_ms = 500;
 
@@ -178,24 +182,31 @@ static enum status hear(struct stream *stream, uint32_t rank)
     return status;
 }
 
-static enum status words_hear(struct stream *stream)
+/* What came of one rank; words of many layers may lie there after a turn of much sending. */
+static enum status words_hear_of(struct stream *stream, uint32_t rank)
 {
     struct collective *collective = stream->options->collective;
-    for (uint32_t rank = 0; rank < stream->size; rank++) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < WORDS_AT_ONCE && status == STATUS_OK && stream->is_listening[rank];
+         i++) {
         bool is_here = false;
-        if (!stream->is_listening[rank])
-            continue;
         if (collective->ops->post_look(collective, stream->heard_posts[rank], &is_here) !=
             STATUS_OK)
             return stream_lost(stream, rank);
         if (!is_here)
-            continue;
+            return STATUS_OK;
         stream->has_moved = true;
-        enum status status = hear(stream, rank);
-        if (status != STATUS_OK)
-            return status;
+        status = hear(stream, rank);
     }
-    return STATUS_OK;
+    return status;
+}
+
+static enum status words_hear(struct stream *stream)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t rank = 0; rank < stream->size && status == STATUS_OK; rank++)
+        status = words_hear_of(stream, rank);
+    return status;
 }
 
 /* ---- leases ---- */
@@ -246,6 +257,17 @@ static void pause_shortly(void)
     (void)nanosleep(&pause, NULL);
 }
 
+static void turn_end(struct stream *stream)
+{
+    const uint64_t now_us = clock_now_us();
+    if (stream->has_moved)
+        stream->moved_us = now_us;
+    else if (!receive_is_done(stream) && now_us - stream->moved_us < awake_us)
+        (void)sched_yield();
+    else
+        pause_shortly();
+}
+
 static enum status go_round(struct stream *stream)
 {
     enum status status = STATUS_OK;
@@ -267,8 +289,7 @@ static enum status go_round(struct stream *stream)
         stream->turn++;
         if (stream->options->reading)
             stream->options->reading->turns++;
-        if (!stream->has_moved)
-            pause_shortly();
+        turn_end(stream);
     }
     return status;
 }
