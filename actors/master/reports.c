@@ -8,6 +8,7 @@
 #include "actors/master/master.h"
 
 #include "protocol/holdings.h"
+#include "runtime/hub_names.h"
 
 #include <string.h>
 
@@ -70,6 +71,27 @@ static enum status endpoint_closed(struct decision *decision)
     return STATUS_OK;
 }
 
+/* What one node says it took in, all nodes name files and size memory by. */
+static enum status check_files(const struct decision *decision, const struct model_record *model)
+{
+    uint64_t bytes = 0;
+    if (!model_id_is_sound(model->model_id))
+        return refuse(decision->reason, STATUS_INVALID, "%.100s is no name for a model",
+                      text_or_empty(model->model_id));
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        const struct file_entry *file = &model->files.items[i];
+        if (!hub_path_is_sound(file->name) ||
+            (i > 0 && strcmp(model->files.items[i - 1].name, file->name) >= 0))
+            return refuse(decision->reason, STATUS_INVALID,
+                          "%.100s is no name for a file of a model", text_or_empty(file->name));
+        if (file->size > (uint64_t)INT64_MAX - bytes)
+            return refuse(decision->reason, STATUS_TOO_LARGE,
+                          "the files of %.100s are larger than any disk", model->model_id);
+        bytes += file->size;
+    }
+    return STATUS_OK;
+}
+
 static enum status model_imported(struct decision *decision)
 {
     const struct model_imported *body = decision->report->body;
@@ -81,6 +103,9 @@ static enum status model_imported(struct decision *decision)
     if (!says_itself(decision, &body->node_id) || !body->model.model_id ||
         body->model.files.count == 0)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
+    const enum status status = check_files(decision, &body->model);
+    if (status != STATUS_OK)
+        return status;
     /* A node that was away still has it; who was asked to take it in takes it in anew. */
     if (body->is_found && state_find_removed(&decision->master->state, body->model.model_id,
                                              &body->model.revision))
