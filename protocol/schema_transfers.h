@@ -98,7 +98,8 @@ enum transfer_phase {
     F(S, text, address, ADDRESS_SIZE_MAX, "where the sealed stream is asked for")                  \
     F(S, boolean, is_aes, 0, "sealed with AES-256-GCM; else XChaCha20-Poly1305")                   \
     F(S, boolean, is_whole, 0, "every chunk can be had; else those of `held`")                     \
-    F(S, bytes, held, 1u << 16, "a bit for each chunk of the manifest, lowest bit first")
+    F(S, bytes, held, 1u << 16, "a bit for each chunk of the manifest, lowest bit first")          \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "what of it went or changed on the disk; else empty")
 #define MANIFEST_ASKED_FIELDS(F, L, R, S)                                                          \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
@@ -116,7 +117,8 @@ enum transfer_phase {
 #define CHUNK_REFUSED_FIELDS(F, L, R, S)                                                           \
     F(S, request_id, session, 16, "")                                                              \
     F(S, u32, chunk, 0, "")                                                                        \
-    F(S, status_code, status, 0, "")
+    F(S, status_code, status, 0, "")                                                               \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "which file went or changed on the disk; else empty")
 #define SOURCE_LEFT_FIELDS(F, L, R, S) F(S, request_id, session, 16, "no more chunks, please")
 
 #define TRANSFER_STATE_LIST(X)                                                                     \

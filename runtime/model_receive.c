@@ -618,6 +618,31 @@ void model_receive_sweep(struct model_store *store, const char (*kept)[RECEIVING
 
 /* ---- lending ---- */
 
+static enum status copy_stamps(const struct model_manifest *held, struct model_source *source,
+                               struct reason *reason)
+{
+    const uint32_t count = held->record.files.count;
+    source->stamps = memory_zeroed((size_t)count + 1, sizeof(*source->stamps));
+    if (!source->stamps)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory to send a model");
+    for (uint32_t i = 0; i < count; i++)
+        source->stamps[i] = held->files[i].stamp;
+    return STATUS_OK;
+}
+
+/* Another may have written over it since the store looked. */
+static bool is_unchanged(const struct model_source *source)
+{
+    const uint32_t at = source->file_at;
+    struct stat facts;
+    if (!source->stamps || (source->held[at / 8] >> at % 8 & 1) == 0)
+        return true; /* on its way here: its chunks are checked by who gets them */
+    if (fstat(source->file, &facts) != 0)
+        return false;
+    const struct file_stamp now = file_stamp_of(&facts);
+    return file_stamp_equal(&now, &source->stamps[at]);
+}
+
 static enum status open_held(const struct model_store *store, const struct model_record *record,
                              struct model_source *source, struct reason *reason)
 {
@@ -633,7 +658,13 @@ static enum status open_held(const struct model_store *store, const struct model
     if (status == STATUS_OK)
         status = store_open_model(store, &held, &source->directory, reason);
     if (status == STATUS_OK)
+        status = copy_stamps(&held, source, reason);
+    if (status == STATUS_OK)
         (void)!model_store_held(store, record->model_id, NULL, 0, NULL, source->held, &unread);
+    if (status != STATUS_OK && source->directory >= 0) {
+        (void)close(source->directory);
+        source->directory = -1;
+    }
     if (status != STATUS_OK)
         record_fini(&chunk_manifest_type, &source->manifest);
     model_manifest_fini(&held);
@@ -718,7 +749,8 @@ enum status model_source_read_part(struct model_source *source, const struct chu
     ASSERT(offset <= place->size && size <= place->size - offset);
     enum status status = open_source_file(source, place->file);
     if (status == STATUS_OK &&
-        store_read_at(source->file, bytes_out, size, place->offset + offset) != (int64_t)size)
+        (store_read_at(source->file, bytes_out, size, place->offset + offset) != (int64_t)size ||
+         !is_unchanged(source)))
         status = STATUS_DAMAGED;
     return status;
 }
@@ -735,5 +767,7 @@ void model_source_close(struct model_source *source)
         (void)close(source->file);
     if (source->directory >= 0)
         (void)close(source->directory);
+    memory_free(source->stamps);
+    source->stamps = NULL;
     record_fini(&chunk_manifest_type, &source->manifest);
 }

@@ -80,6 +80,7 @@ struct model_source {
     char model_id[NAME_SIZE_MAX + 1];
     int directory; /* of what the store holds; negative: nothing */
     uint8_t held[FILE_SET_BYTES_MAX]; /* which files of it are right; others may be on their way */
+    struct file_stamp *stamps;        /* of each, as it was verified; NULL: nothing is held */
     struct chunk_manifest manifest;
     int file; /* read last; its number in `file_at` */
     uint32_t file_at;
@@ -90,7 +91,8 @@ MUST_CHECK enum status model_source_open(const struct model_store *store,
                                          const struct model_record *record,
                                          struct model_source *source_out, struct buffer *bytes,
                                          struct reason *reason);
-/* A chunk, or `size` bytes from `offset` in it, as they lie there now; whoever gets them checks. */
+/* A chunk, or `size` bytes from `offset` in it, as they lie there now; whoever gets them checks.
+ * DAMAGED when the file changed since it was verified. */
 MUST_CHECK enum status model_source_read(struct model_source *source,
                                          const struct chunk_place *place, uint8_t *bytes_out);
 MUST_CHECK enum status model_source_read_part(struct model_source *source,

@@ -640,8 +640,8 @@ static enum status take_result(struct downloader_step *step)
     return STATUS_INTERNAL;
 }
 
-/* A runner found its files changed: what is right after all, as when they were only touched, is
- * told again.  Small files came: weights of an ended download may lie beside them. */
+/* A runner or the transferer found files changed: what is right after all, as when they were only
+ * touched, is told again.  Small files came: weights of an ended download may lie beside them. */
 static void look_after_change(struct downloader_step *step)
 {
     struct downloader *downloader = step->downloader;
@@ -649,7 +649,9 @@ static void look_after_change(struct downloader_step *step)
     const bool is_lost = message_is(event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED) &&
                          ID_EQUAL(MESSAGE_BODY(event, holding_changed)->node_id,
                                   *own_node(downloader)) &&
-                         event->head.actor == ACTOR_RUNNER;
+                         (event->head.actor == ACTOR_RUNNER ||
+                          (event->head.actor == ACTOR_TRANSFERER &&
+                           !MESSAGE_BODY(event, holding_changed)->has_weights));
     const bool is_begun = message_is(event, MESSAGE_EVENT, EVENT_SMALL_FILES_STORED) &&
                           ID_EQUAL(MESSAGE_BODY(event, small_files_stored)->node_id,
                                    *own_node(downloader));

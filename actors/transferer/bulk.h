@@ -53,6 +53,14 @@
 
 /* ---- what the loop tells the threads, and hears of them ---- */
 
+/* What the lender's disk has of a model, by the stamps of its files. */
+struct disk_look {
+    bool is_made; /* else nobody looked */
+    bool has_small_files;
+    uint8_t held[FILE_SET_BYTES_MAX]; /* a bit for each file of the record */
+    struct reason reason;             /* what went or changed */
+};
+
 /* A stream of the lender, or of the receiver. */
 struct stream_request {
     uint32_t link; /* the receiver's number for it */
@@ -67,6 +75,7 @@ struct stream_request {
     struct download_record download;  /* the lender's, when shared */
     uint32_t gather;                  /* the receiver's, when shared: which one */
     struct bytes held_out;            /* when shared: a set of chunks */
+    struct disk_look look_out;        /* the lender's, when not shared */
 };
 void stream_request_free(void *request);
 
@@ -117,6 +126,7 @@ struct chunk_told {
 struct chunk_sent {
     struct request_id session;
     uint32_t chunk;
+    struct disk_look look; /* made when the chunk could not be read of a model */
 };
 
 enum bulk_kind {

@@ -91,6 +91,24 @@ static enum status look_at(struct lend *lend, bool is_strict, struct bytes *held
     return STATUS_OK;
 }
 
+/* By it the state is corrected when it says that more is here. */
+static void look_at_disk(const struct bulk_lender *lender, const char *model_id,
+                         const struct hash *revision, struct disk_look *look_out)
+{
+    struct model_record found = {0};
+    const enum model_holding holding = model_store_held(
+        lender->options.store, model_id, NULL, 0, &found, look_out->held, &look_out->reason);
+    look_out->is_made = true;
+    look_out->has_small_files = holding >= MODEL_SMALL_FILES;
+    if (holding >= MODEL_SMALL_FILES && !ID_EQUAL(found.revision, *revision)) {
+        memset(look_out->held, 0, sizeof(look_out->held));
+        look_out->has_small_files = false;
+        (void)refuse(&look_out->reason, STATUS_NOT_FOUND,
+                     "another revision of %.100s is stored there", model_id);
+    }
+    record_fini(&model_record_type, &found);
+}
+
 static enum status open_source(struct bulk_lender *lender, struct lend *lend,
                                struct stream_request *request, struct reason *reason)
 {
@@ -99,6 +117,8 @@ static enum status open_source(struct bulk_lender *lender, struct lend *lend,
         status = model_source_open(lender->options.store, &request->record, &lend->source, NULL,
                                    reason);
         lend->has_source = status == STATUS_OK;
+        look_at_disk(lender, text_or_empty(request->record.model_id), &request->record.revision,
+                     &request->look_out);
         return status;
     }
     status = model_share_open(lender->options.store, &request->download, &lend->share, reason);
@@ -213,7 +233,10 @@ static void end_chunk(struct bulk_lender *lender, struct lend *lend, enum status
 {
     struct chunk_sent *sent = memory_zeroed(1, sizeof(*sent));
     if (sent) {
-        *sent = (struct chunk_sent){lend->session, lend->asked[0]};
+        *sent = (struct chunk_sent){.session = lend->session, .chunk = lend->asked[0]};
+        if (lend->has_source && (status == STATUS_NOT_FOUND || status == STATUS_DAMAGED))
+            look_at_disk(lender, lend->source.model_id, &lend->source.manifest.revision,
+                         &sent->look);
         bulk_post(&lender->options, BULK_CHUNK_SENT, 0, status, NULL, sent, memory_free);
     } /* else its receiver asks another after a while */
     lend->sent += status == STATUS_OK;

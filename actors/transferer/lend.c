@@ -73,12 +73,41 @@ static uint32_t chunks_of(const struct model_record *model)
     return count < CHUNK_COUNT_MAX ? (uint32_t)count : CHUNK_COUNT_MAX;
 }
 
+/* The state says so, and so did the disk when it was looked at for that receiver. */
+static bool lends_file(const struct transferer *transferer, const struct lent *lent,
+                       const struct model_record *model, uint32_t file)
+{
+    const struct holder_record *holder =
+        model_find_holder(model, &transferer->session.mirror.node_id);
+    return holder_has_file(holder, file) &&
+           (!lent->look.is_made ||
+            file_set_has(lent->look.held, sizeof(lent->look.held), file));
+}
+
+/* The state says that more is here than is. */
+static bool is_lost(const struct transferer *transferer, const struct lent *lent,
+                    const struct model_record *model)
+{
+    const struct holder_record *holder =
+        model_find_holder(model, &transferer->session.mirror.node_id);
+    bool is_any = holder && lent->look.is_made && !lent->look.has_small_files;
+    for (uint32_t i = 0; i < model->files.count && !is_any; i++)
+        is_any = model->files.items[i].is_weight && holder_has_file(holder, i) &&
+                 !lends_file(transferer, lent, model, i);
+    return is_any;
+}
+
+static bool lends_all(const struct transferer *transferer, const struct lent *lent,
+                      const struct model_record *model)
+{
+    return is_whole(transferer, model) && !is_lost(transferer, lent, model);
+}
+
 /* What was received and what was there before, as a set of chunks; false without memory. */
-static bool fill_held(const struct transferer *transferer, const struct model_record *model,
-                      struct bytes *held_out)
+static bool fill_held(const struct transferer *transferer, const struct lent *lent,
+                      const struct model_record *model, struct bytes *held_out)
 {
     const struct receive *part = part_of(transferer, model);
-    const struct holder_record *holder = partial_holder(transferer, model);
     const uint32_t count = part ? part->sources.chunk_count : chunks_of(model);
     uint32_t chunk = 0;
     uint8_t *set = memory_zeroed(count / 8 + 1, 1);
@@ -86,10 +115,10 @@ static bool fill_held(const struct transferer *transferer, const struct model_re
         return false;
     if (part)
         memcpy(set, part->have, count / 8 + 1);
-    for (uint32_t i = 0; i < model->files.count && holder; i++) {
+    for (uint32_t i = 0; i < model->files.count; i++) {
         const uint64_t chunks = chunks_of_size(model->files.items[i].size);
         for (uint64_t k = 0; k < chunks && chunk < count; k++, chunk++)
-            if (holder_has_file(holder, i))
+            if (lends_file(transferer, lent, model, i))
                 chunk_add(set, chunk);
     }
     memory_free(held_out->items);
@@ -97,14 +126,14 @@ static bool fill_held(const struct transferer *transferer, const struct model_re
     return true;
 }
 
-static bool partial_has_chunk(const struct model_record *model, const struct holder_record *holder,
-                              uint32_t chunk)
+static bool lends_chunk(const struct transferer *transferer, const struct lent *lent,
+                        const struct model_record *model, uint32_t chunk)
 {
     uint64_t first = 0;
     for (uint32_t i = 0; i < model->files.count && first <= chunk; i++) {
         const uint64_t end = first + chunks_of_size(model->files.items[i].size);
         if (chunk < end)
-            return holder_has_file(holder, i);
+            return lends_file(transferer, lent, model, i);
         first = end;
     }
     return false;
@@ -139,10 +168,13 @@ static enum status tell(struct transferer_step *step, const struct peer *peer,
     body->session = *session;
     body->status = how == STATUS_OK && !model ? STATUS_STALE : how;
     body->is_aes = is_aes;
-    if (body->status == STATUS_OK) {
-        body->is_whole = is_whole(transferer, model);
+    if (model && is_lost(transferer, lent, model) &&
+        !text_set(&body->reason, lent->look.reason.text))
+        status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK && body->status == STATUS_OK) {
+        body->is_whole = lends_all(transferer, lent, model);
         if ((!body->is_whole && has_any(transferer, model) &&
-             !fill_held(transferer, model, &body->held)) ||
+             !fill_held(transferer, lent, model, &body->held)) ||
             !text_set(&body->address, transferer->bulk_address))
             status = STATUS_NO_MEMORY;
     }
@@ -153,17 +185,23 @@ static enum status tell(struct transferer_step *step, const struct peer *peer,
 }
 
 static enum status refuse_chunk(struct transferer_step *step, const struct peer *peer,
-                                const struct request_id *session, uint32_t chunk, enum status how)
+                                const struct request_id *session, uint32_t chunk, enum status how,
+                                const char *reason)
 {
     struct message message;
     enum status status = message_init(&message, MESSAGE_LINK, LINK_CHUNK_REFUSED);
     if (status != STATUS_OK)
         return status;
-    *MESSAGE_BODY(&message, chunk_refused) =
-        (struct chunk_refused){.session = *session, .chunk = chunk, .status = how};
-    outbox_send(step->outbox, peer, &message);
+    struct chunk_refused *body = message.body;
+    body->session = *session;
+    body->chunk = chunk;
+    body->status = how;
+    if (text_set(&body->reason, reason))
+        outbox_send(step->outbox, peer, &message);
+    else
+        status = STATUS_NO_MEMORY;
     message_fini(&message);
-    return STATUS_OK;
+    return status;
 }
 
 /* ---- questions ---- */
@@ -323,12 +361,11 @@ static bool can_send(const struct transferer *transferer, const struct lent *len
         known_model(transferer, lent->model_id, &lent->revision);
     if (!model)
         return false;
-    if (is_whole(transferer, model))
+    if (lends_all(transferer, lent, model))
         return true; /* whether there is such a chunk is seen where the manifest is */
     const struct receive *part = part_of(transferer, model);
-    const struct holder_record *holder = partial_holder(transferer, model);
     return (part && chunk < part->sources.chunk_count && chunk_has(part->have, chunk)) ||
-           (holder && partial_has_chunk(model, holder, chunk));
+           lends_chunk(transferer, lent, model, chunk);
 }
 
 static enum status take_chunk_asked(struct transferer_step *step, const struct chunk_asked *asked)
@@ -338,7 +375,8 @@ static enum status take_chunk_asked(struct transferer_step *step, const struct c
         !can_send(step->transferer, lent, asked->chunk))
         return refuse_chunk(step, &step->input->peer, &asked->session, asked->chunk,
                             lent && lent->asked >= LEND_WINDOW_MAX ? STATUS_BUSY
-                                                                   : STATUS_NOT_FOUND);
+                                                                   : STATUS_NOT_FOUND,
+                            "");
     struct chunk_request *request = memory_zeroed(1, sizeof(*request));
     if (!request)
         return STATUS_NO_MEMORY;
@@ -418,7 +456,66 @@ enum status lend_input(struct transferer_step *step, bool *is_taken_out)
     return STATUS_OK;
 }
 
+/* The state was corrected by what the disk has: it is the truth again. */
+void lend_state_changed(struct transferer_step *step)
+{
+    struct transferer *transferer = step->transferer;
+    const struct message *event = step->input->message;
+    if (step->input->kind != INPUT_MESSAGE ||
+        !message_is(event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED))
+        return;
+    const struct holding_changed *body = event->body;
+    for (size_t i = 0; i < LENDS_MAX; i++) {
+        struct lent *lent = &transferer->lents[i];
+        if (lent->is_used && ID_EQUAL(body->node_id, transferer->session.mirror.node_id) &&
+            strcmp(lent->model_id, text_or_empty(body->model_id)) == 0)
+            lent->look.is_made = false;
+    }
+}
+
 /* ---- results ---- */
+
+/* The disk has not what the state says: the state is corrected, and nobody asks us for it again.
+ * Whether it was only touched the downloader finds out, and tells. */
+static enum status report_lost(struct transferer_step *step, const struct lent *lent,
+                               const struct model_record *model)
+{
+    struct transferer *transferer = step->transferer;
+    uint8_t set[FILE_SET_BYTES_MAX];
+    struct message message;
+    struct holder_record told;
+    const struct bytes held = {set, sizeof(set)};
+    memcpy(set, lent->look.held, sizeof(set));
+    if (!holder_make(model, &transferer->session.mirror.node_id, false, &held, &told))
+        return STATUS_NO_MEMORY;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_HOLDING_CHANGED);
+    if (status == STATUS_OK) {
+        struct holding_changed *body = message.body;
+        body->node_id = transferer->session.mirror.node_id;
+        body->revision = model->revision;
+        body->has_small_files = lent->look.has_small_files;
+        status = text_set(&body->model_id, model->model_id) &&
+                         (told.held.count == 0 ||
+                          bytes_set(&body->held, told.held.items, told.held.count))
+                     ? session_report(&transferer->session, &message, step->input->now_ms,
+                                      step->outbox)
+                     : STATUS_NO_MEMORY;
+        message_fini(&message);
+    }
+    record_fini(&holder_record_type, &told);
+    return status;
+}
+
+static enum status take_look(struct transferer_step *step, struct lent *lent,
+                             const struct disk_look *look)
+{
+    const struct transferer *transferer = step->transferer;
+    const struct model_record *model = known_model(transferer, lent->model_id, &lent->revision);
+    if (!look->is_made || lent->is_shared)
+        return STATUS_OK;
+    lent->look = *look;
+    return model && is_lost(transferer, lent, model) ? report_lost(step, lent, model) : STATUS_OK;
+}
 
 static enum status lend_ready(struct transferer_step *step, const struct stream_request *request)
 {
@@ -427,8 +524,9 @@ static enum status lend_ready(struct transferer_step *step, const struct stream_
     if (!lent)
         return STATUS_OK; /* its receiver left meanwhile */
     lent->is_ready = how == STATUS_OK;
-    enum status status =
-        lent->is_shared ? tell_shared(step, lent, how, &request->held_out, request->is_aes)
+    enum status status = take_look(step, lent, &request->look_out);
+    if (status == STATUS_OK)
+        status = lent->is_shared ? tell_shared(step, lent, how, &request->held_out, request->is_aes)
                         : tell(step, &lent->peer, &lent->session, how, lent, request->is_aes);
     if (how != STATUS_OK)
         *lent = (struct lent){.is_used = false};
@@ -442,9 +540,12 @@ static enum status chunk_left(struct transferer_step *step, const struct chunk_s
     if (!lent)
         return STATUS_OK;
     lent->asked -= lent->asked > 0;
-    return how == STATUS_OK
-               ? STATUS_OK
-               : refuse_chunk(step, &lent->peer, &lent->session, sent->chunk, how);
+    if (how == STATUS_OK)
+        return STATUS_OK;
+    enum status status = take_look(step, lent, &sent->look);
+    return status == STATUS_OK ? refuse_chunk(step, &lent->peer, &lent->session, sent->chunk, how,
+                                              sent->look.reason.text)
+                               : status;
 }
 
 static enum status send_manifest(struct transferer_step *step,

@@ -371,11 +371,33 @@ enum status receive_state_changed(struct transferer_step *step)
     return status;
 }
 
+/* What lacks went everywhere, and did not come back. */
+static bool is_hopeless(const struct transferer_step *step, struct receive *receive)
+{
+    const uint64_t now_ms = step->input->now_ms;
+    if (now_ms >= receive->look_ms) {
+        receive->look_ms = now_ms + RECEIVE_LOOK_MS;
+        if (receive_has_hope(step->transferer, receive))
+            receive->hope_ms = 0;
+        else if (receive->hope_ms == 0)
+            receive->hope_ms = now_ms + RECEIVE_HOPE_MS;
+    }
+    return receive->hope_ms > 0 && now_ms >= receive->hope_ms;
+}
+
 static enum status look_at_time(struct transferer_step *step, struct receive *receive)
 {
     char sentence[SENTENCE_SIZE_MAX];
     if (receive->phase != RECEIVE_ASKING && receive->phase != RECEIVE_RUNNING)
         return STATUS_OK;
+    if (is_hopeless(step, receive)) {
+        (void)snprintf(sentence, sizeof(sentence), "no node has all of %.100s any more: %.300s",
+                       text_or_empty(receive->record.model_id),
+                       receive->lost.text[0]   ? receive->lost.text
+                       : receive->last.text[0] ? receive->last.text
+                                               : "its weights went; take the model in again");
+        return receive_end(step, receive, STATUS_NO_HOLDER, sentence);
+    }
     if (step->input->now_ms >= receive->silent_ms) {
         (void)snprintf(sentence, sizeof(sentence),
                        "no node sends %.100s any more: %.250s; start a node that holds it and ask "

@@ -4,6 +4,7 @@
  */
 #include "actors/transferer/transferer.h"
 
+#include "protocol/holdings.h"
 #include "protocol/memory.h"
 
 #include <stdio.h>
@@ -15,12 +16,26 @@ static const char *node_name(const struct transferer *transferer, const struct n
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
+static void note_failure(const struct transferer_step *step, struct receive *receive,
+                         const struct source *source, const char *what)
+{
+    (void)snprintf(receive->last.text, sizeof(receive->last.text), "%.100s %.250s",
+                   node_name(step->transferer, &source->node_id), what);
+}
+
+static void note_lost(const struct transferer_step *step, struct receive *receive,
+                      const struct source *source, const char *lost)
+{
+    if (lost[0])
+        (void)snprintf(receive->lost.text, sizeof(receive->lost.text), "%.100s says that %.250s",
+                       node_name(step->transferer, &source->node_id), lost);
+}
+
 /* It failed us: left, rested, and tried again after a while that doubles. */
 static enum status source_failed(struct transferer_step *step, struct receive *receive,
                                  struct source *source, bool is_wrong, const char *what)
 {
-    (void)snprintf(receive->last.text, sizeof(receive->last.text), "%.100s %.250s",
-                   node_name(step->transferer, &source->node_id), what);
+    note_failure(step, receive, source, what);
     if (receive->manifest_link == source->link)
         receive->manifest_link = 0;
     return sources_fail(step, &receive->sources, source, is_wrong);
@@ -130,10 +145,12 @@ enum status receive_fill(struct transferer_step *step, struct receive *receive)
 static enum status take_told(struct transferer_step *step, struct receive *receive,
                              struct source *source, const struct source_told *told)
 {
-    char what[200];
+    const char *lost = text_or_empty(told->reason);
+    char what[250];
+    note_lost(step, receive, source, lost);
     if (told->status != STATUS_OK) {
-        (void)snprintf(what, sizeof(what), "sends nothing: %s",
-                       status_text((enum status)told->status));
+        (void)snprintf(what, sizeof(what), "sends nothing: %.200s",
+                       lost[0] ? lost : status_text((enum status)told->status));
         return source_failed(step, receive, source, false, what);
     }
     const bool is_running = receive->phase == RECEIVE_RUNNING;
@@ -188,6 +205,7 @@ static enum status take_refused(struct transferer_step *step, struct receive *re
     if (receive->phase != RECEIVE_RUNNING ||
         !sources_credit_return(&receive->sources, source, refused->chunk))
         return STATUS_OK;
+    note_lost(step, receive, source, text_or_empty(refused->reason));
     enum status status =
         source_failed(step, receive, source, false, "cannot read its chunks any more");
     return status == STATUS_OK ? receive_fill(step, receive) : status;
@@ -272,6 +290,89 @@ enum status receive_input(struct transferer_step *step)
     else if (input->kind == INPUT_MESSAGE)
         status = source_failed(step, receive, source, true, "sent something nobody asked for");
     return status == STATUS_OK ? receive_fill(step, receive) : status;
+}
+
+/* ---- whether anybody may still send what lacks ---- */
+
+static bool is_given_up(const struct receive *receive, const struct node_id *id)
+{
+    for (uint32_t i = 0; i < receive->sources.rest_count; i++)
+        if (ID_EQUAL(receive->sources.rests[i].node_id, *id))
+            return receive->sources.rests[i].wrong >= RECEIVE_WRONG_MAX;
+    return false;
+}
+
+/* By what the state says is on its disk. */
+static bool may_hold_file(const struct transferer *transferer, const struct receive *receive,
+                          const struct model_record *model, const struct node_id *id,
+                          uint32_t file)
+{
+    const struct holder_record *holder = model_find_holder(model, id);
+    return holder_has_file(holder, file) && may_have(transferer, receive, id) &&
+           !is_given_up(receive, id);
+}
+
+/* Another target, that receives it too and has not been heard yet. */
+static bool is_unheard(const struct transferer *transferer, const struct receive *receive,
+                       const struct node_id *id)
+{
+    const struct transfer_record *transfer = receive_transfer(transferer, receive);
+    const struct transfer_target *target = transfer ? transfer_find_target(transfer, id) : NULL;
+    if (!target || target->phase != TRANSFER_RUNNING ||
+        ID_EQUAL(*id, transferer->session.mirror.node_id))
+        return false;
+    for (uint32_t i = 0; i < receive->sources.rest_count; i++)
+        if (ID_EQUAL(receive->sources.rests[i].node_id, *id) &&
+            receive->sources.rests[i].failures > 0)
+            return false;
+    for (size_t i = 0; i < SOURCES_MAX; i++)
+        if (receive->sources.items[i].phase == SOURCE_OPEN &&
+            ID_EQUAL(receive->sources.items[i].node_id, *id))
+            return false;
+    return true;
+}
+
+static bool may_file_come(const struct transferer *transferer, const struct receive *receive,
+                          const struct model_record *model, uint32_t file)
+{
+    const struct state *state = &transferer->session.mirror.state;
+    for (uint32_t i = 0; i < state->nodes.count; i++) {
+        const struct node_id *id = &state->nodes.items[i].node_id;
+        if (may_hold_file(transferer, receive, model, id, file) ||
+            is_unheard(transferer, receive, id))
+            return true;
+    }
+    return false;
+}
+
+static bool is_offered(const struct sources *sources, uint32_t chunk)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < SOURCES_MAX && !is_any; i++) {
+        const struct source *source = &sources->items[i];
+        is_any = source->phase == SOURCE_OPEN &&
+                 (source->is_whole || (source->held && chunk_has(source->held, chunk)));
+    }
+    return is_any;
+}
+
+bool receive_has_hope(const struct transferer *transferer, const struct receive *receive)
+{
+    const struct model_record *model = receive_model(transferer, receive);
+    const bool is_running = receive->phase == RECEIVE_RUNNING;
+    const struct sources *sources = &receive->sources;
+    uint64_t chunk = 0;
+    bool has_hope = model != NULL;
+    for (uint32_t i = 0; has_hope && i < model->files.count; i++) {
+        const uint64_t end = chunk + chunks_of_size(model->files.items[i].size);
+        bool is_wanted = !is_running;
+        for (; is_running && chunk < end && chunk < sources->chunk_count && !is_wanted; chunk++)
+            is_wanted = !chunk_has(receive->have, (uint32_t)chunk) &&
+                        !is_offered(sources, (uint32_t)chunk);
+        chunk = end;
+        has_hope = !is_wanted || may_file_come(transferer, receive, model, i);
+    }
+    return has_hope;
 }
 
 /* ---- time ---- */

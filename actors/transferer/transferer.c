@@ -198,6 +198,7 @@ static enum status take_change(struct transferer_step *step, enum mirror_change 
     if (change != MIRROR_APPLIED || is_node_event)
         transferer->endpoint_check_ms = step->input->now_ms + ENDPOINT_CHECK_MS;
     serve_allow(step);
+    lend_state_changed(step);
     enum status status = fetch_state_changed(step);
     if (status == STATUS_OK)
         status = receive_state_changed(step);

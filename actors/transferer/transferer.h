@@ -26,8 +26,10 @@
  * they have by then.  A single one that holds it is asked over BULK_LANES connections.  Each has
  * RECEIVE_WINDOW credits.  One that falls silent, closes or sends something wrong is left, its
  * chunks are asked of others, and it is tried again later, unless it sent wrong bytes too often.
- * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason.  The
- * bytes themselves travel beside the loop (bulk.h).
+ * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason; in
+ * RECEIVE_HOPE_MS when no node has, by the state, what lacks: one that finds that its disk has not
+ * what the state says (lend.c) says so to who asks, and corrects the state.  The bytes themselves
+ * travel beside the loop (bulk.h).
  */
 #ifndef TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
 #define TROUPE_ACTORS_TRANSFERER_TRANSFERER_H
@@ -64,6 +66,8 @@
 #define RECEIVE_REST_MS 500u
 #define RECEIVE_REST_MS_MAX 8000u
 #define RECEIVE_SILENCE_MS 60000u
+#define RECEIVE_HOPE_MS 3000u /* what was only touched is known again by then */
+#define RECEIVE_LOOK_MS 500u
 #define RECEIVE_PROGRESS_MS 500u
 
 struct transferer_settings {
@@ -180,11 +184,14 @@ struct receive {
     struct sources sources; /* their number: results of an earlier receive are told by it; modulo
                              * RECEIVES_MAX it is our place */
     uint64_t silent_ms;   /* without a chunk until then it fails */
+    uint64_t hope_ms;     /* so it does when nobody has what lacks until then; 0: somebody may */
+    uint64_t look_ms;     /* when that is looked at again */
     uint64_t began_ms;
     uint64_t told_ms;     /* when progress was told last, */
     uint64_t told_bytes;  /* what was received by then, */
     double bytes_per_ms;  /* and how fast, over some seconds */
     struct reason last;
+    struct reason lost; /* what a source's disk has not that the state says it has */
 };
 
 /* What we lend to one receiver. */
@@ -199,6 +206,7 @@ struct lent {
     bool is_looking;
     char commit[HUB_COMMIT_SIZE];
     uint32_t asked; /* chunks on their way */
+    struct disk_look look; /* when it was begun, or a chunk could not be read */
 };
 
 struct transferer {
@@ -284,10 +292,13 @@ enum status receive_fill(struct transferer_step *step, struct receive *receive);
 enum status receive_chunk(struct transferer_step *step, struct receive *receive,
                           const struct chunk_told *told);
 enum status receive_sources_time(struct transferer_step *step, struct receive *receive);
+/* False: nobody has what lacks, by the state and by what the sources said. */
+bool receive_has_hope(const struct transferer *transferer, const struct receive *receive);
 
 /* ---- lend.c ---- */
 enum status lend_input(struct transferer_step *step, bool *is_taken_out);
 enum status lend_result(struct transferer_step *step);
+void lend_state_changed(struct transferer_step *step);
 
 /* 32 bytes nobody else can know. */
 struct hash transferer_draw(struct transferer *transferer);

@@ -264,6 +264,39 @@ def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
         assert not stored(second, "big")
 
 
+def weights_of(node, model):
+    """The file the weights lie in, behind its links."""
+    return os.path.realpath(os.path.join(node.stored(model), "model.safetensors"))
+
+
+def test_what_went_from_the_disk_of_the_only_source_ends_the_copy_soon_and_is_no_holding():
+    with running("n1", "n2") as (first, second):
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        path = weights_of(first, "demo")
+        # Touched alone: read again, found right, and copied.
+        os.utime(path)
+        told = distribute(second, "demo", ["n2"])[1]
+        wait_for("the end", lambda: transfer(first, told["transfer_id"]).get("status") in
+                 ("done", "failed"), 20)
+        wait_for("what was touched is known again", lambda: "n1" in holders(second, "demo"), 20)
+        second.troupe("remove", "demo")
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        os.unlink(weights_of(first, "demo"))
+        began = time.monotonic()
+        told = distribute(second, "demo", ["n2"])[1]
+        told = wait_status(second, told["transfer_id"], "failed")
+        took = time.monotonic() - began
+        reason = target_of(told, "n2")["reason"]
+        assert took < 30, took  # a minute, were it not said
+        assert "no node has all of demo" in reason and "n1" in reason and \
+            "model.safetensors" in reason, reason
+        wait_for("n1 is no holder", lambda: not holders(second, "demo"), 20)
+        assert not half_made(second)
+        # Asked again it is refused at once, and names what to do.
+        status, told = distribute(second, "demo", ["n2"])
+        assert status == 404 and "no node holds" in told["error"]["message"], told
+
+
 def test_a_full_disk_ends_that_transfer_with_the_bytes_needed():
     if os.geteuid() != 0 or not shutil.which("mount"):
         raise tap.Skip("a small disk cannot be mounted here")

@@ -297,6 +297,95 @@ START_TEST(without_a_chunk_for_a_minute_it_fails_with_the_last_reason)
 }
 END_TEST
 
+/* The state's word that the node has no weights of it any more. */
+static void lose(uint8_t node)
+{
+    struct message event;
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED), STATUS_OK);
+    struct holding_changed *body = event.body;
+    body->node_id.bytes[0] = node;
+    body->revision = record.revision;
+    body->has_small_files = true;
+    ck_assert(text_set(&body->model_id, "org/m"));
+    bench_event(&bench, &event);
+}
+
+static void tell_lost(struct peer peer)
+{
+    struct message message;
+    const struct source_asked *asked = sent_to(peer, LINK_SOURCE_ASKED);
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_SOURCE_TOLD), STATUS_OK);
+    struct source_told *body = message.body;
+    body->session = asked->session;
+    body->status = STATUS_DAMAGED;
+    ck_assert(text_set(&body->reason, "m.safetensors of org/m went; take the model in again"));
+    bench_message(&bench, peer, &message);
+}
+
+static unsigned passed_until_ended(void)
+{
+    unsigned passed = 0;
+    for (; passed < RECEIVE_SILENCE_MS && !ended(); passed += 250)
+        bench_pass(&bench, 250);
+    return passed;
+}
+
+START_TEST(what_every_holder_lost_ends_it_soon_by_the_name_of_the_file)
+{
+    begin();
+    up(link_to(2));
+    up(link_to(3));
+    tell_lost(link_to(2));
+    lose(2);
+    bench_pass(&bench, 2 * RECEIVE_HOPE_MS);
+    ck_assert_ptr_null(ended()); /* the other may have it */
+    up(link_to(3)); /* asked anew: it was silent */
+    tell_lost(link_to(3));
+    lose(3);
+    ck_assert_uint_le(passed_until_ended(), RECEIVE_HOPE_MS + 2 * RECEIVE_LOOK_MS);
+    ck_assert_uint_eq(ended()->status, STATUS_NO_HOLDER);
+    ck_assert_str_eq(ended()->reason, "no node has all of org/m any more: node3 says that "
+                                      "m.safetensors of org/m went; take the model in again");
+}
+END_TEST
+
+/* Half of it is here already. */
+START_TEST(a_source_that_loses_it_half_way_ends_it_soon)
+{
+    struct state state;
+    struct message message;
+    fill_state(&state);
+    record_list_remove(&holder_record_type, RECORD_LIST(state.models.items[0].holders), 1);
+    begin_with(&state);
+    give_task(&task_key, &transfer_id, "org/m");
+    answer_find("org/m", MODEL_ABSENT);
+    const struct peer source = link_to(2);
+    up(source);
+    tell(source, true, NULL);
+    give_manifest(source, true);
+    answer_open(STATUS_OK, (const uint8_t[]){7});
+    tell(source, true, NULL);
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_CHUNK_REFUSED), STATUS_OK);
+    struct chunk_refused *refused = message.body;
+    refused->session = ((const struct source_asked *)sent_to(source, LINK_SOURCE_ASKED))->session;
+    refused->chunk = ((const struct chunk_asked *)sent_to(source, LINK_CHUNK_ASKED))->chunk;
+    refused->status = STATUS_DAMAGED;
+    ck_assert(text_set(&refused->reason, "m.safetensors of org/m changed"));
+    bench_message(&bench, source, &message);
+    lose(2);
+    for (size_t i = 0; i < bench.link_count; i++) /* the others to it, that never came up */
+        if (bench.links[i].kind == OUTBOX_LINK_OPEN && bench.links[i].peer.link != source.link &&
+            bench.links[i].peer.link >= RECEIVE_LINK_FIRST)
+            bench_feed(&bench, (struct input){.kind = INPUT_LINK_REFUSED,
+                                              .peer = bench.links[i].peer,
+                                              .reason = "cannot be reached"});
+    ck_assert_uint_le(passed_until_ended(), RECEIVE_HOPE_MS + 2 * RECEIVE_LOOK_MS);
+    ck_assert_uint_eq(ended()->status, STATUS_NO_HOLDER);
+    ck_assert_str_eq(ended()->reason, "no node has all of org/m any more: node2 says that "
+                                      "m.safetensors of org/m changed");
+}
+END_TEST
+
 /* ---- several at once ---- */
 
 static struct transfer_id number_of_transfer(uint8_t number)
@@ -431,6 +520,8 @@ Suite *suite_of_tests(void)
         a_cancelled_transfer_is_dropped,
         only_what_a_receiver_has_is_asked_of_it,
         without_a_chunk_for_a_minute_it_fails_with_the_last_reason,
+        what_every_holder_lost_ends_it_soon_by_the_name_of_the_file,
+        a_source_that_loses_it_half_way_ends_it_soon,
         some_models_come_at_once_and_the_next_ones_wait,
         one_that_fails_leaves_the_others_alone,
         two_transfers_of_one_model_come_one_after_the_other,
