@@ -259,6 +259,17 @@ static bool apply_model_import_requested(struct state *state, const struct messa
     return import != NULL;
 }
 
+/* A weight file of it that it did not have before. */
+static bool has_gained(const struct model_record *model, const struct holder_record *known,
+                       const struct holder_record *now)
+{
+    bool is_any = false;
+    for (uint32_t i = 0; i < model->files.count && !is_any; i++)
+        is_any = model->files.items[i].is_weight && holder_has_file(now, i) &&
+                 !holder_has_file(known, i);
+    return is_any;
+}
+
 /* By the event of that index. */
 static bool set_holder(struct model_record *model, const struct node_id *node_id,
                        bool has_weights, const struct bytes *held, uint64_t index)
@@ -269,8 +280,10 @@ static bool set_holder(struct model_record *model, const struct node_id *node_id
         return true;
     if (!holder_make(model, node_id, has_weights, held, &holder))
         return false;
-    const bool was_whole = known && known->has_weights;
-    holder.whole_index = !has_weights ? 0 : was_whole ? known->whole_index : index;
+    const bool is_any = has_weights || holder.held.count > 0;
+    const bool is_more = !known || (has_weights && !known->has_weights) ||
+                         has_gained(model, known, &holder);
+    holder.whole_index = !is_any ? 0 : is_more ? index : known->whole_index;
     const bool is_set =
         known ? replace(&holder_record_type, known, &holder)
               : PUSH(holder_record, model->holders, &holder, NODE_COUNT_MAX) != NULL;

@@ -95,7 +95,7 @@
     F(S, node_id, node_id, 16, "who")                                                              \
     F(S, boolean, has_weights, 0, "all of them; false: the small files and those of held")         \
     F(S, bytes, held, FILE_SET_BYTES_MAX, "some weights: a bit for each file, low bits first")     \
-    F(S, u64, whole_index, 0, "event since which it has all the weights")
+    F(S, u64, whole_index, 0, "event since which it has those weights")
 
 #define MODEL_RECORD_FIELDS(F, L, R, S)                                                            \
     F(S, text, model_id, NAME_SIZE_MAX, "name of the model in the cluster")                        \

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/download_rules.h"
 
+#include "protocol/holdings.h"
+
 #include <string.h>
 
 /* ---- asking ---- */
@@ -144,19 +146,21 @@ static bool is_alike(const struct file_entry *held, const struct download_file *
            (!has_names || strcmp(held->etag, file->etag) == 0);
 }
 
-/* A node that is no target and has that file, as far as its names say; NULL: none. */
+/* Who is here and has that file, as far as its names say, of the targets or of the other nodes;
+ * NULL: nobody. */
 static const struct node_id *holder_of(const struct state *state,
                                        const struct download_record *download,
-                                       const struct download_file *file)
+                                       const struct download_file *file, bool is_target)
 {
     const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
-    bool is_held = false;
-    for (uint32_t i = 0; model && i < model->files.count && !is_held; i++)
-        is_held = is_alike(&model->files.items[i], file);
-    for (uint32_t i = 0; is_held && !file->is_missing && i < model->holders.count; i++) {
+    const uint32_t count = model && !file->is_missing ? model->files.count : 0;
+    uint32_t at = 0;
+    while (at < count && !is_alike(&model->files.items[at], file))
+        at++;
+    for (uint32_t i = 0; at < count && i < model->holders.count; i++) {
         const struct holder_record *holder = &model->holders.items[i];
-        if (holder->has_weights && is_here(state, &holder->node_id) &&
-            !download_find_target(download, &holder->node_id))
+        if (holder_has_file(holder, at) && is_here(state, &holder->node_id) &&
+            (download_find_target(download, &holder->node_id) != NULL) == is_target)
             return &holder->node_id;
     }
     return NULL;
@@ -168,9 +172,8 @@ static enum status give_to_holders(const struct state *state,
 {
     for (uint32_t i = 0; i < download->files.count; i++) {
         const struct download_file *file = &download->files.items[i];
-        const struct node_id *holder =
-            file->is_done && is_here(state, &file->node_id) ? NULL
-                                                            : holder_of(state, download, file);
+        const bool is_had = file->is_done && is_here(state, &file->node_id);
+        const struct node_id *holder = is_had ? NULL : holder_of(state, download, file, false);
         const struct download_claim claim = {i, holder ? *holder : file->node_id, true};
         if (holder && !record_list_push(&download_claim_type, RECORD_LIST(given->claims), &claim,
                                         MODEL_FILE_COUNT_MAX))
@@ -207,6 +210,17 @@ static uint32_t least_burdened(const struct state *state, const struct download_
     return found;
 }
 
+/* One that has the file already, so that the hub is not asked for it; else the least burdened. */
+static uint32_t choose_target(const struct state *state, const struct download_record *download,
+                              const struct download_file *file, const struct burden *burden)
+{
+    const struct node_id *id = holder_of(state, download, file, true);
+    const struct download_target *holder = id ? download_find_target(download, id) : NULL;
+    return holder && may_fetch(state, holder)
+               ? (uint32_t)(holder - download->targets.items)
+               : least_burdened(state, download, burden);
+}
+
 /* The largest file that nobody can be relied on for and that is not in `given` yet. */
 static uint32_t largest_left(const struct state *state, const struct download_record *download,
                              const struct download_assigned *given)
@@ -233,7 +247,8 @@ static enum status give_files(const struct state *state, const struct download_r
         return status;
     weigh(state, download, &burden);
     while ((file = largest_left(state, download, given)) != UINT32_MAX) {
-        const uint32_t target = least_burdened(state, download, &burden);
+        const uint32_t target =
+            choose_target(state, download, &download->files.items[file], &burden);
         if (target == UINT32_MAX)
             return STATUS_OK;
         const struct download_claim claim = {file, download->targets.items[target].node_id,
@@ -288,24 +303,43 @@ enum status download_rules_assign(const struct state *state, struct message *eve
     return STATUS_OK;
 }
 
-/* ---- a peer is complete ---- */
+/* ---- the peers are complete ---- */
 
-/* Who holds all of that commit since the target was last let to the hub; NULL: nobody. */
+/* A node whose files came after the target was last let to the hub: it was not asked in vain. */
+static bool is_fresh_peer(const struct state *state, const struct download_target *target,
+                          const struct holder_record *holder)
+{
+    return holder->whole_index > target->hub_index &&
+           !ID_EQUAL(holder->node_id, target->node_id) && is_here(state, &holder->node_id);
+}
+
+/* Who holds all of that commit, or the last of those who do together; NULL: nobody. */
 static const struct node_id *complete_peer(const struct state *state,
                                            const struct download_record *download,
                                            const struct download_target *target)
 {
+    const struct node_id *peer = NULL;
     const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
     if (!model || !text_or_empty(download->commit)[0] ||
         strcmp(text_or_empty(model->commit), download->commit) != 0)
         return NULL;
-    for (uint32_t i = 0; i < model->holders.count; i++) {
-        const struct holder_record *holder = &model->holders.items[i];
-        if (holder->has_weights && holder->whole_index > target->hub_index &&
-            !ID_EQUAL(holder->node_id, target->node_id) && is_here(state, &holder->node_id))
-            return &holder->node_id;
+    const struct holder_record *own = model_find_holder(model, &target->node_id);
+    for (uint32_t i = 0; i < model->holders.count; i++)
+        if (model->holders.items[i].has_weights &&
+            is_fresh_peer(state, target, &model->holders.items[i]))
+            return &model->holders.items[i].node_id;
+    for (uint32_t i = 0; i < model->files.count; i++) {
+        bool is_held = !model->files.items[i].is_weight || holder_has_file(own, i);
+        for (uint32_t k = 0; k < model->holders.count && !is_held; k++) {
+            const struct holder_record *holder = &model->holders.items[k];
+            is_held = holder_has_file(holder, i) && is_fresh_peer(state, target, holder);
+            if (is_held)
+                peer = &holder->node_id;
+        }
+        if (!is_held)
+            return NULL;
     }
-    return NULL;
+    return peer;
 }
 
 enum status download_rules_pause(const struct state *state, struct message *event_out,

@@ -27,7 +27,7 @@ static bool may_have(const struct transferer *transferer, const struct download_
     const struct model_record *model = state_find_model(state, text_or_empty(download->model_id));
     const struct holder_record *holder = model ? model_find_holder(model, id) : NULL;
     return is_fetcher(download, id) || download_find_target(download, id) ||
-           (holder && holder->has_weights);
+           (holder && (holder->has_weights || holder->held.count > 0));
 }
 
 /* Those who fetch first: what the others have comes from them. */

@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "support"))
 sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
 from cluster import DEMO_MODEL, Cluster, tool, wait_for  # noqa: E402
 from hub_stage import Repository, StubHub  # noqa: E402
+from shards import in_shards  # noqa: E402
 
 SECRET = "hf_verysecret"
 
@@ -227,3 +228,27 @@ def test_an_offline_node_asks_nobody_and_takes_what_is_there(node, hub):
         run = offline.troupe("pull", "org/other", check=False)
         assert run.returncode == 4 and "HF_HUB_OFFLINE" in run.stderr
         assert len(hub.rows) == before
+
+
+def test_files_that_a_node_still_holds_come_from_it_and_the_rest_from_the_hub(hub, tmp_path):
+    parts = str(tmp_path / "parts")
+    shards = in_shards(DEMO_MODEL, parts, 4)
+    hub.add(Repository.of_directory("org/parts", parts))
+    with Cluster(["delta", "eps"]) as cluster:
+        first = start(cluster, hub)
+        second = cluster.nodes[1]
+        cluster.wait_in_view()
+        first.troupe("pull", "org/parts")
+        lost = os.path.realpath(os.path.join(first.stored("org/parts"), shards[2]))
+        size = os.path.getsize(lost)
+        os.unlink(lost)
+        # A copy finds it out, and ends by the name of the file.
+        run = second.troupe("distribute", "org/parts", "--to", "eps", "--wait", check=False)
+        assert run.returncode != 0 and shards[2] in run.stdout + run.stderr, run
+        wait_for("delta holds the others alone", lambda: [
+            (holder["has_weights"], bool(holder["held"]))
+            for holder in models(second)["org/parts"]["holders"]] == [(False, True)])
+        before = hub.bytes_sent("GET", "org/parts.*safetensors$")
+        second.troupe("pull", "org/parts")
+        assert hub.bytes_sent("GET", "org/parts.*safetensors$") - before == size
+        assert left_over(second) == []

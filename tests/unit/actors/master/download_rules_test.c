@@ -334,6 +334,60 @@ START_TEST(what_a_holder_lacks_comes_from_the_hub)
 }
 END_TEST
 
+/* Of files as the hub's, the holder has a subset of, as bits. */
+static void hold_some(uint8_t number, const char *held)
+{
+    static const uint64_t sizes[] = {30, 20, 10};
+    struct model_record *model = state_find_model(&state, "org/m");
+    if (!model) {
+        model = record_list_push(&model_record_type, RECORD_LIST(state.models), NULL, 4);
+        ck_assert(model && text_set(&model->model_id, "org/m") && text_set(&model->commit, "c0"));
+        for (uint32_t i = 0; i < COUNT_OF(sizes); i++) {
+            const char name[] = {(char)('a' + i), '.', 's', 'a', 'f', 'e', 't', 'e', 'n', 's',
+                                 'o', 'r', 's', '\0'};
+            struct file_entry *file =
+                record_list_push(&file_entry_type, RECORD_LIST(model->files), NULL, 4);
+            ck_assert(file && text_set(&file->name, name));
+            file->size = sizes[i];
+            file->is_weight = true;
+        }
+    }
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED), STATUS_OK);
+    struct holding_changed *changed = event.body;
+    changed->node_id.bytes[0] = number;
+    changed->has_small_files = true;
+    ck_assert(text_set(&changed->model_id, "org/m") && bytes_set(&changed->held, held, 1));
+    apply();
+}
+
+START_TEST(the_hub_is_asked_for_what_no_holder_of_some_files_has)
+{
+    begin(1, 2);
+    resolve(1);
+    hold_some(3, "\x01");
+    (void)assign();
+    ck_assert_uint_eq(whose(0), 3);
+    ck_assert(download()->files.items[0].is_done);
+    for (uint32_t i = 1; i < 3; i++) {
+        ck_assert_uint_ne(whose(i), 3);
+        ck_assert(!download()->files.items[i].is_done);
+    }
+}
+END_TEST
+
+START_TEST(a_target_that_has_a_file_is_given_that_one)
+{
+    begin(1, 2);
+    resolve(1);
+    hold_some(2, "\x01");
+    (void)assign();
+    ck_assert_uint_eq(whose(0), 2);
+    ck_assert(!download()->files.items[0].is_done); /* it looks, and says so */
+    ck_assert_uint_eq(whose(1), 1);
+    ck_assert_uint_eq(whose(2), 1);
+}
+END_TEST
+
 START_TEST(a_node_the_hub_gives_nothing_fetches_nothing)
 {
     begin(1, 2);
@@ -460,6 +514,25 @@ START_TEST(a_peer_that_was_complete_before_or_has_another_commit_pauses_nothing)
     resolve(1);
     ck_assert_int_eq(pause(), 0);
     complete(1, "c1");
+    ck_assert_int_eq(pause(), 0);
+}
+END_TEST
+
+START_TEST(peers_that_are_complete_together_pause_as_one_does)
+{
+    begin(1, 0);
+    resolve(1);
+    hold_some(2, "\x01");
+    ck_assert_int_eq(pause(), 0);
+    hold_some(3, "\x02");
+    ck_assert_int_eq(pause(), 0); /* nobody has the third */
+    hold_some(3, "\x06");
+    ck_assert_int_eq(pause(), 1);
+    ck_assert(target(1)->is_paused);
+    /* Nobody answered: they are not waited for again before they have more. */
+    hinder(1, true);
+    ck_assert(!target(1)->is_paused);
+    hold_some(3, "\x06");
     ck_assert_int_eq(pause(), 0);
 }
 END_TEST
@@ -647,6 +720,8 @@ Suite *suite_of_tests(void)
         the_files_of_a_node_that_is_away_go_to_others,
         what_was_fetched_stays_with_who_has_it_while_it_is_here,
         what_a_holder_has_is_not_fetched_also_when_that_has_begun,
+        the_hub_is_asked_for_what_no_holder_of_some_files_has,
+        a_target_that_has_a_file_is_given_that_one,
         what_a_holder_lacks_comes_from_the_hub,
         a_node_the_hub_gives_nothing_fetches_nothing,
         without_peers_nobody_is_assigned_anything,
@@ -654,6 +729,7 @@ Suite *suite_of_tests(void)
         the_files_of_a_node_that_answers_nobody_go_to_another,
         once_a_peer_is_complete_the_hub_is_asked_no_more,
         also_of_a_pull_without_peers,
+        peers_that_are_complete_together_pause_as_one_does,
         a_peer_that_was_complete_before_or_has_another_commit_pauses_nothing,
         a_peer_that_is_away_pauses_nothing,
         a_paused_one_that_nobody_answers_goes_back_to_the_hub,
