@@ -16,16 +16,19 @@ void serve_allow(struct transferer_step *step)
     static const enum actor_kind kinds[] = {ACTOR_TRANSFERER, ACTOR_GATEWAY};
     struct public_key keys[SERVE_KEYS_MAX];
     uint32_t count = 0;
+    uint32_t transferers = 0;
     if (!transferer->session.mirror.has_state)
         return;
-    for (uint32_t i = 0; i < state->nodes.count && i < NODE_COUNT_MAX; i++) {
-        for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        for (uint32_t i = 0; i < state->nodes.count && i < NODE_COUNT_MAX; i++) {
             const struct endpoint_record *endpoint =
                 state_find_endpoint(state, &state->nodes.items[i].node_id, kinds[k]);
             if (endpoint && !ID_IS_ZERO(endpoint->key))
                 keys[count++] = endpoint->key;
         }
+        transferers = kinds[k] == ACTOR_TRANSFERER ? count : transferers;
     }
+    transferer->allowed_transferers = transferers;
     if (transferer->has_allowed && count == transferer->allowed_count &&
         memcmp(keys, transferer->allowed, count * sizeof(keys[0])) == 0)
         return;
@@ -33,6 +36,29 @@ void serve_allow(struct transferer_step *step)
     transferer->allowed_count = count;
     transferer->has_allowed = true;
     outbox_link_allow(step->outbox, SERVE_LINK, keys, count);
+}
+
+/* Gateways of admitted nodes read what they check themselves: the manifest, whose digest stands in
+ * the state, and pieces of files by its chunks.  Streams, keys, downloads and small files are
+ * between transferers. */
+bool serve_may_ask(const struct transferer *transferer, const struct peer *peer,
+                   const struct message *message)
+{
+    for (uint32_t i = 0; i < transferer->allowed_transferers; i++)
+        if (ID_EQUAL(transferer->allowed[i], peer->key))
+            return true;
+    return message_is(message, MESSAGE_LINK, LINK_MANIFEST_ASKED) ||
+           (message_is(message, MESSAGE_LINK, LINK_FILE_ASKED) &&
+            MESSAGE_BODY(message, file_asked)->size > 0);
+}
+
+enum status serve_refuse(struct transferer_step *step)
+{
+    const uint64_t refused = ++step->transferer->refused;
+    if ((refused & (refused - 1)) == 0) /* each time it doubled: nobody fills the log */
+        outbox_effect(step->outbox, refused, TRANSFERER_REFUSED, NULL, NULL);
+    outbox_peer_drop(step->outbox, &step->input->peer);
+    return STATUS_OK;
 }
 
 static enum status send_part(struct transferer_step *step, const struct peer *peer,

@@ -237,6 +237,7 @@ static enum status take_result(struct transferer_step *step)
         return serve_read(step, result->value);
     case TRANSFERER_MANIFEST:
     case TRANSFERER_FIND:
+    case TRANSFERER_REFUSED:
         break;
     }
     return STATUS_INTERNAL;
@@ -263,6 +264,9 @@ static enum status take_input(struct transferer_step *step)
     if ((input->kind == INPUT_MESSAGE || input->kind == INPUT_LINK_DOWN) &&
         input->peer.link == SERVE_LINK) {
         bool is_taken = false;
+        if (input->kind == INPUT_MESSAGE &&
+            !serve_may_ask(transferer, &input->peer, input->message))
+            return serve_refuse(step);
         enum status status = lend_input(step, &is_taken);
         return is_taken ? status : serve_asked(step);
     }

@@ -5,8 +5,9 @@
  * Accepts  tasks fetch_small_files, fetch_model, gather_files, list_tasks; file_asked,
  *          source_asked, share_asked,
  *          manifest_asked, chunk_asked, source_left of other transferers and their answers;
- *          file_asked and manifest_asked of gateways, who pass files on to their clients; the
- *          state and events of its master; results of its shell.
+ *          of gateways, who pass files on to their clients, manifest_asked and file_asked with
+ *          a size and nothing else: the rest is refused and counted; the state and events of its
+ *          master; results of its shell.
  * Emits    reports small_files_stored, holding_changed, endpoint_opened, transfer_started,
  *          transfer_ended; what it asks and answers other transferers; answers task_held,
  *          tasks_listed, done; the signal transfer_progressed.
@@ -82,7 +83,8 @@ enum transferer_effect {
     TRANSFERER_STORE,     /* struct store_request; no value */
     TRANSFERER_READ,      /* request and value: struct read_request */
     TRANSFERER_MANIFEST,  /* request and value: struct manifest_request */
-    TRANSFERER_FIND       /* as TRANSFERER_CHECK, for a receive */
+    TRANSFERER_FIND,      /* as TRANSFERER_CHECK, for a receive */
+    TRANSFERER_REFUSED    /* no request, no result; the id says how many messages were refused */
 };
 
 struct check_request {
@@ -220,6 +222,8 @@ struct transferer {
     uint32_t pieces; /* of the reads: pieces of any file, for gateways */
     struct public_key allowed[SERVE_KEYS_MAX];
     uint32_t allowed_count;
+    uint32_t allowed_transferers; /* the first of them; the others are gateways */
+    uint64_t refused; /* messages of gateways that are not theirs to send */
     bool has_allowed;
     bool is_ready_told;
     uint64_t endpoint_check_ms; /* 0: nothing to check */
@@ -308,6 +312,11 @@ enum status serve_asked(struct transferer_step *step);
 enum status serve_read(struct transferer_step *step, struct read_request *read);
 /* The transferers and gateways of admitted nodes may connect, nobody else. */
 void serve_allow(struct transferer_step *step);
+/* False: a gateway sent it, and it is no read that gateways check. */
+bool serve_may_ask(const struct transferer *transferer, const struct peer *peer,
+                   const struct message *message);
+/* Counts it, and hears nothing more from who sent it on this connection. */
+enum status serve_refuse(struct transferer_step *step);
 
 /* "127.0.0.1:7000" -> "tcp://127.0.0.1:0": another port than the master's, any free one. */
 bool transferer_listen(const char *listen, char endpoint_out[LINK_ENDPOINT_SIZE]);

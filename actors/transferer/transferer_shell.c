@@ -2,6 +2,7 @@
 #include "actors/transferer/transferer_shell.h"
 
 #include "protocol/memory.h"
+#include "runtime/log.h"
 
 #include <errno.h>
 #include <string.h>
@@ -130,6 +131,8 @@ static void do_work(void *argument)
                                               request->contents, &result.reason);
         break;
     }
+    case TRANSFERER_REFUSED:
+        break;
     }
     if (work->effect.kind != TRANSFERER_STORE) {
         result.value = work->effect.request;
@@ -145,6 +148,11 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
 {
     if (effect->kind >= BULK_FIRST)
         return bulk_take(((struct transferer_shell *)self)->bulk, effect);
+    if (effect->kind == TRANSFERER_REFUSED) {
+        log_notice("refused %llu messages that a gateway may not send to a transferer",
+                   (unsigned long long)effect->id);
+        return STATUS_OK;
+    }
     struct work *work = memory_zeroed(1, sizeof(*work));
     if (!work)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to work on a model");

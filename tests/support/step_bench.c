@@ -61,6 +61,7 @@ static void keep(struct step_bench *bench, struct outbox_item *item)
     case OUTBOX_LINK_OPEN:
     case OUTBOX_LINK_CLOSE:
     case OUTBOX_LINK_ALLOW:
+    case OUTBOX_PEER_DROP:
         bench->links[bench->link_count++] = *item;
         item->options = NULL;
         item->keys = NULL;
@@ -71,7 +72,6 @@ static void keep(struct step_bench *bench, struct outbox_item *item)
     case OUTBOX_EXIT:
         bench->has_exited = true;
         break;
-    case OUTBOX_PEER_DROP:
     case OUTBOX_STATUS:
         break;
     }

@@ -399,6 +399,7 @@ static uint32_t ask(const char *model_id, const struct hash *of, const char *nam
     struct message message;
     struct peer peer = peer_of_link(SERVE_LINK);
     peer.route_size = 5;
+    peer.key.bytes[0] = 100; /* of node 2's transferer */
     ck_assert_int_eq(message_init(&message, MESSAGE_LINK, LINK_FILE_ASKED), STATUS_OK);
     struct file_asked *body = message.body;
     body->revision = *of;
@@ -436,6 +437,53 @@ START_TEST(only_small_files_of_the_manifest_are_served)
     for (int i = 0; i < SERVE_READS_MAX; i++)
         ck_assert_uint_eq(ask("org/m", &revision, "config.json", 0), STATUS_OK);
     ck_assert_uint_eq(ask("org/m", &revision, "config.json", 0), STATUS_BUSY);
+    step_bench_close(&bench);
+}
+END_TEST
+
+static const struct peer gateway = {
+    .link = SERVE_LINK, .route_size = 5, .route = {7}, .key = {{77}}};
+
+/* What a gateway says with that code; true when it was dropped for it. */
+static bool gateway_is_dropped(uint32_t code, uint32_t size)
+{
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_LINK, code), STATUS_OK);
+    if (code == LINK_FILE_ASKED) {
+        struct file_asked *body = message.body;
+        body->revision = revision;
+        body->size = size;
+        ck_assert(text_set(&body->model_id, "org/m") &&
+                  text_set(&body->name, size ? "model.safetensors" : "config.json"));
+    }
+    step_bench_forget(&bench);
+    bench_message(&bench, gateway, &message);
+    const struct outbox_item *drop = bench_link(&bench, OUTBOX_PEER_DROP);
+    ck_assert(!drop || (bench.sent_count == 0 && peer_equal(&drop->peer, &gateway)));
+    return drop != NULL;
+}
+
+START_TEST(a_gateway_reads_what_it_can_check_and_is_refused_everything_else)
+{
+    static const uint32_t refused[] = {LINK_SOURCE_ASKED, LINK_SHARE_ASKED, LINK_CHUNK_ASKED,
+                                       LINK_SOURCE_LEFT, LINK_SOURCE_TOLD, LINK_FILE_PART};
+    struct state state;
+    fill_state(&state);
+    struct endpoint_record *endpoint =
+        record_list_push(&endpoint_record_type, RECORD_LIST(state.endpoints), NULL, 10);
+    ck_assert(endpoint && text_set(&endpoint->address, ADDRESS));
+    *endpoint = (struct endpoint_record){.node_id = {{2}}, .actor = ACTOR_GATEWAY,
+                                         .key = gateway.key, .address = endpoint->address};
+    begin(&state);
+    ck_assert_uint_eq(bench_link(&bench, OUTBOX_LINK_ALLOW)->key_count, 4);
+    ck_assert(!gateway_is_dropped(LINK_MANIFEST_ASKED, 0));
+    ck_assert_ptr_nonnull(bench_effect(&bench, TRANSFERER_MANIFEST));
+    ck_assert(!gateway_is_dropped(LINK_FILE_ASKED, 1));
+    ck_assert_ptr_nonnull(bench_effect(&bench, TRANSFERER_READ));
+    ck_assert(gateway_is_dropped(LINK_FILE_ASKED, 0)); /* unchecked, of small files */
+    for (size_t i = 0; i < COUNT_OF(refused); i++)
+        ck_assert_msg(gateway_is_dropped(refused[i], 0), "a gateway may say %u", refused[i]);
+    ck_assert_uint_eq(((const struct transferer *)bench.actor)->refused, 1 + COUNT_OF(refused));
     step_bench_close(&bench);
 }
 END_TEST
@@ -488,6 +536,7 @@ Suite *suite_of_tests(void)
         it_may_be_reached_by_the_transferers_of_admitted_nodes_alone,
         an_address_the_state_does_not_have_is_reported,
         only_small_files_of_the_manifest_are_served,
+        a_gateway_reads_what_it_can_check_and_is_refused_everything_else,
         addresses_are_made_of_settings,
         a_rank_that_computes_here_makes_the_threads_hold_back,
     };
