@@ -57,6 +57,7 @@ static void master_message(struct gateway *gateway, const struct message *messag
         if (message->head.kind == MESSAGE_ANSWER)
             asks_answered(gateway, message);
         transfer_progress_take(&gateway->transfers, message, gateway->input->now_ms);
+        pulls_note(gateway, message);
         return;
     case MIRROR_WELCOMED:
         tell_ready(gateway);
@@ -261,6 +262,7 @@ static void gateway_fini(void *actor)
     feed_fini(gateway);
     relays_fini(gateway);
     transfer_progress_fini(&gateway->transfers);
+    pulls_fini(gateway);
     session_fini(&gateway->session);
 }
 

@@ -31,6 +31,7 @@
 #define GATEWAY_ASK_COUNT_MAX 128
 #define GATEWAY_WATCHER_COUNT_MAX 64
 #define GATEWAY_RUNNER_COUNT_MAX 64
+#define GATEWAY_PULL_COUNT_MAX 64 /* whose progress is kept, by model and node */
 #define GATEWAY_FEED_COUNT_MAX 1024
 #define GATEWAY_FEED_SIZE_MAX (4u << 20)
 
@@ -203,6 +204,12 @@ struct feed_entry {
 
 struct relay_desk; /* relay.h */
 
+/* What a node told of a pull last. */
+struct pull_progress {
+    struct import_progressed told;
+    uint64_t expires_ms; /* 0: this entry is free */
+};
+
 struct gateway {
     const struct gateway_settings *settings;
     struct session session;
@@ -220,6 +227,7 @@ struct gateway {
     size_t feed_size;
     uint64_t tick_at_ms;
     struct transfer_progress_table transfers; /* how far they are */
+    struct pull_progress pulls[GATEWAY_PULL_COUNT_MAX]; /* likewise */
     struct relay_desk *relays;                /* NULL: none was ever needed */
 
     /* of the step that runs */
@@ -294,6 +302,12 @@ MUST_CHECK enum status transfer_print(const struct gateway *gateway,
 /* The transfer that a command made, joined or cancelled, as more members of the answer. */
 MUST_CHECK enum status transfer_print_asked(const struct gateway *gateway, const struct ask *ask,
                                             struct buffer *json);
+
+/* ---- pulls.c: the route about models on their way from a hub ---- */
+void route_pulls(struct gateway *gateway, const struct http_arrival *request);
+/* Any message; those that say nothing of a pull are none of its business. */
+void pulls_note(struct gateway *gateway, const struct message *message);
+void pulls_fini(struct gateway *gateway);
 
 /* ---- asks.c ---- */
 /* Sends a command; its client is answered within GATEWAY_ANSWER_MS. */

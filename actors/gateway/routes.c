@@ -61,6 +61,7 @@ static const struct {
 } routes[] = {
     {HTTP_METHOD_POST, "/v1/chat/completions", chat_begin},
     {HTTP_METHOD_GET, "/v1/models", route_models},
+    {HTTP_METHOD_GET, "/v1/models/pulls", route_pulls},
     {HTTP_METHOD_GET, "/v1/models/transfers", route_transfers},
     {HTTP_METHOD_GET, "/v1/models/transfers/", route_transfer},
     {HTTP_METHOD_DELETE, "/v1/models/transfers/", route_cancel_transfer},

@@ -362,8 +362,9 @@ static void forward_signal(struct master *master, struct node_slot *slot)
 
 static void route_signal(struct master *master, const struct message *signal)
 {
-    /* Whoever watches a transfer does so at any node. */
-    const bool is_for_all = signal->head.code == SIGNAL_TRANSFER_PROGRESSED;
+    /* Whoever watches a transfer or a pull does so at any node. */
+    const bool is_for_all = signal->head.code == SIGNAL_TRANSFER_PROGRESSED ||
+                            signal->head.code == SIGNAL_IMPORT_PROGRESSED;
     struct node_slot *leader = leader_slot(master);
     locals_signal(master, signal);
     if (is_leader(master))

@@ -387,7 +387,8 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
     }
     enum status status = STATUS_OK;
     if (message->head.code == LINK_FORWARDED) {
-        const bool is_progress = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED);
+        const bool is_progress = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED) ||
+                                 message_is(&inner, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED);
         const bool is_lie = (inner.head.kind == MESSAGE_REPORT || is_progress) &&
                             !ID_EQUAL(inner.head.node_id, slot->node_id);
         if (is_lie)
