@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/interface.h"
+
+#include "protocol/memory.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    HARDWARE_ETHERNET = 1,
+    HARDWARE_PPP = 512,
+    HARDWARE_TUNNEL = 768, /* 768 to 778: IP in IP, SIT, GRE */
+    HARDWARE_TUNNEL_LAST = 778,
+    HARDWARE_INFINIBAND = 32,
+    HARDWARE_LOOPBACK = 772,
+    HARDWARE_NONE = 65534, /* tun, wireguard */
+    /* Of the slowest cable that carries IP over Thunderbolt, where the system does not tell. */
+    THUNDERBOLT_SPEED_MBIT = 10000
+};
+
+/* Names that programs give; a number may follow each. */
+static const char *const overlay_names[] = {
+    "tailscale", "zt",     "wg",    "docker", "br-",  "virbr",  "vmnet", "vnic",   "vboxnet",
+    "lxcbr",     "lxdbr",  "cni",   "flannel", "cali", "cilium", "podman", "tun",
+    "tap",       "utun",   "ppp",   "ipsec",  "gif",  "stf",    "ham",   "nebula", "nordlynx",
+    "awdl",      "llw",    "ap",    "anpi",   "kube", "weave",  "ovs",   "vxlan",  "geneve"};
+/* What these append is letters as well. */
+static const char *const open_names[] = {"zt",     "br-",  "cali", "docker",
+                                         "cilium", "kube", "lxdbr"};
+static const char *const overlay_types[] = {"wireguard", "vxlan", "geneve", "gretap", "ip6gretap",
+                                            "ppp",       "wwan"};
+
+/* "wg" is of "wg0", "wg-home" and "wg", not of "wgate0". */
+static bool name_is_of(const char *name, const char *family)
+{
+    const size_t length = strlen(family);
+    if (strncmp(name, family, length) != 0)
+        return false;
+    const char next = name[length];
+    bool is_open = false;
+    for (size_t i = 0; i < COUNT_OF(open_names); i++)
+        is_open = is_open || strcmp(family, open_names[i]) == 0;
+    return is_open || next == '\0' || next == '-' || next == '_' || next == '.' ||
+           (next >= '0' && next <= '9');
+}
+
+static bool is_among(const char *text, const char *const *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, items[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_overlay(const struct interface_facts *facts)
+{
+    if (facts->is_tunnel || facts->hardware == HARDWARE_NONE || facts->hardware == HARDWARE_PPP ||
+        (facts->hardware >= HARDWARE_TUNNEL && facts->hardware <= HARDWARE_TUNNEL_LAST))
+        return true;
+    if (is_among(facts->device_type, overlay_types, COUNT_OF(overlay_types)))
+        return true;
+    if (strcmp(facts->device_type, "bridge") == 0)
+        return !facts->bridges_device;
+    if (facts->has_device)
+        return false; /* a card, whatever someone called it */
+    for (size_t i = 0; i < COUNT_OF(overlay_names); i++)
+        if (name_is_of(facts->name, overlay_names[i]))
+            return true;
+    return false;
+}
+
+static enum interface_kind kind_of(const struct interface_facts *facts)
+{
+    if (facts->is_loopback || facts->hardware == HARDWARE_LOOPBACK)
+        return INTERFACE_LOOPBACK;
+    if (is_overlay(facts))
+        return INTERFACE_OVERLAY;
+    if (facts->is_wireless || strcmp(facts->device_type, "wlan") == 0 ||
+        name_is_of(facts->name, "wlan"))
+        return INTERFACE_WIRELESS;
+    if (strncmp(facts->driver, "thunderbolt", 11) == 0 || name_is_of(facts->name, "thunderbolt"))
+        return INTERFACE_THUNDERBOLT;
+    return facts->hardware == HARDWARE_INFINIBAND ? INTERFACE_INFINIBAND : INTERFACE_WIRED;
+}
+
+struct interface interface_classify(const struct interface_facts *facts)
+{
+    struct interface interface = {.kind = kind_of(facts), .is_up = facts->is_up};
+    (void)snprintf(interface.name, sizeof(interface.name), "%s", facts->name);
+    if (facts->speed_mbit > 0 && facts->speed_mbit <= UINT32_MAX)
+        interface.speed_mbit = (uint32_t)facts->speed_mbit;
+    else if (interface.kind == INTERFACE_THUNDERBOLT)
+        interface.speed_mbit = THUNDERBOLT_SPEED_MBIT;
+    return interface;
+}
+
+const char *interface_kind_name(enum interface_kind kind)
+{
+    static const char *const names[INTERFACE_KIND_END] = {
+        "unknown", "wired", "infiniband", "thunderbolt", "wireless", "overlay", "loopback"};
+    return kind > 0 && kind < INTERFACE_KIND_END ? names[kind] : names[0];
+}
+
+/* ---- addresses ---- */
+
+struct parsed {
+    uint8_t bytes[16];
+    bool is_six;
+    bool is_valid;
+};
+
+static struct parsed parse(const char *address)
+{
+    struct parsed parsed = {.is_valid = true};
+    if (inet_pton(AF_INET, address, parsed.bytes) == 1)
+        return parsed;
+    parsed.is_six = true;
+    parsed.is_valid = inet_pton(AF_INET6, address, parsed.bytes) == 1;
+    return parsed;
+}
+
+static const char *fault_of_four(const uint8_t *bytes)
+{
+    if (bytes[0] == 127)
+        return "it is a loopback address";
+    if (bytes[0] == 169 && bytes[1] == 254)
+        return "it is link-local";
+    if (bytes[0] == 100 && (bytes[1] & 0xc0) == 64)
+        return "it is of the shared range that overlay networks use";
+    if (bytes[0] == 0 || bytes[0] >= 224)
+        return "no host can have it";
+    return NULL;
+}
+
+static const char *fault_of_six(const uint8_t *bytes)
+{
+    static const uint8_t zero[16] = {0};
+    static const uint8_t tailscale[6] = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0};
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (memcmp(bytes, mapped, sizeof(mapped)) == 0)
+        return fault_of_four(bytes + 12);
+    if (memcmp(bytes, zero, 15) == 0 && bytes[15] == 1)
+        return "it is a loopback address";
+    if (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80)
+        return "it is link-local";
+    if (memcmp(bytes, tailscale, sizeof(tailscale)) == 0)
+        return "it is of an overlay network";
+    if (bytes[0] == 0xff || memcmp(bytes, zero, sizeof(zero)) == 0)
+        return "no host can have it";
+    return NULL;
+}
+
+static const char *fault_of(const struct interface_address *address)
+{
+    if (!address->interface.is_up)
+        return "its interface is down";
+    if (address->interface.kind == INTERFACE_LOOPBACK)
+        return "its interface is the loopback";
+    if (address->interface.kind == INTERFACE_OVERLAY)
+        return "its interface is an overlay";
+    const struct parsed parsed = parse(address->address);
+    if (!parsed.is_valid)
+        return "it is no numeric address";
+    return parsed.is_six ? fault_of_six(parsed.bytes) : fault_of_four(parsed.bytes);
+}
+
+bool interface_address_is_usable(const struct interface_address *address, const char **why_out)
+{
+    const char *fault = fault_of(address);
+    if (fault && why_out)
+        *why_out = fault;
+    return !fault;
+}
+
+/* 0: wired, 1: wireless, 2: what carries no rank. */
+static int class_of(enum interface_kind kind)
+{
+    if (kind == INTERFACE_WIRELESS)
+        return 1;
+    return kind == INTERFACE_OVERLAY || kind == INTERFACE_LOOPBACK ? 2 : 0;
+}
+
+int interface_address_compare(const struct interface_address *a, const struct interface_address *b)
+{
+    const struct interface *left = &a->interface;
+    const struct interface *right = &b->interface;
+    int order = class_of(left->kind) - class_of(right->kind);
+    if (order == 0 && left->speed_mbit != right->speed_mbit)
+        order = left->speed_mbit > right->speed_mbit ? -1 : 1;
+    if (order == 0)
+        order = (left->rdma[0] == '\0') - (right->rdma[0] == '\0');
+    if (order != 0)
+        return order;
+    const struct parsed own = parse(a->address);
+    const struct parsed other = parse(b->address);
+    order = (int)other.is_valid - (int)own.is_valid;
+    if (order == 0)
+        order = (int)own.is_six - (int)other.is_six;
+    if (order == 0)
+        order = memcmp(own.bytes, other.bytes, sizeof(own.bytes));
+    if (order == 0)
+        order = strcmp(a->address, b->address);
+    return order != 0 ? order : strcmp(left->name, right->name);
+}
+
+const struct interface_address *interface_address_choose(const struct interface_address *addresses,
+                                                         size_t count)
+{
+    const struct interface_address *best = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (interface_address_is_usable(&addresses[i], NULL) &&
+            (!best || interface_address_compare(&addresses[i], best) < 0))
+            best = &addresses[i];
+    return best;
+}
