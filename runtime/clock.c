@@ -41,6 +41,18 @@ uint64_t clock_spent_us(void)
     return read_us(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+uint64_t clock_thread_spent_ns(pthread_t thread)
+{
+#if defined(__linux__)
+    clockid_t id;
+    if (pthread_getcpuclockid(thread, &id) == 0)
+        return read_ns(id);
+#else
+    (void)thread;
+#endif
+    return clock_now_ns();
+}
+
 uint64_t clock_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000u;

@@ -5,6 +5,7 @@
 #ifndef TROUPE_RUNTIME_CLOCK_H
 #define TROUPE_RUNTIME_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 /* Milliseconds since boot, suspended time counted (CLOCK_BOOTTIME; monotonic elsewhere). */
@@ -15,6 +16,9 @@ uint64_t clock_now_us(void);
 uint64_t clock_now_ns(void);
 /* Processor time of all threads of this process. */
 uint64_t clock_spent_us(void);
+/* Nanoseconds of processor time of one thread that has not been joined; where the system does not
+ * tell, those of the clock. */
+uint64_t clock_thread_spent_ns(pthread_t thread);
 /* Milliseconds since 1970, UTC; may jump. */
 uint64_t clock_wall_ms(void);
 /* Sleeps; returns early on a signal. */

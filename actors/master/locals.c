@@ -119,14 +119,14 @@ void locals_publish(struct master *master)
         bring_up_to_date(master, &master->locals[i]);
 }
 
-void locals_signal(struct master *master, const struct message *signal)
+void locals_signal(struct master *master, const struct message *signal, bool is_own)
 {
     for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
         const struct local *local = &master->locals[i];
-        /* That a rank of this node computes is for those who then hold back. */
+        /* That a rank computes is for its siblings, and on its node for those who hold back. */
         const bool is_watching =
             signal->head.code == SIGNAL_HEARTBEAT
-                ? local->actor == ACTOR_TRANSFERER
+                ? local->actor == ACTOR_RUNNER || (is_own && local->actor == ACTOR_TRANSFERER)
                 : local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT;
         if (local->is_used && local->wants_events && is_watching)
             outbox_send(master->outbox, &local->peer, signal);
@@ -360,13 +360,34 @@ static void forward_signal(struct master *master, struct node_slot *slot)
         message_fini(&message);
 }
 
+/* To the nodes of its siblings, which wait for it inside MPI while their instance starts. */
+static void forward_heartbeat(struct master *master, const struct heartbeat *beat)
+{
+    const struct instance_record *instance =
+        state_find_instance(&master->state, &beat->instance_id);
+    if (!instance || instance->status != INSTANCE_STARTING)
+        return;
+    for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
+        bool is_sibling = false;
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++)
+            is_sibling = is_sibling || ID_EQUAL(instance->ranks.items[rank].node_id,
+                                                master->nodes[i].node_id);
+        if (is_sibling && master->nodes[i].is_used && slot_is_reachable(&master->nodes[i]))
+            forward_signal(master, &master->nodes[i]);
+    }
+}
+
 static void route_signal(struct master *master, const struct message *signal)
 {
     /* Whoever watches a transfer or a pull does so at any node. */
     const bool is_for_all = signal->head.code == SIGNAL_TRANSFER_PROGRESSED ||
                             signal->head.code == SIGNAL_IMPORT_PROGRESSED;
     struct node_slot *leader = leader_slot(master);
-    locals_signal(master, signal);
+    locals_signal(master, signal, true);
+    if (message_is(signal, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT)) {
+        forward_heartbeat(master, MESSAGE_BODY(signal, heartbeat));
+        return;
+    }
     if (is_leader(master))
         duties_signal(master, signal);
     for (size_t i = 0; is_for_all && i < COUNT_OF(master->nodes); i++)

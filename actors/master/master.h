@@ -389,7 +389,8 @@ struct local *local_find(struct master *master, const struct peer *peer);
 void local_forget(struct master *master, const struct peer *peer);
 MUST_CHECK enum status locals_tick(struct master *master);
 void locals_publish(struct master *master);
-void locals_signal(struct master *master, const struct message *signal);
+/* `is_own`: of an actor of this node. */
+void locals_signal(struct master *master, const struct message *signal, bool is_own);
 void allow_refresh(struct master *master);
 /* False when it cannot be sent now: something of it is not committed yet. */
 bool send_snapshot(struct master *master, const struct peer *peer);

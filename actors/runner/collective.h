@@ -66,9 +66,12 @@ struct collective {
     const struct collective_ops *ops;
     uint32_t rank;
     uint32_t size;
-    /* Number of the call last entered and last finished, read by the actor loop's beats. */
+    /* Number of the call last entered and last finished, posted messages aside: the same on every
+     * rank that is as far.  Read by the actor loop's beats, */
     _Atomic uint64_t entered;
     _Atomic uint64_t finished;
+    /* as is this, which grows with each piece of a long one. */
+    _Atomic uint64_t pieces;
 };
 
 #endif

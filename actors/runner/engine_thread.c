@@ -104,6 +104,7 @@ static enum status load(struct engine_thread *thread, const char *directory, str
         thread->serving.settings = thread->options.serving;
         thread->serving.settings.reserve_tokens = thread->world.instance.reserve;
         thread->serving.settings.chats_max = engine_sequences(thread->world.engine);
+        thread->world.reading.step = "opened the tokenizer and the templates";
         status = serving_open(&thread->serving, &thread->world, directory, reason);
         thread->is_served = status == STATUS_OK;
     }
@@ -217,8 +218,12 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);
+    world->reading.step = "compared its files with the store's record";
     enum status status = check_store(thread, directory, reason);
-    return status == STATUS_OK ? load(thread, directory, reason) : status;
+    if (status == STATUS_OK)
+        status = load(thread, directory, reason);
+    world->reading.step = NULL;
+    return status;
 }
 
 /* ---- commands ---- */
@@ -231,7 +236,9 @@ static enum status obey(struct engine_thread *thread, const struct engine_comman
     case EFFECT_ENGINE_START:
         return start(thread, command->request, reason);
     case EFFECT_ENGINE_CANARY:
+        thread->world.reading.step = "computed a first step";
         status = serving_canary(&thread->serving, reason);
+        thread->world.reading.step = NULL;
         if (status == STATUS_OK) {
             thread->is_ready = true;
             tell_status(thread, RANK_READY, NULL);
@@ -245,6 +252,7 @@ static enum status obey(struct engine_thread *thread, const struct engine_comman
         break;
     case EFFECT_ENGINE_STEP: {
         bool has_computed = false;
+        thread->world.reading.step = thread->is_ready ? NULL : "computed a first step";
         status = rank_world_follow(&thread->world, command->request, &has_computed, reason);
         if (status == STATUS_OK && has_computed && !thread->is_ready) {
             thread->is_ready = true;
@@ -324,6 +332,7 @@ static void *thread_main(void *argument)
         if (reason.text[0] == '\0')
             (void)refuse(&reason, status, "%s", status_text(status));
         is_broken = true;
+        post(thread, RESULT_RANK_FAILING, 0, memory_copied(&reason, sizeof(reason)), memory_free);
         struct rank_status_told *told = status_made(RANK_FAILED, &reason);
         look_again(thread, told);
         post(thread, RESULT_RANK_STATUS, 0, told, memory_free);
@@ -370,14 +379,21 @@ void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *
                                      .is_waiting = thread->world.is_waiting,
                                      .marks = thread->world.marks};
     const char *file = thread->world.reading.file;
+    const char *step = thread->world.reading.step;
     beat_out->reads = thread->world.reading.count;
     beat_out->is_turning = thread->world.reading.is_turning;
     beat_out->turns = thread->world.reading.turns;
     if (file)
         (void)snprintf(beat_out->file, sizeof(beat_out->file), "%.120s", file);
+    if (step)
+        (void)snprintf(beat_out->step, sizeof(beat_out->step), "%.40s", step);
+    beat_out->spent_ns = clock_thread_spent_ns(thread->thread);
+    beat_out->entered = thread->world.is_joining || collective;
+    beat_out->finished = collective != NULL;
     if (collective) {
-        beat_out->entered = collective->entered;
-        beat_out->finished = collective->finished;
+        beat_out->entered += collective->entered;
+        beat_out->finished += collective->finished;
+        beat_out->pieces = collective->pieces;
     }
 }
 
@@ -390,7 +406,9 @@ bool engine_thread_close(struct engine_thread *thread, uint64_t limit_ms)
     if (command_queue_put(thread->queue, &stop) != STATUS_OK)
         return false;
     (void)clock_gettime(CLOCK_REALTIME, &deadline); /* style allows clock_gettime: the join's */
-    deadline.tv_sec += (time_t)(limit_ms / 1000u) + 1;
+    deadline.tv_nsec += (long)(limit_ms % 1000u) * 1000000L;
+    deadline.tv_sec += (time_t)(limit_ms / 1000u) + deadline.tv_nsec / 1000000000L;
+    deadline.tv_nsec %= 1000000000L;
     if (pthread_timedjoin_np(thread->thread, NULL, &deadline) != 0)
         return false;
     struct engine_command command;

@@ -19,7 +19,11 @@ enum status rank_world_join(struct rank_world *world, struct reason *reason)
 {
     if (world->rank_count == 1)
         return STATUS_OK;
-    return collective_mpi_open(world->rank_count, &world->collective, reason);
+    world->reading.step = "joined MPI";
+    world->is_joining = true;
+    enum status status = collective_mpi_open(world->rank_count, &world->collective, reason);
+    world->is_joining = false;
+    return status;
 }
 
 static void fill_partitions(struct rank_world *world)
@@ -101,6 +105,7 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
                             void *context, struct reason *reason)
 {
     fill_partitions(world);
+    world->reading.step = "read config.json";
     world->reading.file = "config.json";
     enum status status = model_config_read(directory, &world->config, reason);
     world->reading.file = NULL;
@@ -121,6 +126,7 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         .observe = mark_layer,
         .observer = world,
         .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
+    world->reading.step = "opened its engine";
     status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
                          &options, &world->engine, reason);
     if (status == STATUS_OK)

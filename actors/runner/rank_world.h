@@ -45,6 +45,7 @@ struct rank_world {
 
     _Atomic uint64_t marks;   /* layers computed and batches loaded, read by the actor loop */
     _Atomic bool is_waiting;  /* for a message of a sibling */
+    _Atomic bool is_joining;  /* MPI */
     struct weight_reading reading; /* of weight files, read by the actor loop */
 
     uint64_t number;                    /* of the last step or busy period */

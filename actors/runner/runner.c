@@ -178,6 +178,10 @@ static enum status take_result(struct runner *runner, const struct result *resul
         return status == STATUS_OK ? report_status(runner, told->status, told->reason.text)
                                    : status;
     }
+    case RESULT_RANK_FAILING:
+        if (result->value)
+            runner->failing = *(const struct reason *)result->value;
+        return STATUS_OK;
     case RESULT_RANK_PROGRESS: {
         struct message signal;
         if (runner->input->now_ms < runner->progress_at_ms)
@@ -215,6 +219,9 @@ static enum status take_message(struct runner *runner)
 {
     const struct message *message = runner->input->message;
     uint32_t rank = 0;
+    if (runner->input->peer.link == SESSION_LINK && message_is(message, MESSAGE_SIGNAL,
+                                                               SIGNAL_HEARTBEAT))
+        runner_watch_hear(runner, MESSAGE_BODY(message, heartbeat));
     if (runner->input->peer.link == RUNNER_LINK_GATEWAYS)
         return runner_gateway_message(runner, message);
     if (runner->input->peer.link == RUNNER_LINK_BOUND &&

@@ -28,13 +28,25 @@
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
 /* The lease of the engine thread: it is looked at so often while it has work, */
-#define RUNNER_LOOK_MS 500u
+#define RUNNER_LOOK_MS 250u
 /* and ended when it got nowhere for so long; */
 #define RUNNER_STILL_MS 30000u
 /* when a file that is being read gave nothing for so long; */
 #define RUNNER_READ_STILL_MS 3000u
 /* when it shall carry weights and did not for so long; */
 #define RUNNER_TURN_STILL_MS 3000u
+/* until it is ready, when its thread neither computed nor waited for a message for so long: inside
+ * MPI, too, it never sleeps long; */
+#define RUNNER_WORK_STILL_MS 3000u
+/* when it is in a collective that every sibling has entered, too, for so long, which is longer, so
+ * that one that stands still in it has the first word; */
+#define RUNNER_MEETING_STILL_MS 3500u
+/* the first of them is MPI's start, all of which is waited for at once; */
+#define RUNNER_JOIN_STILL_MS 15000u
+/* so long the last word of a sibling that is behind is believed; */
+#define RUNNER_SIBLING_STILL_MS 5000u
+/* and so long a rank that fails looks at what its disk still has, before that is told. */
+#define RUNNER_FAILING_MS 1000u
 /* while loading, for the time this reads its shard in besides (a slow disk). */
 #define RUNNER_LOAD_BYTES_PER_MS 20000u
 
@@ -55,6 +67,7 @@ enum runner_effect {
     RESULT_REQUEST_WORD,     /* struct message for the gateway; id: the request's number */
     RESULT_SIBLING_WORD,     /* struct sibling_word */
     RESULT_ENGINE_BEAT,      /* struct engine_beat */
+    RESULT_RANK_FAILING,     /* struct reason: RESULT_RANK_STATUS comes, unless the disk stalls */
 };
 
 /* How far the engine thread is. */
@@ -62,12 +75,22 @@ struct engine_beat {
     bool is_busy;      /* it has begun something that it has not finished */
     bool is_waiting;   /* for a message of a sibling, by a limit of its own */
     uint64_t marks;    /* grows with each layer computed and each batch loaded */
-    uint64_t entered;  /* collectives */
+    uint64_t entered;  /* collectives, of which joining MPI is the first */
     uint64_t finished;
+    uint64_t pieces;   /* of long ones */
+    uint64_t spent_ns; /* processor time: what shows that it works where nothing is counted */
     uint64_t reads;    /* grows with each piece that was read */
     bool is_turning;   /* it carries weights, and never waits long */
     uint64_t turns;    /* while it does */
     char file[128];    /* that is being read; empty: none */
+    char step[48];     /* what it does, in a few words; empty: nothing of note */
+};
+
+/* How far a sibling's engine was at its last word. */
+struct sibling_beat {
+    uint64_t entered;
+    uint64_t finished;
+    uint64_t looks; /* of ours since then */
 };
 
 struct rank_status_told {
@@ -141,6 +164,11 @@ struct runner {
     uint64_t still_looks; /* in a row, without progress */
     uint64_t still_reads; /* looks in a row at a file that gave nothing */
     uint64_t still_turns; /* looks in a row while weights were not carried */
+    uint64_t still_works; /* looks in a row without a trace of work of its own */
+    uint64_t still_meetings; /* looks in a row at a collective in which all are */
+    struct reason failing; /* empty: it is not */
+    uint64_t failing_looks;
+    struct sibling_beat sibling_beats[RANK_COUNT_MAX];
     uint32_t idle_looks;  /* in a row */
     struct engine_beat beat;
     struct runner_request requests[RUNNER_REQUESTS_MAX];
@@ -177,6 +205,8 @@ bool runner_siblings_reached(const struct runner *runner);
 /* The engine thread gets something to do. */
 void runner_watch(struct runner *runner);
 void runner_watch_tick(struct runner *runner);
+/* A signal of a rank, perhaps of a sibling. */
+void runner_watch_hear(struct runner *runner, const struct heartbeat *beat);
 /* False with the sentence when its lease has ended. */
 bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
                        struct reason *reason_out);

@@ -46,24 +46,94 @@ void runner_watch_tick(struct runner *runner)
     outbox_wake(runner->outbox, runner->look_at_ms);
 }
 
-/* Looks without progress that end the rank.  Looks are counted, not time: a machine that slept
- * has not waited. */
+void runner_watch_hear(struct runner *runner, const struct heartbeat *beat)
+{
+    if (beat->rank >= RANK_COUNT_MAX || beat->rank == runner->settings->rank ||
+        !ID_EQUAL(beat->instance_id, runner->settings->instance_id) ||
+        !generation_equal(&beat->generation, &runner->settings->generation))
+        return;
+    runner->sibling_beats[beat->rank] =
+        (struct sibling_beat){.entered = beat->entered, .finished = beat->finished};
+}
+
+/* ---- what moved since the look before; looks are counted, not time: a machine that slept has not
+ * waited ---- */
+
+static bool is_in_collective(const struct engine_beat *beat)
+{
+    return beat->entered != beat->finished;
+}
+
+static bool has_worked(const struct engine_beat *before, const struct engine_beat *beat)
+{
+    return beat->spent_ns != before->spent_ns;
+}
+
+static bool has_counted(const struct engine_beat *before, const struct engine_beat *beat)
+{
+    return !before->is_busy || beat->is_waiting || beat->marks != before->marks ||
+           beat->turns != before->turns ||
+           beat->entered != before->entered || beat->finished != before->finished ||
+           beat->pieces != before->pieces;
+}
+
+/* Where the siblings are, seen from a collective. */
+struct meeting {
+    bool are_all_in;    /* or beyond it */
+    bool is_one_at_work; /* behind, and heard of: its own watch judges it */
+    uint32_t last;      /* finished the fewest, */
+    uint64_t finished;  /* so many; */
+    bool is_one_ahead;  /* of it */
+};
+
+static struct meeting meeting_of(const struct runner *runner, const struct engine_beat *beat)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    const uint32_t own = runner->settings->rank;
+    struct meeting meeting = {.are_all_in = true, .last = own, .finished = beat->finished};
+    for (uint32_t rank = 0; instance && rank < instance->ranks.count; rank++) {
+        const struct sibling_beat *sibling = &runner->sibling_beats[rank];
+        if (rank == own)
+            continue;
+        if (sibling->entered < beat->entered) {
+            meeting.are_all_in = false;
+            meeting.is_one_at_work = meeting.is_one_at_work ||
+                                     sibling->looks < RUNNER_SIBLING_STILL_MS / RUNNER_LOOK_MS;
+        }
+        meeting.is_one_ahead = meeting.is_one_ahead || sibling->finished != meeting.finished;
+        if (sibling->finished < meeting.finished) {
+            meeting.last = rank;
+            meeting.finished = sibling->finished;
+        }
+    }
+    return meeting;
+}
+
+/* ---- leases ---- */
+
+static bool is_until_ready(const struct runner *runner)
+{
+    return runner->status < RANK_READY;
+}
+
+/* Looks without anything that counts that end the rank; while loading, by its bytes besides. */
 static uint64_t looks_max(const struct runner *runner)
 {
     const struct instance_record *instance = runner_instance(runner);
     uint64_t limit_ms = RUNNER_STILL_MS;
-    if (instance && runner->status >= RANK_JOINED && runner->status < RANK_LOADED)
+    if (instance && runner->status >= RANK_JOINED && is_until_ready(runner))
         limit_ms += instance->ranks.items[runner->settings->rank].weight_bytes /
                     RUNNER_LOAD_BYTES_PER_MS;
     return limit_ms / RUNNER_LOOK_MS;
 }
 
-/* Leases that are shorter than that of the thread's other work. */
-static bool has_short_lease(struct runner *runner, const struct engine_beat *before,
-                            const struct engine_beat *beat, struct reason *reason_out)
+/* A file that is read, on this thread or beside it, and weights that are carried. */
+static bool holds_stream(struct runner *runner, const struct engine_beat *before,
+                         const struct engine_beat *beat, struct reason *reason_out)
 {
     const bool is_stalled = beat->file[0] != '\0' && beat->reads == before->reads &&
-                            strcmp(beat->file, before->file) == 0;
+                            strcmp(beat->file, before->file) == 0 &&
+                            (beat->is_turning || !has_worked(before, beat));
     const bool is_stuck = beat->is_turning && before->is_turning && beat->turns == before->turns;
     runner->still_reads = is_stalled ? runner->still_reads + 1 : 0;
     runner->still_turns = is_stuck ? runner->still_turns + 1 : 0;
@@ -82,38 +152,111 @@ static bool has_short_lease(struct runner *runner, const struct engine_beat *bef
     return true;
 }
 
-bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
-                       struct reason *reason_out)
+/* Until it is ready.  A step that has nothing to count takes processor time, as long as its thread
+ * is not held up by what is broken; so does waiting inside MPI, which asks again and again. */
+static bool holds_work(struct runner *runner, const struct engine_beat *before,
+                       const struct engine_beat *beat, struct reason *reason_out)
 {
-    const struct engine_beat before = runner->beat;
-    runner->beat = *beat;
-    if (!beat->is_busy) {
-        runner->still_looks = 0;
-        runner->still_reads = 0;
-        runner->still_turns = 0;
-        runner->is_watched = ++runner->idle_looks < IDLE_LOOKS;
+    const bool is_still = is_until_ready(runner) && beat->reads == before->reads &&
+                          !has_counted(before, beat) && !has_worked(before, beat);
+    runner->still_works = is_still ? runner->still_works + 1 : 0;
+    if (runner->still_works < RUNNER_WORK_STILL_MS / RUNNER_LOOK_MS)
         return true;
-    }
-    runner->idle_looks = 0;
-    send_heartbeat(runner, beat);
-    if (!has_short_lease(runner, &before, beat, reason_out))
-        return false;
-    if (!before.is_busy || beat->is_waiting || beat->marks != before.marks ||
-        beat->entered != before.entered || beat->finished != before.finished) {
+    if (is_in_collective(beat) && beat->entered > 1)
+        (void)refuse(reason_out, STATUS_TIMED_OUT,
+                     "the engine stood still for %u ms inside collective %" PRIu64 " (finished %"
+                     PRIu64 "); see what else this machine does", RUNNER_WORK_STILL_MS,
+                     beat->entered, beat->finished);
+    else
+        (void)refuse(reason_out, STATUS_TIMED_OUT,
+                     "the engine stood still for %u ms while it %.40s; see what else this machine "
+                     "does and whether its disk works", RUNNER_WORK_STILL_MS,
+                     beat->step[0] ? beat->step : "worked on its own");
+    return false;
+}
+
+/* A collective that every rank has entered passes at once, or a piece of it: what it waits for is
+ * the network, or a rank that stopped within. */
+static bool holds_meeting(struct runner *runner, const struct engine_beat *before,
+                          const struct engine_beat *beat, const struct meeting *meeting,
+                          struct reason *reason_out)
+{
+    const uint32_t limit_ms =
+        beat->entered == 1 ? RUNNER_JOIN_STILL_MS : RUNNER_MEETING_STILL_MS;
+    const bool is_still = is_until_ready(runner) && is_in_collective(beat) &&
+                          meeting->are_all_in && !has_counted(before, beat);
+    runner->still_meetings = is_still ? runner->still_meetings + 1 : 0;
+    if (runner->still_meetings < limit_ms / RUNNER_LOOK_MS)
+        return true;
+    char who[80] = "no rank has finished it";
+    if (meeting->is_one_ahead)
+        (void)snprintf(who, sizeof(who), "rank %" PRIu32 " has finished the fewest (%" PRIu64 ")",
+                       meeting->last, meeting->finished);
+    (void)refuse(reason_out, STATUS_TIMED_OUT,
+                 "collective %" PRIu64 " is not over %u ms after every rank entered it; %s; the "
+                 "network of MPI between the nodes may be cut", beat->entered, limit_ms, who);
+    return false;
+}
+
+static bool holds_all(struct runner *runner, const struct engine_beat *before,
+                      const struct engine_beat *beat, const struct meeting *meeting,
+                      struct reason *reason_out)
+{
+    const bool is_for_sibling = is_in_collective(beat) && is_until_ready(runner) &&
+                                meeting->is_one_at_work;
+    const uint64_t limit_s = looks_max(runner) * RUNNER_LOOK_MS / 1000u;
+    if (has_counted(before, beat) || is_for_sibling) {
         runner->still_looks = 0;
         return true;
     }
     if (++runner->still_looks < looks_max(runner))
         return true;
-    if (beat->entered != beat->finished)
+    if (is_in_collective(beat))
         (void)refuse(reason_out, STATUS_TIMED_OUT,
                      "the engine waits for its siblings in collective %" PRIu64
                      " (finished %" PRIu64 ") for %" PRIu64 " s",
-                     beat->entered, beat->finished, looks_max(runner) * RUNNER_LOOK_MS / 1000u);
+                     beat->entered, beat->finished, limit_s);
     else
         (void)refuse(reason_out, STATUS_TIMED_OUT,
                      "the engine is stuck in its own work for %" PRIu64 " s (collectives "
                      "entered %" PRIu64 ", finished %" PRIu64 ")",
-                     looks_max(runner) * RUNNER_LOOK_MS / 1000u, beat->entered, beat->finished);
+                     limit_s, beat->entered, beat->finished);
     return false;
+}
+
+static void rest(struct runner *runner, const struct engine_beat *before,
+                 const struct engine_beat *beat)
+{
+    runner->still_looks = 0;
+    runner->still_reads = 0;
+    runner->still_turns = 0;
+    runner->still_works = 0;
+    runner->still_meetings = 0;
+    runner->is_watched = ++runner->idle_looks < IDLE_LOOKS;
+    if (before->is_busy && is_until_ready(runner))
+        send_heartbeat(runner, beat); /* siblings may still be in what it has left */
+}
+
+bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
+                       struct reason *reason_out)
+{
+    const struct engine_beat before = runner->beat;
+    runner->beat = *beat;
+    for (uint32_t rank = 0; rank < RANK_COUNT_MAX; rank++)
+        runner->sibling_beats[rank].looks++;
+    if (!beat->is_busy) {
+        rest(runner, &before, beat);
+        return true;
+    }
+    runner->idle_looks = 0;
+    send_heartbeat(runner, beat);
+    if (runner->failing.text[0] && ++runner->failing_looks >= RUNNER_FAILING_MS / RUNNER_LOOK_MS) {
+        *reason_out = runner->failing;
+        return false;
+    }
+    const struct meeting meeting = meeting_of(runner, beat);
+    return holds_stream(runner, &before, beat, reason_out) &&
+           holds_work(runner, &before, beat, reason_out) &&
+           holds_meeting(runner, &before, beat, &meeting, reason_out) &&
+           holds_all(runner, &before, beat, &meeting, reason_out);
 }

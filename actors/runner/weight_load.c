@@ -327,6 +327,12 @@ static enum status fill_own(struct weight_load *load, struct weight_reading *rea
     return status;
 }
 
+static void note_step(const struct weight_load_request *request, const char *step)
+{
+    if (request->reading)
+        request->reading->step = step;
+}
+
 static enum status open_all(struct weight_load *load, const struct weight_load_request *request,
                             struct reason *reason)
 {
@@ -355,6 +361,7 @@ static enum status load_steps(struct weight_load *load,
     if (status != STATUS_OK)
         return status; /* the same on every rank */
     const bool is_local = all_have_files(request, load->rank_count);
+    note_step(request, "opened the weight files");
     if (request->has_files[load->rank])
         status = open_all(load, request, reason);
     if (is_parted)
@@ -371,14 +378,17 @@ static enum status load_steps(struct weight_load *load,
         weight_files_limit(load->files, (head.window ? head.window : WEIGHT_WINDOW_SIZE) /
                                             WEIGHT_WINDOW_ROWS);
     }
+    note_step(request, "planned who gets what");
     if (status == STATUS_OK)
         status = plan_all(load, request, reason);
+    note_step(request, "took its first memory from the system");
     if (status == STATUS_OK)
         take_memory(load, spread, head.window);
     status = weight_agree(collective, status, reason);
     if (status != STATUS_OK)
         return status;
     load->opening_us = clock_now_us() - start_us;
+    note_step(request, "carried weights");
     if (!is_local) {
         status = stream_slices(load, request, spread, &head, reason);
         /* Siblings may be waiting inside the stream and cannot be told: the process must end. */
@@ -386,6 +396,7 @@ static enum status load_steps(struct weight_load *load,
             return status;
     }
     const uint64_t streamed_us = clock_now_us();
+    note_step(request, "filled its own part");
     note_reading(request, load->files ? "the weight files" : NULL);
     status = fill_own(load, request->reading, reason);
     note_reading(request, NULL);

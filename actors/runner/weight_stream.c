@@ -19,6 +19,8 @@ static const uint64_t awake_us = 2000;
 enum { TURNS_OF_WORDS = 4, WORDS_AT_ONCE = 16 };
 /* How long words of a failure may take to the others. */
 static const uint64_t farewell_ms = 500;
+/* How long a worker may take to end its batch: it is told of no failure before. */
+static const uint64_t worker_end_ms = 150;
 
 /* ---- for both directions ---- */
 
@@ -315,10 +317,10 @@ static void say_farewell(struct stream *stream)
 static bool workers_end(struct stream *stream)
 {
     stream->is_over = true;
-    if (!side_worker_end(stream->packer, farewell_ms))
+    if (!side_worker_end(stream->packer, worker_end_ms))
         return false;
     stream->packer = NULL;
-    if (!side_worker_end(stream->checker, farewell_ms))
+    if (!side_worker_end(stream->checker, worker_end_ms))
         return false;
     stream->checker = NULL;
     return true;

@@ -10,7 +10,7 @@
  * pieces, but never longer than PACE_REST_MS_MAX: whatever else the process does, transfers go on.
  * Without a generation there is no limit.
  *
- * A rank that computes says so twice a second (the signal heartbeat), and when it begins.
+ * A rank that computes says so four times a second (the signal heartbeat), and when it begins.
  *
  * Owner    bulk.c, under its lock.
  * Memory   none.

@@ -242,7 +242,6 @@ static enum status post(struct collective *collective, const struct posted *want
         pthread_mutex_unlock(&world->lock);
         return STATUS_NO_MEMORY;
     }
-    enter(collective);
     *own = *wanted;
     own->is_used = true;
     own->number = world->posted++;
@@ -288,8 +287,6 @@ static enum status post_look(struct collective *collective, uint32_t number, boo
     own->is_used = !own->is_done;
     const bool is_lost = !own->is_done && world->is_lost;
     pthread_mutex_unlock(&world->lock);
-    if (*is_done_out)
-        return leave(collective, STATUS_OK);
     return is_lost ? STATUS_IO : STATUS_OK;
 }
 

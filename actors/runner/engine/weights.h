@@ -94,6 +94,8 @@ struct weight_reading {
     /* While weights are on their way, the thread that carries messages: it never waits long. */
     _Atomic uint64_t turns;
     _Atomic bool is_turning;
+    /* What the thread that loads does, in a few words that last; NULL: nothing of note. */
+    const char *_Atomic step;
     /* Before each piece that is read; in tests it stands for the disk.  May be NULL. */
     void (*before)(void *context, const char *file);
     void *context;

@@ -618,7 +618,7 @@ END_TEST
 
 /* ---- the engine thread's lease ---- */
 
-/* Passes a second and answers the look, if there was one. */
+/* Passes the time to the next look and answers it, if there was one. */
 static bool answer_look(struct engine_beat beat)
 {
     step_bench_forget(&bench);
@@ -665,7 +665,7 @@ START_TEST(ends_an_engine_that_gets_nowhere)
     bench.now_ms += 3600000; /* the machine slept: that is no lease */
     unsigned looks = 0;
     for (; !has_failed(); looks++) {
-        ck_assert_uint_lt(looks, 60);
+        ck_assert_uint_lt(looks, 2 * RUNNER_STILL_MS / RUNNER_LOOK_MS);
         ck_assert(answer_look(beat));
     }
     ck_assert_uint_ge(looks, RUNNER_STILL_MS / RUNNER_LOOK_MS);
@@ -736,28 +736,6 @@ START_TEST(looks_no_more_at_an_idle_engine)
 }
 END_TEST
 
-START_TEST(gives_a_large_shard_the_time_to_be_read)
-{
-    open_runner(0, 1, SHARDING_NONE);
-    instance()->ranks.items[0].weight_bytes = (uint64_t)RUNNER_LOAD_BYTES_PER_MS * 20000u;
-    bench_state(&bench, &state);
-    engine_says(RANK_JOINED, "");
-    engine_says(RANK_LOADING, "");
-    answer_reports();
-    const struct engine_beat beat = {.is_busy = true, .marks = 1};
-    for (unsigned i = 0; i < 45000 / RUNNER_LOOK_MS; i++) {
-        ck_assert(answer_look(beat));
-        ck_assert(!has_failed());
-    }
-    for (unsigned i = 0; !has_failed(); i++) {
-        ck_assert_uint_lt(i, 10000 / RUNNER_LOOK_MS);
-        ck_assert(answer_look(beat));
-    }
-    ck_assert_ptr_nonnull(strstr(last_status()->reason, "own work for 50 s"));
-    close_runner();
-}
-END_TEST
-
 Suite *suite_of_tests(void)
 {
     const TTest *const beginning[] = {
@@ -788,7 +766,6 @@ Suite *suite_of_tests(void)
         ends_an_engine_whose_disk_stalls,
         ends_an_engine_that_carries_no_weights_while_it_should,
         looks_no_more_at_an_idle_engine,
-        gives_a_large_shard_the_time_to_be_read,
     };
     Suite *suite = suite_create("runner");
     suite_add(suite, "beginning", beginning, COUNT_OF(beginning));
