@@ -201,6 +201,9 @@ MUST_CHECK enum status store_journals_settle(struct model_store *store, struct r
 MUST_CHECK enum status store_partial_make(struct model_store *store, const char *model_id,
                                           int blobs, char name_out[STORE_PARTIAL_SIZE],
                                           int *file_out, struct reason *reason);
+/* True when what lies among the blobs under the etag of `facts` is this file; its stamp is filled.
+ */
+bool store_blob_is_there(int blobs, const struct file_entry *entry, struct file_facts *facts);
 /* Its place among the blobs; one that is there and right stays instead.  `facts` has the etag; its
  * stamp is filled. */
 MUST_CHECK enum status store_partial_place(const struct model_store *store, const char *model_id,

@@ -322,8 +322,7 @@ enum status store_partial_make(struct model_store *store, const char *model_id, 
     return STATUS_OK;
 }
 
-/* True when what lies there under that name is this file; its stamp is filled. */
-static bool is_there(int blobs, const struct file_entry *entry, struct file_facts *facts)
+bool store_blob_is_there(int blobs, const struct file_entry *entry, struct file_facts *facts)
 {
     struct stat found;
     struct hash digest;
@@ -346,7 +345,7 @@ enum status store_partial_place(const struct model_store *store, const char *mod
                                 struct file_facts *facts, struct reason *reason)
 {
     struct stat found;
-    if (is_there(blobs, entry, facts)) {
+    if (store_blob_is_there(blobs, entry, facts)) {
         if (store_unlink(blobs, name) == 0)
             return STATUS_OK;
     } else if (store_stat(blobs, name, &found) == 0 &&

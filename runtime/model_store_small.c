@@ -25,6 +25,8 @@ struct putting {
     const struct bytes *contents;
     char removed[HUB_COMMIT_SIZE];
     char (*partials)[STORE_PARTIAL_SIZE];
+    bool *is_lacking; /* one per file */
+    uint64_t bytes_lacking;
     int blobs;
     struct reason *reason;
 };
@@ -108,13 +110,14 @@ static enum status make_chunks(struct file_facts *facts, const struct bytes *con
     return STATUS_OK;
 }
 
-static enum status put_file(struct putting *putting, uint32_t at)
+/* It is what its record says, and has a name among the blobs; what lies there already under that
+ * name stays. */
+static enum status name_file(struct putting *putting, uint32_t at)
 {
     const struct file_entry *entry = &putting->manifest.record.files.items[at];
     struct file_facts *facts = &putting->manifest.files[at];
     const struct bytes *content = &putting->contents[at];
     struct hash digest;
-    int file = -1;
     hash_of(content->items, content->count, &digest);
     if (content->count != entry->size || !ID_EQUAL(digest, entry->digest))
         return refuse(putting->reason, STATUS_HASH_MISMATCH, "%.100s is not what its manifest says",
@@ -126,15 +129,25 @@ static enum status put_file(struct putting *putting, uint32_t at)
                                  putting->reason);
     if (status == STATUS_OK)
         status = make_chunks(facts, content, putting->reason);
-    if (status == STATUS_OK)
-        status = store_partial_make(putting->store, putting->manifest.record.model_id,
-                                    putting->blobs, putting->partials[at], &file,
-                                    putting->reason);
+    if (status == STATUS_OK && !store_blob_is_there(putting->blobs, entry, facts)) {
+        putting->is_lacking[at] = true;
+        putting->bytes_lacking += entry->size;
+    }
+    return status;
+}
+
+static enum status write_file(struct putting *putting, uint32_t at)
+{
+    const struct bytes *content = &putting->contents[at];
+    int file = -1;
+    enum status status = store_partial_make(putting->store, putting->manifest.record.model_id,
+                                            putting->blobs, putting->partials[at], &file,
+                                            putting->reason);
     if (status != STATUS_OK)
         return status;
     if (store_write_all(file, content->items, content->count) != 0 || store_sync(file) != 0)
         status = refuse(putting->reason, status_from_errno(errno), "%.100s cannot be stored: %s",
-                        entry->name, strerror(errno));
+                        putting->manifest.record.files.items[at].name, strerror(errno));
     (void)close(file);
     return status;
 }
@@ -192,19 +205,25 @@ static enum status put_all(struct putting *putting)
 {
     const struct model_record *record = &putting->manifest.record;
     putting->partials = memory_zeroed(record->files.count, STORE_PARTIAL_SIZE);
-    enum status status = putting->partials ? keep_known(putting) : no_memory(putting->reason);
+    putting->is_lacking = memory_zeroed(record->files.count, sizeof(bool));
+    enum status status = putting->partials && putting->is_lacking ? keep_known(putting)
+                                                                  : no_memory(putting->reason);
     if (status == STATUS_OK)
         status = open_blobs(putting);
     for (uint32_t i = 0; i < record->files.count && status == STATUS_OK; i++)
         if (model_file_is_small(&record->files.items[i]))
-            status = put_file(putting, i);
+            status = name_file(putting, i);
+    if (status == STATUS_OK && putting->bytes_lacking > 0)
+        status = hub_cache_room_check(&putting->store->cache, record->model_id,
+                                      putting->bytes_lacking, putting->reason);
+    for (uint32_t i = 0; i < record->files.count && status == STATUS_OK; i++)
+        if (putting->is_lacking[i])
+            status = write_file(putting, i);
     return status == STATUS_OK ? place_all(putting) : status;
 }
 
-static enum status small_record_check(const struct model_store *store,
-                                      const struct model_record *record, struct reason *reason)
+static enum status small_record_check(const struct model_record *record, struct reason *reason)
 {
-    uint64_t bytes = 0;
     const struct hash revision = model_revision(record);
     for (uint32_t i = 0; i < record->files.count; i++) {
         const struct file_entry *file = &record->files.items[i];
@@ -212,12 +231,11 @@ static enum status small_record_check(const struct model_store *store,
             (i > 0 && strcmp(record->files.items[i - 1].name, file->name) >= 0))
             return refuse(reason, STATUS_INVALID, "%.100s is no name for a file of a model",
                           text_or_empty(file->name));
-        bytes += model_file_is_small(file) ? file->size : 0;
     }
-    if (!ID_EQUAL(revision, record->revision))
-        return refuse(reason, STATUS_HASH_MISMATCH, "the list of files of %.100s does not match "
-                      "its revision", text_or_empty(record->model_id));
-    return hub_cache_room_check(&store->cache, text_or_empty(record->model_id), bytes, reason);
+    return ID_EQUAL(revision, record->revision)
+               ? STATUS_OK
+               : refuse(reason, STATUS_HASH_MISMATCH, "the list of files of %.100s does not match "
+                        "its revision", text_or_empty(record->model_id));
 }
 
 enum status model_store_put_small(struct model_store *store, const struct model_record *record,
@@ -230,7 +248,7 @@ enum status model_store_put_small(struct model_store *store, const struct model_
     struct hub_lock lock = {-1};
     enum status status = hub_model_name(text_or_empty(record->model_id), name, reason);
     if (status == STATUS_OK)
-        status = small_record_check(store, record, reason);
+        status = small_record_check(record, reason);
     if (status == STATUS_OK && record_copy(&model_record_type, record, own) != STATUS_OK)
         status = no_memory(reason);
     if (status == STATUS_OK)
@@ -255,6 +273,7 @@ enum status model_store_put_small(struct model_store *store, const struct model_
         (void)close(putting.blobs);
     hub_cache_unlock(&lock);
     memory_free(putting.partials);
+    memory_free(putting.is_lacking);
     model_manifest_fini(&putting.old);
     model_manifest_fini(&putting.replaced);
     model_manifest_fini(&putting.manifest);

@@ -574,6 +574,38 @@ START_TEST(small_files_of_a_peer_are_stored_when_they_are_right)
 }
 END_TEST
 
+/* A full disk shows that nothing is written: what is here needs no room. */
+START_TEST(small_files_that_are_here_are_not_written_again)
+{
+    struct fixture fixture;
+    struct model_record record;
+    struct reason reason = {""};
+    struct stat before;
+    struct stat after;
+    char path[512];
+    fixture_open(&fixture);
+    ck_assert_int_eq(take_in(&fixture, &record, &reason), STATUS_OK);
+    struct bytes *contents = contents_of(&fixture, &record);
+    ck_assert_int_eq(stat(in_store(&fixture, "tokenizer.json", path), &before), 0);
+    store_io_pretend_free(0);
+    ck_assert_int_eq(model_store_put_small(&fixture.store, &record, contents, &reason),
+                     STATUS_OK);
+    file_put(in_store(&fixture, "config.json", path), "{}", 2);
+    ck_assert_int_eq(model_store_put_small(&fixture.store, &record, contents, &reason),
+                     STATUS_NO_SPACE);
+    store_io_pretend_free(UINT64_MAX);
+    ck_assert_int_eq(model_store_put_small(&fixture.store, &record, contents, &reason),
+                     STATUS_OK);
+    ck_assert_int_eq(model_store_check(&fixture.store, MODEL_ID, NULL, &reason), MODEL_WHOLE);
+    ck_assert_int_eq(stat(in_store(&fixture, "tokenizer.json", path), &after), 0);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+    ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+    contents_free(contents, record.files.count);
+    record_fini(&model_record_type, &record);
+    fixture_close(&fixture);
+}
+END_TEST
+
 START_TEST(weights_that_are_here_outlive_new_small_files)
 {
     struct fixture fixture;
@@ -687,6 +719,7 @@ Suite *suite_of_tests(void)
     const TTest *const peers[] = {
         names_that_lead_out_of_the_store_are_refused,
         small_files_of_a_peer_are_stored_when_they_are_right,
+        small_files_that_are_here_are_not_written_again,
         weights_that_are_here_outlive_new_small_files,
         a_record_with_a_name_that_leads_out_is_refused,
         only_small_files_of_the_manifest_are_read_out,
