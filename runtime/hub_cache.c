@@ -23,7 +23,6 @@
 #define LOCKS ".locks"
 #define LOCK_STEP_MS 20u
 #define REPLACED_MAX 100 /* times in a row that a lock file is another than the one locked */
-#define ROOM_TO_SPARE ((uint64_t)1 << 20)
 
 enum status hub_cache_failed(const struct hub_cache *cache, const char *model_id,
                              const char *what, struct reason *reason)
@@ -134,22 +133,6 @@ enum status hub_cache_directory(const struct hub_cache *cache, const char *model
         return hub_cache_failed(cache, model_id, *path ? path : name, reason);
     *directory_out = directory;
     return STATUS_OK;
-}
-
-enum status hub_cache_room_check(const struct hub_cache *cache, const char *what, uint64_t bytes,
-                                 struct reason *reason)
-{
-    uint64_t room = 0;
-    if (store_free_bytes(cache->directory, &room) != 0)
-        return refuse(reason, status_from_errno(errno),
-                      "%.300s: the free space cannot be read: %s", cache->root, strerror(errno));
-    if (room >= bytes && room - bytes >= ROOM_TO_SPARE)
-        return STATUS_OK;
-    return refuse(reason, STATUS_NO_SPACE,
-                  "%.100s needs %llu bytes, beside which %llu must stay free, and the disk of "
-                  "%.160s has %llu free; free some or move the model store with the setting store",
-                  what, (unsigned long long)bytes, (unsigned long long)ROOM_TO_SPARE, cache->root,
-                  (unsigned long long)room);
 }
 
 /* ---- locks ---- */

@@ -36,6 +36,7 @@
 
 #define HUB_ROOT_SIZE 1088
 #define HUB_PARTIAL_END ".troupe.incomplete"
+#define RECEIVING_PREFIX ".receiving-" /* of a directory among the blobs: model_receive.h */
 #define HUB_NEW_END ".troupe.new" /* links and refs, for the moment before they are renamed */
 
 struct hub_cache {
@@ -97,9 +98,13 @@ MUST_CHECK enum status hub_cache_blob_place(const struct hub_cache *cache, const
 /* None there is fine. */
 MUST_CHECK enum status hub_cache_partial_drop(const struct hub_cache *cache, const char *model_id,
                                               const char *etag, struct reason *reason);
-/* Room for so many bytes more, or NO_SPACE with both numbers; `what` needs them. */
+/* Room for so many bytes more beside what is promised, or NO_SPACE with the numbers; `what` needs
+ * them, for what is on its way as `own` among the blobs (NULL: under no name yet). */
 MUST_CHECK enum status hub_cache_room_check(const struct hub_cache *cache, const char *what,
-                                            uint64_t bytes, struct reason *reason);
+                                            const char *own, uint64_t bytes,
+                                            struct reason *reason);
+/* So many bytes are on their way to this cache and have no place yet; `own` is not counted. */
+uint64_t hub_cache_promised(const struct hub_cache *cache, const char *own);
 
 /* ---- snapshots and refs ---- */
 

@@ -83,8 +83,8 @@ enum status hub_cache_blob_open(const struct hub_cache *cache, const char *model
 
 /* ---- on their way ---- */
 
-static enum status give_room(const struct hub_cache *cache, const char *model_id, int file,
-                             uint64_t size, struct reason *reason)
+static enum status give_room(const struct hub_cache *cache, const char *model_id, const char *name,
+                             int file, uint64_t size, struct reason *reason)
 {
     struct stat facts;
     if (fstat(file, &facts) != 0)
@@ -92,7 +92,7 @@ static enum status give_room(const struct hub_cache *cache, const char *model_id
     const uint64_t have = (uint64_t)facts.st_blocks * STAT_BLOCK;
     enum status status = STATUS_OK;
     if (have < size)
-        status = hub_cache_room_check(cache, model_id, size - have, reason);
+        status = hub_cache_room_check(cache, model_id, name, size - have, reason);
     if (status == STATUS_OK && ((uint64_t)facts.st_size != size || have < size) &&
         store_allocate(file, size) != 0) {
         if (errno == ENOSPC)
@@ -122,7 +122,7 @@ enum status hub_cache_partial_open(const struct hub_cache *cache, const char *mo
     if (file < 0)
         status = hub_cache_failed(cache, model_id, name, reason);
     else
-        status = give_room(cache, model_id, file, size, reason);
+        status = give_room(cache, model_id, name, file, size, reason);
     (void)close(blobs);
     if (status == STATUS_OK)
         *file_out = file;

@@ -116,6 +116,7 @@ static enum status open_files(struct model_receive *receive, struct reason *reas
         needed += is_kept(receive, i) ? 0 : receive->record.files.items[i].size;
     const uint64_t taken = taken_bytes(receive);
     enum status status = hub_cache_room_check(&receive->store->cache, receive->record.model_id,
+                                              receive->name,
                                               needed > taken ? needed - taken : 0, reason);
     for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
         const struct file_entry *file = &receive->record.files.items[i];

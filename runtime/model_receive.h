@@ -25,7 +25,6 @@
 #include "runtime/chunk_manifest.h"
 #include "runtime/model_store.h"
 
-#define RECEIVING_PREFIX ".receiving-"
 #define RECEIVING_NAME_SIZE 48
 
 struct model_receive {

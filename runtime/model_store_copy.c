@@ -492,7 +492,8 @@ enum status model_store_import(struct model_store *store, const struct model_imp
     if (status == STATUS_OK && !taking.is_in_place && import->make_room)
         status = import->make_room(import->who, taking.bytes_total, reason);
     if (status == STATUS_OK && !taking.is_in_place)
-        status = hub_cache_room_check(&store->cache, import->model_id, taking.bytes_total, reason);
+        status = hub_cache_room_check(&store->cache, import->model_id, NULL, taking.bytes_total,
+                                      reason);
     if (status == STATUS_OK)
         status = store_lock_model(store, import->model_id, STORE_WAIT_LONG_MS, import, &lock,
                                   reason);

@@ -214,7 +214,7 @@ static enum status put_all(struct putting *putting)
         if (model_file_is_small(&record->files.items[i]))
             status = name_file(putting, i);
     if (status == STATUS_OK && putting->bytes_lacking > 0)
-        status = hub_cache_room_check(&putting->store->cache, record->model_id,
+        status = hub_cache_room_check(&putting->store->cache, record->model_id, NULL,
                                       putting->bytes_lacking, putting->reason);
     for (uint32_t i = 0; i < record->files.count && status == STATUS_OK; i++)
         if (putting->is_lacking[i])

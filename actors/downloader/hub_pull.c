@@ -162,7 +162,7 @@ static enum status fetch(struct job *job, uint32_t which, struct reason *reason)
     if (pull->make_room && missing > 0)
         status = pull->make_room(pull->who, missing + job->download.bytes_before, reason);
     if (status == STATUS_OK)
-        status = hub_cache_room_check(pull->cache, pull->model_id, missing, reason);
+        status = hub_cache_room_check(pull->cache, pull->model_id, NULL, missing, reason);
     if (status == STATUS_OK)
         status = hub_download_files(&job->download, files, count, reason);
     memory_free(files);

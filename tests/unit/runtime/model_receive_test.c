@@ -367,6 +367,36 @@ START_TEST(a_full_disk_names_the_bytes_and_leaves_nothing)
 }
 END_TEST
 
+/* The second would fit alone. */
+START_TEST(two_at_once_are_not_promised_the_same_room)
+{
+    const struct bytes bytes = {manifest_bytes.bytes, (uint32_t)manifest_bytes.size};
+    struct model_record other = {.model_id = NULL};
+    struct model_receive second;
+    uint64_t size = 0;
+    ck_assert_int_eq(record_copy(&model_record_type, &record, &other), STATUS_OK);
+    ck_assert(text_set(&other.model_id, "org/other"));
+    for (uint32_t i = 0; i < record.files.count; i++)
+        size += record.files.items[i].size;
+    store_io_pretend_free(size + size / 2 + ((uint64_t)1 << 20));
+    ck_assert_int_eq(begin(), STATUS_OK);
+    ck_assert_int_eq(model_receive_open(&target, &other, &bytes, NULL, NULL, &second, &reason),
+                     STATUS_NO_SPACE);
+    ck_assert_msg(strstr(reason.text, "promised") && strstr(reason.text, "org/other needs"), "%s",
+                  reason.text);
+    /* Its own promise is not in its way when it begins again. */
+    model_receive_close(&receive);
+    ck_assert_int_eq(begin(), STATUS_OK);
+    model_receive_drop(&receive);
+    memset(&receive, 0, sizeof(receive));
+    ck_assert_int_eq(model_receive_open(&target, &other, &bytes, NULL, NULL, &second, &reason),
+                     STATUS_OK);
+    model_receive_drop(&second);
+    store_io_pretend_free(UINT64_MAX);
+    record_fini(&model_record_type, &other);
+}
+END_TEST
+
 START_TEST(a_manifest_that_is_not_the_models_makes_nothing)
 {
     manifest_bytes.bytes[manifest_bytes.size / 2] ^= 1;
@@ -409,6 +439,7 @@ Suite *suite_of_tests(void)
         half_a_chunk_on_the_disk_is_none,
         a_link_in_the_place_of_a_file_is_not_followed,
         a_full_disk_names_the_bytes_and_leaves_nothing,
+        two_at_once_are_not_promised_the_same_room,
         a_manifest_that_is_not_the_models_makes_nothing,
         what_nobody_wants_any_more_is_swept,
     };
