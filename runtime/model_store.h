@@ -117,6 +117,7 @@ struct model_import {
     /* Before so many bytes are copied; or NULL. */
     enum status (*make_room)(void *who, uint64_t bytes, struct reason *reason);
     void *who;
+    const struct hash *revision_in_use; /* no other takes its place; NULL or zero: any may */
     const struct known_blob *known; /* of a snapshot of the store; may be NULL */
     uint32_t known_count;
 };

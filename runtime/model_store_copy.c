@@ -448,6 +448,12 @@ static enum status take_all(struct taking *taking)
     if (status != STATUS_OK)
         return status;
     record->revision = model_revision(record);
+    const struct hash *used = taking->import->revision_in_use;
+    if (used && !ID_IS_ZERO(*used) && !ID_EQUAL(*used, record->revision))
+        return refuse(taking->reason, STATUS_EXISTS,
+                      "an instance of %.100s exists, and these are not its files: end it with "
+                      "`troupe delete`, or take them in under another name",
+                      taking->import->model_id);
     if (!manifest->commit[0])
         model_commit(&record->revision, manifest->commit);
     status = taking->is_in_place ? judge(taking, taking->real) : put_into_cache(taking);

@@ -237,6 +237,10 @@ static enum status ask_shell(struct downloader_step *step, const struct wish *wi
         import_request_free(request);
         return STATUS_NO_MEMORY;
     }
+    const struct model_record *used = room_in_use(state_of(step->downloader), wish->model_id);
+    request->revision_in_use = used ? used->revision : (struct hash){{0}};
+    (void)snprintf(request->commit_in_use, sizeof(request->commit_in_use), "%s",
+                   used ? text_or_empty(used->commit) : "");
     request->is_pinned = wish->is_pinned;
     request->used_ms = wish->used_ms;
     request->bytes = wish->bytes;
@@ -649,9 +653,8 @@ static void look_after_change(struct downloader_step *step)
     const bool is_lost = message_is(event, MESSAGE_EVENT, EVENT_HOLDING_CHANGED) &&
                          ID_EQUAL(MESSAGE_BODY(event, holding_changed)->node_id,
                                   *own_node(downloader)) &&
-                         (event->head.actor == ACTOR_RUNNER ||
-                          (event->head.actor == ACTOR_TRANSFERER &&
-                           !MESSAGE_BODY(event, holding_changed)->has_weights));
+                         event->head.actor != ACTOR_DOWNLOADER &&
+                         !MESSAGE_BODY(event, holding_changed)->has_weights;
     const bool is_begun = message_is(event, MESSAGE_EVENT, EVENT_SMALL_FILES_STORED) &&
                           ID_EQUAL(MESSAGE_BODY(event, small_files_stored)->node_id,
                                    *own_node(downloader));

@@ -42,6 +42,8 @@ struct import_request {
     char *model_id;
     char *path;
     char *hub_revision; /* of a pull; empty: main */
+    char commit_in_use[HUB_COMMIT_SIZE]; /* of an instance of that name; empty: none is known */
+    struct hash revision_in_use;         /* likewise; zero: none */
     bool is_pinned;     /* of a note */
     uint64_t used_ms;   /* likewise */
     uint64_t bytes;     /* that must have room */

@@ -303,6 +303,7 @@ static void take_in(struct work *work, const char *path, const struct hub_pulled
 {
     const struct model_import import = {.model_id = work->request->model_id,
                                         .source = path,
+                                        .revision_in_use = &work->request->revision_in_use,
                                         .progress = tell_progress,
                                         .is_cancelled = is_cancelled,
                                         .make_room = make_room,
@@ -363,6 +364,7 @@ static void do_pull(struct work *work, struct result *result)
                                   .ledgers = shell->ledgers,
                                   .model_id = work->request->model_id,
                                   .revision = work->request->hub_revision,
+                                  .commit_in_use = work->request->commit_in_use,
                                   .connections = shell->connections,
                                   .tries_max = shell->tries_max,
                                   .company = &work->company,

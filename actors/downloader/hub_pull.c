@@ -195,12 +195,26 @@ static enum status refuse_offline(const struct hub_pull *pull, struct reason *re
         pull->model_id);
 }
 
+/* A name has one revision: another would take the place of the one an instance was placed with. */
+static enum status check_commit(const struct job *job, struct reason *reason)
+{
+    const char *used = job->pull->commit_in_use;
+    if (!used || !used[0] || strcmp(used, job->commit) == 0)
+        return STATUS_OK;
+    return refuse(reason, STATUS_EXISTS,
+                  "an instance of %.100s exists at the commit %.8s, and %.60s is the commit %.8s "
+                  "at the hub: end it with `troupe delete`, then pull again",
+                  job->pull->model_id, used, job->session.revision, job->commit);
+}
+
 /* Which files, and the small ones of them. */
 static enum status resolve(struct job *job, struct reason *reason)
 {
     enum status status = refuse_offline(job->pull, reason);
     if (status == STATUS_OK)
         status = ask_commit(job, reason);
+    if (status == STATUS_OK)
+        status = check_commit(job, reason);
     if (status == STATUS_OK)
         status = ask_tree(job, reason);
     if (status == STATUS_OK)
@@ -302,6 +316,8 @@ static enum status run_shared(struct job *job, struct reason *reason)
     if (!job->plan.is_shared)
         return run_alone(job, reason);
     status = take_list(job, reason);
+    if (status == STATUS_OK)
+        status = check_commit(job, reason);
     if (status != STATUS_OK)
         return status;
     job->download.company = job->pull->company;

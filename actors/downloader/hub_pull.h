@@ -31,6 +31,7 @@ struct hub_pull {
     const char *ledgers;  /* directory of this node alone, for the chunk ledgers */
     const char *model_id; /* the name of the repository */
     const char *revision; /* NULL or empty: main */
+    const char *commit_in_use; /* that of an instance: no other is fetched; NULL or empty: none */
     uint32_t connections;
     uint32_t tries_max;
     struct hub_company *company; /* NULL: none */

@@ -21,6 +21,14 @@ bool room_is_kept(const struct state *state, const char *model_id)
     return is_kept;
 }
 
+const struct model_record *room_in_use(const struct state *state, const char *model_id)
+{
+    for (uint32_t i = 0; i < state->instances.count; i++)
+        if (strcmp(text_or_empty(state->instances.items[i].model_id), model_id) == 0)
+            return state_find_model(state, model_id);
+    return NULL;
+}
+
 uint64_t room_promised(const struct state *state, const struct node_id *node_id,
                        const char *but_for)
 {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`troupe pull` on a real node: what it tells, what may interrupt it, who can end it."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,40 @@ def test_pulls_that_run_and_that_ended_are_shown(node, hub):
     assert done["status"] == "done" and done["targets"][0]["status"] == "done"
     assert failed["status"] == "failed" and failed["targets"][0]["code"] == "NOT_FOUND"
     assert "has no org/nothing" in failed["targets"][0]["reason"]
+
+
+def test_another_revision_of_what_runs_is_refused_and_the_instance_stays(node, hub, tmp_path):
+    repository = copy_of(hub, "org/revised")
+    first = repository.branches["main"]
+    node.troupe("pull", "org/revised")
+    node.troupe("place", "org/revised", "--wait")
+    files = dict(repository.files)
+    weights = bytearray(b"".join(
+        files["model.safetensors"].pieces(0, files["model.safetensors"].size)))
+    weights[-1] ^= 1
+    other = repository.commit({**files, "model.safetensors": bytes(weights)})
+    run = node.troupe("pull", "org/revised", check=False)
+    assert run.returncode != 0 and "troupe delete" in run.stderr, run
+    assert first[:8] in run.stderr and other[:8] in run.stderr
+    assert models(node)["org/revised"]["commit"] == first
+    # Nor does a directory take its place.
+    other_files = str(tmp_path / "other")
+    shutil.copytree(DEMO_MODEL, other_files)
+    with open(os.path.join(other_files, "model.safetensors"), "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([weights[-1] ^ 2]))
+    run = node.troupe("add", other_files, "--name", "org/revised", check=False)
+    assert run.returncode != 0 and "not its files" in run.stderr, run
+    # What runs can be pulled again, and starts again when it dies.
+    node.troupe("pull", f"org/revised@{first}")
+    (instance,) = node.json("ps")["instances"]
+    os.kill(next(pid for name, pid in node.processes().items() if name.startswith("runner")),
+            signal.SIGKILL)
+    wait_for("an answer", lambda: node.chat(
+        "What is a fox?", model="org/revised", max_tokens=2)[0] == 200)
+    node.troupe("delete", instance["instance_id"])
+    node.troupe("pull", "org/revised")
+    assert models(node)["org/revised"]["commit"] == other
 
 
 def left_over(node):
