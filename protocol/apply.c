@@ -222,7 +222,8 @@ static bool apply_process_ended(struct state *state, const struct message *event
     /* Its rank is lost; the leader's generation_failed follows, from the next one if need be. */
     if ((body->actor == ACTOR_LAUNCHER || body->actor == ACTOR_RUNNER) && !body->was_asked &&
         instance && generation_equal(&instance->generation, &body->generation) &&
-        body->rank < instance->ranks.count)
+        body->rank < instance->ranks.count &&
+        instance->ranks.items[body->rank].status != RANK_RELEASED)
         instance->ranks.items[body->rank].status = RANK_FAILED;
     return true;
 }
@@ -626,8 +627,10 @@ static bool apply_runner_status_changed(struct state *state, const struct messag
         return true;
     instance->ranks.items[body->rank].status = body->status;
     bool all_ready = true;
-    for (uint32_t i = 0; i < instance->ranks.count; i++)
-        all_ready = all_ready && instance->ranks.items[i].status == RANK_READY;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        all_ready = all_ready && rank->status == (rank->is_source ? RANK_RELEASED : RANK_READY);
+    }
     if (all_ready && instance->status == INSTANCE_STARTING) {
         instance->status = INSTANCE_READY;
         instance->ready_ms = event->head.time_ms;

@@ -126,7 +126,7 @@
 #define FILE_SOURCE_FIELDS(F, L, R, S)                                                             \
     F(S, text, name, NAME_SIZE_MAX, "weight file")                                                 \
     F(S, u32, rank, RANK_COUNT_MAX, "the one rank that sends it")                                  \
-    F(S, u64, holders, 0, "ranks that read it from their own disk: a bit for each")
+    F(S, u64, holders, 0, "ranks that have it on their own disk: a bit for each")
 
 #define RANK_RECORD_FIELDS(F, L, R, S)                                                             \
     F(S, node_id, node_id, 16, "where it runs")                                                    \
@@ -148,7 +148,8 @@
     F(S, public_key, runner_key, 32, "")                                                           \
     F(S, text, launcher_address, ADDRESS_SIZE_MAX, "")                                             \
     F(S, public_key, launcher_key, 32, "")                                                         \
-    F(S, text, gateway_address, ADDRESS_SIZE_MAX, "of rank 0: where gateways connect")
+    F(S, text, gateway_address, ADDRESS_SIZE_MAX, "of rank 0: where gateways connect")             \
+    F(S, boolean, is_source, 0, "it sends weight files, keeps none and leaves; after all others")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -161,7 +162,7 @@
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once, each with its windows and states")         \
     F(S, u32, reserve, 0, "tokens of an answer a request has room for when it begins")             \
     F(S, kv_format, kv_format, KV_FORMAT_END, "1 f32, 3 int8, 4 bf16")                             \
-    L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first")                                       \
+    L(S, rank_record, ranks, RANK_COUNT_MAX, "rank 0 first; those that only send come last")       \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who sends which weight file")                \
     F(S, text, why, SENTENCE_SIZE_MAX, "why this placement was chosen")                            \
     R(S, place_instance, request, "the command, so that it can be placed again")                   \
@@ -248,6 +249,7 @@ enum rank_status {
     RANK_LOADED,
     RANK_READY, /* the canary passed */
     RANK_FAILED,
+    RANK_RELEASED, /* a source that has sent all: its end is no failure */
     RANK_STATUS_END
 };
 
@@ -256,7 +258,7 @@ enum instance_status {
     INSTANCE_READY,
     INSTANCE_WAITING, /* backs off, or waits for a node, until retry_at_ms or a change */
     INSTANCE_FAILED,  /* gave up until a command or a change of nodes */
-    INSTANCE_COPYING, /* no rank has the model on its disk: rank 0 gets it from a peer first */
+    INSTANCE_COPYING, /* its one rank has not the model on its disk: it gets it from a peer first */
     INSTANCE_DOWNLOADING, /* nobody has the model: the node of the only rank pulls it from a hub */
     INSTANCE_STATUS_END
 };

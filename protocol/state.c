@@ -202,6 +202,18 @@ int epoch_compare(const struct epoch *a, const struct epoch *b)
     return order < 0 ? -1 : order > 0 ? 1 : 0;
 }
 
+uint32_t ranks_computing(const struct rank_record *ranks, uint32_t count)
+{
+    while (count > 0 && ranks[count - 1].is_source)
+        count--;
+    return count;
+}
+
+uint32_t instance_computing(const struct instance_record *instance)
+{
+    return ranks_computing(instance->ranks.items, instance->ranks.count);
+}
+
 static const char *name_at(const char *const *names, size_t count, uint32_t index)
 {
     return index < count ? names[index] : "unknown";
@@ -216,7 +228,7 @@ const char *mode_name(uint32_t mode)
 const char *rank_status_name(uint32_t status)
 {
     static const char *const names[] = {"placed", "addressed", "joined", "loading",
-                                        "loaded", "ready",     "failed"};
+                                        "loaded", "ready",     "failed", "released"};
     return name_at(names, COUNT_OF(names), status);
 }
 

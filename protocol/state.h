@@ -75,6 +75,9 @@ uint64_t state_find_command(const struct state *state, const struct command_key 
 
 bool generation_equal(const struct generation *a, const struct generation *b);
 bool generation_is_zero(const struct generation *generation);
+/* How many of the ranks compute: the first ones.  Those after them only send weights. */
+uint32_t ranks_computing(const struct rank_record *ranks, uint32_t count);
+uint32_t instance_computing(const struct instance_record *instance);
 /* "3.1f0a.2": epoch number, start of its leader's id, counter.  Needs 48 bytes. */
 const char *generation_print(const struct generation *generation, char *text_out);
 /* -1, 0, 1 by number, then leader id. */

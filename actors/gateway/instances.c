@@ -106,7 +106,7 @@ void model_loading_print(const struct gateway *gateway, const char *model_id, ch
     for (uint32_t i = 0; i < instance->ranks.count; i++)
         ready += instance->ranks.items[i].status == RANK_READY;
     (void)snprintf(text_out, size, "the model is being loaded: %u of %u ranks are ready", ready,
-                   instance->ranks.count);
+                   instance_computing(instance));
 }
 
 bool model_fault(const struct gateway *gateway, const char *model_id, struct http_fault *fault_out)
@@ -233,14 +233,17 @@ struct shown {
     uint32_t source_count;
 };
 
-/* How many weight files it reads from its own disk, and how many it gets slices of from whom. */
+/* How many weight files it reads into its own memory, and how many it gets slices of from whom. */
 static enum status sources_print(const struct gateway *gateway, const struct shown *shown,
                                  uint32_t number, struct buffer *json)
 {
     const uint32_t reads = file_sources_read(shown->sources, shown->source_count, number);
+    const bool is_source = shown->ranks[number].is_source;
     uint32_t senders = 0;
-    enum status status = buffer_append_format(json, ",\"reads\":%u,\"receives\":[", reads);
-    for (uint32_t rank = 0; rank < shown->rank_count && status == STATUS_OK; rank++) {
+    enum status status =
+        buffer_append_format(json, ",\"is_source\":%s,\"reads\":%u,\"receives\":[",
+                             is_source ? "true" : "false", is_source ? 0 : reads);
+    for (uint32_t rank = 0; rank < shown->rank_count && status == STATUS_OK && !is_source; rank++) {
         const uint32_t files =
             file_sources_sent(shown->sources, shown->source_count, rank, number);
         if (files == 0)

@@ -149,6 +149,7 @@ static enum status look_at_state(struct launcher *launcher)
         launcher_end(launcher, "the generation is over");
         return STATUS_OK;
     }
+    siblings_release(launcher, instance);
     const struct rank_record *own = &instance->ranks.items[launcher->settings->rank];
     bool is_told = ID_EQUAL(own->launcher_key, launcher->settings->key);
     if (launcher->phase == LAUNCHER_STARTING && own->status >= RANK_JOINED &&
@@ -266,7 +267,8 @@ static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32
     body->was_asked = launcher->was_asked;
     status = text_set(&body->reason, text) ? STATUS_OK : STATUS_NO_MEMORY;
     /* After an orderly end the siblings are about to end in order too. */
-    bool is_orderly = launcher->was_asked || (exit_code == 0 && !launcher->why[0]);
+    bool is_orderly = launcher->was_asked || launcher->siblings[settings->rank].is_released ||
+                      (exit_code == 0 && !launcher->why[0]);
     if (status == STATUS_OK && !is_orderly)
         status = siblings_tell_end(launcher, body);
     if (status == STATUS_OK)
@@ -318,7 +320,9 @@ static enum status hear_result(struct launcher *launcher)
 static bool is_ready(const struct launcher *launcher)
 {
     const struct instance_record *instance = own_instance(launcher);
-    return instance && instance->ranks.items[launcher->settings->rank].status == RANK_READY;
+    const uint32_t rank = launcher->settings->rank;
+    return instance && (instance->ranks.items[rank].status == RANK_READY ||
+                        instance->ranks.items[rank].status == RANK_RELEASED);
 }
 
 /* How long the rank may answer nothing, or it has too long.  While it loads, pings count beside the

@@ -17,7 +17,8 @@
  * hello, of the same build and world, it starts the rank: no fence can come early.  From then on it
  * carries what PMIx wants carried.  It ends its rank when a sibling is lost for `loss_ms`, when a
  * sibling's rank died, when its generation is over, when the rank answers no ping, or when it has
- * not joined the world within `join_ms`.
+ * not joined the world within `join_ms`.  A source that was released may go: its launcher leaves
+ * with it, and the others do not miss them.
  */
 #ifndef TROUPE_ACTORS_LAUNCHER_LAUNCHER_H
 #define TROUPE_ACTORS_LAUNCHER_LAUNCHER_H
@@ -87,6 +88,7 @@ struct sibling {
     struct public_key key;
     bool is_up;
     bool has_said_hello;
+    bool is_released;    /* a source that has sent all: its end means nothing */
     uint64_t lost_at_ms; /* 0: not lost */
 };
 
@@ -133,6 +135,8 @@ MUST_CHECK enum status sibling_message(struct launcher *launcher);
 /* The rank whose launcher has been away for too long, or UINT32_MAX; `next_ms_out` is when to look
  * again. */
 uint32_t sibling_lost(const struct launcher *launcher, uint64_t *next_ms_out);
+/* Takes note of the sources that the state has released. */
+void siblings_release(struct launcher *launcher, const struct instance_record *instance);
 /* What PMIx wants told to the siblings. */
 MUST_CHECK enum status siblings_tell(struct launcher *launcher,
                                      const struct pmix_host_event *event);

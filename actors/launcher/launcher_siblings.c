@@ -92,6 +92,8 @@ void sibling_link_changed(struct launcher *launcher, uint32_t rank, bool is_up)
     if (rank >= launcher->rank_count)
         return;
     struct sibling *sibling = &launcher->siblings[rank];
+    if (sibling->is_released)
+        is_up = false;
     sibling->is_up = is_up;
     sibling->lost_at_ms = is_up ? 0 : launcher->input->now_ms;
     if (!is_up)
@@ -105,6 +107,19 @@ void sibling_link_changed(struct launcher *launcher, uint32_t rank, bool is_up)
                           launcher->blobs[i].size);
 }
 
+void siblings_release(struct launcher *launcher, const struct instance_record *instance)
+{
+    for (uint32_t rank = 0; rank < launcher->rank_count && rank < instance->ranks.count; rank++) {
+        struct sibling *sibling = &launcher->siblings[rank];
+        if (sibling->is_released || instance->ranks.items[rank].status != RANK_RELEASED)
+            continue;
+        sibling->is_released = true;
+        sibling->is_up = false;
+        if (rank != launcher->settings->rank)
+            outbox_link_close(launcher->outbox, LAUNCHER_LINK_SIBLING + rank);
+    }
+}
+
 uint32_t sibling_lost(const struct launcher *launcher, uint64_t *next_ms_out)
 {
     uint32_t lost = UINT32_MAX;
@@ -113,7 +128,7 @@ uint32_t sibling_lost(const struct launcher *launcher, uint64_t *next_ms_out)
         const struct sibling *sibling = &launcher->siblings[rank];
         /* One that never came is the business of meet_ms. */
         if (rank == launcher->settings->rank || sibling->lost_at_ms == 0 ||
-            !sibling->has_said_hello)
+            !sibling->has_said_hello || sibling->is_released)
             continue;
         uint64_t end_ms = sibling->lost_at_ms + launcher->times.loss_ms;
         if (end_ms <= launcher->input->now_ms)
@@ -217,7 +232,7 @@ enum status sibling_message(struct launcher *launcher)
         return hear_modex_told(launcher, rank, message->body);
     case LINK_RANK_ENDED: {
         const struct process_ended *ended = message->body;
-        if (launcher->phase < LAUNCHER_ENDING)
+        if (launcher->phase < LAUNCHER_ENDING && !launcher->siblings[rank].is_released)
             launcher_end(launcher, "rank %" PRIu32 " ended: %.300s", rank,
                          text_or_empty(ended->reason));
         return STATUS_OK;

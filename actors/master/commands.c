@@ -71,7 +71,8 @@ static uint32_t survey(struct master *master, const struct instance_id *replaced
             for (uint32_t r = 0; r < instance->ranks.count; r++) {
                 const struct rank_record *rank = &instance->ranks.items[r];
                 const struct node_record *where = state_find_node(state, &rank->node_id);
-                if (where && ID_EQUAL(where->machine_id, node->machine_id))
+                if (where && ID_EQUAL(where->machine_id, node->machine_id) &&
+                    rank->status != RANK_RELEASED)
                     reserved += rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
             }
         }

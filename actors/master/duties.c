@@ -216,13 +216,20 @@ static enum status after_runner_status(struct master *master, const struct messa
     return generation_fail(master, instance, body->rank, text);
 }
 
+/* It has sent what it was there for: nothing that happens to it matters to the generation. */
+static bool is_released(const struct instance_record *instance, uint32_t rank)
+{
+    return rank < instance->ranks.count && instance->ranks.items[rank].status == RANK_RELEASED;
+}
+
 static enum status after_process_ended(struct master *master, const struct message *event)
 {
     const struct process_ended *body = MESSAGE_BODY(event, process_ended);
     struct instance_record *instance = state_find_instance(&master->state, &body->instance_id);
     if ((body->actor != ACTOR_LAUNCHER && body->actor != ACTOR_RUNNER) || body->was_asked ||
         !instance || !generation_equal(&instance->generation, &body->generation) ||
-        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY))
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY) ||
+        is_released(instance, body->rank))
         return STATUS_OK;
     char text[SENTENCE_SIZE_MAX];
     if (text_or_empty(body->reason)[0])
@@ -351,6 +358,8 @@ static enum status check_ranks(struct master *master, struct instance_record *in
         const struct rank_record *rank = &instance->ranks.items[i];
         const struct node_record *node = state_find_node(&master->state, &rank->node_id);
         const struct node_slot *slot = slot_find(master, &rank->node_id);
+        if (is_released(instance, i))
+            continue;
         if (rank->status == RANK_FAILED) {
             /* A leader that ended in between left it to us. */
             (void)snprintf(text, sizeof(text), "rank %u on %.60s ended", i,

@@ -2,6 +2,7 @@
 #include "actors/master/placement.h"
 
 #include "actors/master/placement_bytes.h"
+#include "actors/master/placement_senders.h"
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
 #include "protocol/limits.h"
@@ -176,8 +177,13 @@ static bool fit_context(struct fitting *fitting)
     const bool is_fixed = context_asked(attempt) != 0;
     uint32_t requests = requests_wanted(attempt);
     uint32_t context = context_wanted(attempt);
-    for (uint32_t i = 0; i < attempt->count; i++)
-        fitting->limits[i] = attempt->chosen[i]->memory_free;
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        const uint64_t taken =
+            placement_senders_taken(attempt->question->state, fitting->candidate,
+                                    &attempt->chosen[i]->node->machine_id);
+        const uint64_t memory_free = attempt->chosen[i]->memory_free;
+        fitting->limits[i] = memory_free > taken ? memory_free - taken : 0;
+    }
     while (!fits(fitting, context, requests)) {
         const bool may_shrink = !is_fixed && context / 2 >= PLACEMENT_CONTEXT_LEAST;
         if (requests > 1 && (!may_shrink || are_requests_costly(fitting, context, requests)))
@@ -221,7 +227,7 @@ static double tokens_per_s(const struct attempt *attempt, const struct candidate
 {
     double seconds = 0;
     double slowest = 0;
-    for (uint32_t i = 0; i < candidate->ranks.count; i++) {
+    for (uint32_t i = 0; i < attempt->count; i++) {
         double own = (double)candidate->ranks.items[i].weight_bytes / BYTES_PER_S;
         seconds += own;
         slowest = own > slowest ? own : slowest;
@@ -229,7 +235,7 @@ static double tokens_per_s(const struct attempt *attempt, const struct candidate
     if (candidate->sharding == SHARDING_TENSOR)
         seconds = slowest + 2.0 * attempt->model->shape.layers * HOP_S;
     else if (candidate->sharding == SHARDING_PIPELINE)
-        seconds += candidate->ranks.count * HOP_S;
+        seconds += attempt->count * HOP_S;
     return seconds > 0 ? 1.0 / seconds : 0;
 }
 
@@ -269,6 +275,12 @@ static const char *way_of(const struct attempt *attempt)
                                                         : "tensor cut by memory";
 }
 
+static const char *node_name(const struct attempt *attempt, const struct node_id *id)
+{
+    const struct node_record *node = state_find_node(attempt->question->state, id);
+    return node ? text_or_empty(node->name) : "";
+}
+
 static enum status describe(const struct attempt *attempt, struct candidate *candidate,
                             uint32_t short_rank, uint64_t short_bytes)
 {
@@ -287,6 +299,11 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
                          i ? "," : ":", text_or_empty(attempt->chosen[i]->node->name),
                          (double)(rank->weight_bytes + rank->cache_bytes) / 1e6);
     }
+    for (uint32_t i = attempt->count; i < candidate->ranks.count && used > 0 &&
+                                      (size_t)used < sizeof(text) - 64; i++)
+        used += snprintf(text + used, sizeof(text) - (size_t)used, "%s %.40s",
+                         i == attempt->count ? "; weights are sent by" : ",",
+                         node_name(attempt, &candidate->ranks.items[i].node_id));
     if (!ID_IS_ZERO(candidate->copied_to) && used > 0 && (size_t)used < sizeof(text))
         (void)snprintf(text + used, sizeof(text) - (size_t)used,
                        "; the model is copied to %.40s first",
@@ -323,9 +340,15 @@ static enum status choose_sources(const struct attempt *attempt, struct candidat
 {
     const struct holder_record *holders[RANK_COUNT_MAX];
     struct source_choice choice;
-    for (uint32_t i = 0; i < attempt->count; i++)
-        holders[i] = model_find_holder(attempt->model, &attempt->chosen[i]->node->node_id);
-    source_choice_make(attempt->model, holders, attempt->count, &choice);
+    enum status status =
+        attempt->count == 1 ? STATUS_OK
+                            : placement_senders_add(attempt->question, attempt->model,
+                                                    attempt->chosen, attempt->count, candidate);
+    if (status != STATUS_OK)
+        return status;
+    for (uint32_t i = 0; i < candidate->ranks.count; i++)
+        holders[i] = model_find_holder(attempt->model, &candidate->ranks.items[i].node_id);
+    source_choice_make(attempt->model, holders, attempt->count, candidate->ranks.count, &choice);
     /* One node alone maps the model's own files, with its index: it has them all or none. */
     *are_all_held_out = attempt->count == 1 ? holds_weights(attempt, attempt->chosen[0])
                                             : choice.unheld == attempt->model->files.count;

@@ -6,8 +6,10 @@
  * equal or by memory.  Its cost is bytes per node (weights, KV cache, scratch) against free memory;
  * its worth is predicted tokens per second.  Refused ones carry the reason.
  *
- * A candidate none of whose nodes holds the model is possible when another node does: the model is
- * copied to the disk of its first node before it loads.  One that needs no copy comes before it.
+ * What none of the nodes of a candidate of several holds is sent into their memory by another that
+ * does, a source, which comes after the ranks (placement_senders.h).  A single node without the
+ * model is possible when others have it: it is copied to its disk first; likewise several when no
+ * node with the model can be their source.  One that needs no copy comes before it.
  *
  * The KV cache has room for the context promised, which every request shares, and for the windows
  * and states of as many requests as run at once.  Beyond, it grows to the reserve of each of them

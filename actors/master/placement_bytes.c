@@ -5,6 +5,8 @@
 
 /* Measured: a runner of a small model with a tokenizer of 150,000 tokens takes 35 MB. */
 #define PROCESS_BYTES ((uint64_t)64 << 20)
+/* As the runner's load window is by default (runtime/config_keys.h). */
+#define WINDOW_BYTES ((uint64_t)256 << 20)
 /* Of each element of a row's hidden state, or FFN middle: f32 in two buffers or three, bytes in
  * two orders, and their scales. */
 #define HIDDEN_BYTES 16u
@@ -96,4 +98,10 @@ uint64_t placement_scratch_bytes(const struct model_shape *shape, uint32_t reque
     const uint64_t row = (uint64_t)shape->hidden * HIDDEN_BYTES +
                          (uint64_t)shape->intermediate * MIDDLE_BYTES;
     return PROCESS_BYTES + KV_STEP_ROWS * row + (uint64_t)requests * shape->vocab * sizeof(float);
+}
+
+uint64_t placement_source_bytes(const struct model_shape *shape)
+{
+    return PROCESS_BYTES +
+           (shape->weight_bytes < WINDOW_BYTES ? shape->weight_bytes : WINDOW_BYTES);
 }

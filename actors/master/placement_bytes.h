@@ -34,5 +34,7 @@ uint64_t placement_cache_bytes(const struct model_shape *shape, const struct par
 /* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
  * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */
 uint64_t placement_scratch_bytes(const struct model_shape *shape, uint32_t requests);
+/* What a rank takes that only sends: the process and the load window. */
+uint64_t placement_source_bytes(const struct model_shape *shape);
 
 #endif

@@ -285,7 +285,10 @@ static enum status runner_status_changed(struct decision *decision)
         return stale(decision, "the generation");
     if (!says_itself(decision, &instance->ranks.items[body->rank].node_id))
         return refuse(decision->reason, STATUS_REFUSED, "that rank is on another node");
-    decision->is_needed = instance->ranks.items[body->rank].status != body->status;
+    const struct rank_record *rank = &instance->ranks.items[body->rank];
+    if (body->status == RANK_RELEASED && !rank->is_source)
+        return refuse(decision->reason, STATUS_INVALID, "a rank that computes is never released");
+    decision->is_needed = rank->status != body->status && rank->status != RANK_RELEASED;
     return STATUS_OK;
 }
 

@@ -171,7 +171,7 @@ static struct planned_task start_missing_rank(const struct plan_question *questi
             continue;
         for (uint32_t r = 0; r < instance->ranks.count; r++) {
             const struct rank_record *rank = &instance->ranks.items[r];
-            if (!ID_EQUAL(rank->node_id, *question->node) ||
+            if (!ID_EQUAL(rank->node_id, *question->node) || rank->status == RANK_RELEASED ||
                 is_taken(question,
                          find_process(question, TASK_START_PROCESS, &instance->instance_id,
                                       &instance->generation, r)))

@@ -30,7 +30,7 @@ static const size_t size_of_aside_wait = (size_t)256 << 10;
 static const uint64_t spin_us = 200;
 static const long pause_ns = 50000;
 /* One for each direction would do; the posted ones have the tags after it, one for each channel. */
-enum { TAG_POINT_TO_POINT = 11, TAG_POSTED = TAG_POINT_TO_POINT + 1 };
+enum { TAG_NARROW = 10, TAG_POINT_TO_POINT, TAG_POSTED };
 enum { POSTS_GROWN = 64 };
 
 /* A message that was begun. */
@@ -42,6 +42,7 @@ struct posted {
 
 struct collective_mpi {
     struct collective base; /* first: the two pointers are one */
+    MPI_Comm comm;          /* the world's, until it is narrowed */
     float *scratch;
     size_t scratch_count;
     int *counts; /* size ints each */
@@ -93,7 +94,7 @@ static int sum_whole(struct collective_mpi *mpi, float *values, size_t count)
 {
     uint32_t size = mpi->base.size;
     int result = MPI_Allgather(values, (int)count, MPI_FLOAT, mpi->scratch, (int)count, MPI_FLOAT,
-                               MPI_COMM_WORLD);
+                               mpi->comm);
     if (result == MPI_SUCCESS)
         add_rows(mpi->scratch, size, count, values);
     return result;
@@ -115,12 +116,12 @@ static int sum_parted(struct collective_mpi *mpi, float *values, size_t count)
     }
     int result = MPI_Alltoallv(values, mpi->counts, mpi->offsets, MPI_FLOAT, mpi->scratch,
                                mpi->receive_counts, mpi->receive_offsets, MPI_FLOAT,
-                               MPI_COMM_WORLD);
+                               mpi->comm);
     if (result != MPI_SUCCESS)
         return result;
     add_rows(mpi->scratch, size, (size_t)own, values + mpi->offsets[mpi->base.rank]);
     return MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, mpi->counts, mpi->offsets,
-                          MPI_FLOAT, MPI_COMM_WORLD);
+                          MPI_FLOAT, mpi->comm);
 }
 
 static enum status mpi_sum(struct collective *collective, float *values, size_t count)
@@ -158,41 +159,45 @@ static int wait_aside(MPI_Request *request, MPI_Status *status)
     }
 }
 
-static int send_piece(const void *bytes, size_t size, uint32_t target)
+static int send_piece(const struct collective_mpi *mpi, const void *bytes, size_t size,
+                      uint32_t target)
 {
     MPI_Request request;
     if (size < size_of_aside_wait)
         return MPI_Send(bytes, (int)size, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
-                        MPI_COMM_WORLD);
+                        mpi->comm);
     int result = MPI_Isend(bytes, (int)size, MPI_BYTE, (int)target, TAG_POINT_TO_POINT,
-                           MPI_COMM_WORLD, &request);
+                           mpi->comm, &request);
     return result == MPI_SUCCESS ? wait_aside(&request, MPI_STATUS_IGNORE) : result;
 }
 
-static int receive_piece(void *bytes_out, size_t size, uint32_t source, MPI_Status *status)
+static int receive_piece(const struct collective_mpi *mpi, void *bytes_out, size_t size,
+                         uint32_t source, MPI_Status *status)
 {
     MPI_Request request;
     if (size < size_of_aside_wait)
         return MPI_Recv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
-                        MPI_COMM_WORLD, status);
+                        mpi->comm, status);
     int result = MPI_Irecv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POINT_TO_POINT,
-                           MPI_COMM_WORLD, &request);
+                           mpi->comm, &request);
     return result == MPI_SUCCESS ? wait_aside(&request, status) : result;
 }
 
-static int send_chunks(const void *bytes, size_t size, uint32_t target)
+static int send_chunks(const struct collective_mpi *mpi, const void *bytes, size_t size,
+                       uint32_t target)
 {
     const unsigned char *at = bytes;
     int result = MPI_SUCCESS;
     for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
         size_t piece = size - done < chunk_size ? size - done : chunk_size;
-        result = send_piece(at + done, piece, target);
+        result = send_piece(mpi, at + done, piece, target);
         done += piece;
     }
     return result;
 }
 
-static int receive_chunks(void *bytes_out, size_t size, uint32_t source)
+static int receive_chunks(const struct collective_mpi *mpi, void *bytes_out, size_t size,
+                          uint32_t source)
 {
     unsigned char *at = bytes_out;
     int result = MPI_SUCCESS;
@@ -200,7 +205,7 @@ static int receive_chunks(void *bytes_out, size_t size, uint32_t source)
         size_t piece = size - done < chunk_size ? size - done : chunk_size;
         MPI_Status status;
         int got = 0;
-        result = receive_piece(at + done, piece, source, &status);
+        result = receive_piece(mpi, at + done, piece, source, &status);
         if (result == MPI_SUCCESS)
             result = MPI_Get_count(&status, MPI_BYTE, &got);
         if (result == MPI_SUCCESS && (size_t)got != piece)
@@ -227,11 +232,11 @@ static enum status mpi_gather(struct collective *collective, const float *values
         }
         return finish(collective,
                       MPI_Gatherv(values, (int)counts[rank], MPI_FLOAT, all_out, mpi->counts,
-                                  mpi->offsets, MPI_FLOAT, (int)root, MPI_COMM_WORLD));
+                                  mpi->offsets, MPI_FLOAT, (int)root, mpi->comm));
     }
     if (rank != root)
         return finish(collective,
-                      send_chunks(values, counts[rank] * sizeof(float), root));
+                      send_chunks(mpi, values, counts[rank] * sizeof(float), root));
     int result = MPI_SUCCESS;
     size_t offset = 0;
     for (uint32_t i = 0; i < collective->size && result == MPI_SUCCESS; i++) {
@@ -239,7 +244,7 @@ static enum status mpi_gather(struct collective *collective, const float *values
         if (i == rank)
             memcpy(all_out + offset, values, size);
         else
-            result = receive_chunks(all_out + offset, size, i);
+            result = receive_chunks(mpi, all_out + offset, size, i);
         offset += counts[i];
     }
     return finish(collective, result);
@@ -248,12 +253,12 @@ static enum status mpi_gather(struct collective *collective, const float *values
 static enum status mpi_broadcast(struct collective *collective, void *bytes, size_t size,
                                  uint32_t root)
 {
-    (void)mpi_of(collective);
+    const struct collective_mpi *mpi = mpi_of(collective);
     unsigned char *at = bytes;
     int result = MPI_SUCCESS;
     for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
         size_t piece = size - done < broadcast_piece ? size - done : broadcast_piece;
-        result = MPI_Bcast(at + done, (int)piece, MPI_BYTE, (int)root, MPI_COMM_WORLD);
+        result = MPI_Bcast(at + done, (int)piece, MPI_BYTE, (int)root, mpi->comm);
         collective->pieces++;
         done += piece;
     }
@@ -263,21 +268,21 @@ static enum status mpi_broadcast(struct collective *collective, void *bytes, siz
 static enum status mpi_send(struct collective *collective, const void *bytes, size_t size,
                             uint32_t target)
 {
-    (void)mpi_of(collective);
-    return finish(collective, send_chunks(bytes, size, target));
+    const struct collective_mpi *mpi = mpi_of(collective);
+    return finish(collective, send_chunks(mpi, bytes, size, target));
 }
 
 static enum status mpi_receive(struct collective *collective, void *bytes_out, size_t size,
                                uint32_t source)
 {
-    (void)mpi_of(collective);
-    return finish(collective, receive_chunks(bytes_out, size, source));
+    const struct collective_mpi *mpi = mpi_of(collective);
+    return finish(collective, receive_chunks(mpi, bytes_out, size, source));
 }
 
 static enum status mpi_barrier(struct collective *collective)
 {
-    (void)mpi_of(collective);
-    return finish(collective, MPI_Barrier(MPI_COMM_WORLD));
+    const struct collective_mpi *mpi = mpi_of(collective);
+    return finish(collective, MPI_Barrier(mpi->comm));
 }
 
 /* ---- several at once ---- */
@@ -314,7 +319,7 @@ static enum status mpi_post_send(struct collective *collective, enum collective_
     mpi->posts[at] = (struct posted){.receives = -1, .is_used = true};
     *post_out = at;
     return MPI_Isend(bytes, (int)size, MPI_BYTE, (int)target, TAG_POSTED + (int)channel,
-                     MPI_COMM_WORLD, &mpi->posts[at].request) == MPI_SUCCESS
+                     mpi->comm, &mpi->posts[at].request) == MPI_SUCCESS
                ? STATUS_OK
                : STATUS_IO;
 }
@@ -332,7 +337,7 @@ static enum status mpi_post_receive(struct collective *collective, enum collecti
     mpi->posts[at] = (struct posted){.receives = (int)size, .is_used = true};
     *post_out = at;
     return MPI_Irecv(bytes_out, (int)size, MPI_BYTE, (int)source, TAG_POSTED + (int)channel,
-                     MPI_COMM_WORLD, &mpi->posts[at].request) == MPI_SUCCESS
+                     mpi->comm, &mpi->posts[at].request) == MPI_SUCCESS
                ? STATUS_OK
                : STATUS_IO;
 }
@@ -416,6 +421,7 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the collective of %d ranks", size);
     }
     mpi->base.ops = &mpi_ops;
+    mpi->comm = MPI_COMM_WORLD;
     mpi->base.rank = (uint32_t)rank;
     mpi->base.size = (uint32_t)size;
     mpi->counts = counts;
@@ -423,6 +429,33 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
     mpi->receive_counts = counts + 2 * size;
     mpi->receive_offsets = counts + 3 * size;
     *collective_out = &mpi->base;
+    return STATUS_OK;
+}
+
+/* Only those that stay take part, so that the others may have left; it is not counted, as these do
+ * not count it. */
+enum status collective_mpi_narrow(struct collective *collective, uint32_t count,
+                                  struct reason *reason)
+{
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    int range[1][3] = {{0, (int)count - 1, 1}};
+    MPI_Group all = MPI_GROUP_NULL;
+    MPI_Group stays = MPI_GROUP_NULL;
+    MPI_Comm comm = MPI_COMM_NULL;
+    ASSERT(count > 0 && count <= collective->size && collective->rank < count);
+    const bool works =
+        MPI_Comm_group(mpi->comm, &all) == MPI_SUCCESS &&
+        MPI_Group_range_incl(all, 1, range, &stays) == MPI_SUCCESS &&
+        MPI_Comm_create_group(mpi->comm, stays, TAG_NARROW, &comm) == MPI_SUCCESS &&
+        MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN) == MPI_SUCCESS;
+    if (stays != MPI_GROUP_NULL)
+        (void)MPI_Group_free(&stays);
+    if (all != MPI_GROUP_NULL)
+        (void)MPI_Group_free(&all);
+    if (!works)
+        return refuse(reason, STATUS_IO, "the ranks that compute lost each other");
+    mpi->comm = comm;
+    collective->size = count;
     return STATUS_OK;
 }
 

@@ -211,7 +211,7 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->instance = begin->instance;
     memset(&begin->instance, 0, sizeof(begin->instance));
     world->rank = begin->rank;
-    world->rank_count = world->instance.ranks.count;
+    world->rank_count = instance_computing(&world->instance);
     world->queue = thread->queue;
     world->load_window = thread->options.load_window;
     world->load_rate_min = thread->options.load_rate_min;

@@ -21,7 +21,8 @@ enum status rank_world_join(struct rank_world *world, struct reason *reason)
         return STATUS_OK;
     world->reading.step = "joined MPI";
     world->is_joining = true;
-    enum status status = collective_mpi_open(world->rank_count, &world->collective, reason);
+    enum status status =
+        collective_mpi_open(world->instance.ranks.count, &world->collective, reason);
     world->is_joining = false;
     return status;
 }
@@ -57,7 +58,7 @@ static enum status load_shard(struct rank_world *world, const char *directory,
     struct weight_source sources[MODEL_FILE_COUNT_MAX];
     bool has_files[RANK_COUNT_MAX];
     const struct instance_record *instance = &world->instance;
-    for (uint32_t i = 0; i < world->rank_count; i++)
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
         has_files[i] = instance->ranks.items[i].has_weights;
     for (uint32_t i = 0; i < instance->sources.count; i++)
         sources[i] = (struct weight_source){instance->sources.items[i].name,
@@ -67,6 +68,7 @@ static enum status load_shard(struct rank_world *world, const char *directory,
                                                 .directory = directory,
                                                 .config = world->config,
                                                 .partitions = world->partitions,
+                                                .computing = world->rank_count,
                                                 .has_files = has_files,
                                                 .sources = sources,
                                                 .source_count = instance->sources.count,
@@ -111,6 +113,14 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
     world->reading.file = NULL;
     if (status == STATUS_OK)
         status = load_shard(world, directory, progressed, context, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (world->rank >= world->rank_count) { /* what it had to give is given */
+        weight_load_close(&world->load);
+        return STATUS_OK;
+    }
+    if (world->rank_count < world->instance.ranks.count)
+        status = collective_mpi_narrow(world->collective, world->rank_count, reason);
     if (status != STATUS_OK)
         return status;
     world->model = (struct engine_model){world->config, world->load.table, world->load.layout,

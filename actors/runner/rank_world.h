@@ -28,7 +28,7 @@
 struct rank_world {
     struct instance_record instance;
     uint32_t rank;
-    uint32_t rank_count;
+    uint32_t rank_count; /* that compute; those after them in the instance only send weights */
     struct collective *collective; /* NULL: alone */
     struct model_config *config;
     struct weight_load load;
@@ -59,7 +59,7 @@ struct rank_world {
 
 /* Joins MPI when there is more than one rank. */
 MUST_CHECK enum status rank_world_join(struct rank_world *world, struct reason *reason);
-/* Loads the shard and opens the engine. */
+/* Loads the shard and opens the engine; a source gives the others what they lack instead. */
 MUST_CHECK enum status rank_world_load(struct rank_world *world, const char *directory,
                                        void (*progressed)(void *context, uint64_t have,
                                                           uint64_t total),

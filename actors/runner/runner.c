@@ -140,6 +140,11 @@ static enum status follow_state(struct runner *runner)
         outbox_exit(runner->outbox, 0); /* our generation is over */
         return STATUS_OK;
     }
+    const struct rank_record *own = &instance->ranks.items[runner->settings->rank];
+    if (own->status == RANK_RELEASED) {
+        outbox_exit(runner->outbox, 0); /* nobody misses us: the state says so to all */
+        return STATUS_OK;
+    }
     if (!runner->is_address_told && runner->endpoint[0] &&
         (runner->gateway_endpoint[0] || runner->settings->rank != 0))
         status = report_address(runner);
@@ -151,6 +156,8 @@ static enum status follow_state(struct runner *runner)
         runner->is_loaded = false;
         status = report_status(runner, RANK_LOADED, "");
     }
+    if (own->is_source && runner->status == RANK_LOADED && runner_siblings_loaded(runner))
+        status = report_status(runner, RANK_RELEASED, "");
     if (runner->settings->rank == 0 && !runner->is_canary_sent && runner->status == RANK_LOADED &&
         runner_siblings_ready(runner)) {
         runner->is_canary_sent = true;

@@ -17,7 +17,8 @@
  * Life of a rank: it binds and reports its address; when the state has its generation it joins the
  * others over MPI (ranks of several), loads its shard, connects to its siblings when their
  * addresses are known; rank 0 sends a canary through all of them, and each is ready when it has
- * seen it.
+ * seen it.  A rank that is a source joins and sends of its files what the others lack; when all of
+ * them have loaded it is released, and ends.
  */
 #ifndef TROUPE_ACTORS_RUNNER_RUNNER_H
 #define TROUPE_ACTORS_RUNNER_RUNNER_H
@@ -198,6 +199,8 @@ bool runner_is_sibling(const struct runner *runner, const struct public_key *key
 MUST_CHECK enum status runner_sibling_message(struct runner *runner, const struct message *message);
 void runner_sibling_word(struct runner *runner, const struct sibling_word *word);
 bool runner_siblings_ready(const struct runner *runner);
+/* Nobody needs anything of this rank's files any more. */
+bool runner_siblings_loaded(const struct runner *runner);
 /* Connected to everyone it sends to. */
 bool runner_siblings_reached(const struct runner *runner);
 

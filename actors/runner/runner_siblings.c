@@ -11,10 +11,11 @@ static bool sends_to(const struct runner *runner, const struct instance_record *
                      uint32_t rank)
 {
     const uint32_t own = runner->settings->rank;
-    if (rank == own)
+    const uint32_t count = instance_computing(instance);
+    if (rank == own || rank >= count || own >= count) /* a source sends weights only, over MPI */
         return false;
     if (instance->sharding == SHARDING_PIPELINE)
-        return rank == (own + 1) % instance->ranks.count;
+        return rank == (own + 1) % count;
     return own == 0;
 }
 
@@ -86,15 +87,22 @@ bool runner_siblings_reached(const struct runner *runner)
     return instance != NULL;
 }
 
-bool runner_siblings_ready(const struct runner *runner)
+bool runner_siblings_loaded(const struct runner *runner)
 {
     const struct instance_record *instance = runner_instance(runner);
-    if (!instance || !runner->are_links_open || !runner_siblings_reached(runner))
+    if (!instance)
         return false;
     for (uint32_t i = 0; i < instance->ranks.count; i++)
-        if (i != runner->settings->rank && instance->ranks.items[i].status < RANK_LOADED)
+        if (i != runner->settings->rank && (instance->ranks.items[i].status < RANK_LOADED ||
+                                            instance->ranks.items[i].status == RANK_FAILED))
             return false;
     return true;
+}
+
+bool runner_siblings_ready(const struct runner *runner)
+{
+    return runner->are_links_open && runner_siblings_reached(runner) &&
+           runner_siblings_loaded(runner);
 }
 
 bool runner_is_sibling(const struct runner *runner, const struct public_key *key,

@@ -93,8 +93,9 @@ static struct meeting meeting_of(const struct runner *runner, const struct engin
     struct meeting meeting = {.are_all_in = true, .last = own, .finished = beat->finished};
     for (uint32_t rank = 0; instance && rank < instance->ranks.count; rank++) {
         const struct sibling_beat *sibling = &runner->sibling_beats[rank];
-        if (rank == own)
-            continue;
+        const struct rank_record *record = &instance->ranks.items[rank];
+        if (rank == own || (record->is_source && record->status >= RANK_LOADED))
+            continue; /* one that has sent all meets nobody any more */
         if (sibling->entered < beat->entered) {
             meeting.are_all_in = false;
             meeting.is_one_at_work = meeting.is_one_at_work ||

@@ -250,9 +250,12 @@ static enum status plan_all(struct weight_load *load, const struct weight_load_r
 {
     enum status status =
         model_layout_make(request->config, load->table, &load->layout, reason);
+    const uint32_t computing = request->computing ? request->computing : load->rank_count;
     for (uint32_t rank = 0; rank < load->rank_count && status == STATUS_OK; rank++)
-        status = shard_plan_make(request->config, load->layout, &request->partitions[rank],
-                                 &load->plans[rank], reason);
+        status = rank < computing
+                     ? shard_plan_make(request->config, load->layout, &request->partitions[rank],
+                                       &load->plans[rank], reason)
+                     : shard_plan_make_empty(&load->plans[rank], reason);
     if (status != STATUS_OK)
         return status;
     status = shard_open(load->plans[load->rank], &load->shard, reason);

@@ -30,7 +30,8 @@ struct weight_load_request {
     struct collective *collective; /* NULL: a world of one rank */
     const char *directory;         /* config.json is there on every rank */
     const struct model_config *config;
-    const struct partition *partitions; /* one for each rank */
+    const struct partition *partitions; /* one for each rank that computes */
+    uint32_t computing; /* so many ranks; those after them only send; 0: all */
     const bool *has_files;              /* one for each rank: it has all */
     const struct weight_source *sources; /* every weight file; ignored when all ranks have files */
     size_t source_count;

@@ -266,7 +266,7 @@ static void lost_tell(struct supervisor *supervisor)
             continue;
         for (uint32_t r = 0; r < instance->ranks.count; r++) {
             const struct rank_record *rank = &instance->ranks.items[r];
-            if (!ID_EQUAL(rank->node_id, *own))
+            if (!ID_EQUAL(rank->node_id, *own) || rank->status == RANK_RELEASED)
                 continue;
             /* A rank of several is its launcher's, the only rank is ours. */
             if (instance->ranks.count > 1 && text_or_empty(rank->launcher_address)[0])

@@ -2,14 +2,16 @@
 /*
  * collective_rank: one rank of the world that the collective tests start.
  *
- *     collective_rank all|listeners|loop|leave EXPECTED_SIZE [MARK]
+ *     collective_rank all|listeners|loop|leave|narrow|narrow-killed EXPECTED_SIZE [MARK]
  *
- * A rank in the loop makes the file MARK after its first sum.  Ends with 0 when all it saw was
- * right, else prints what was not and ends with 3.
+ * A rank in the loop makes the file MARK after its first sum.  Of a world that is narrowed the last
+ * rank sends to all others and ends at once, by itself or by SIGKILL.  Ends with 0 when all it saw
+ * was right, else prints what was not and ends with 3.
  */
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/engine/collective_threads.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 #include "tests/mpi/expect.h"
 #include "tests/support/seeded.h"
 
@@ -239,6 +241,35 @@ static void check_listeners(struct collective *world)
     EXPECT(world->ops->barrier(world) == STATUS_OK);
 }
 
+/* The last rank has done its part and is gone; the others go on without it, whatever they do. */
+static void check_narrow(struct collective *world, bool is_killed)
+{
+    static unsigned char bytes[3 << 20];
+    const uint32_t last = world->size - 1;
+    float one = 1;
+    for (uint32_t rank = 0; rank < last; rank++) {
+        if (own_rank == last)
+            EXPECT(world->ops->send(world, bytes, sizeof(bytes), rank) == STATUS_OK);
+        if (own_rank == rank)
+            EXPECT(world->ops->receive(world, bytes, sizeof(bytes), last) == STATUS_OK);
+    }
+    EXPECT(world->ops->sum(world, &one, 1) == STATUS_OK && one == (float)last + 1);
+    if (own_rank == last && is_killed)
+        (void)raise(SIGKILL);
+    if (own_rank == last)
+        _exit(0);
+    struct reason reason = {""};
+    EXPECT(collective_mpi_narrow(world, last, &reason) == STATUS_OK);
+    EXPECT(world->size == last);
+    for (uint32_t i = 0; i < 200; i++) {
+        one = 1;
+        EXPECT(world->ops->sum(world, &one, 1) == STATUS_OK && one == (float)last);
+        clock_sleep_ms(1); /* so that the end of the last rank comes among these */
+    }
+    check_all(world);
+    _exit(0);
+}
+
 static void make_mark(const char *path)
 {
     FILE *file = fopen(path, "w");
@@ -263,6 +294,8 @@ int main(int count, char **arguments)
         check_all(world);
     if (strcmp(arguments[1], "listeners") == 0)
         check_listeners(world);
+    if (strncmp(arguments[1], "narrow", 6) == 0)
+        check_narrow(world, strcmp(arguments[1], "narrow-killed") == 0);
     if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
         _exit(7);
     float one = 1;

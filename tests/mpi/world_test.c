@@ -99,6 +99,16 @@ START_TEST(a_rank_without_launcher_is_refused)
 }
 END_TEST
 
+START_TEST(ranks_go_on_without_one_that_they_narrowed_the_world_by)
+{
+    expect_good_world(2, "./collective_rank narrow 2");
+    expect_good_world(4, "./collective_rank narrow 4");
+    /* The shell stands for one that is killed: its launcher would end the world of these tests. */
+    expect_good_world(3, "/bin/sh -c './collective_rank narrow-killed 3; r=$?;"
+                         " [ $r = 0 ] || [ $r = 137 ]' 2>/dev/null");
+}
+END_TEST
+
 /* All launchers have ended, so all ranks have: each launcher collects its own. */
 static void expect_quick_end(const char *options, int ranks, const char *program,
                              const char *word)
@@ -139,6 +149,7 @@ Suite *suite_of_tests(void)
                                   without_an_address_it_would_listen_on_all,
                                   refuses_a_world_of_another_size,
                                   a_rank_without_launcher_is_refused,
+                                  ranks_go_on_without_one_that_they_narrowed_the_world_by,
                                   a_killed_rank_ends_the_world,
                                   a_rank_that_leaves_ends_the_world};
     suite_add(suite, "world", tests, COUNT_OF(tests));

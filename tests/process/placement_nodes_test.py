@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real nodes: an instance on a node without the model gets a copy first; what changed on a disk is
-found when loading starts, and the next generation takes the model from who still has it; what was
-removed while a node was away does not come back with it; what nobody holds comes from the hub.
+"""Real nodes: an instance on a node without the model gets a copy first, one on several gets what
+none of them has from another into memory; what changed on a disk is found when loading starts, and
+the next generation takes the model from who still has it; what was removed while a node was away
+does not come back with it; what nobody holds comes from the hub.
 """
 import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 
 TOP = os.environ["TROUPE_SOURCE_DIR"]
@@ -229,6 +231,63 @@ def test_what_was_removed_while_a_node_was_away_does_not_come_back():
     second.troupe("add", DEMO_MODEL, "--name", "demo")
     assert holders(first, "demo") == {"n2"}
     Pair.stack.close()  # the last of those that share it
+
+
+def has_weights(node):
+    return bool(node.stored("demo")) and os.path.exists(
+        os.path.join(node.stored("demo"), WEIGHTS))
+
+
+def runners(node):
+    return [pid for pid, (role, _, home) in node.cluster.processes().items()
+            if role == "runner" and home == node.home]
+
+
+def generation(node):
+    return instance(node)["generation"]
+
+
+def test_a_node_beside_the_ranks_sends_the_model_and_is_not_missed():
+    with running("n1", "n2", "n3") as (first, second, third):
+        third.troupe("add", DEMO_MODEL, "--name", "demo")
+        place(first, nodes=["n3"])
+        wait_ready(first)
+        text = said(first)
+        delete(first)
+        first.troupe("place", "demo", "--nodes", "n1,n2", "--sharding", "tensor", "--mode",
+                     "exact", "--wait")
+        wait_ready(first)  # its gateway may hear of it after the master did
+        told = instance(first)["ranks"]
+        assert sorted(rank["node"] for rank in told[:2]) == ["n1", "n2"], told
+        assert told[2]["node"] == "n3", told
+        assert [rank["is_source"] for rank in told] == [False, False, True], told
+        assert [rank["status"] for rank in told] == ["ready", "ready", "released"], told
+        assert reading(first) == {"n1": (0, {"n3": 1}), "n2": (0, {"n3": 1}), "n3": (0, {})}
+        assert not has_weights(first) and not has_weights(second)
+        assert said(second) == text
+        wait_for("its end", lambda: not runners(third))
+        assert holders(first, "demo") == {"n3"}
+        shown = first.troupe("ps").stdout
+        assert "source on n3" in shown and "sends 1 of 1 files" in shown, shown
+        # It is not missed when it goes: neither the rest of it nor its node.
+        before = generation(first)
+        third.stop()
+        wait_for("n3 away", lambda: not next(
+            node for node in first.listed("nodes") if node["name"] == "n3").get("in_view"))
+        assert said(second) == text and generation(first) == before
+        third.up()
+        # Killed before all is sent it ends its generation by name, and the next one is ready.
+        delete(first)
+        place(first, nodes=["n1", "n2"], sharding="pipeline")
+        wait_for("a runner", lambda: runners(third) or instance(first).get("status") == "ready")
+        for pid in runners(third):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_ready(first)
+        assert said(first) == text
+        last = instance(first)["last_reason"]
+        assert not last or "rank" in last, last
+        assert not has_weights(first) and not has_weights(second)
 
 
 def test_a_deleted_instance_cancels_its_copy():

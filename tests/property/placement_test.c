@@ -165,7 +165,7 @@ static void check_units(const struct scene *scene, const struct instance_record 
     uint32_t ffn = 0;
     uint32_t vocab = 0;
     const bool is_tensor = instance->sharding == SHARDING_TENSOR;
-    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+    for (uint32_t i = 0; i < instance_computing(instance); i++) {
         const struct rank_record *rank = &instance->ranks.items[i];
         ck_assert_uint_eq(rank->layer_first, is_tensor ? 0 : layer);
         layer = rank->layer_end;
@@ -205,7 +205,7 @@ static uint32_t lacking(const struct file_source *source, uint32_t rank_count)
 /* No file could go to another rank that holds it and leave the two more even. */
 static void check_evenness(const struct model_record *model, const struct instance_record *instance)
 {
-    const uint32_t ranks = instance->ranks.count;
+    const uint32_t ranks = instance_computing(instance);
     uint64_t loads[RANK_COUNT_MAX] = {0};
     uint64_t largest = 0;
     bool are_all_alike = true;
@@ -220,13 +220,36 @@ static void check_evenness(const struct model_record *model, const struct instan
     for (uint32_t i = 0; i < instance->sources.count; i++) {
         const struct file_source *source = &instance->sources.items[i];
         const uint64_t burden = model->files.items[i + 1].size * lacking(source, ranks);
-        for (uint32_t rank = 0; rank < ranks; rank++) {
-            if ((source->holders >> rank & 1) == 0 || burden == 0)
+        const bool is_of_ranks = lacking(source, ranks) < ranks;
+        for (uint32_t rank = 0; rank < instance->ranks.count; rank++) {
+            if ((source->holders >> rank & 1) == 0 || burden == 0 ||
+                (rank >= ranks && is_of_ranks))
                 continue;
             ck_assert_uint_ge(loads[rank] + burden, loads[source->rank]);
             if (are_all_alike)
                 ck_assert_uint_le(loads[source->rank], loads[rank] + largest);
         }
+    }
+}
+
+/* Who only sends keeps nothing, sends something, and only what no rank has. */
+static void check_senders(const struct instance_record *instance)
+{
+    const uint32_t ranks = instance_computing(instance);
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        uint32_t files = 0;
+        ck_assert_int_eq(rank->is_source, i >= ranks);
+        if (!rank->is_source)
+            continue;
+        ck_assert_uint_gt(ranks, 1);
+        ck_assert_uint_eq(rank->weight_bytes + rank->cache_bytes + rank->layer_end, 0);
+        for (uint32_t k = 0; k < instance->sources.count; k++) {
+            const struct file_source *source = &instance->sources.items[k];
+            files += source->rank == i;
+            ck_assert(source->rank != i || lacking(source, ranks) == ranks);
+        }
+        ck_assert_uint_gt(files, 0);
     }
 }
 
@@ -253,6 +276,7 @@ static void check_sources(const struct model_record *model, const struct instanc
         }
     }
     ck_assert_uint_eq(at, instance->sources.count);
+    check_senders(instance);
     check_evenness(model, instance);
 }
 
@@ -282,6 +306,7 @@ START_TEST(any_nodes_are_used_within_their_means)
 {
     struct seeded seeded = seeded_open(1);
     uint32_t placed = 0;
+    uint32_t with_source = 0;
     for (int turn = 0; turn < 4000; turn++) {
         struct scene scene;
         struct instance_record a = {.model_id = NULL};
@@ -295,7 +320,9 @@ START_TEST(any_nodes_are_used_within_their_means)
             placed++;
             check_budget(&scene, a.ranks.items, a.ranks.count);
             check_units(&scene, &a);
-            ck_assert_uint_ge(a.ranks.count, scene.request.nodes_min ? scene.request.nodes_min : 1);
+            ck_assert_uint_ge(instance_computing(&a),
+                              scene.request.nodes_min ? scene.request.nodes_min : 1);
+            with_source += instance_computing(&a) < a.ranks.count;
             ck_assert_uint_ge(a.context, PLACEMENT_CONTEXT_LEAST);
             ck_assert_uint_ge(a.positions, a.context);
             ck_assert_uint_ge(a.requests, 1);
@@ -322,6 +349,7 @@ START_TEST(any_nodes_are_used_within_their_means)
         scene_fini(&scene);
     }
     ck_assert_uint_gt(placed, 500);
+    ck_assert_uint_gt(with_source, 0);
 }
 END_TEST
 

@@ -58,6 +58,25 @@ static void wait_phase(struct sim *sim, enum transfer_phase wanted)
     ck_abort_msg("no transfer is %s: %s", transfer_phase_name(wanted), sim->broken);
 }
 
+static void copy_to_all(struct sim *sim)
+{
+    struct message command;
+    ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_DISTRIBUTE_MODEL), STATUS_OK);
+    struct distribute_model *body = command.body;
+    body->is_all = true;
+    ck_assert(text_set(&body->model_id, truth(sim)->models.items[0].model_id));
+    ck_assert_int_eq(sim_ask_wait(sim, 0, &command), STATUS_OK);
+    wait_phase(sim, TRANSFER_DONE);
+}
+
+static uint32_t node_of(const struct sim *sim, const struct node_id *id)
+{
+    for (uint32_t i = 0; i < sim->node_count; i++)
+        if (ID_EQUAL(sim->nodes[i].identity.node, *id))
+            return i;
+    ck_abort_msg("a rank on a node that is not here");
+}
+
 static void delete_instance(struct sim *sim)
 {
     struct message command;
@@ -92,6 +111,78 @@ START_TEST(a_node_of_several_needs_no_copy_when_another_holds_the_model)
     if (!sim->broken[0]) {
         ck_assert(!holds(sim, 1));
         ck_assert_uint_eq(truth(sim)->transfers.count, 0);
+    }
+    scenario_check_rest(sim);
+    scenario_done(sim);
+}
+END_TEST
+
+/* Node 0 alone has the model, and leads. */
+START_TEST(a_node_beside_the_ranks_sends_the_model_and_is_not_missed_after)
+{
+    struct sim *sim = scenario_joined(23, 3);
+    scenario_place_on_two(sim, 1, 2);
+    scenario_wait_ready(sim, 5000);
+    if (!sim->broken[0]) {
+        const struct instance_record *instance = only_instance(sim);
+        const struct generation generation = instance->generation;
+        ck_assert(!holds(sim, 1) && !holds(sim, 2));
+        ck_assert_uint_eq(truth(sim)->transfers.count, 0);
+        ck_assert_uint_eq(instance_computing(instance), 2);
+        ck_assert_uint_eq(instance->ranks.count, 3);
+        ck_assert(ID_EQUAL(instance->ranks.items[2].node_id, sim->nodes[0].identity.node));
+        ck_assert_uint_eq(instance->ranks.items[2].status, RANK_RELEASED);
+        ck_assert_uint_eq(instance->sources.items[0].rank, 2);
+        sim_kill(sim, 0, SIM_PLANNER); /* which then asks what runs: no source, and none is due */
+        sim_start(sim, 0, SIM_PLANNER);
+        sim_run(sim, 3000);
+        sim_kill_node(sim, 0, true);
+        sim_run(sim, 10000);
+        instance = only_instance(sim);
+        ck_assert_uint_eq(instance->status, INSTANCE_READY);
+        ck_assert(generation_equal(&instance->generation, &generation));
+        sim_start_node(sim, 0);
+        sim_run(sim, 5000);
+        ck_assert(generation_equal(&only_instance(sim)->generation, &generation));
+    }
+    scenario_check_rest(sim);
+    scenario_done(sim);
+}
+END_TEST
+
+/* Two have the model.  The one that sends it dies before all have it: the other does it. */
+START_TEST(another_node_sends_the_model_when_the_first_dies_before_all_is_sent)
+{
+    struct sim *sim = scenario_joined(24, 4);
+    scenario_place(sim, 1);
+    scenario_wait_ready(sim, 5000);
+    copy_to_all(sim);
+    delete_instance(sim);
+    sim->nodes[1].lost = sim->nodes[2].lost = 0xf;
+    for (uint32_t node = 1; node < 3; node++) {
+        sim_kill(sim, node, SIM_DOWNLOADER);
+        sim_start(sim, node, SIM_DOWNLOADER);
+    }
+    sim_run(sim, 1000);
+    scenario_place_on_two(sim, 1, 2);
+    struct node_id first = {{0}};
+    for (int i = 0; i < 100 && !sim->broken[0]; i++) {
+        const struct instance_record *instance = only_instance(sim);
+        if (instance->ranks.count == 3 && instance->ranks.items[2].launcher_address) {
+            first = instance->ranks.items[2].node_id;
+            break;
+        }
+        sim_run(sim, 10);
+    }
+    if (!sim->broken[0]) {
+        ck_assert(!ID_IS_ZERO(first));
+        sim_kill_node(sim, node_of(sim, &first), true);
+        sim_run(sim, 3000);
+        wait_status(sim, INSTANCE_READY);
+        const struct instance_record *instance = only_instance(sim);
+        ck_assert_uint_eq(instance->ranks.count, 3);
+        ck_assert(!ID_EQUAL(instance->ranks.items[2].node_id, first));
+        sim_start_node(sim, node_of(sim, &first));
     }
     scenario_check_rest(sim);
     scenario_done(sim);
@@ -295,17 +386,6 @@ START_TEST(a_model_removed_while_its_holder_is_away_stays_removed)
 }
 END_TEST
 
-static void copy_to_all(struct sim *sim)
-{
-    struct message command;
-    ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_DISTRIBUTE_MODEL), STATUS_OK);
-    struct distribute_model *body = command.body;
-    body->is_all = true;
-    ck_assert(text_set(&body->model_id, truth(sim)->models.items[0].model_id));
-    ck_assert_int_eq(sim_ask_wait(sim, 0, &command), STATUS_OK);
-    wait_phase(sim, TRANSFER_DONE);
-}
-
 /* Files that lie on no disk any more. */
 static uint8_t lost_everywhere(const struct sim *sim)
 {
@@ -314,14 +394,6 @@ static uint8_t lost_everywhere(const struct sim *sim)
         if (sim->nodes[i].held_count > 0)
             lost &= sim->nodes[i].lost;
     return lost;
-}
-
-static uint32_t node_of(const struct sim *sim, const struct node_id *id)
-{
-    for (uint32_t i = 0; i < sim->node_count; i++)
-        if (ID_EQUAL(sim->nodes[i].identity.node, *id))
-            return i;
-    ck_abort_msg("a rank on a node that is not here");
 }
 
 /* Whatever was lost: it runs from what is there, or says which file is nowhere. */
@@ -396,6 +468,8 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         an_instance_on_a_node_without_the_model_gets_a_copy_first,
         a_node_of_several_needs_no_copy_when_another_holds_the_model,
+        a_node_beside_the_ranks_sends_the_model_and_is_not_missed_after,
+        another_node_sends_the_model_when_the_first_dies_before_all_is_sent,
         a_deleted_instance_cancels_the_copy_that_only_it_wanted,
         a_copy_that_a_command_asked_for_too_goes_on_without_the_instance,
         a_copy_without_room_fails_the_instance_with_its_reason,

@@ -81,7 +81,8 @@ void scenario_done(struct sim *sim)
     ck_assert_msg(broken[0] == '\0', "%s", broken);
 }
 
-static void place(struct sim *sim, uint32_t nodes_min, const struct node_id *only)
+static void place(struct sim *sim, uint32_t nodes_min, const struct node_id *only,
+                  uint32_t only_count)
 {
     struct message command;
     ck_assert_int_eq(message_init(&command, MESSAGE_COMMAND, COMMAND_ADD_MODEL), STATUS_OK);
@@ -98,7 +99,7 @@ static void place(struct sim *sim, uint32_t nodes_min, const struct node_id *onl
     ck_assert(text_set(&body->model_id, INSTANCE_MODEL));
     body->any_sharding = true;
     body->nodes_min = nodes_min;
-    ck_assert(!only || bytes_set(&body->node_ids, only->bytes, sizeof(only->bytes)));
+    ck_assert(!only || bytes_set(&body->node_ids, only, only_count * sizeof(*only)));
     status = sim_ask_wait(sim, sim->node_count - 1, &command);
     if (status != STATUS_OK)
         sim_break(sim, "the instance was not placed: %s", status_text(status));
@@ -106,12 +107,19 @@ static void place(struct sim *sim, uint32_t nodes_min, const struct node_id *onl
 
 void scenario_place(struct sim *sim, uint32_t nodes_min)
 {
-    place(sim, nodes_min, NULL);
+    place(sim, nodes_min, NULL, 0);
 }
 
 void scenario_place_on(struct sim *sim, uint32_t node)
 {
-    place(sim, 1, &sim->nodes[node].identity.node);
+    place(sim, 1, &sim->nodes[node].identity.node, 1);
+}
+
+void scenario_place_on_two(struct sim *sim, uint32_t first, uint32_t second)
+{
+    const struct node_id nodes[] = {sim->nodes[first].identity.node,
+                                    sim->nodes[second].identity.node};
+    place(sim, 2, nodes, 2);
 }
 
 bool scenario_is_ready(struct sim *sim)

@@ -25,6 +25,7 @@ struct sim *scenario_joined_by_majority(uint64_t seed, uint32_t nodes);
 void scenario_place(struct sim *sim, uint32_t nodes_min);
 /* The same on one named node; the first node holds the model. */
 void scenario_place_on(struct sim *sim, uint32_t node);
+void scenario_place_on_two(struct sim *sim, uint32_t first, uint32_t second);
 bool scenario_is_ready(struct sim *sim);
 void scenario_wait_ready(struct sim *sim, uint64_t ms);
 /* What must hold when nothing happens any more. */

@@ -148,9 +148,28 @@ static void tell_loaded(struct toy_worker *worker, struct toy_rank *rank,
     body->instance_id = rank->held.instance_id;
     body->generation = rank->held.generation;
     body->rank = rank->held.rank;
-    body->status = lost ? RANK_FAILED : RANK_READY;
+    body->status = lost                                             ? RANK_FAILED
+                   : instance->ranks.items[rank->held.rank].is_source ? RANK_RELEASED
+                                                                      : RANK_READY;
     ASSERT(text_set(&body->reason, lost ? lost : ""));
     report(worker, input, outbox, &message);
+}
+
+/* Those to whom a source sends have what they need. */
+static bool have_others_loaded(const struct instance_record *instance)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (!instance->ranks.items[i].is_source && instance->ranks.items[i].status != RANK_READY)
+            return false;
+    return true;
+}
+
+static bool is_released(const struct toy_worker *worker, const struct toy_rank *rank)
+{
+    const struct instance_record *instance =
+        state_find_instance(&worker->session.mirror.state, &rank->held.instance_id);
+    return instance && generation_equal(&instance->generation, &rank->held.generation) &&
+           instance->ranks.items[rank->held.rank].status == RANK_RELEASED;
 }
 
 /* A rank lives through its phases, some time in each. */
@@ -175,7 +194,9 @@ static void rank_lives(struct toy_worker *worker, struct toy_rank *rank, const s
     } else if (!rank->has_runner && (instance->ranks.count == 1 || has_launchers)) {
         rank->has_runner = true;
         tell_address(worker, rank, ACTOR_RUNNER, input, outbox);
-    } else if (rank->has_runner && has_runners) {
+    } else if (rank->has_runner && has_runners &&
+               (!instance->ranks.items[rank->held.rank].is_source ||
+                have_others_loaded(instance))) {
         tell_loaded(worker, rank, instance, input, outbox);
     }
 }
@@ -446,6 +467,12 @@ static enum status worker_step(void *actor, const struct input *input, struct ou
         worker->rank_count--;
     }
     worker->must_kill = false;
+    for (uint32_t i = worker->rank_count; i-- > 0;) {
+        if (!is_released(worker, &worker->ranks[i]))
+            continue;
+        tell_ended(worker, &worker->ranks[i], false, input, outbox);
+        worker->ranks[i] = worker->ranks[--worker->rank_count];
+    }
     for (uint32_t i = 0; i < worker->rank_count; i++) {
         rank_lives(worker, &worker->ranks[i], input, outbox);
         if (!worker->ranks[i].is_ready)

@@ -120,6 +120,13 @@ enum status shard_plan_make(const struct model_config *config, const struct mode
     return STATUS_OK;
 }
 
+enum status shard_plan_make_empty(struct shard_plan **plan_out, struct reason *reason)
+{
+    *plan_out = memory_zeroed(1, sizeof **plan_out);
+    return *plan_out ? STATUS_OK
+                     : refuse(reason, STATUS_NO_MEMORY, "no memory for the list of slices");
+}
+
 void shard_plan_free(struct shard_plan *plan)
 {
     if (!plan)

@@ -74,6 +74,8 @@ MUST_CHECK enum status shard_plan_make(const struct model_config *config,
                                        const struct model_layout *layout,
                                        const struct partition *partition,
                                        struct shard_plan **plan_out, struct reason *reason);
+/* Of a rank that keeps nothing. */
+MUST_CHECK enum status shard_plan_make_empty(struct shard_plan **plan_out, struct reason *reason);
 /* Accepts NULL. */
 void shard_plan_free(struct shard_plan *plan);
 /* Rows and columns of a module that a rank holds; false when it holds none. */

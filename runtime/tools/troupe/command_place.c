@@ -35,7 +35,8 @@ static int print_placed(struct cli *cli, const struct instance_id *id)
     }
     (void)printf("%s  %s, %s, %u rank%s, context %u\n", hex_print(id, 16, hex),
                  text_or_empty(instance->model_id), sharding_name(instance->sharding),
-                 instance->ranks.count, instance->ranks.count == 1 ? "" : "s", instance->context);
+                 instance_computing(instance), instance_computing(instance) == 1 ? "" : "s",
+                 instance->context);
     (void)printf("  %s\n", text_or_empty(instance->why));
     place_print(cli, instance);
     return EXIT_CODE_OK;
@@ -67,7 +68,8 @@ int command_place(struct cli *cli)
 static const char *print_read(const struct candidate *candidate, char text_out[CELL_SIZE])
 {
     size_t used = (size_t)snprintf(text_out, CELL_SIZE, "%s", candidate->ranks.count ? "" : "-");
-    for (uint32_t rank = 0; rank < candidate->ranks.count && used + 24 < CELL_SIZE; rank++) {
+    const uint32_t count = ranks_computing(candidate->ranks.items, candidate->ranks.count);
+    for (uint32_t rank = 0; rank < count && used + 24 < CELL_SIZE; rank++) {
         const uint32_t read =
             file_sources_read(candidate->sources.items, candidate->sources.count, rank);
         used += (size_t)snprintf(text_out + used, CELL_SIZE - used, "%s%u/%u", rank ? "," : "",
@@ -93,7 +95,8 @@ static int print_candidates(struct cli *cli, const struct candidates_listed *lis
             const struct rank_record *rank = &candidate->ranks.items[r];
             const uint64_t bytes = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
             if (used + 1 < sizeof(nodes)) {
-                int length = snprintf(nodes + used, sizeof(nodes) - used, "%s%s", r ? "," : "",
+                int length = snprintf(nodes + used, sizeof(nodes) - used, "%s%s",
+                                      rank->is_source ? " from " : r ? "," : "",
                                       cli_node_name(cli->state, &rank->node_id));
                 used += length > 0 ? (size_t)length : 0;
             }

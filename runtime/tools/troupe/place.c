@@ -243,7 +243,7 @@ static void show_status(struct cli *cli, struct progress *progress,
                       cli_node_name(cli->state, &instance->ranks.items[0].node_id));
     else
         progress_show(progress, 101, "%s: %s, %u of %u ranks ready", model, rank_phase(instance),
-                      ready_count(instance), instance->ranks.count);
+                      ready_count(instance), instance_computing(instance));
 }
 
 int place_wait(struct cli *cli, const struct instance_id *id)
@@ -288,6 +288,14 @@ int place_wait(struct cli *cli, const struct instance_id *id)
 
 /* ---- showing ---- */
 
+static uint32_t files_sent(const struct instance_record *instance, uint32_t rank)
+{
+    uint32_t files = 0;
+    for (uint32_t i = 0; i < instance->sources.count; i++)
+        files += instance->sources.items[i].rank == rank;
+    return files;
+}
+
 /* " (reads 2 of 4 files, 2 from n2)"; empty when it reads all. */
 static const char *print_sources(const struct cli *cli, const struct instance_record *instance,
                                  uint32_t number, char text_out[CELL_SIZE])
@@ -321,6 +329,12 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
         char weights[16];
         char cache[16];
         char sources[CELL_SIZE];
+        if (rank->is_source) {
+            (void)printf("  source on %-10s sends %u of %u files and leaves, %s\n",
+                         cli_node_name(cli->state, &rank->node_id), files_sent(instance, i),
+                         instance->sources.count, rank_status_name(rank->status));
+            continue;
+        }
         (void)printf("  rank %u on %-12s layers %u-%u", i,
                      cli_node_name(cli->state, &rank->node_id), rank->layer_first,
                      rank->layer_end > 0 ? rank->layer_end - 1 : 0);

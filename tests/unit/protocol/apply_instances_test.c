@@ -98,6 +98,50 @@ START_TEST(rank_addressed_tells_launcher_and_runner_apart)
 }
 END_TEST
 
+/* Rank 1 only sends. */
+static void make_source(void)
+{
+    stage_start_instance();
+    stage_instance()->ranks.items[1].is_source = true;
+}
+
+static void end_process(uint32_t rank)
+{
+    struct process_ended *body = stage_event(EVENT_PROCESS_ENDED);
+    body->node_id = node_two;
+    body->actor = ACTOR_LAUNCHER;
+    body->instance_id = instance_id;
+    body->generation = generation_one;
+    body->rank = rank;
+    stage_apply();
+}
+
+START_TEST(an_instance_with_a_source_is_ready_when_that_is_released)
+{
+    make_source();
+    ck_assert_uint_eq(instance_computing(stage_instance()), 1);
+    stage_rank_status(&generation_one, 1, RANK_LOADED);
+    stage_rank_status(&generation_one, 0, RANK_READY);
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_STARTING);
+    stage_rank_status(&generation_one, 1, RANK_RELEASED);
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_READY);
+    end_process(1);
+    ck_assert_uint_eq(stage_instance()->ranks.items[1].status, RANK_RELEASED);
+    ck_assert_uint_eq(stage_instance()->status, INSTANCE_READY);
+    end_process(0);
+    ck_assert_uint_eq(stage_instance()->ranks.items[0].status, RANK_FAILED);
+}
+END_TEST
+
+START_TEST(a_source_that_ends_before_it_is_released_is_lost)
+{
+    make_source();
+    stage_rank_status(&generation_one, 1, RANK_LOADED);
+    end_process(1);
+    ck_assert_uint_eq(stage_instance()->ranks.items[1].status, RANK_FAILED);
+}
+END_TEST
+
 START_TEST(rank_addressed_late_does_not_set_a_rank_back)
 {
     stage_start_instance();
@@ -409,6 +453,8 @@ Suite *suite_of_tests(void)
         generation_started_with_a_transfer_copies_first,
         rank_addressed_tells_launcher_and_runner_apart,
         rank_addressed_late_does_not_set_a_rank_back,
+        an_instance_with_a_source_is_ready_when_that_is_released,
+        a_source_that_ends_before_it_is_released_is_lost,
         generation_addressed_tells_all_addresses_and_keys,
         runner_status_changed_makes_it_ready_when_all_ranks_are};
     const TTest *const failing[] = {

@@ -296,6 +296,52 @@ START_TEST(a_rank_that_joined_is_left_alone)
 }
 END_TEST
 
+static void publish_status(struct bench *bench, uint32_t rank, enum rank_status status)
+{
+    struct message event;
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_RUNNER_STATUS_CHANGED), STATUS_OK);
+    struct runner_status_changed *body = event.body;
+    body->instance_id = bench->settings.instance_id;
+    body->generation = bench->settings.generation;
+    body->rank = rank;
+    body->status = status;
+    publish(bench, &event);
+}
+
+START_TEST(a_sibling_that_was_released_may_go)
+{
+    struct bench bench;
+    struct message ended;
+    struct public_key key = key_of(SIBLING);
+    bench_open(&bench);
+    bring_to_running(&bench);
+    publish_status(&bench, OWN, RANK_READY);
+    publish_status(&bench, SIBLING, RANK_RELEASED);
+    link_event(&bench, INPUT_LINK_DOWN, LAUNCHER_LINK_SIBLING + SIBLING);
+    ck_assert_int_eq(message_init(&ended, MESSAGE_LINK, LINK_RANK_ENDED), STATUS_OK);
+    say(&bench, &ended, LAUNCHER_LINK_BOUND, &key);
+    message_fini(&ended);
+    bench.now_ms += 60000;
+    step(&bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
+    ck_assert_int_eq(bench.launcher->phase, LAUNCHER_RUNNING);
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(a_rank_that_was_released_ends_nobody_else)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_running(&bench);
+    publish_status(&bench, OWN, RANK_RELEASED);
+    child_ended(&bench, -1, 9);
+    ck_assert(has_sent(&bench, LAUNCHER_LINK_MASTER, MESSAGE_REPORT, REPORT_PROCESS_ENDED));
+    ck_assert(!has_sent(&bench, LAUNCHER_LINK_SIBLING + SIBLING, MESSAGE_LINK, LINK_RANK_ENDED));
+    bench_close(&bench);
+}
+END_TEST
+
 START_TEST(a_rank_that_answers_no_ping_is_killed)
 {
     struct bench bench;
@@ -471,6 +517,8 @@ Suite *suite_of_tests(void)
         a_sibling_that_never_comes_ends_the_wait,
         a_rank_that_does_not_join_is_killed,
         a_rank_that_joined_is_left_alone,
+                                  a_sibling_that_was_released_may_go,
+                                  a_rank_that_was_released_ends_nobody_else,
         a_rank_that_answers_no_ping_is_killed,
         a_rank_that_answers_no_ping_while_it_loads_is_killed_sooner,
         a_sibling_away_for_two_seconds_is_lost_one_that_comes_back_is_not,

@@ -47,8 +47,81 @@ static void hold(uint32_t rank, uint8_t files)
 
 static void choose(uint32_t ranks)
 {
-    source_choice_make(&model, known, ranks, &choice);
+    source_choice_make(&model, known, ranks, ranks, &choice);
 }
+
+/* The first `ranks` compute, the others are asked in their order; the places of those that send. */
+static uint32_t choose_others(uint32_t ranks, uint32_t places[RANKS])
+{
+    return source_others_choose(&model, known, ranks, known + ranks, RANKS - ranks, RANKS, places);
+}
+
+START_TEST(what_no_rank_holds_is_sent_by_one_beside_them)
+{
+    uint32_t places[RANKS];
+    hold(2, 0xff);
+    ck_assert_uint_eq(choose_others(2, places), 1);
+    ck_assert_uint_eq(places[0], 0);
+    source_choice_make(&model, known, 2, 3, &choice);
+    ck_assert_uint_eq(choice.unheld, FILES);
+    for (uint32_t i = 1; i < FILES; i++)
+        ck_assert_uint_eq(choice.ranks[i], 2);
+    ck_assert_uint_eq(choice.loads[2], 2 * 10000000u); /* to the ranks, not to itself */
+    /* What a rank has it sends itself. */
+    hold(1, 0x10);
+    ck_assert_uint_eq(choose_others(2, places), 1);
+    source_choice_make(&model, known, 2, 3, &choice);
+    ck_assert_uint_eq(choice.ranks[4], 1);
+    ck_assert_uint_eq(choice.ranks[3], 2);
+    ck_assert_uint_eq(choice.holders[4], 6);
+    ck_assert_uint_eq(choice.loads[1], 4000000u);
+}
+END_TEST
+
+START_TEST(nobody_beside_the_ranks_sends_what_they_hold)
+{
+    uint32_t places[RANKS];
+    hold(0, 0x06);
+    hold(1, 0x18);
+    hold(2, 0xff);
+    ck_assert_uint_eq(choose_others(2, places), 0);
+}
+END_TEST
+
+START_TEST(the_fewest_send_and_none_when_together_they_lack_something)
+{
+    uint32_t places[RANKS];
+    hold(1, 0x06);
+    hold(2, 0xff);
+    ck_assert_uint_eq(choose_others(1, places), 1); /* one has all, and that is enough */
+    ck_assert_uint_eq(places[0], 1);
+    hold(2, 0x18);
+    ck_assert_uint_eq(choose_others(1, places), 2);
+    hold(2, 0x08);
+    ck_assert_uint_eq(choose_others(1, places), 0);
+    hold(0, 0x10);
+    ck_assert_uint_eq(choose_others(1, places), 2);
+    ck_assert_uint_eq(source_others_choose(&model, known, 1, known + 1, 2, 1, places), 0);
+}
+END_TEST
+
+/* Of 1 to 3 the first adds most, and is not needed once the two others are there. */
+START_TEST(who_is_not_needed_in_the_end_does_not_send)
+{
+    struct holder_record many[4];
+    const struct holder_record *others[] = {&many[0], &many[1], &many[2]};
+    static const uint8_t held[] = {0x0c, 0x06, 0x18};
+    uint32_t places[4];
+    for (uint32_t i = 0; i < COUNT_OF(held); i++)
+        ck_assert(holder_make(&model, &(struct node_id){{(uint8_t)(i + 1)}}, false,
+                              &(struct bytes){(uint8_t *)(uintptr_t)&held[i], 1}, &many[i]));
+    ck_assert_uint_eq(source_others_choose(&model, known, 1, others, 3, 4, places), 2);
+    ck_assert_uint_eq(places[0], 1);
+    ck_assert_uint_eq(places[1], 2);
+    for (uint32_t i = 0; i < COUNT_OF(held); i++)
+        record_fini(&holder_record_type, &many[i]);
+}
+END_TEST
 
 START_TEST(a_file_is_sent_by_the_one_that_holds_it)
 {
@@ -130,6 +203,10 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("placement_sources");
     TCase *group = tcase_create("sources");
     const TTest *const tests[] = {
+        what_no_rank_holds_is_sent_by_one_beside_them,
+        nobody_beside_the_ranks_sends_what_they_hold,
+        the_fewest_send_and_none_when_together_they_lack_something,
+        who_is_not_needed_in_the_end_does_not_send,
         a_file_is_sent_by_the_one_that_holds_it, what_nobody_holds_is_named,
         what_several_hold_is_spread_by_bytes, what_one_alone_holds_counts_first,
         what_all_hold_is_no_work};

@@ -117,6 +117,50 @@ START_TEST(tensor_rank_that_sends_to_nobody_is_loaded_at_once)
 }
 END_TEST
 
+/* The state, in which rank 1 is a source, with these statuses. */
+static void tell_state(enum rank_status first, enum rank_status second)
+{
+    struct state state;
+    fill_state(&state, SHARDING_TENSOR);
+    state.instances.items[0].ranks.items[0].status = first;
+    state.instances.items[0].ranks.items[1].status = second;
+    state.instances.items[0].ranks.items[1].is_source = true;
+    bench_state(&bench, &state);
+    state_fini(&state);
+}
+
+START_TEST(a_source_is_released_when_all_others_are_loaded_and_then_ends)
+{
+    begin(1, SHARDING_TENSOR);
+    tell_state(RANK_LOADING, RANK_ADDRESSED);
+    engine_says(RANK_JOINED);
+    engine_says(RANK_LOADING);
+    engine_says(RANK_LOADED);
+    ck_assert(has_told(RANK_LOADED));
+    tell_state(RANK_LOADING, RANK_LOADED);
+    ck_assert(!has_told(RANK_RELEASED));
+    tell_state(RANK_LOADED, RANK_LOADED);
+    ck_assert(has_told(RANK_RELEASED));
+    ck_assert(!bench.has_exited);
+    tell_state(RANK_READY, RANK_RELEASED);
+    ck_assert(bench.has_exited);
+    step_bench_close(&bench);
+}
+END_TEST
+
+START_TEST(nobody_connects_to_a_source)
+{
+    for (uint32_t sharding = SHARDING_PIPELINE; sharding <= SHARDING_TENSOR; sharding++) {
+        begin(0, (enum sharding)sharding);
+        tell_state(RANK_LOADING, RANK_LOADING);
+        engine_says(RANK_JOINED);
+        engine_says(RANK_LOADED); /* which waits for no connection */
+        ck_assert(has_told(RANK_LOADED));
+        step_bench_close(&bench);
+    }
+}
+END_TEST
+
 START_TEST(failure_is_told_without_any_connection)
 {
     begin(1, SHARDING_PIPELINE);
@@ -136,6 +180,8 @@ Suite *suite_of_tests(void)
     tcase_add_test(tests, last_stage_is_loaded_once_it_reaches_the_first);
     tcase_add_test(tests, connected_stage_is_loaded_at_once);
     tcase_add_test(tests, tensor_rank_that_sends_to_nobody_is_loaded_at_once);
+    tcase_add_test(tests, a_source_is_released_when_all_others_are_loaded_and_then_ends);
+    tcase_add_test(tests, nobody_connects_to_a_source);
     tcase_add_test(tests, failure_is_told_without_any_connection);
     suite_add_tcase(suite, tests);
     return suite;

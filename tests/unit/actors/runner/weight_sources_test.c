@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several ranks that hold the files send side by side, and one that always sends damage is replaced
  * by the others. */
+#include "actors/runner/engine/engine.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "tests/unit/actors/runner/weight_worlds.h"
@@ -145,6 +146,59 @@ START_TEST(a_file_that_is_gone_is_named)
     ck_assert_int_ne(world.ranks[2].status, STATUS_OK);
     world_close(&world);
     scratch_close(&scratch);
+}
+END_TEST
+
+/* ---- ranks that only send ---- */
+
+/* The first `computing` ranks have nothing, and the files are parted among the others; or the last
+ * has them all. */
+static void check_senders(enum sharding sharding, uint32_t computing, uint32_t count,
+                          bool is_parted)
+{
+    struct world world;
+    struct reason reason = {""};
+    world_open(&world, sharding, count, count);
+    struct engine_model model;
+    ck_assert_int_eq(engine_model_open(world.directory, &model, &reason), STATUS_OK);
+    const struct partition_units units = partition_units_of(model.config, model.layout);
+    ck_assert_int_eq(
+        partition_solve(sharding, &units, NULL, computing, world.partitions, &reason), STATUS_OK);
+    engine_model_close(&model);
+    for (uint32_t i = 0; i < world.source_count; i++) {
+        world.sources[i].rank = is_parted ? computing + i % (count - computing) : count - 1;
+        world.sources[i].holders = (uint64_t)1 << world.sources[i].rank;
+    }
+    for (uint32_t rank = 0; rank < count; rank++) {
+        world.has_files[rank] = rank == count - 1 && !is_parted;
+        world.ranks[rank].request.computing = computing;
+    }
+    world_run(&world);
+    world_check_bytes(&world);
+    for (uint32_t rank = 0; rank < count; rank++) {
+        const struct weight_load *load = &world.ranks[rank].load;
+        ck_assert_uint_eq(load->counters.batches_sent > 0, rank >= computing);
+        ck_assert_uint_eq(load->plans[rank]->bytes > 0, rank < computing);
+        if (rank < computing)
+            ck_assert_uint_ge(load->counters.bytes_received, load->plans[rank]->bytes);
+        else
+            ck_assert_uint_eq(load->counters.batches_received, 0);
+    }
+    world_close(&world);
+}
+
+START_TEST(ranks_without_files_are_served_by_one_that_keeps_nothing)
+{
+    check_senders(SHARDING_TENSOR, 2, 3, false);
+    check_senders(SHARDING_PIPELINE, 2, 3, false);
+    check_senders(SHARDING_TENSOR, 3, 4, false);
+}
+END_TEST
+
+START_TEST(ranks_without_files_are_served_by_several_that_hold_them_together)
+{
+    check_senders(SHARDING_TENSOR, 2, 4, true);
+    check_senders(SHARDING_PIPELINE, 2, 4, true);
 }
 END_TEST
 
@@ -455,6 +509,8 @@ Suite *suite_of_tests(void)
         a_rank_with_some_files_reads_those_and_receives_the_rest,
         what_one_source_damages_comes_from_those_who_have_that_file,
         a_file_that_is_gone_is_named,
+        ranks_without_files_are_served_by_one_that_keeps_nothing,
+        ranks_without_files_are_served_by_several_that_hold_them_together,
         ranks_that_hold_the_model_only_together_load_it,
         a_part_that_is_gone_ends_the_load_on_all_ranks_and_is_named,
         parts_that_are_not_of_one_model_are_refused_by_all_ranks,

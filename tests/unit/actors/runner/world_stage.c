@@ -25,6 +25,14 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
     return STATUS_OK;
 }
 
+/* Its worlds have no sources. */
+enum status collective_mpi_narrow(struct collective *collective, uint32_t count,
+                                  struct reason *reason)
+{
+    (void)collective;
+    return refuse(reason, STATUS_INVALID, "the stage keeps all, not %u", count);
+}
+
 void collective_mpi_close(struct collective *collective)
 {
     (void)collective;
