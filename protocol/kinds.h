@@ -27,7 +27,8 @@
     M(13, DISTRIBUTE_MODEL, distribute_model, "copy a model to the disks of these nodes")          \
     M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")                                     \
     M(15, PULL_MODEL, pull_model, "bring a model from the hub to the disk of a node")              \
-    M(20, PIN_MODEL, pin_model, "keep a model whatever needs room, or no longer")
+    M(20, PIN_MODEL, pin_model, "keep a model whatever needs room, or no longer")                  \
+    M(30, ASK_LINKS, ask_links, "which nodes reach each other? answered by the node asked")
 
 /* Past fact; leader -> every master -> every actor, in order; stands in the log. */
 #define EVENT_LIST(M)                                                                              \
@@ -109,14 +110,16 @@
     M(2, LOAD_PROGRESSED, load_progressed, "bytes of weights a rank has")                          \
     M(3, IMPORT_PROGRESSED, import_progressed, "bytes the downloader has taken in")                \
     M(4, HEARTBEAT, heartbeat, "a rank lives; which collective it is in")                          \
-    M(5, TRANSFER_PROGRESSED, transfer_progressed, "bytes of a model a node has got")
+    M(5, TRANSFER_PROGRESSED, transfer_progressed, "bytes of a model a node has got")              \
+    M(10, LINKS_MEASURED, links_measured, "which nodes a node reaches, how soon and how fast")
 
 /* To a command, report or task, with its key. */
 #define ANSWER_LIST(M)                                                                             \
     M(1, DONE, nothing, "accepted with the index of its event, or refused with a sentence")        \
     M(2, TASKS, tasks_listed, "to list_tasks")                                                     \
     M(3, CANDIDATES, candidates_listed, "to ask_candidates")                                       \
-    M(4, TASK_HELD, task_held, "to a task: its present phase")
+    M(4, TASK_HELD, task_held, "to a task: its present phase")                                     \
+    M(10, LINKS, links_listed, "to ask_links")
 
 /* The conversation of two connected processes. */
 #define LINK_LIST(M)                                                                               \
@@ -156,7 +159,9 @@
     M(56, CHUNK_ASKED, chunk_asked, "transferer: send this chunk")                                 \
     M(57, CHUNK_REFUSED, chunk_refused, "transferer: I cannot")                                    \
     M(58, SOURCE_LEFT, source_left, "transferer: the stream is over")                              \
-    M(70, SHARE_ASKED, share_asked, "transferer: what have you of this download?")
+    M(70, SHARE_ASKED, share_asked, "transferer: what have you of this download?")                 \
+    M(80, ECHO_ASKED, echo_asked, "master: do you hear me at your address?")                       \
+    M(81, ECHO_TOLD, echo_told, "master: I do")
 
 #define KIND_MEMBER_COMMAND(code, NAME, record, sentence) COMMAND_##NAME = code,
 #define KIND_MEMBER_EVENT(code, NAME, record, sentence) EVENT_##NAME = code,

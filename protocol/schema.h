@@ -16,6 +16,7 @@
 #include "protocol/record.h"
 #include "protocol/schema_downloads.h"
 #include "protocol/schema_links.h"
+#include "protocol/schema_reach.h"
 #include "protocol/schema_state.h"
 #include "protocol/schema_transfers.h"
 

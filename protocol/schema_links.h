@@ -388,6 +388,7 @@
     X(file_asked, FILE_ASKED)                                                                      \
     X(file_part, FILE_PART)                                                                        \
     DOWNLOAD_LINK_LIST(X)                                                                          \
+    REACH_RECORD_LIST(X)                                                                           \
     TRANSFER_LINK_LIST(X)
 
 enum message_kind {

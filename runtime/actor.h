@@ -67,6 +67,7 @@ struct child_event {
 struct input {
     enum input_kind kind;
     uint64_t now_ms;  /* since boot, suspended time counted */
+    uint64_t now_us;  /* the same clock, finer; only for measuring */
     uint64_t wall_ms; /* since 1970; may jump */
     uint64_t random;  /* fresh each time */
     struct peer peer;

@@ -214,3 +214,34 @@ const struct interface_address *interface_address_choose(const struct interface_
             best = &addresses[i];
     return best;
 }
+
+bool interface_told_find(const struct interface_address *addresses, size_t count,
+                         const char *listen, struct interface_told *told_out)
+{
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    const char *start = strncmp(listen, "tcp://", 6) == 0 ? listen + 6 : listen;
+    const char *colon = strrchr(start, ':');
+    size_t length = colon ? (size_t)(colon - start) : strlen(start);
+    if (length >= 2 && start[0] == '[' && start[length - 1] == ']') {
+        start++;
+        length -= 2;
+    }
+    if (length >= sizeof(host))
+        return false;
+    (void)snprintf(host, sizeof(host), "%.*s", (int)length, start);
+    const bool is_any =
+        strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0;
+    const struct interface_address *own =
+        is_any ? interface_address_choose(addresses, count) : NULL;
+    for (size_t i = 0; !is_any && i < count; i++)
+        if (strcmp(addresses[i].address, host) == 0 &&
+            (!own || interface_address_compare(&addresses[i], own) < 0))
+            own = &addresses[i];
+    if (!own)
+        return false;
+    const bool is_six = strchr(own->address, ':') != NULL;
+    *told_out = (struct interface_told){.interface = own->interface, .is_any = is_any};
+    (void)snprintf(told_out->host, sizeof(told_out->host), "%s%s%s", is_six ? "[" : "",
+                   own->address, is_six ? "]" : "");
+    return true;
+}

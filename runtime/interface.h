@@ -76,6 +76,19 @@ int interface_address_compare(const struct interface_address *a,
 const struct interface_address *interface_address_choose(const struct interface_address *addresses,
                                                          size_t count);
 
+/* What other nodes are told for one that listens at a certain address, or at all of its own. */
+struct interface_told {
+    struct interface interface;
+    char host[INTERFACE_ADDRESS_SIZE + 2]; /* a v6 address in brackets */
+    bool is_any;                           /* `listen` means all of them; this is the best */
+};
+
+/* `listen` is "HOST:PORT" or "tcp://HOST:PORT"; false: no address of this machine fits. */
+bool interface_told_find(const struct interface_address *addresses, size_t count,
+                         const char *listen, struct interface_told *told_out);
+/* The same among the addresses of this machine. */
+bool interface_told_here(const char *listen, struct interface_told *told_out);
+
 /* All addresses of this machine, classified, in no order; how many. */
 size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_COUNT_MAX]);
 

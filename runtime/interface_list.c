@@ -72,3 +72,9 @@ size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_C
     freeifaddrs(all);
     return count;
 }
+
+bool interface_told_here(const char *listen, struct interface_told *told_out)
+{
+    struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
+    return interface_told_find(addresses, interface_list(addresses), listen, told_out);
+}

@@ -258,6 +258,7 @@ static enum status deliver(struct loop *loop, struct input *input, struct reason
     enum status status = next_random(loop, &input->random);
     if (status != STATUS_OK)
         return refuse(reason, status, "no random numbers from the system");
+    input->now_us = clock_now_us();
     input->now_ms = clock_now_ms();
     input->wall_ms = clock_wall_ms();
     loop->counters.inputs++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
 #include "protocol/memory.h"
+#include "runtime/link_view.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -109,6 +110,17 @@ void asks_applied(struct gateway *gateway)
     }
 }
 
+static void reply_links(struct gateway *gateway, uint64_t exchange,
+                        const struct links_listed *listed)
+{
+    struct buffer json;
+    buffer_init(&json, 4u << 20);
+    const enum status status = link_view_print(listed, gateway_state(gateway), &json);
+    if (status != STATUS_OK)
+        gateway->outbox->failed = status;
+    reply(gateway, exchange, 200, &json);
+}
+
 void asks_answered(struct gateway *gateway, const struct message *answer)
 {
     struct http_fault fault;
@@ -122,6 +134,9 @@ void asks_answered(struct gateway *gateway, const struct message *answer)
             ask_end(ask);
         } else if (answer->head.code == ANSWER_CANDIDATES) {
             reply_candidates(gateway, ask->exchange, answer->body);
+            ask_end(ask);
+        } else if (answer->head.code == ANSWER_LINKS) {
+            reply_links(gateway, ask->exchange, answer->body);
             ask_end(ask);
         } else {
             ask->index = answer->head.index;

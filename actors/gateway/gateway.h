@@ -174,7 +174,14 @@ struct chat {
     char sentence[160];  /* why the last runner was lost */
 };
 
-enum ask_kind { ASK_PLACE, ASK_DELETE, ASK_CANDIDATES, ASK_DISTRIBUTE, ASK_CANCEL_TRANSFER };
+enum ask_kind {
+    ASK_PLACE,
+    ASK_DELETE,
+    ASK_CANDIDATES,
+    ASK_DISTRIBUTE,
+    ASK_CANCEL_TRANSFER,
+    ASK_LINKS
+};
 
 /* A command on its way. */
 struct ask {

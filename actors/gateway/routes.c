@@ -38,6 +38,13 @@ static void route_state(struct gateway *gateway, const struct http_arrival *requ
     reply_fault(gateway, request->exchange, &fault);
 }
 
+/* Which nodes reach each other, as this node's master knows it. */
+static void route_links(struct gateway *gateway, const struct http_arrival *request)
+{
+    struct ask_links body = {.unused = 0};
+    ask_begin(gateway, ASK_LINKS, request->exchange, COMMAND_ASK_LINKS, &body, NULL);
+}
+
 static void route_node_id(struct gateway *gateway, const struct http_arrival *request)
 {
     const struct node_id *own = &gateway->session.mirror.node_id;
@@ -70,6 +77,7 @@ static const struct {
     {HTTP_METHOD_GET, "/health", route_health},
     {HTTP_METHOD_GET, "/livez", route_livez},
     {HTTP_METHOD_GET, "/state", route_state},
+    {HTTP_METHOD_GET, "/links", route_links},
     {HTTP_METHOD_GET, "/events", route_events},
     {HTTP_METHOD_GET, "/node_id", route_node_id},
     {HTTP_METHOD_GET, "/instance/previews", route_previews},

@@ -185,6 +185,13 @@ static enum status ask_candidates(struct command *command)
     return STATUS_INTERNAL; /* answered by command_candidates */
 }
 
+/* Its own master answers who asks; see links.c. */
+static enum status ask_links(struct command *command)
+{
+    return refuse(command->reason, STATUS_UNSUPPORTED,
+                  "ask_links is answered by the node that is asked, not by another");
+}
+
 /* ---- models ---- */
 
 /* Both ways in which a model comes: one at a time to a node. */

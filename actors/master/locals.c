@@ -408,6 +408,7 @@ static bool role_allows(const struct local *local, const struct message *message
         return false;
     switch ((enum command_code)message->head.code) {
     case COMMAND_ASK_CANDIDATES:
+    case COMMAND_ASK_LINKS:
         return local->role >= ROLE_READ;
     case COMMAND_PLACE_INSTANCE:
     case COMMAND_DELETE_INSTANCE:
@@ -459,6 +460,11 @@ enum status local_message(struct master *master, struct local *local, const stru
     }
     switch ((enum message_kind)message->head.kind) {
     case MESSAGE_COMMAND:
+        if (message->head.code == COMMAND_ASK_LINKS) {
+            links_answer(master, &local->peer, message);
+            return STATUS_OK;
+        }
+        return request_take(master, message, NULL, 0);
     case MESSAGE_REPORT:
         return request_take(master, message, NULL, 0);
     case MESSAGE_TASK:

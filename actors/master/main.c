@@ -174,6 +174,24 @@ static enum status keep_listen(struct master_main *main, struct reason *reason)
     return file_replace(listen_name, main->settings.listen, strlen(main->settings.listen), reason);
 }
 
+/* A node that listens at all its addresses tells the best of them, whatever the order in which the
+ * system has its interfaces; of one that listens at a certain address its interface is found. */
+static void find_interface(struct master_main *main, char host[INTERFACE_TEXT_SIZE])
+{
+    struct master_settings *settings = &main->settings;
+    struct interface_told told;
+    if (!interface_told_here(settings->listen, &told))
+        return;
+    settings->interface = told.interface;
+    if (!told.is_any)
+        return;
+    const char *port = strrchr(settings->listen, ':');
+    (void)snprintf(host, INTERFACE_TEXT_SIZE, "%s", told.host);
+    if (!settings->advertise[0])
+        (void)snprintf(settings->advertise, sizeof(settings->advertise), "tcp://%s%.16s",
+                       told.host, port ? port : "");
+}
+
 static enum status describe_self(struct master_main *main)
 {
     struct node_record *self = &main->settings.self;
@@ -193,6 +211,7 @@ static enum status describe_self(struct master_main *main)
     char *port = strrchr(text, ':');
     if (port)
         *port = '\0';
+    find_interface(main, text);
     bool ok = text_set(&self->name, name) && text_set(&self->fabric, text) &&
               text_set(&self->http, config_text(config, CONFIG_KEY_HTTP)) &&
               text_set(&self->build, main->process.build);

@@ -109,6 +109,7 @@ void slots_refresh(struct master *master)
             continue;
         if (slot->address[0])
             outbox_link_close(master->outbox, slot->link);
+        links_lost(master, slot); /* nothing is proven of the new one */
         (void)snprintf(slot->address, sizeof(slot->address), "%s", address);
         if (slot->address[0])
             slot_connect(master, slot);
@@ -266,6 +267,10 @@ static enum status node_message(struct master *master, struct node_slot *slot,
     case LINK_FORWARDED:
     case LINK_FORWARDED_BACK:
         return request_forwarded(master, slot, message);
+    case LINK_ECHO_ASKED:
+    case LINK_ECHO_TOLD:
+        links_message(master, slot, message);
+        return STATUS_OK;
     case LINK_ASK_STATE:
         (void)send_snapshot(master, &master->input->peer); /* it asks again */
         return STATUS_OK;
@@ -337,6 +342,7 @@ static enum status link_up(struct master *master)
     if (!slot)
         return STATUS_OK;
     slot->is_up = true;
+    links_up(master);
     slot_forget_sent(slot);
     struct message message;
     if (ID_IS_ZERO(slot->node_id)) {
@@ -380,8 +386,10 @@ static enum status link_down(struct master *master)
         requests_forget_peer(master, peer);
         return STATUS_OK;
     }
-    if (peer->link != MASTER_LINK_PEERS)
+    if (peer->link != MASTER_LINK_PEERS) {
         slot->is_up = false;
+        links_lost(master, slot);
+    }
     slot_forget_sent(slot);
     return slot == leader_slot(master) ? requests_retry(master) : STATUS_OK;
 }
@@ -461,6 +469,7 @@ static enum status master_tick(struct master *master)
     leadership_tick(master);
     repair_tick(master);
     repair_note_nodes(master);
+    links_tick(master);
     join_tick(master);
     enum status status = describe_tick(master);
     if (status == STATUS_OK)
@@ -498,6 +507,7 @@ static void wake_next(struct master *master)
         master->repair_at_ms ? master->repair_at_ms : UINT64_MAX,
         /* What waits for a leader is done when one is heard, not at a time. */
         master->describe_at_ms > master->input->now_ms ? master->describe_at_ms : UINT64_MAX,
+        links_wake_ms(master),
         master->pending_count > 0 ? master->input->now_ms + 250 : UINT64_MAX,
     };
     for (size_t i = 0; i < COUNT_OF(wishes); i++)
@@ -600,6 +610,7 @@ static void master_fini(void *actor)
     }
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
         record_fini(&candidacy_type, &master->nodes[i].answer);
+    links_fini(&master->links);
     buffer_fini(&master->incoming);
 }
 

@@ -19,11 +19,13 @@
 #ifndef TROUPE_ACTORS_MASTER_MASTER_H
 #define TROUPE_ACTORS_MASTER_MASTER_H
 
+#include "actors/master/link_measure.h"
 #include "actors/master/placement.h"
 #include "protocol/state.h"
 #include "runtime/actor.h"
 #include "runtime/event_log.h"
 #include "runtime/identity.h"
+#include "runtime/interface.h"
 #include "runtime/network.h"
 
 #define RECENT_COUNT_MAX 4096
@@ -102,6 +104,7 @@ struct master_settings {
     uint64_t snapshot_every; /* events between snapshots; 0: 4096 */
     bool quorum;
     struct networks trusted; /* where MPI may travel */
+    struct interface interface; /* that carries self.fabric; kind 0: not known */
     struct placement_settings placement;
     const struct join_token *join; /* NULL: found a cluster when there is none */
     struct signature join_signature;
@@ -205,6 +208,21 @@ struct load {
     uint64_t heard_ms;
 };
 
+/* What another node told of its links last. */
+struct links_heard {
+    struct links_measured row;
+    uint64_t heard_ms; /* 0: nothing yet */
+};
+
+/* Both by slot. */
+struct links {
+    struct link_measure measures[NODE_COUNT_MAX];
+    struct links_heard heard[NODE_COUNT_MAX];
+    uint64_t turn_at_ms;
+    uint64_t tell_at_ms; /* 0: not */
+    uint64_t number;     /* of the last echo */
+};
+
 struct master {
     const struct master_settings *settings;
     struct state state;
@@ -240,6 +258,7 @@ struct master {
     struct progress progress[INSTANCE_COUNT_MAX];
     struct load loads[NODE_COUNT_MAX];
     uint32_t load_count;
+    struct links links;
     struct buffer incoming;      /* snapshot parts of a leader */
     struct event_stamp incoming_stamp;
 
@@ -394,6 +413,22 @@ void locals_signal(struct master *master, const struct message *signal, bool is_
 void allow_refresh(struct master *master);
 /* False when it cannot be sent now: something of it is not committed yet. */
 bool send_snapshot(struct master *master, const struct peer *peer);
+
+/* ---- links.c: which nodes reach each other ---- */
+void links_tick(struct master *master);
+uint64_t links_wake_ms(const struct master *master);
+/* An echo of a node, or its answer. */
+void links_message(struct master *master, struct node_slot *slot, const struct message *message);
+/* Our connection to a node is up: it is asked soon. */
+void links_up(struct master *master);
+/* Our connection to it broke, or goes elsewhere. */
+void links_lost(struct master *master, const struct node_slot *slot);
+/* What that node told of its links. */
+void links_take(struct master *master, const struct node_slot *slot,
+                const struct links_measured *told);
+/* Answers ask_links with what is known here. */
+void links_answer(struct master *master, const struct peer *peer, const struct message *asked);
+void links_fini(struct links *links);
 
 /* ---- duties.c: what a leader does unasked ---- */
 MUST_CHECK enum status duties_tick(struct master *master);

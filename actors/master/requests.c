@@ -390,12 +390,15 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
         const bool is_progress = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED) ||
                                  message_is(&inner, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED);
         const bool is_beat = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
+        const bool is_of_links = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED);
         const bool is_lie = (inner.head.kind == MESSAGE_REPORT || is_progress || is_beat) &&
                             !ID_EQUAL(inner.head.node_id, slot->node_id);
         if (is_lie)
             master->refused_count++; /* a node speaks for itself only */
         else if (inner.head.kind == MESSAGE_COMMAND || inner.head.kind == MESSAGE_REPORT)
             status = request_take(master, &inner, slot, body->ticket);
+        else if (is_of_links)
+            links_take(master, slot, inner.body);
         else if (is_progress || is_beat)
             locals_signal(master, &inner, false);
         else if (inner.head.kind == MESSAGE_SIGNAL && is_leader(master))

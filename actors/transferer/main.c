@@ -3,6 +3,7 @@
 #include "actors/transferer/transferer_shell.h"
 
 #include "protocol/memory.h"
+#include "runtime/interface.h"
 #include "runtime/process.h"
 
 #include <stdio.h>
@@ -21,6 +22,9 @@ static enum status fill_settings(const struct process *process,
                                                   .wants_events = true};
     (void)snprintf(settings->advertise, sizeof(settings->advertise), "%.*s",
                    LINK_ENDPOINT_SIZE - 1, config_text(&process->config, CONFIG_KEY_ADVERTISE));
+    struct interface_told told;
+    if (!settings->advertise[0] && interface_told_here(listen, &told) && told.is_any)
+        (void)snprintf(settings->advertise, sizeof(settings->advertise), "%s:0", told.host);
     if (!transferer_listen(listen, settings->listen))
         return refuse(reason, STATUS_INVALID, "listen = %.100s is no HOST:PORT", listen);
     return STATUS_OK;

@@ -440,6 +440,7 @@ static void step(struct sim *sim, uint32_t number, struct input *input)
     struct sim_process *process = process_at(sim, number);
     struct reason reason = {""};
     input->now_ms = sim->now_ms;
+    input->now_us = sim->now_ms * 1000u;
     input->wall_ms = SIM_WALL_MS + sim->now_ms;
     input->random = seeded_next(&sim->seeded);
     enum status status =

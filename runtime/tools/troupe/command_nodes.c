@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "runtime/link_view.h"
 #include "runtime/tools/troupe/output.h"
 
 #include <string.h>
+
+const struct option_row nodes_options[] = {
+    {"links", NULL, "how they reach each other, instead"},
+    {.name = NULL},
+};
 
 /* What the gateway has bound, else what it was told to. */
 static const char *http_of(const struct state *state, const struct node_record *node)
@@ -38,6 +44,107 @@ static int print_json(struct cli *cli)
     return document_finish(cli, &document);
 }
 
+/* ---- links ---- */
+
+/* "0.31 ms, 940 Mb/s" */
+static void print_cell(struct table *table, const struct links_listed *listed,
+                       const struct node_record *from, const struct node_record *to)
+{
+    const struct link_measured *link = link_view_find(listed, &from->node_id, &to->node_id);
+    char speed[32] = "";
+    if (link && link->bytes_per_s > 0)
+        (void)snprintf(speed, sizeof(speed), ", %.3g Mb/s", (double)link->bytes_per_s * 8e-6);
+    if (from == to)
+        table_add(table, "-");
+    else if (!link)
+        table_add(table, "unknown");
+    else if (!link->reaches)
+        table_add(table, "no answer");
+    else if (link->latency_us > 0)
+        table_add(table, "%.2f ms%s", (double)link->latency_us / 1000.0, speed);
+    else
+        table_add(table, "answers%s", speed);
+}
+
+/* The rows say from where, the columns to where; beyond TABLE_COLUMNS_MAX the pairs in a list. */
+static int print_links(struct cli *cli, const struct links_listed *listed)
+{
+    static const char *const pairs[] = {"FROM", "TO", "LINK"};
+    const char *headings[TABLE_COLUMNS_MAX] = {"FROM \\ TO"};
+    const struct state *state = cli->state;
+    const uint32_t count = state->nodes.count;
+    const bool is_matrix = count < TABLE_COLUMNS_MAX;
+    struct table table;
+    for (uint32_t i = 0; is_matrix && i < count; i++)
+        headings[i + 1] = text_or_empty(state->nodes.items[i].name);
+    table_init(&table, is_matrix ? headings : pairs, is_matrix ? count + 1 : COUNT_OF(pairs));
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_matrix)
+            table_add(&table, "%s", text_or_empty(state->nodes.items[i].name));
+        for (uint32_t j = 0; j < count; j++) {
+            if (!is_matrix && i == j)
+                continue;
+            if (!is_matrix)
+                table_add(&table, "%s", text_or_empty(state->nodes.items[i].name));
+            if (!is_matrix)
+                table_add(&table, "%s", text_or_empty(state->nodes.items[j].name));
+            print_cell(&table, listed, &state->nodes.items[i], &state->nodes.items[j]);
+        }
+    }
+    return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
+}
+
+static void say_one_way(const struct cli *cli, const struct links_listed *listed)
+{
+    const struct state *state = cli->state;
+    for (uint32_t i = 0; i < state->nodes.count; i++)
+        for (uint32_t j = 0; j < state->nodes.count; j++) {
+            const struct node_record *from = &state->nodes.items[i];
+            const struct node_record *to = &state->nodes.items[j];
+            const struct link_measured *back = link_view_find(listed, &to->node_id, &from->node_id);
+            if (i != j && back &&
+                link_view_state(listed, &from->node_id, &to->node_id) == LINK_STATE_ONE_WAY)
+                cli_say(cli,
+                        "one way only: %s reaches %s, but %s does not reach %s at %s; look at the "
+                        "firewall of %s and at its settings listen and advertise",
+                        text_or_empty(from->name), text_or_empty(to->name),
+                        text_or_empty(to->name), text_or_empty(from->name),
+                        text_or_empty(back->address), text_or_empty(from->name));
+        }
+}
+
+static int links_shown(struct cli *cli, const struct links_listed *listed)
+{
+    if (!cli->is_json) {
+        const int code = print_links(cli, listed);
+        say_one_way(cli, listed);
+        return code;
+    }
+    struct document document;
+    document_init(&document);
+    if (link_view_print(listed, cli->state, &document.text) != STATUS_OK)
+        document.is_broken = true;
+    return document_finish(cli, &document);
+}
+
+static int command_links(struct cli *cli)
+{
+    struct message command;
+    struct message answer;
+    enum status status = message_init(&command, MESSAGE_COMMAND, COMMAND_ASK_LINKS);
+    if (status != STATUS_OK)
+        return cli_failed(cli, status, NULL);
+    int code = cli_command(cli, &command, &answer);
+    message_fini(&command);
+    if (code != EXIT_CODE_OK)
+        return code;
+    code = message_is(&answer, MESSAGE_ANSWER, ANSWER_LINKS)
+               ? links_shown(cli, answer.body)
+               : cli_failed(cli, STATUS_MALFORMED, NULL);
+    message_fini(&answer);
+    return code;
+}
+
 int command_nodes(struct cli *cli)
 {
     static const char *const headings[] = {"NAME",  "ID",      "ROLE", "STATE",
@@ -46,6 +153,8 @@ int command_nodes(struct cli *cli)
     int code = cli_connect(cli, false);
     if (code != EXIT_CODE_OK)
         return code;
+    if (cli_option(cli, "links"))
+        return command_links(cli);
     if (cli->is_json)
         return print_json(cli);
     const struct welcome *welcome = troupe_client_welcome(cli->client);

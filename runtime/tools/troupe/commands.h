@@ -13,6 +13,7 @@ int command_token(struct cli *cli);
 extern const struct option_row token_options[];
 int command_join(struct cli *cli);
 int command_nodes(struct cli *cli);
+extern const struct option_row nodes_options[];
 int command_remove_node(struct cli *cli);
 int command_models(struct cli *cli);
 int command_remove(struct cli *cli);

@@ -52,6 +52,10 @@ static const struct command commands[] = {
     {.name = "nodes",
      .arguments = "",
      .sentence = "list the nodes of the cluster",
+     .details = "--links shows which reach each other: how long an answer takes, and how fast a\n"
+                "burst through the sealed connection was while nothing else needed the link.\n"
+                "An address counts as proven when each node reached the other.",
+     .options = nodes_options,
      .run = command_nodes},
     {.name = "remove-node",
      .arguments = "NODE",

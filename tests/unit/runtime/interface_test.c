@@ -191,6 +191,35 @@ START_TEST(the_order_of_interfaces_never_changes_the_choice)
 }
 END_TEST
 
+static struct interface_told told_of(const char *listen)
+{
+    struct interface_address all[12];
+    struct interface_told told;
+    const size_t count = ordered(all);
+    ck_assert_msg(interface_told_find(all, count, listen, &told), "%s", listen);
+    return told;
+}
+
+START_TEST(a_node_that_listens_everywhere_tells_its_best_address)
+{
+    static const char *const all_of_them[] = {"0.0.0.0:52415", "[::]:0", "*:1", "tcp://0.0.0.0:9"};
+    struct interface_address all[12];
+    struct interface_told told;
+    for (size_t i = 0; i < COUNT_OF(all_of_them); i++) {
+        ck_assert_str_eq(told_of(all_of_them[i]).host, "10.9.0.1");
+        ck_assert(told_of(all_of_them[i]).is_any);
+    }
+    ck_assert_str_eq(told_of("10.0.0.2:7").interface.name, "wlan0");
+    ck_assert(!told_of("10.0.0.2:7").is_any);
+    ck_assert_str_eq(told_of("[2001:db8::9]:7").host, "[2001:db8::9]");
+    const size_t count = ordered(all);
+    ck_assert(!interface_told_find(all, count, "10.77.0.1:7", &told));
+    ck_assert(!interface_told_find(all, count, "", &told));
+    /* With nothing but overlays and the loopback there is none to tell. */
+    ck_assert(!interface_told_find(all + count - 2, 2, "0.0.0.0:7", &told));
+}
+END_TEST
+
 START_TEST(this_machine_has_a_loopback)
 {
     struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
@@ -212,6 +241,7 @@ Suite *suite_of_tests(void)
                                   addresses_no_other_machine_can_use_are_dropped_with_a_reason,
                                   wired_goes_before_wireless_and_faster_before_slower,
                                   the_order_of_interfaces_never_changes_the_choice,
+                                  a_node_that_listens_everywhere_tells_its_best_address,
                                   this_machine_has_a_loopback};
     suite_add(suite, "interface", tests, COUNT_OF(tests));
     return suite;
