@@ -50,7 +50,9 @@ if out.exists():
     shutil.rmtree(out)
 save_model(out, model)
 save_config(cfg, out / "config.json")
-shutil.copy(tokdir / "tokenizer.json", out)
+(out / "tokenizer.json").write_text(
+    json.dumps(tok, ensure_ascii=False, separators=(",", ":")) + "\n"
+)
 t = json.loads((tokdir / "tokenizer_config.json").read_text())
 t.update(
     eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=1024, add_bos_token=False
