@@ -14,6 +14,8 @@
 #include <time.h>
 
 #define COMMANDS_US 20000u /* between two steps, so that those who ask hold up nobody for long */
+/* Before a rank tells that it ends because another failed, whose own word is to be the first. */
+#define OTHERS_WORD_MS 500u
 #define ENGINE_STACK_SIZE ((size_t)16 << 20) /* a template's depth and a step's rows */
 
 struct engine_thread {
@@ -335,6 +337,8 @@ static void *thread_main(void *argument)
         post(thread, RESULT_RANK_FAILING, 0, memory_copied(&reason, sizeof(reason)), memory_free);
         struct rank_status_told *told = status_made(RANK_FAILED, &reason);
         look_again(thread, told);
+        if (status == STATUS_CANCELLED && !thread->is_ready)
+            clock_sleep_ms(OTHERS_WORD_MS);
         post(thread, RESULT_RANK_STATUS, 0, told, memory_free);
     }
     return NULL;
