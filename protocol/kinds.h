@@ -71,7 +71,8 @@
     M(44, DOWNLOAD_HINDERED, download_hindered, "a node gets nothing from the hub, or from peers") \
     M(45, FILE_LACKING, file_lacking, "a node that should have a file has it not")                 \
     M(46, DOWNLOAD_PAUSED, download_paused, "a peer is complete: the hub is asked no more")        \
-    M(50, MODEL_PINNED, model_pinned, "a model is kept, or no longer")
+    M(50, MODEL_PINNED, model_pinned, "a model is kept, or no longer")                             \
+    M(51, SMALL_FILES_FAILED, small_files_failed, "a node cannot get the rest of a model")
 
 /* Past fact seen by one actor; actor -> leader, who makes it the event of the same record. */
 #define REPORT_LIST(M)                                                                             \
@@ -88,6 +89,7 @@
     M(11, PROCESS_GIVEN_UP, process_given_up, "supervisor")                                        \
     M(12, TRANSFER_STARTED, transfer_started, "transferer")                                        \
     M(13, TRANSFER_ENDED, transfer_ended, "transferer")                                            \
+    M(14, SMALL_FILES_FAILED, small_files_failed, "transferer: what waits for them need not")      \
     M(20, DOWNLOAD_RESOLVED, download_resolved, "downloader")                                      \
     M(21, FILE_DOWNLOADED, file_downloaded, "downloader")                                          \
     M(22, DOWNLOAD_HINDERED, download_hindered, "downloader or transferer")                        \

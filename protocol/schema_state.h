@@ -363,6 +363,12 @@ enum instance_status {
     F(S, node_id, node_id, 16, "")                                                                 \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")
+#define SMALL_FILES_FAILED_FIELDS(F, L, R, S)                                                      \
+    F(S, node_id, node_id, 16, "")                                                                 \
+    F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
+    F(S, hash, revision, 32, "")                                                                   \
+    F(S, status_code, status, 0, "")                                                               \
+    F(S, text, reason, SENTENCE_SIZE_MAX, "")
 /* What a node found in its own store when it looked, for instance after a split. */
 #define HOLDING_CHANGED_FIELDS(F, L, R, S)                                                         \
     F(S, node_id, node_id, 16, "")                                                                 \
@@ -462,6 +468,7 @@ enum instance_status {
     X(model_imported, MODEL_IMPORTED)                                                              \
     X(model_import_failed, MODEL_IMPORT_FAILED)                                                    \
     X(small_files_stored, SMALL_FILES_STORED)                                                      \
+    X(small_files_failed, SMALL_FILES_FAILED)                                                      \
     X(holding_changed, HOLDING_CHANGED)                                                            \
     X(model_removed, MODEL_REMOVED)                                                                \
     X(model_pinned, MODEL_PINNED)                                                                  \

@@ -244,6 +244,42 @@ static enum status after_process_ended(struct master *master, const struct messa
     return generation_fail(master, instance, body->rank, text);
 }
 
+static const struct rank_record *rank_on(const struct instance_record *instance,
+                                         const struct node_id *node_id)
+{
+    for (uint32_t i = 0; i < instance->ranks.count; i++)
+        if (ID_EQUAL(instance->ranks.items[i].node_id, *node_id))
+            return &instance->ranks.items[i];
+    return NULL;
+}
+
+bool instance_waits_for_files(const struct instance_record *instance,
+                              const struct small_files_failed *body)
+{
+    return instance->status == INSTANCE_STARTING && rank_on(instance, &body->node_id) &&
+           strcmp(text_or_empty(instance->model_id), text_or_empty(body->model_id)) == 0;
+}
+
+/* Its ranks would wait till their lease ends, and nobody would say for what. */
+static enum status after_small_files_failed(struct master *master, const struct message *event)
+{
+    const struct small_files_failed *body = MESSAGE_BODY(event, small_files_failed);
+    for (uint32_t i = 0; i < master->state.instances.count; i++) {
+        struct instance_record *instance = &master->state.instances.items[i];
+        if (!instance_waits_for_files(instance, body))
+            continue;
+        const uint32_t rank =
+            (uint32_t)(rank_on(instance, &body->node_id) - instance->ranks.items);
+        char text[SENTENCE_SIZE_MAX];
+        (void)snprintf(text, sizeof(text), "rank %u on %.60s: %.300s", rank,
+                       node_name(master, &body->node_id), text_or_empty(body->reason));
+        enum status status = generation_fail(master, instance, rank, text);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
 /* A failed instance gets another chance when a node comes back, or only its processes do. */
 static enum status forgive_failed(struct master *master)
 {
@@ -316,6 +352,8 @@ enum status duties_after(struct master *master, const struct message *event)
         return after_runner_status(master, event);
     case EVENT_PROCESS_ENDED:
         return after_process_ended(master, event);
+    case EVENT_SMALL_FILES_FAILED:
+        return after_small_files_failed(master, event);
     case EVENT_VIEW_CHANGED:
     case EVENT_NODE_ADMITTED:
     case EVENT_ENDPOINT_OPENED:

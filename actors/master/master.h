@@ -437,6 +437,9 @@ void duties_signal(struct master *master, const struct message *signal);
 MUST_CHECK enum status duties_begin(struct master *master);
 /* After an event of a report: what follows from it at once. */
 MUST_CHECK enum status duties_after(struct master *master, const struct message *event);
+/* A generation of it is starting, with a rank on the node that cannot get these files. */
+bool instance_waits_for_files(const struct instance_record *instance,
+                              const struct small_files_failed *body);
 MUST_CHECK enum status generation_fail(struct master *master, struct instance_record *instance,
                                        uint32_t rank, const char *text);
 

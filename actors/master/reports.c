@@ -142,6 +142,22 @@ static enum status small_files_stored(struct decision *decision)
     return STATUS_OK;
 }
 
+static enum status small_files_failed(struct decision *decision)
+{
+    const struct small_files_failed *body = decision->report->body;
+    const struct state *state = &decision->master->state;
+    const struct model_record *model = state_find_model(state, text_or_empty(body->model_id));
+    if (!model || !ID_EQUAL(model->revision, body->revision))
+        return stale(decision, "the revision of the model");
+    if (!says_itself(decision, &body->node_id))
+        return refuse(decision->reason, STATUS_REFUSED, "a node speaks for itself only");
+    decision->is_needed = false;
+    for (uint32_t i = 0; i < state->instances.count; i++)
+        if (instance_waits_for_files(&state->instances.items[i], body))
+            decision->is_needed = true;
+    return STATUS_OK;
+}
+
 static enum status holding_changed(struct decision *decision)
 {
     const struct holding_changed *body = decision->report->body;

@@ -43,10 +43,37 @@ static void close_link(struct transferer_step *step)
 
 /* ---- the end ---- */
 
+static enum status report_failed(struct transferer_step *step, enum status how,
+                                 const char *sentence)
+{
+    struct transferer *transferer = step->transferer;
+    const struct fetch_task *task = &transferer->tasks[0];
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_REPORT, REPORT_SMALL_FILES_FAILED);
+    if (status != STATUS_OK)
+        return status;
+    struct small_files_failed *body = message.body;
+    body->node_id = transferer->session.mirror.node_id;
+    body->revision = task->revision;
+    body->status = how;
+    const bool is_filled =
+        text_set(&body->model_id, task->model_id) && text_set(&body->reason, sentence);
+    status = is_filled ? session_report(&transferer->session, &message, step->input->now_ms,
+                                        step->outbox)
+                       : STATUS_NO_MEMORY;
+    message_fini(&message);
+    return status;
+}
+
 static enum status finish(struct transferer_step *step, enum status how, const char *sentence)
 {
     struct transferer *transferer = step->transferer;
     const struct command_key key = transferer->tasks[0].key;
+    if (how != STATUS_OK) {
+        enum status status = report_failed(step, how, sentence);
+        if (status != STATUS_OK)
+            return status;
+    }
     close_link(step);
     fetch_clear(&transferer->fetch);
     transferer->task_count--;

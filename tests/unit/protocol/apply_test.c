@@ -50,8 +50,8 @@ START_TEST(every_event_has_a_meaning)
         stage_apply();
         events++;
     }
-    ck_assert_uint_eq(events, 40);
-    ck_assert_uint_eq(stage.state.index, 40);
+    ck_assert_uint_eq(events, 41);
+    ck_assert_uint_eq(stage.state.index, 41);
 }
 END_TEST
 

@@ -103,6 +103,64 @@ START_TEST(sizes_that_overflow_are_refused_before_they_are_in_the_log)
 }
 END_TEST
 
+/* An instance of the model with a rank on the node that speaks. */
+static struct instance_record *place(uint32_t status)
+{
+    struct model_record *held =
+        record_list_push(&model_record_type, RECORD_LIST(master->state.models), NULL, 4);
+    ck_assert(held && text_set(&held->model_id, "org/name"));
+    held->revision.bytes[0] = 7;
+    struct instance_record *instance =
+        record_list_push(&instance_record_type, RECORD_LIST(master->state.instances), NULL, 4);
+    ck_assert(instance && text_set(&instance->model_id, "org/name"));
+    instance->status = status;
+    struct rank_record *rank =
+        record_list_push(&rank_record_type, RECORD_LIST(instance->ranks), NULL, 4);
+    ck_assert_ptr_nonnull(rank);
+    rank->node_id = report.head.node_id;
+    message_fini(&report);
+    ck_assert_int_eq(message_init(&report, MESSAGE_REPORT, REPORT_SMALL_FILES_FAILED), STATUS_OK);
+    report.head.node_id = rank->node_id;
+    report.head.incarnation = 1;
+    report.head.sequence = 1;
+    struct small_files_failed *body = report.body;
+    body->node_id = rank->node_id;
+    body->revision = held->revision;
+    body->status = STATUS_NO_HOLDER;
+    ck_assert(text_set(&body->model_id, "org/name"));
+    ck_assert(text_set(&body->reason, "n1 sent a part with a wrong hash"));
+    return instance;
+}
+
+START_TEST(files_that_cannot_be_had_matter_to_generations_that_wait_for_them_alone)
+{
+    bool has_event = false;
+    struct instance_record *instance = place(INSTANCE_STARTING);
+    ck_assert_int_eq(decide(&has_event), STATUS_OK);
+    ck_assert(has_event);
+    instance->status = INSTANCE_READY;
+    ck_assert_int_eq(decide(&has_event), STATUS_OK);
+    ck_assert(!has_event);
+    instance->status = INSTANCE_STARTING;
+    instance->ranks.items[0].node_id.bytes[0] = 9; /* elsewhere */
+    ck_assert_int_eq(decide(&has_event), STATUS_OK);
+    ck_assert(!has_event);
+    MESSAGE_BODY(&report, small_files_failed)->revision.bytes[0] = 8;
+    ck_assert_int_eq(decide(&has_event), STATUS_STALE);
+    ck_assert(!has_event);
+}
+END_TEST
+
+START_TEST(a_node_speaks_of_its_own_files_only)
+{
+    bool has_event = false;
+    (void)place(INSTANCE_STARTING);
+    MESSAGE_BODY(&report, small_files_failed)->node_id.bytes[0] = 9;
+    ck_assert_int_eq(decide(&has_event), STATUS_REFUSED);
+    ck_assert(!has_event);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("reports");
@@ -111,6 +169,9 @@ Suite *suite_of_tests(void)
     tcase_add_test(tcase, what_a_node_took_in_becomes_an_event);
     tcase_add_test(tcase, names_that_lead_out_of_a_store_are_refused_before_they_are_in_the_log);
     tcase_add_test(tcase, sizes_that_overflow_are_refused_before_they_are_in_the_log);
+    tcase_add_test(tcase,
+                   files_that_cannot_be_had_matter_to_generations_that_wait_for_them_alone);
+    tcase_add_test(tcase, a_node_speaks_of_its_own_files_only);
     suite_add_tcase(suite, tcase);
     return suite;
 }

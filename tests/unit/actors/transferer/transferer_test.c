@@ -327,6 +327,10 @@ START_TEST(when_nobody_answers_it_fails_with_a_sentence_in_the_end)
     ck_assert_uint_eq(answer->head.status, STATUS_NO_HOLDER);
     ck_assert_ptr_nonnull(strstr(answer->head.reason, "org/m"));
     ck_assert_ptr_nonnull(strstr(answer->head.reason, "cannot be reached"));
+    const struct message *report = bench_sent(&bench, MESSAGE_REPORT, REPORT_SMALL_FILES_FAILED);
+    ck_assert_ptr_nonnull(report);
+    ck_assert(ID_EQUAL(MESSAGE_BODY(report, small_files_failed)->revision, revision));
+    ck_assert_str_eq(MESSAGE_BODY(report, small_files_failed)->reason, answer->head.reason);
     ck_assert_ptr_null(bench_effect(&bench, TRANSFERER_STORE));
     ck_assert_uint_gt(bench.now_ms, began_ms);
     step_bench_forget(&bench);
