@@ -28,15 +28,23 @@
 
 #define LAYER_RUN_FIELDS(F, L, R, S)                                                               \
     F(S, u32, layers, LAYER_COUNT_MAX, "so many in a row are alike")                               \
-    F(S, u32, units, 0, "pieces a tensor cut may share the mixer and its cache in")                \
-    F(S, u32, heads, 0, "of the cache, in a unit")                                                 \
+    F(S, u32, mixer, 0, "class of its units: 1 attention, 2 latent, 3 DeltaNet")                   \
+    F(S, u32, units, 0, "pieces a tensor cut may share the mixer in")                              \
+    F(S, u32, unit_heads, 0, "attention: query heads in a piece")                                  \
+    F(S, u32, per_kv, 0, "attention: query heads of a key-value head; else 0")                     \
+    F(S, u32, heads, 0, "of the cache: for each piece, or key-value head")                         \
     F(S, u32, key_dim, 0, "elements of a key, or of a latent row")                                 \
     F(S, u32, value_dim, 0, "elements of a value; 0: the front of the key")                        \
     F(S, u32, window, 0, "positions kept for each request; 0: all, in pages")                      \
     F(S, u32, state_floats, 0, "kept for each request instead of positions, in a unit")            \
     F(S, boolean, is_shared, 0, "each rank of a tensor cut keeps the whole cache")                 \
     F(S, u64, mixer_bytes, 0, "weights of a layer cut by units")                                   \
-    F(S, u64, ffn_bytes, 0, "weights of a layer cut by FFN columns")                               \
+    F(S, u64, kv_bytes, 0, "weights of a layer cut by key-value heads")                            \
+    F(S, u32, ffn, 0, "class of its columns: 4 FFN, 5 experts")                                    \
+    F(S, u32, ffn_units, 0, "pieces of its columns; 0: nothing of a layer is cut so")              \
+    F(S, u64, ffn_bytes, 0, "weights of a layer cut by columns")                                   \
+    F(S, u32, shared_units, 0, "pieces of the columns of a shared expert; 0: none")                \
+    F(S, u64, shared_bytes, 0, "weights of a layer cut so")                                        \
     F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")
 
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
@@ -45,10 +53,8 @@
     F(S, u32, layers, LAYER_COUNT_MAX, "transformer layers")                                       \
     F(S, u32, hidden, 0, "width of the residual stream")                                           \
     F(S, u32, heads, 0, "query heads")                                                             \
-    F(S, u32, kv_heads, 0, "key and value heads, the unit of a tensor cut")                        \
-    F(S, u32, intermediate, 0, "FFN columns")                                                      \
-    F(S, u32, ffn_unit, 0, "FFN columns are cut at multiples of this")                             \
-    F(S, u32, kv_unit, 0, "kv_heads are cut at multiples of this; 0: 1")                           \
+    F(S, u32, kv_heads, 0, "key and value heads of most layers")                                   \
+    F(S, u32, intermediate, 0, "FFN columns, the most of any layer")                               \
     F(S, u32, vocab, 0, "rows of the embedding")                                                   \
     F(S, boolean, tied, 0, "the head is the embedding")                                            \
     F(S, u32, context, 0, "positions the model was made for")                                      \
@@ -128,14 +134,19 @@
     F(S, u32, rank, RANK_COUNT_MAX, "the one rank that sends it")                                  \
     F(S, u64, holders, 0, "ranks that have it on their own disk: a bit for each")
 
+/* runtime/partition.h says how an edge lies in each layer. */
+#define CUT_RECORD_FIELDS(F, L, R, S)                                                              \
+    F(S, u32, kind, 0, "1 attention, 2 latent, 3 DeltaNet, 4 FFN, 5 experts, 6 shared expert")     \
+    F(S, u32, layers, 0, "of the model that have it")                                              \
+    F(S, u32, units, 0, "of each of these layers")                                                 \
+    F(S, u32, first, 0, "of units * layers")                                                       \
+    F(S, u32, end, 0, "one past the last")
+
 #define RANK_RECORD_FIELDS(F, L, R, S)                                                             \
     F(S, node_id, node_id, 16, "where it runs")                                                    \
     F(S, u32, layer_first, LAYER_COUNT_MAX, "")                                                    \
     F(S, u32, layer_end, LAYER_COUNT_MAX, "one past the last")                                     \
-    F(S, u32, kv_first, 0, "KV heads with their query heads")                                      \
-    F(S, u32, kv_end, 0, "")                                                                       \
-    F(S, u32, ffn_first, 0, "FFN columns")                                                         \
-    F(S, u32, ffn_end, 0, "")                                                                      \
+    L(S, cut_record, cuts, CUT_COUNT_MAX, "its units of each class")                               \
     F(S, u32, vocab_first, 0, "rows of embedding and head")                                        \
     F(S, u32, vocab_end, 0, "")                                                                    \
     F(S, u32, threads, 1024, "cores this rank may use")                                            \
@@ -218,6 +229,7 @@
     X(generation, GENERATION)                                                                      \
     X(file_entry, FILE_ENTRY)                                                                      \
     X(layer_run, LAYER_RUN)                                                                        \
+    X(cut_record, CUT_RECORD)                                                                      \
     X(model_shape, MODEL_SHAPE)                                                                    \
     X(node_record, NODE_RECORD)                                                                    \
     X(token_record, TOKEN_RECORD)                                                                  \

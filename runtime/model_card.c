@@ -15,19 +15,25 @@
 #define FILES_MAX 8192u
 
 static void add_cost(struct model_card_layer *cost, const struct model_module *module,
-                     uint64_t bytes)
+                     const struct partition_class *class, uint64_t bytes)
 {
-    switch (module->cut) {
-    case MODULE_CUT_MIXER_ROWS:
-    case MODULE_CUT_MIXER_COLUMNS:
-        cost->mixer_bytes += bytes;
+    switch (class ? class->kind : PARTITION_NONE) {
+    case PARTITION_ATTENTION:
+    case PARTITION_LATENT:
+    case PARTITION_DELTA:
+        cost->mixer = *class;
+        *(module->cut == MODULE_CUT_KV_ROWS ? &cost->kv_bytes : &cost->mixer_bytes) += bytes;
         break;
-    case MODULE_CUT_FFN_ROWS:
-    case MODULE_CUT_FFN_COLUMNS:
+    case PARTITION_FFN:
+    case PARTITION_EXPERTS:
+        cost->ffn = *class;
         cost->ffn_bytes += bytes;
         break;
-    case MODULE_CUT_NONE:
-    case MODULE_CUT_VOCAB_ROWS:
+    case PARTITION_SHARED:
+        cost->shared = *class;
+        cost->shared_bytes += bytes;
+        break;
+    case PARTITION_NONE:
         cost->whole_bytes += bytes;
         break;
     }
@@ -39,7 +45,8 @@ static void fill_cache(const struct model_config *config, const struct layer_sha
 {
     switch (shape->mixer) {
     case MIXER_ATTENTION:
-        cost->cache = (struct kv_layer){.heads = shape->kv_heads / cost->units,
+        /* Of one key-value head, or of all where they are not counted. */
+        cost->cache = (struct kv_layer){.heads = cost->mixer.per_kv ? 1 : shape->kv_heads,
                                         .key_dim = shape->head_dim,
                                         .value_dim = shape->head_dim,
                                         .window = shape->window};
@@ -50,13 +57,14 @@ static void fill_cache(const struct model_config *config, const struct layer_sha
                                         .key_dim = config->latent.rank + config->latent.rope_dim};
         break;
     case MIXER_DELTA:
-        cost->cache.state_floats = (uint32_t)(config->delta.key_heads / cost->units *
+        cost->cache.state_floats = (uint32_t)(config->delta.key_heads / cost->mixer.units *
                                               model_delta_floats(&config->delta));
         break;
     }
 }
 
-static void add_module(struct model_card *card, const struct model_module *module)
+static void add_module(struct model_card *card, const struct model_layout *layout,
+                       const struct model_module *module)
 {
     uint64_t bytes = model_module_bytes(module);
     card->weight_bytes += bytes;
@@ -67,7 +75,7 @@ static void add_module(struct model_card *card, const struct model_module *modul
     else if (module->layer == MODULE_NO_LAYER)
         card->other_bytes += bytes;
     else
-        add_cost(&card->costs[module->layer], module, bytes);
+        add_cost(&card->costs[module->layer], module, model_module_class(layout, module), bytes);
     if (module->layer == MODULE_NO_LAYER)
         return;
     if (module->role >= MODULE_FFN_NORM)
@@ -115,32 +123,26 @@ static enum status describe(const struct model_config *config, const struct mode
     card->context = config->context;
     card->tied = model_layout_is_tied(layout);
     card->cache_elements = cache_elements(config);
-    card->mixer_units = layout->mixer_units;
-    card->ffn_columns = layout->ffn_columns;
-    card->kv_unit = layout->kv_unit;
-    card->kv_units = layout->mixer_units / layout->kv_unit;
-    card->ffn_unit = layout->ffn_unit;
-    card->ffn_units = layout->ffn_columns / layout->ffn_unit;
-    card->vocab_units = config->vocab;
+    card->units = layout->units;
+    card->middle_most = config->intermediate > config->experts.width ? config->intermediate
+                                                                     : config->experts.width;
     card->quantisation = first_matrix(layout)->quantisation;
     card->attention_bytes = memory_zeroed(config->layers, sizeof *card->attention_bytes);
     card->ffn_bytes = memory_zeroed(config->layers, sizeof *card->ffn_bytes);
     card->costs = memory_zeroed(config->layers, sizeof *card->costs);
     if (!card->attention_bytes || !card->ffn_bytes || !card->costs)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %u layers", config->layers);
-    for (uint32_t i = 0; i < config->layers; i++) {
-        card->costs[i].units = model_layout_units(layout, i);
-        fill_cache(config, &config->shapes[i], &card->costs[i]);
-    }
     for (size_t i = 0; i < layout->module_count; i++) {
         const struct model_module *module = &layout->modules[i];
-        add_module(card, module);
+        add_module(card, layout, module);
         /* Norms are dense in every model. */
         if (module->rows > 1 && (module->quantisation.format != card->quantisation.format ||
                                  module->quantisation.bits != card->quantisation.bits ||
                                  module->quantisation.group != card->quantisation.group))
             card->is_mixed = true;
     }
+    for (uint32_t i = 0; i < config->layers; i++)
+        fill_cache(config, &config->shapes[i], &card->costs[i]);
     return STATUS_OK;
 }
 

@@ -13,6 +13,7 @@
 
 #include "runtime/kv_shape.h"
 #include "runtime/model_config.h"
+#include "runtime/partition.h"
 
 struct model_card_file {
     char *name;
@@ -22,11 +23,15 @@ struct model_card_file {
 
 /* What a placement counts of one layer. */
 struct model_card_layer {
-    uint32_t units;        /* pieces a tensor cut may share the mixer and its cache in */
-    struct kv_layer cache; /* of a piece, or all of it where it is shared */
+    struct partition_class mixer;  /* pieces a tensor cut may share each part in; without */
+    struct partition_class ffn;    /* units: the layer has none */
+    struct partition_class shared;
+    struct kv_layer cache; /* of a piece or key-value head, or all of it where it is shared */
     bool is_shared;        /* each rank keeps the whole cache: latent rows */
-    uint64_t mixer_bytes;  /* weights cut by units */
-    uint64_t ffn_bytes;    /* weights cut by FFN columns */
+    uint64_t mixer_bytes;  /* weights cut by units of the mixer */
+    uint64_t kv_bytes;     /* weights cut by key-value heads */
+    uint64_t ffn_bytes;    /* weights cut by columns of the FFN or of experts */
+    uint64_t shared_bytes; /* weights cut by columns of the shared expert */
     uint64_t whole_bytes;  /* weights every rank of a tensor cut keeps */
 };
 
@@ -54,13 +59,8 @@ struct model_card {
     struct model_card_layer *costs; /* per layer */
     uint64_t cache_elements; /* of one position in all layers that keep every position */
 
-    uint32_t mixer_units;  /* kv heads with their query heads, or what else a mixer is cut by */
-    uint32_t kv_units;     /* each is kv_unit of them */
-    uint32_t kv_unit;      /* 1 in stock models */
-    uint32_t ffn_columns;  /* of an expert where there are any, else intermediate */
-    uint32_t ffn_units;    /* ffn_columns / ffn_unit */
-    uint32_t ffn_unit;     /* columns of down_proj: its largest group; 1 when dense */
-    uint32_t vocab_units;  /* rows */
+    uint32_t middle_most; /* columns of an FFN or expert, the most of any layer */
+    struct partition_units units; /* of a tensor cut */
 
     struct model_card_file *files; /* regular files of the directory, sorted by name */
     size_t file_count;

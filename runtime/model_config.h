@@ -68,7 +68,7 @@ enum layer_ffn {
 struct layer_shape {
     enum layer_mixer mixer;
     enum layer_ffn ffn;
-    uint32_t units;    /* what a tensor cut shares of the mixer: kv heads, latent or key heads */
+    uint32_t units;    /* what a tensor cut shares of the mixer: query, latent or key heads */
     uint32_t heads;
     uint32_t kv_heads; /* divides heads */
     uint32_t head_dim;

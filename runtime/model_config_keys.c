@@ -292,7 +292,7 @@ enum status keys_settle_attention(const json_t *root, double theta, struct model
     if (status == STATUS_OK)
         status = keys_rope(root, theta, config->head_dim, config, reason);
     for (uint32_t i = 0; status == STATUS_OK && i < config->layers; i++)
-        config->shapes[i] = (struct layer_shape){.units = config->kv_heads,
+        config->shapes[i] = (struct layer_shape){.units = config->heads,
                                                  .heads = config->heads,
                                                  .kv_heads = config->kv_heads,
                                                  .head_dim = config->head_dim};

@@ -210,9 +210,9 @@ struct model_wrapper {
     {.role = MODULE_QUERY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                         \
      .rows = extent_queries, .columns = extent_hidden, .has_bias = has_attention_bias,             \
      .name = "self_attn.q_proj"},                                                                  \
-        {.role = MODULE_KEY, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true, .rows = extent_keys,  \
+        {.role = MODULE_KEY, .cut = MODULE_CUT_KV_ROWS, .is_layer = true, .rows = extent_keys,     \
          .columns = extent_hidden, .has_bias = has_attention_bias, .name = "self_attn.k_proj"},    \
-        {.role = MODULE_VALUE, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,                     \
+        {.role = MODULE_VALUE, .cut = MODULE_CUT_KV_ROWS, .is_layer = true,                        \
          .rows = extent_keys, .columns = extent_hidden, .has_bias = has_attention_bias,            \
          .name = "self_attn.v_proj"}
 #define MODULE_ATTENTION_OUTPUT                                                                    \

@@ -3,7 +3,6 @@
 
 #include "protocol/memory.h"
 #include "runtime/model_layout_internal.h"
-#include "runtime/partition.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,7 +51,8 @@ static enum status add_row(struct layout_making *making, const struct module_row
 
 static bool is_mixer_cut(const struct model_module *module)
 {
-    return module->cut == MODULE_CUT_MIXER_ROWS || module->cut == MODULE_CUT_MIXER_COLUMNS;
+    return module->cut == MODULE_CUT_MIXER_ROWS || module->cut == MODULE_CUT_MIXER_COLUMNS ||
+           module->cut == MODULE_CUT_KV_ROWS;
 }
 
 static bool is_ffn_cut(const struct model_module *module)
@@ -60,11 +60,33 @@ static bool is_ffn_cut(const struct model_module *module)
     return module->cut == MODULE_CUT_FFN_ROWS || module->cut == MODULE_CUT_FFN_COLUMNS;
 }
 
+static bool is_column_cut(const struct model_module *module)
+{
+    return module->cut == MODULE_CUT_MIXER_COLUMNS || module->cut == MODULE_CUT_FFN_COLUMNS ||
+           (module->rows == 1 && module->cut != MODULE_CUT_VOCAB_ROWS);
+}
+
 static uint64_t cut_extent(const struct model_module *module)
 {
-    bool is_column = module->cut == MODULE_CUT_MIXER_COLUMNS ||
-                     module->cut == MODULE_CUT_FFN_COLUMNS || module->rows == 1;
-    return is_column ? module->columns : module->rows;
+    return is_column_cut(module) ? module->columns : module->rows;
+}
+
+/* What of a layer's cut parts a module belongs to. */
+static enum partition_kind kind_of(const struct layer_shape *shape,
+                                   const struct model_module *module)
+{
+    static const enum partition_kind mixers[] = {[MIXER_ATTENTION] = PARTITION_ATTENTION,
+                                                 [MIXER_LATENT] = PARTITION_LATENT,
+                                                 [MIXER_DELTA] = PARTITION_DELTA};
+    if (is_mixer_cut(module))
+        return mixers[shape->mixer];
+    if (!is_ffn_cut(module))
+        return PARTITION_NONE;
+    if (module->role >= MODULE_EXPERT_GATE && module->role <= MODULE_EXPERT_DOWN)
+        return PARTITION_EXPERTS;
+    if (module->role >= MODULE_SHARED_GATE && module->role <= MODULE_SHARED_DOWN)
+        return PARTITION_SHARED;
+    return PARTITION_FFN;
 }
 
 /* `units` pieces of the module are whole, in groups too. */
@@ -72,12 +94,14 @@ static bool comes_out_even(const struct model_module *module, uint32_t units)
 {
     uint64_t extent = cut_extent(module);
     uint32_t group = module->quantisation.group;
+    if (module->cut == MODULE_CUT_KV_ROWS)
+        return true;
     if (extent % units != 0)
         return false;
     return module->cut != MODULE_CUT_MIXER_COLUMNS || group == 0 || extent / units % group == 0;
 }
 
-/* The most units, of those the configuration gives, into which the mixer of a layer can be cut. */
+/* The most units, of those the family gives, into which the mixer of a layer can be cut. */
 static uint32_t mixer_units_of(const struct model_layout *layout, uint32_t layer, uint32_t units)
 {
     for (uint32_t count = units; count > 1; count--) {
@@ -92,107 +116,94 @@ static uint32_t mixer_units_of(const struct model_layout *layout, uint32_t layer
     return 1;
 }
 
-static void find_mixer_units(const struct model_config *config, struct model_layout *layout)
-{
-    layout->mixer_units = 1;
-    layout->kv_unit = 1;
-    for (uint32_t i = 0; i < config->layers; i++) {
-        if (config->shapes[i].units > layout->mixer_units)
-            layout->mixer_units = config->shapes[i].units;
-    }
-    for (uint32_t layer = 0; layer < config->layers; layer++) {
-        uint32_t units = mixer_units_of(layout, layer, config->shapes[layer].units);
-        for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
-            if (is_mixer_cut(&layout->modules[i]))
-                layout->modules[i].units = units;
-        }
-        if (config->shapes[layer].units == layout->mixer_units &&
-            layout->mixer_units / units > layout->kv_unit)
-            layout->kv_unit = layout->mixer_units / units;
-    }
-}
+/* Dense columns could be cut anywhere: pieces that keep rows aligned are small enough. */
+#define DENSE_COLUMNS 16u
 
-/* Modules of one class and layer have one intermediate size, and are cut alike. */
-enum ffn_class { FFN_CLASS_DENSE, FFN_CLASS_EXPERTS, FFN_CLASS_SHARED, FFN_CLASS_OWN };
-#define FFN_CLASS_COUNT 4u
-
-static enum ffn_class ffn_class_of(const struct model_module *module)
+/* Whole groups of the down projection; each part of a layer by its own, so that one width need not
+ * be a multiple of the group of another. */
+static uint32_t ffn_units_of(const struct model_layout *layout, const struct layer_shape *shape,
+                             uint32_t layer, enum partition_kind kind)
 {
-    if (module->role >= MODULE_FFN_GATE && module->role <= MODULE_FFN_DOWN)
-        return FFN_CLASS_DENSE;
-    if (module->role >= MODULE_EXPERT_GATE && module->role <= MODULE_EXPERT_DOWN)
-        return FFN_CLASS_EXPERTS;
-    if (module->role >= MODULE_SHARED_GATE && module->role <= MODULE_SHARED_DOWN)
-        return FFN_CLASS_SHARED;
-    return FFN_CLASS_OWN;
-}
-
-/* Each class is cut at its own groups, so that one width need not be a multiple of the group of
- * another. */
-static void find_ffn_units_of(const struct model_config *config, struct model_layout *layout,
-                              uint32_t layer)
-{
-    uint32_t units[FFN_CLASS_COUNT] = {1, 1, 1, 1};
+    uint64_t extent = 1;
+    uint32_t group = 0;
     for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
         const struct model_module *module = &layout->modules[i];
-        uint32_t *unit = &units[ffn_class_of(module)];
-        if (module->cut == MODULE_CUT_FFN_COLUMNS && module->quantisation.group > *unit)
-            *unit = module->quantisation.group;
+        if (kind_of(shape, module) != kind || module->cut != MODULE_CUT_FFN_COLUMNS)
+            continue;
+        extent = module->columns;
+        group = module->quantisation.group > group ? module->quantisation.group : group;
     }
-    for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
-        struct model_module *module = &layout->modules[i];
-        if (is_ffn_cut(module))
-            module->units = (uint32_t)(cut_extent(module) / units[ffn_class_of(module)]);
-    }
-    uint32_t unit = units[config->experts.count ? FFN_CLASS_EXPERTS : FFN_CLASS_DENSE];
-    if (unit > layout->ffn_unit)
-        layout->ffn_unit = unit;
+    if (group == 0)
+        group = extent % DENSE_COLUMNS == 0 ? DENSE_COLUMNS : 1;
+    return extent % group == 0 ? (uint32_t)(extent / group) : 1;
 }
 
-static void find_ffn_units(const struct model_config *config, struct model_layout *layout)
-{
-    layout->ffn_unit = 1;
-    layout->ffn_columns = config->experts.count ? config->experts.width : config->intermediate;
-    for (uint32_t layer = 0; layer < config->layers; layer++)
-        find_ffn_units_of(config, layout, layer);
-}
-
-uint32_t model_layout_units(const struct model_layout *layout, uint32_t layer)
+static bool has_kind(const struct model_layout *layout, const struct layer_shape *shape,
+                     uint32_t layer, enum partition_kind kind)
 {
     for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++)
-        if (is_mixer_cut(&layout->modules[i]))
-            return layout->modules[i].units;
-    return 1;
+        if (kind_of(shape, &layout->modules[i]) == kind)
+            return true;
+    return false;
+}
+
+static void find_units(const struct model_config *config, struct model_layout *layout)
+{
+    layout->units.layers = config->layers;
+    layout->units.vocab = config->vocab;
+    for (uint32_t layer = 0; layer < config->layers; layer++) {
+        const struct layer_shape *shape = &config->shapes[layer];
+        for (uint32_t kind = PARTITION_ATTENTION; kind < PARTITION_KIND_COUNT; kind++) {
+            struct partition_class class = {.kind = (enum partition_kind)kind};
+            if (!has_kind(layout, shape, layer, class.kind))
+                continue;
+            class.units = kind < PARTITION_FFN
+                              ? mixer_units_of(layout, layer, shape->units)
+                              : ffn_units_of(layout, shape, layer, class.kind);
+            if (kind == PARTITION_ATTENTION) {
+                class.unit_heads = shape->heads / class.units;
+                class.per_kv = shape->heads / shape->kv_heads;
+            }
+            uint32_t at = partition_units_add(&layout->units, &class, 1);
+            for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
+                if (kind_of(shape, &layout->modules[i]) != class.kind)
+                    continue;
+                layout->modules[i].class = at;
+                layout->modules[i].ordinal = layout->units.classes[at].layers - 1;
+            }
+        }
+    }
+}
+
+const struct partition_class *model_module_class(const struct model_layout *layout,
+                                                 const struct model_module *module)
+{
+    return is_mixer_cut(module) || is_ffn_cut(module) ? &layout->units.classes[module->class]
+                                                      : NULL;
 }
 
 struct module_range model_module_range(const struct model_layout *layout,
                                        const struct model_module *module,
-                                       const struct module_shares *shares)
+                                       const struct partition *partition)
 {
     struct module_range range = {0, module->rows, 0, module->columns};
-    uint64_t extent = cut_extent(module);
-    uint64_t first = 0;
-    uint64_t end = extent;
+    const struct partition_class *class = model_module_class(layout, module);
+    uint64_t first = partition->vocab_first;
+    uint64_t end = partition->vocab_end;
     if (module->cut == MODULE_CUT_NONE)
         return range;
-    if (module->cut == MODULE_CUT_VOCAB_ROWS) {
-        first = shares->vocab_first;
-        end = shares->vocab_end;
-    } else if (is_mixer_cut(module)) {
-        uint64_t unit = extent / module->units;
-        const uint32_t all = layout->mixer_units;
-        first = partition_edge(shares->mixer_first, all, module->units) * unit;
-        end = partition_edge(shares->mixer_end, all, module->units) * unit;
-    } else {
-        uint64_t unit = extent / module->units;
-        const uint32_t all = layout->ffn_columns;
-        first = partition_edge(shares->ffn_first, all, module->units) * unit;
-        end = partition_edge(shares->ffn_end, all, module->units) * unit;
+    if (class) {
+        struct partition_span span = partition_cut_in(&partition->cuts[module->class],
+                                                      module->ordinal);
+        uint32_t count = class->units;
+        if (module->cut == MODULE_CUT_KV_ROWS && class->per_kv > 0) {
+            span = partition_kv_of(class, span);
+            count = class->units * class->unit_heads / class->per_kv;
+        }
+        first = cut_extent(module) / count * span.first;
+        end = cut_extent(module) / count * span.end;
     }
-    bool is_column = module->cut == MODULE_CUT_MIXER_COLUMNS ||
-                     module->cut == MODULE_CUT_FFN_COLUMNS ||
-                     (module->rows == 1 && module->cut != MODULE_CUT_VOCAB_ROWS);
-    if (is_column) {
+    if (is_column_cut(module)) {
         range.column_first = first;
         range.column_end = end;
     } else {
@@ -276,8 +287,7 @@ static enum status fill(struct layout_making *making)
         status = check_extra(making);
     if (status != STATUS_OK)
         return status;
-    find_mixer_units(making->config, layout);
-    find_ffn_units(making->config, layout);
+    find_units(making->config, layout);
     return STATUS_OK;
 }
 

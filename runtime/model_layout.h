@@ -14,6 +14,7 @@
 #define TROUPE_RUNTIME_MODEL_LAYOUT_H
 
 #include "runtime/model_config.h"
+#include "runtime/partition.h"
 #include "runtime/safetensors.h"
 
 /* How a tensor cut shares a module among ranks. */
@@ -24,6 +25,7 @@ enum module_cut {
     MODULE_CUT_MIXER_COLUMNS = 3,
     MODULE_CUT_FFN_ROWS = 4,
     MODULE_CUT_FFN_COLUMNS = 5,
+    MODULE_CUT_KV_ROWS = 6, /* rows of the key-value heads that the rank's query heads read */
 };
 
 enum module_role {
@@ -70,7 +72,8 @@ struct model_module {
     enum module_cut cut;
     uint32_t layer; /* MODULE_NO_LAYER for the embedding, the final norm and the head */
     uint32_t expert;
-    uint32_t units; /* of the cut: rows or columns are whole multiples of it */
+    uint32_t class;   /* of the cut, among the layout's units; 0 where there is none */
+    uint32_t ordinal; /* of its layer among those of the class */
     bool adds_one;  /* the file stores its values less 1 */
     uint64_t rows;
     uint64_t columns; /* 1 row for a vector */
@@ -90,11 +93,7 @@ struct model_layout {
     size_t module_count;
     size_t *layer_first; /* [layers + 1]: index of each layer's first module, and the count */
     uint32_t layer_count;
-    uint32_t mixer_units; /* what a table of a tensor cut counts in: the most of any layer */
-    uint32_t kv_unit; /* mixer units: the fewest whose columns are whole groups of every output
-                       * projection; 1 in stock models */
-    uint32_t ffn_columns; /* of an expert where there are any, else of a dense layer */
-    uint32_t ffn_unit; /* columns: the largest group of any down projection, 1 when dense */
+    struct partition_units units; /* what a table of a tensor cut counts in */
 };
 
 /* Rows and columns of a module. */
@@ -120,21 +119,13 @@ const struct model_module *model_layout_find(const struct model_layout *layout,
                                              uint32_t role, uint32_t layer);
 /* The embedding is the head. */
 bool model_layout_is_tied(const struct model_layout *layout);
-/* What a rank with these shares of `mixer_units` and `ffn_columns` and these vocabulary rows holds;
- * a module of another number of units is cut as near as it can be, and may come out empty. */
-struct module_shares {
-    uint32_t mixer_first;
-    uint32_t mixer_end;
-    uint32_t ffn_first;
-    uint32_t ffn_end;
-    uint32_t vocab_first;
-    uint32_t vocab_end;
-};
+/* What a rank with this table holds of the module; may come out empty. */
 struct module_range model_module_range(const struct model_layout *layout,
                                        const struct model_module *module,
-                                       const struct module_shares *shares);
-/* Pieces into which a tensor cut may share the mixer of a layer. */
-uint32_t model_layout_units(const struct model_layout *layout, uint32_t layer);
+                                       const struct partition *partition);
+/* The class of a module that is cut by units; NULL for others. */
+const struct partition_class *model_module_class(const struct model_layout *layout,
+                                                 const struct model_module *module);
 /* Bytes of weight, scales and biases. */
 uint64_t model_module_bytes(const struct model_module *module);
 

@@ -346,7 +346,6 @@ enum status layout_resolve(struct layout_making *making, const struct module_row
         .cut = row->cut,
         .layer = layer,
         .expert = expert,
-        .units = 1,
         .adds_one = row->is_norm && making->is_shifted,
         .rows = is_vector ? 1 : row->rows(config, shape),
         .columns = row->columns(config, shape),

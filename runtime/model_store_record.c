@@ -19,7 +19,10 @@ static bool run_holds(const struct layer_run *run, const struct layer_run *next)
 static bool add_layer(struct model_shape *shape, const struct model_card_layer *cost)
 {
     const struct layer_run next = {.layers = 1,
-                                   .units = cost->units,
+                                   .mixer = (uint32_t)cost->mixer.kind,
+                                   .units = cost->mixer.units,
+                                   .unit_heads = cost->mixer.unit_heads,
+                                   .per_kv = cost->mixer.per_kv,
                                    .heads = cost->cache.heads,
                                    .key_dim = cost->cache.key_dim,
                                    .value_dim = cost->cache.value_dim,
@@ -27,7 +30,12 @@ static bool add_layer(struct model_shape *shape, const struct model_card_layer *
                                    .state_floats = cost->cache.state_floats,
                                    .is_shared = cost->is_shared,
                                    .mixer_bytes = cost->mixer_bytes,
+                                   .kv_bytes = cost->kv_bytes,
+                                   .ffn = (uint32_t)cost->ffn.kind,
+                                   .ffn_units = cost->ffn.units,
                                    .ffn_bytes = cost->ffn_bytes,
+                                   .shared_units = cost->shared.units,
+                                   .shared_bytes = cost->shared_bytes,
                                    .whole_bytes = cost->whole_bytes};
     struct layer_run *last =
         shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
@@ -48,11 +56,8 @@ enum status model_record_fill(const struct model_card *card, struct model_record
     shape->layers = card->layers;
     shape->hidden = card->hidden;
     shape->heads = card->heads;
-    /* What the placement shares, whatever the family calls it. */
-    shape->kv_heads = card->mixer_units;
-    shape->intermediate = card->ffn_columns;
-    shape->ffn_unit = card->ffn_unit;
-    shape->kv_unit = card->kv_unit;
+    shape->kv_heads = card->kv_heads;
+    shape->intermediate = card->middle_most;
     shape->vocab = card->vocab;
     shape->tied = card->tied;
     shape->context = card->context;

@@ -1,9 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/partition.h"
 
+#include <stdio.h>
+#include <string.h>
 
 /* Shares are scaled below this, so that units * share fits 64 bits. */
-#define SHARE_SUM_MAX (UINT64_C(1) << 38)
+#define SHARE_SUM_MAX (UINT64_C(1) << 31)
+/* Whole groups of key-value heads are near enough when no rank is further from its share than one
+ * in so many of all. */
+#define GROUPS_NEAR 16u
+#define PERCENT 100u
+
+const char *partition_kind_name(enum partition_kind kind)
+{
+    switch (kind) {
+    case PARTITION_ATTENTION:
+        return "attention heads";
+    case PARTITION_LATENT:
+        return "latent attention heads";
+    case PARTITION_DELTA:
+        return "DeltaNet key heads";
+    case PARTITION_FFN:
+        return "FFN columns";
+    case PARTITION_EXPERTS:
+        return "expert columns";
+    case PARTITION_SHARED:
+        return "shared expert columns";
+    case PARTITION_NONE:
+        break;
+    }
+    return "nothing";
+}
+
+/* --- classes --- */
+
+static uint32_t find_class(const struct partition_units *units, const struct partition_class *like)
+{
+    uint32_t at = 0;
+    while (at < units->class_count &&
+           (units->classes[at].kind != like->kind || units->classes[at].units != like->units ||
+            units->classes[at].unit_heads != like->unit_heads ||
+            units->classes[at].per_kv != like->per_kv))
+        at++;
+    return at;
+}
+
+uint32_t partition_units_add(struct partition_units *units, const struct partition_class *like,
+                             uint32_t layers)
+{
+    struct partition_class class = *like;
+    uint32_t at = find_class(units, &class);
+    if (at == units->class_count && at + PARTITION_KIND_COUNT > PARTITION_CLASSES_MAX) {
+        class.unit_heads = 0;
+        class.per_kv = 0;
+        class.units = 1;
+        at = find_class(units, &class);
+    }
+    if (at == units->class_count) {
+        class.layers = 0;
+        units->classes[units->class_count++] = class;
+    }
+    units->classes[at].layers += layers;
+    return at;
+}
+
+struct partition_span partition_cut_in(const struct partition_cut *cut, uint32_t ordinal)
+{
+    return (struct partition_span){(cut->first + ordinal) / cut->layers,
+                                   (cut->end + ordinal) / cut->layers};
+}
+
+struct partition_span partition_kv_of(const struct partition_class *class,
+                                      struct partition_span units)
+{
+    if (class->per_kv == 0)
+        return units;
+    if (units.first >= units.end)
+        return (struct partition_span){0, 0};
+    return (struct partition_span){units.first * class->unit_heads / class->per_kv,
+                                   (units.end * class->unit_heads - 1) / class->per_kv + 1};
+}
+
+uint32_t partition_group_units(const struct partition_class *class)
+{
+    uint32_t count = 1;
+    if (class->per_kv == 0)
+        return 1;
+    while (count < class->units && (count * class->unit_heads % class->per_kv != 0 ||
+                                    class->units % count != 0))
+        count++;
+    return count;
+}
+
+/* --- shares --- */
 
 /* Shares made small enough to multiply; none becomes 0. */
 static uint64_t scale_shares(const uint64_t *shares, uint32_t count, uint64_t *scaled_out)
@@ -24,17 +113,28 @@ static uint64_t scale_shares(const uint64_t *shares, uint32_t count, uint64_t *s
     return sum;
 }
 
-uint64_t partition_edge(uint32_t at, uint32_t total, uint32_t units)
+/* A rank without a unit takes one from the rank that has most. */
+static void give_one_each(uint32_t count, uint32_t *units)
 {
-    return (2 * (uint64_t)at * units + total) / (2 * (uint64_t)total);
+    for (uint32_t i = 0; i < count; i++) {
+        if (units[i] > 0)
+            continue;
+        uint32_t most = 0;
+        for (uint32_t k = 1; k < count; k++) {
+            if (units[k] > units[most])
+                most = k;
+        }
+        units[most]--;
+        units[i]++;
+    }
 }
 
-bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uint32_t *units_out)
+bool partition_share_plain(uint32_t total, const uint64_t *shares, uint32_t count,
+                           uint32_t *units_out)
 {
     uint64_t scaled[PARTITION_RANKS_MAX];
     uint64_t remainder[PARTITION_RANKS_MAX];
-    if (count == 0 || count > PARTITION_RANKS_MAX || total < count ||
-        total > UINT32_C(1) << 25)
+    if (count == 0 || count > PARTITION_RANKS_MAX)
         return false;
     uint64_t sum = scale_shares(shares, count, scaled);
     uint32_t given = 0;
@@ -52,39 +152,71 @@ bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uin
         units_out[best]++;
         remainder[best] = 0;
     }
-    /* A rank without a unit takes one from the rank that has most. */
-    for (uint32_t i = 0; i < count; i++) {
-        if (units_out[i] > 0)
-            continue;
-        uint32_t most = 0;
-        for (uint32_t k = 1; k < count; k++) {
-            if (units_out[k] > units_out[most])
-                most = k;
-        }
-        units_out[most]--;
-        units_out[i]++;
-    }
     return true;
 }
 
-static struct partition whole(const struct partition_units *units, uint32_t rank, uint32_t count,
-                              enum sharding sharding)
+bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uint32_t *units_out)
 {
-    return (struct partition){.rank = rank,
+    if (!partition_share_plain(total, shares, count, units_out))
+        return false;
+    if (total >= count)
+        give_one_each(count, units_out);
+    return true;
+}
+
+enum status partition_check_shares(const uint64_t *shares, uint32_t count, uint32_t ranks_most,
+                                   struct reason *reason)
+{
+    uint32_t nearest[PARTITION_RANKS_MAX];
+    char text[256] = "";
+    uint64_t sum = 0;
+    bool has_zero = false;
+    if (count < 2 || count > ranks_most || count > PARTITION_RANKS_MAX)
+        return refuse(reason, STATUS_INVALID, "%u shares; give 2 to %u of them, one for each node",
+                      count, ranks_most);
+    for (uint32_t i = 0; i < count; i++) {
+        has_zero = has_zero || shares[i] == 0;
+        sum = shares[i] > UINT64_MAX - sum ? UINT64_MAX : sum + shares[i];
+    }
+    if (sum == PERCENT && !has_zero)
+        return STATUS_OK;
+    (void)partition_share(PERCENT, shares, count, nearest);
+    for (uint32_t i = 0, used = 0; i < count && used + 8 < sizeof text; i++)
+        used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%u", i ? "," : "",
+                                   nearest[i]);
+    if (has_zero)
+        return refuse(reason, STATUS_INVALID, "a share of 0: leave that node out, or give %s",
+                      text);
+    return refuse(reason, STATUS_INVALID, "the shares add up to %llu, not to 100; the nearest are "
+                  "%s", (unsigned long long)sum, text);
+}
+
+/* --- solving by shares --- */
+
+struct partition partition_whole(const struct partition_units *units, uint32_t rank,
+                                 uint32_t count, enum sharding sharding)
+{
+    struct partition whole = {.rank = rank,
                               .rank_count = count,
                               .sharding = sharding,
                               .layer_end = units->layers,
-                              .kv_end = units->kv_groups,
-                              .ffn_end = units->ffn_columns,
                               .vocab_end = units->vocab,
                               .has_embedding = true,
-                              .has_head = true};
+                              .has_head = true,
+                              .cut_count = units->class_count};
+    for (uint32_t i = 0; i < units->class_count; i++)
+        whole.cuts[i] = (struct partition_cut){units->classes[i].kind, units->classes[i].layers,
+                                               units->classes[i].units, 0,
+                                               units->classes[i].units * units->classes[i].layers};
+    return whole;
 }
 
-static bool are_whole(const struct partition_units *units)
+uint32_t partition_ranks_most(const struct partition_units *units)
 {
-    return units->ffn_unit > 0 && units->kv_unit > 0 &&
-           units->ffn_columns % units->ffn_unit == 0 && units->kv_groups % units->kv_unit == 0;
+    uint32_t most = 1;
+    for (uint32_t i = 0; i < units->class_count; i++)
+        most = units->classes[i].units > most ? units->classes[i].units : most;
+    return most < PARTITION_RANKS_MAX ? most : PARTITION_RANKS_MAX;
 }
 
 static enum status too_many(uint32_t ranks, uint32_t units, const char *what,
@@ -99,7 +231,7 @@ static enum status solve_pipeline(const struct partition_units *units, const uin
                                   struct reason *reason)
 {
     uint32_t layers[PARTITION_RANKS_MAX];
-    if (!partition_share(units->layers, shares, count, layers))
+    if (units->layers < count || !partition_share(units->layers, shares, count, layers))
         return too_many(count, units->layers, "layers", reason);
     uint32_t next = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -113,32 +245,72 @@ static enum status solve_pipeline(const struct partition_units *units, const uin
     return STATUS_OK;
 }
 
-static enum status solve_tensor(const struct partition_units *units, const uint64_t *shares,
-                                uint32_t count, struct partition *partitions,
-                                struct reason *reason)
+/* Whether whole groups, shared, come near enough to the shares. */
+static bool are_groups_near(const uint32_t *groups, uint32_t total, const uint64_t *shares,
+                            uint32_t count)
 {
-    uint32_t kv[PARTITION_RANKS_MAX];
-    uint32_t ffn[PARTITION_RANKS_MAX];
-    uint32_t vocab[PARTITION_RANKS_MAX];
-    uint32_t ffn_units = units->ffn_columns / units->ffn_unit;
-    uint32_t kv_units = units->kv_groups / units->kv_unit;
-    if (!partition_share(kv_units, shares, count, kv))
-        return too_many(count, kv_units, "units of key-value heads", reason);
-    if (!partition_share(ffn_units, shares, count, ffn))
-        return too_many(count, ffn_units, "groups of FFN columns", reason);
-    if (!partition_share(units->vocab, shares, count, vocab))
-        return too_many(count, units->vocab, "vocabulary rows", reason);
-    uint32_t next_kv = 0;
-    uint32_t next_ffn = 0;
-    uint32_t next_vocab = 0;
+    uint64_t scaled[PARTITION_RANKS_MAX];
+    uint64_t sum = scale_shares(shares, count, scaled);
     for (uint32_t i = 0; i < count; i++) {
-        struct partition *p = &partitions[i];
-        p->kv_first = next_kv;
-        p->kv_end = next_kv += kv[i] * units->kv_unit;
-        p->ffn_first = next_ffn;
-        p->ffn_end = next_ffn += ffn[i] * units->ffn_unit;
-        p->vocab_first = next_vocab;
-        p->vocab_end = next_vocab += vocab[i];
+        uint64_t held = groups[i] * sum;
+        uint64_t due = total * scaled[i];
+        if ((held > due ? held - due : due - held) * GROUPS_NEAR > total * sum)
+            return false;
+    }
+    return true;
+}
+
+/* The units of one class for each rank, counted through its layers. */
+static void share_class(const struct partition_class *class, const uint64_t *shares,
+                        uint32_t count, uint32_t *held_out)
+{
+    const uint32_t group = partition_group_units(class);
+    const bool is_bulk = class->kind >= PARTITION_FFN;
+    uint32_t step = class->layers;
+    uint32_t total = class->units;
+    if (is_bulk && class->units < PARTITION_COARSE) {
+        step = 1;
+        total = class->units * class->layers;
+    } else if (group > 1 && class->units / group >= count) {
+        (void)partition_share(class->units / group, shares, count, held_out);
+        if (are_groups_near(held_out, class->units / group, shares, count)) {
+            step = group * class->layers;
+            total = class->units / group;
+        }
+    }
+    (void)partition_share(total, shares, count, held_out);
+    for (uint32_t i = 0; i < count; i++)
+        held_out[i] *= step;
+}
+
+static void solve_tensor(const struct partition_units *units, const uint64_t *shares,
+                         uint32_t count, struct partition *partitions)
+{
+    uint32_t held[PARTITION_RANKS_MAX];
+    for (uint32_t c = 0; c < units->class_count; c++) {
+        uint32_t next = 0;
+        share_class(&units->classes[c], shares, count, held);
+        for (uint32_t i = 0; i < count; i++) {
+            partitions[i].cuts[c].first = next;
+            partitions[i].cuts[c].end = next += held[i];
+        }
+    }
+    uint32_t next = 0;
+    (void)partition_share(units->vocab, shares, count, held);
+    for (uint32_t i = 0; i < count; i++) {
+        partitions[i].vocab_first = next;
+        partitions[i].vocab_end = next += held[i];
+    }
+}
+
+static enum status check_units(const struct partition_units *units, struct reason *reason)
+{
+    for (uint32_t i = 0; i < units->class_count; i++) {
+        const struct partition_class *class = &units->classes[i];
+        if (class->layers == 0 || class->units == 0 || class->units > UINT32_MAX / class->layers ||
+            (class->per_kv > 0 && class->unit_heads == 0))
+            return refuse(reason, STATUS_INVALID, "%u %s in %u layers cannot be shared",
+                          class->units, partition_kind_name(class->kind), class->layers);
     }
     return STATUS_OK;
 }
@@ -150,20 +322,22 @@ enum status partition_solve(enum sharding sharding, const struct partition_units
     if (rank_count == 0 || rank_count > PARTITION_RANKS_MAX)
         return refuse(reason, STATUS_INVALID, "%u ranks; 1 to %u are possible", rank_count,
                       PARTITION_RANKS_MAX);
-    if (!are_whole(units))
-        return refuse(reason, STATUS_INVALID, "%u FFN columns in units of %u or %u key-value heads "
-                      "in units of %u do not come out even", units->ffn_columns, units->ffn_unit,
-                      units->kv_groups, units->kv_unit);
+    enum status status = check_units(units, reason);
+    if (status != STATUS_OK)
+        return status;
     for (uint32_t i = 0; i < rank_count; i++) {
         if (shares && shares[i] == 0)
             return refuse(reason, STATUS_INVALID, "the share of rank %u is 0; leave it out", i);
-        partitions_out[i] = whole(units, i, rank_count, sharding);
+        partitions_out[i] = partition_whole(units, i, rank_count, sharding);
     }
     switch (sharding) {
     case SHARDING_PIPELINE:
         return solve_pipeline(units, shares, rank_count, partitions_out, reason);
     case SHARDING_TENSOR:
-        return solve_tensor(units, shares, rank_count, partitions_out, reason);
+        if (rank_count > partition_ranks_most(units))
+            return too_many(rank_count, partition_ranks_most(units), "units of a layer", reason);
+        solve_tensor(units, shares, rank_count, partitions_out);
+        return STATUS_OK;
     case SHARDING_NONE:
     case SHARDING_END:
         break;
@@ -174,44 +348,61 @@ enum status partition_solve(enum sharding sharding, const struct partition_units
     return STATUS_OK;
 }
 
+/* --- checking --- */
+
 static enum status check_range(const char *what, uint32_t first, uint32_t end, uint32_t total,
-                               uint32_t unit, bool may_be_empty, struct reason *reason)
+                               bool may_be_empty, struct reason *reason)
 {
-    if (first > end || end > total || first % unit != 0 || end % unit != 0 ||
-        (first == end && !may_be_empty))
-        return refuse(reason, STATUS_INVALID, "a rank holds %s %u to %u of %u in units of %u", what,
-                      first, end, total, unit);
+    if (first > end || end > total || (first == end && !may_be_empty))
+        return refuse(reason, STATUS_INVALID, "a rank holds %s %u to %u of %u", what, first, end,
+                      total);
     return STATUS_OK;
+}
+
+static enum status check_cut(const struct partition *p, uint32_t at,
+                             const struct partition_units *units, struct reason *reason)
+{
+    const struct partition_class *class = &units->classes[at];
+    const struct partition_cut *cut = &p->cuts[at];
+    const uint32_t total = class->units * class->layers;
+    if (cut->kind != class->kind || cut->layers != class->layers || cut->units != class->units)
+        return refuse(reason, STATUS_INVALID, "the table of rank %u cuts %u %s in %u layers, where "
+                      "the model has %u %s in %u; its files and the table are of two models",
+                      p->rank, cut->units, partition_kind_name(cut->kind), cut->layers,
+                      class->units, partition_kind_name(class->kind), class->layers);
+    if (p->sharding != SHARDING_TENSOR && (cut->first != 0 || cut->end != total))
+        return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
+                      p->rank, sharding_name(p->sharding));
+    return check_range(partition_kind_name(class->kind), cut->first, cut->end, total, true, reason);
 }
 
 enum status partition_check_one(const struct partition *p, const struct partition_units *units,
                                 struct reason *reason)
 {
-    bool is_tensor = p->sharding == SHARDING_TENSOR;
-    bool is_pipeline = p->sharding == SHARDING_PIPELINE;
+    const bool is_tensor = p->sharding == SHARDING_TENSOR;
+    const bool is_pipeline = p->sharding == SHARDING_PIPELINE;
     if (p->rank >= p->rank_count || p->rank_count > PARTITION_RANKS_MAX ||
-        (p->rank_count > 1 && !is_tensor && !is_pipeline) || !are_whole(units))
+        (p->rank_count > 1 && !is_tensor && !is_pipeline))
         return refuse(reason, STATUS_INVALID, "rank %u of %u with sharding %s", p->rank,
                       p->rank_count, sharding_name(p->sharding));
-    enum status status = check_range("layers", p->layer_first, p->layer_end, units->layers, 1,
-                                     false, reason);
+    enum status status = check_units(units, reason);
+    if (status == STATUS_OK && p->cut_count != units->class_count)
+        status = refuse(reason, STATUS_INVALID, "the table of rank %u has %u classes of units, the "
+                        "model has %u", p->rank, p->cut_count, units->class_count);
     if (status == STATUS_OK)
-        status = check_range("key-value heads", p->kv_first, p->kv_end, units->kv_groups,
-                             units->kv_unit, false, reason);
+        status = check_range("layers", p->layer_first, p->layer_end, units->layers, false, reason);
+    for (uint32_t i = 0; status == STATUS_OK && i < units->class_count; i++)
+        status = check_cut(p, i, units, reason);
     if (status == STATUS_OK)
-        status = check_range("FFN columns", p->ffn_first, p->ffn_end, units->ffn_columns,
-                             units->ffn_unit, false, reason);
-    if (status == STATUS_OK)
-        status = check_range("vocabulary rows", p->vocab_first, p->vocab_end, units->vocab, 1,
-                             is_pipeline && p->rank > 0, reason);
+        status = check_range("vocabulary rows", p->vocab_first, p->vocab_end, units->vocab,
+                             is_tensor || (is_pipeline && p->rank > 0), reason);
     if (status != STATUS_OK)
         return status;
-    bool all_layers = p->layer_first == 0 && p->layer_end == units->layers;
-    bool all_columns = p->kv_first == 0 && p->kv_end == units->kv_groups && p->ffn_first == 0 &&
-                       p->ffn_end == units->ffn_columns;
-    bool holds_ends = p->has_embedding && p->has_head;
-    if ((!is_pipeline && (!all_layers || !holds_ends)) || (!is_tensor && !all_columns) ||
-        (is_pipeline && (holds_ends != (p->rank == 0) || p->has_embedding != p->has_head)))
+    const bool all_layers = p->layer_first == 0 && p->layer_end == units->layers;
+    const bool holds_ends = p->has_embedding && p->has_head;
+    if ((!is_pipeline && (!all_layers || !holds_ends)) ||
+        (is_pipeline && (holds_ends != (p->rank == 0) || p->has_embedding != p->has_head ||
+                         (!holds_ends && p->vocab_end > 0))))
         return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
                       p->rank, sharding_name(p->sharding));
     if (!is_tensor && holds_ends && (p->vocab_first != 0 || p->vocab_end != units->vocab))
@@ -220,35 +411,65 @@ enum status partition_check_one(const struct partition *p, const struct partitio
     return STATUS_OK;
 }
 
+/* Gaps and overlaps, with the edge that would be right. */
+static enum status check_joint(const struct partition *p, const char *what, uint32_t first,
+                               uint32_t due, struct reason *reason)
+{
+    if (first == due)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID, "%s of %s: rank %u begins at %u, the rank before ends at "
+                  "%u; let it begin there", first > due ? "a gap" : "an overlap", what, p->rank,
+                  first, due);
+}
+
+static enum status check_end(const char *what, uint32_t end, uint32_t total, struct reason *reason)
+{
+    if (end == total)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID, "the last rank's %s end at %u of %u; let them end at %u",
+                  what, end, total, total);
+}
+
+static enum status check_joints(const struct partition *p, const struct partition *before,
+                                struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    if (p->sharding == SHARDING_PIPELINE)
+        return check_joint(p, "layers", p->layer_first, before ? before->layer_end : 0, reason);
+    if (p->sharding != SHARDING_TENSOR)
+        return STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < p->cut_count; i++)
+        status = check_joint(p, partition_kind_name(p->cuts[i].kind), p->cuts[i].first,
+                             before ? before->cuts[i].end : 0, reason);
+    if (status != STATUS_OK)
+        return status;
+    return check_joint(p, "vocabulary rows", p->vocab_first, before ? before->vocab_end : 0,
+                       reason);
+}
+
 enum status partition_check(const struct partition *partitions, uint32_t rank_count,
                             const struct partition_units *units, struct reason *reason)
 {
-    uint32_t layer = 0;
-    uint32_t kv = 0;
-    uint32_t ffn = 0;
-    uint32_t vocab = 0;
+    if (rank_count == 0)
+        return refuse(reason, STATUS_INVALID, "no ranks");
     for (uint32_t i = 0; i < rank_count; i++) {
         const struct partition *p = &partitions[i];
         enum status status = partition_check_one(p, units, reason);
         if (status != STATUS_OK)
             return status;
-        bool joins = p->rank == i && p->rank_count == rank_count &&
-                     p->sharding == partitions[0].sharding;
-        if (p->sharding == SHARDING_TENSOR)
-            joins = joins && p->kv_first == kv && p->ffn_first == ffn && p->vocab_first == vocab;
-        if (p->sharding == SHARDING_PIPELINE)
-            joins = joins && p->layer_first == layer;
-        if (!joins)
-            return refuse(reason, STATUS_INVALID, "the table of rank %u does not begin where that "
-                          "of the rank before ends", i);
-        layer = p->layer_end;
-        kv = p->kv_end;
-        ffn = p->ffn_end;
-        vocab = p->vocab_end > 0 ? p->vocab_end : vocab;
+        if (p->rank != i || p->rank_count != rank_count || p->sharding != partitions[0].sharding)
+            return refuse(reason, STATUS_INVALID, "table %u of %u is of rank %u of %u", i,
+                          rank_count, p->rank, p->rank_count);
+        status = check_joints(p, i > 0 ? &partitions[i - 1] : NULL, reason);
+        if (status != STATUS_OK)
+            return status;
     }
-    if (rank_count == 0 || layer != units->layers || kv != units->kv_groups ||
-        ffn != units->ffn_columns || vocab != units->vocab)
-        return refuse(reason, STATUS_INVALID, "the tables of %u ranks do not cover the model",
-                      rank_count);
-    return STATUS_OK;
+    const struct partition *last = &partitions[rank_count - 1];
+    enum status status = check_end("layers", last->layer_end, units->layers, reason);
+    for (uint32_t i = 0; status == STATUS_OK && i < last->cut_count; i++)
+        status = check_end(partition_kind_name(last->cuts[i].kind), last->cuts[i].end,
+                           last->cuts[i].units * last->cuts[i].layers, reason);
+    if (status == STATUS_OK && last->sharding == SHARDING_TENSOR)
+        status = check_end("vocabulary rows", last->vocab_end, units->vocab, reason);
+    return status;
 }

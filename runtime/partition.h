@@ -5,6 +5,27 @@
  * Pure: the placement makes tables with it, a runner checks with it the table it was given, and the
  * engine cuts by it.  No ratio ever reaches a tensor.
  *
+ * A class is what layers share in like pieces: the query heads of an attention (of each kind the
+ * model has), heads of latent attention, key heads of DeltaNet, columns of FFNs, of experts, of
+ * shared experts.  A family declares them with its layers' `units` and its tensors' cuts; the
+ * smallest piece that cuts no quantisation group is a unit (runtime/model_layout.c).  Vocabulary
+ * rows are cut one by one.  Whole layers are what a pipeline shares.
+ *
+ * A cut says which units of a class a rank holds, counted through all layers of the class: [first,
+ * end) of units * layers.  In the n-th layer of a class of L an edge at E lies at unit
+ * (E + n) / L.  So an edge at a multiple of L lies alike in every layer; one at k * L + m lies one
+ * unit further in m of the layers.  The sum over the layers is E, edges of ranks that meet in E
+ * meet in every layer, and ranks tile every layer when they tile the class.  Two integers for each
+ * rank and class cross the wire, with the class itself beside them, so that a rank whose files say
+ * otherwise refuses.
+ *
+ * Query heads are shared in whole groups of a key-value head where that comes near the shares.
+ * Else units of query heads are: a rank holds every key-value head that one of its query heads
+ * reads, also when another rank holds it too.
+ *
+ * A rank may hold nothing of a class, and then contributes zeros there.  Classes of few units
+ * (below PARTITION_COARSE) are cut unlike in their layers, so that the sum comes near the share.
+ *
  * Memory   none.
  * Fails    INVALID with the unit that does not add up; NO_CAPACITY when there are more ranks than
  *          units.
@@ -19,15 +40,43 @@
 #include <stdint.h>
 
 #define PARTITION_RANKS_MAX 64u
+#define PARTITION_CLASSES_MAX 16u
+/* Classes of FFN columns with fewer units than this may be cut unlike in their layers. */
+#define PARTITION_COARSE 16u
+
+enum partition_kind {
+    PARTITION_NONE = 0,
+    PARTITION_ATTENTION = 1,
+    PARTITION_LATENT = 2,
+    PARTITION_DELTA = 3,
+    PARTITION_FFN = 4,
+    PARTITION_EXPERTS = 5,
+    PARTITION_SHARED = 6,
+};
+#define PARTITION_KIND_COUNT 7u
+
+struct partition_class {
+    enum partition_kind kind;
+    uint32_t layers;     /* that have it */
+    uint32_t units;      /* of each of them */
+    uint32_t unit_heads; /* attention: query heads of a unit, */
+    uint32_t per_kv;     /* and of a key-value head; else 0 */
+};
 
 /* What there is to share. */
 struct partition_units {
     uint32_t layers;
-    uint32_t kv_groups;   /* a kv head with its query heads */
-    uint32_t kv_unit;     /* groups cut only at its multiples; 1 in stock models */
-    uint32_t ffn_columns; /* of down_proj: the intermediate size */
-    uint32_t ffn_unit;    /* columns cut only at its multiples: the largest group of down_proj */
-    uint32_t vocab;       /* rows */
+    uint32_t vocab; /* rows */
+    uint32_t class_count;
+    struct partition_class classes[PARTITION_CLASSES_MAX];
+};
+
+struct partition_cut {
+    enum partition_kind kind; /* as the class says */
+    uint32_t layers;
+    uint32_t units;
+    uint32_t first; /* of units * layers */
+    uint32_t end;
 };
 
 /* One rank; every range is [first, end). */
@@ -37,28 +86,54 @@ struct partition {
     enum sharding sharding;
     uint32_t layer_first;
     uint32_t layer_end;
-    uint32_t kv_first;
-    uint32_t kv_end;
-    uint32_t ffn_first;
-    uint32_t ffn_end;
     uint32_t vocab_first;
     uint32_t vocab_end;
     bool has_embedding;
     bool has_head;
+    uint32_t cut_count;
+    struct partition_cut cuts[PARTITION_CLASSES_MAX];
 };
 
-/* Where a share's edge at `at` of `total` falls among `units`, the nearest: how a layer of other
- * units than the table counts in is cut. */
-uint64_t partition_edge(uint32_t at, uint32_t total, uint32_t units);
+struct partition_span {
+    uint32_t first;
+    uint32_t end;
+};
+
+/* For people: "attention heads", "FFN columns". */
+const char *partition_kind_name(enum partition_kind kind);
+/* Counts `layers` more of a class, `like` aside from its layers; returns its index.  Of more
+ * classes than there is room for, further ones are of one unit. */
+uint32_t partition_units_add(struct partition_units *units, const struct partition_class *like,
+                             uint32_t layers);
+/* The units a cut has in the layer that is `ordinal` among those of the class. */
+struct partition_span partition_cut_in(const struct partition_cut *cut, uint32_t ordinal);
+/* The key-value heads that units of an attention read. */
+struct partition_span partition_kv_of(const struct partition_class *class,
+                                      struct partition_span units);
+/* Units of a class that belong together where key-value heads are not to be held twice. */
+uint32_t partition_group_units(const struct partition_class *class);
+
 /* Shares `total` units by `shares[count]` (any scale, each above 0): largest remainder, ties to the
- * lower rank, at least one unit each.  False when there are fewer units than ranks. */
+ * lower rank, at least one unit each where there are enough.  False without shares. */
 bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uint32_t *units_out);
+/* The same without one for each. */
+bool partition_share_plain(uint32_t total, const uint64_t *shares, uint32_t count,
+                           uint32_t *units_out);
+/* Shares as people give them: percent, each above 0, of at most `ranks_most` ranks.  A refusal says
+ * which would be right. */
+MUST_CHECK enum status partition_check_shares(const uint64_t *shares, uint32_t count,
+                                              uint32_t ranks_most, struct reason *reason);
 
 /* `shares` NULL means equal ones.  Writes `rank_count` partitions. */
 MUST_CHECK enum status partition_solve(enum sharding sharding,
                                        const struct partition_units *units,
                                        const uint64_t *shares, uint32_t rank_count,
                                        struct partition *partitions_out, struct reason *reason);
+/* The most ranks a tensor cut has work for. */
+uint32_t partition_ranks_most(const struct partition_units *units);
+/* Rank `rank` of `count` with everything. */
+struct partition partition_whole(const struct partition_units *units, uint32_t rank,
+                                 uint32_t count, enum sharding sharding);
 /* All ranks together hold every unit exactly once, and each table is what its sharding allows. */
 MUST_CHECK enum status partition_check(const struct partition *partitions, uint32_t rank_count,
                                        const struct partition_units *units,

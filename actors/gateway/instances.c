@@ -3,6 +3,7 @@
 #include "protocol/holdings.h"
 #include "protocol/memory.h"
 #include "protocol/sharding.h"
+#include "runtime/partition.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -258,6 +259,21 @@ static enum status sources_print(const struct gateway *gateway, const struct sho
     return status == STATUS_OK ? buffer_append_text(json, "]") : status;
 }
 
+/* Of each class of units what the rank holds, counted through the layers of the class. */
+static enum status cuts_print(const struct rank_record *rank, struct buffer *json)
+{
+    enum status status = buffer_append_text(json, ",\"cuts\":[");
+    for (uint32_t i = 0; status == STATUS_OK && i < rank->cuts.count; i++) {
+        const struct cut_record *cut = &rank->cuts.items[i];
+        status = buffer_append_format(
+            json,
+            "%s{\"what\":\"%s\",\"layers\":%u,\"units\":%u,\"first\":%u,\"end\":%u}",
+            i ? "," : "", partition_kind_name((enum partition_kind)cut->kind), cut->layers,
+            cut->units, cut->first, cut->end);
+    }
+    return status == STATUS_OK ? buffer_append_text(json, "]") : status;
+}
+
 static enum status rank_print(const struct gateway *gateway, const struct shown *shown,
                               uint32_t number, struct buffer *json)
 {
@@ -271,13 +287,15 @@ static enum status rank_print(const struct gateway *gateway, const struct shown 
     if (status == STATUS_OK)
         status = buffer_append_format(
             json,
-            ",\"status\":\"%s\",\"layers\":[%u,%u],\"kv_heads\":[%u,%u],\"ffn\":[%u,%u],"
-            "\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,\"weight_bytes\":%" PRIu64
+            ",\"status\":\"%s\",\"layers\":[%u,%u],\"vocab\":[%u,%u],\"threads\":%u,"
+            "\"has_weights\":%s,\"weight_bytes\":%" PRIu64
             ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64,
-            rank_status_name(rank->status), rank->layer_first, rank->layer_end, rank->kv_first,
-            rank->kv_end, rank->ffn_first, rank->ffn_end, rank->vocab_first, rank->vocab_end,
+            rank_status_name(rank->status), rank->layer_first, rank->layer_end, rank->vocab_first,
+            rank->vocab_end,
             rank->threads, rank->has_weights ? "true" : "false", rank->weight_bytes,
             rank->cache_bytes, rank->scratch_bytes);
+    if (status == STATUS_OK)
+        status = cuts_print(rank, json);
     if (status == STATUS_OK)
         status = sources_print(gateway, shown, number, json);
     return status == STATUS_OK ? buffer_append_text(json, "}") : status;

@@ -245,19 +245,12 @@ static enum status fill_ranks(const struct attempt *attempt, const struct partit
     for (uint32_t i = 0; i < attempt->count; i++) {
         const struct rank_record rank = {
             .node_id = attempt->chosen[i]->node->node_id,
-            .layer_first = cuts[i].layer_first,
-            .layer_end = cuts[i].layer_end,
-            .kv_first = cuts[i].kv_first,
-            .kv_end = cuts[i].kv_end,
-            .ffn_first = cuts[i].ffn_first,
-            .ffn_end = cuts[i].ffn_end,
-            .vocab_first = cuts[i].vocab_first,
-            .vocab_end = cuts[i].vocab_end,
             .threads = threads_for(attempt, i),
             .has_weights = holds_weights(attempt, attempt->chosen[i]),
         };
-        if (!record_list_push(&rank_record_type, RECORD_LIST(candidate->ranks), &rank,
-                              RANK_COUNT_MAX))
+        struct rank_record *added = record_list_push(
+            &rank_record_type, RECORD_LIST(candidate->ranks), &rank, RANK_COUNT_MAX);
+        if (!added || partition_to_record(&cuts[i], added) != STATUS_OK)
             return STATUS_NO_MEMORY;
     }
     return STATUS_OK;
@@ -378,9 +371,7 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
 {
     const struct model_shape *shape = &attempt->model->shape;
     const struct place_instance *request = attempt->question->request;
-    const struct partition_units units = {
-        shape->layers,       shape->kv_heads, shape->kv_unit ? shape->kv_unit : 1,
-        shape->intermediate, shape->ffn_unit, shape->vocab};
+    const struct partition_units units = partition_units_of_shape(shape);
     struct candidate *candidate =
         record_list_push(&candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
     if (!candidate)

@@ -12,35 +12,126 @@
 #define HIDDEN_BYTES 16u
 #define MIDDLE_BYTES 12u
 
+/* Runs of more classes than there is room for say so themselves. */
+static bool are_classes_whole(const struct model_shape *shape)
+{
+    struct partition_units units = {.layers = shape->layers};
+    for (uint32_t i = 0; i < shape->runs.count; i++) {
+        const struct layer_run *run = &shape->runs.items[i];
+        const struct partition_run added = partition_run_add(&units, run);
+        const uint32_t wanted[PARTITION_PARTS] = {run->units, run->ffn_units, run->shared_units};
+        for (uint32_t part = 0; part < PARTITION_PARTS; part++)
+            if (added.classes[part] != PARTITION_NO_CLASS &&
+                units.classes[added.classes[part]].units != wanted[part])
+                return false;
+    }
+    return true;
+}
+
 bool placement_shape_is_whole(const struct model_shape *shape)
 {
     uint64_t layers = 0;
     for (uint32_t i = 0; i < shape->runs.count; i++) {
-        if (shape->runs.items[i].units == 0)
+        const struct layer_run *run = &shape->runs.items[i];
+        const bool is_ffn = run->ffn == PARTITION_FFN || run->ffn == PARTITION_EXPERTS;
+        if (run->layers == 0 || run->units == 0 || run->mixer < PARTITION_ATTENTION ||
+            run->mixer > PARTITION_DELTA || (run->ffn_units > 0 && !is_ffn) ||
+            (run->per_kv > 0 && run->units * run->unit_heads < run->per_kv))
             return false;
-        layers += shape->runs.items[i].layers;
+        layers += run->layers;
     }
-    return layers > 0 && layers == shape->layers;
+    return layers > 0 && layers == shape->layers && shape->vocab > 0 && are_classes_whole(shape);
 }
 
-/* Layers of a run that begins at layer `first` and that the rank holds. */
-static uint32_t layers_held(const struct layer_run *run, uint32_t first,
-                            const struct partition *cut)
+/* What a rank holds of one layer. */
+struct held {
+    uint32_t units;
+    uint32_t kv_heads; /* or units, where these are not counted */
+    uint32_t kv_all;
+    uint32_t ffn;
+    uint32_t shared;
+};
+
+static uint32_t held_in(const struct partition *cut, const struct partition_run *run,
+                        uint32_t part, uint32_t layer)
 {
-    const uint32_t begin = first > cut->layer_first ? first : cut->layer_first;
-    const uint32_t end = first + run->layers < cut->layer_end ? first + run->layers
-                                                              : cut->layer_end;
-    return begin < end ? end - begin : 0;
+    const uint32_t class = run->classes[part];
+    if (class == PARTITION_NO_CLASS)
+        return 0;
+    const struct partition_span span =
+        partition_cut_in(&cut->cuts[class], run->ordinals[part] + layer);
+    return span.end - span.first;
 }
 
-/* Of a layer's units those the rank holds. */
-static uint32_t units_held(const struct model_shape *shape, const struct layer_run *run,
-                           const struct partition *cut)
+/* `layer` counts from the first of the run. */
+static struct held hold(const struct partition_units *units, const struct partition *cut,
+                        const struct partition_run *run, uint32_t layer)
 {
-    if (cut->sharding != SHARDING_TENSOR)
-        return run->units;
-    return (uint32_t)(partition_edge(cut->kv_end, shape->kv_heads, run->units) -
-                      partition_edge(cut->kv_first, shape->kv_heads, run->units));
+    const struct partition_class *mixer = &units->classes[run->classes[0]];
+    const struct partition_span kv = partition_kv_of(
+        mixer, partition_cut_in(&cut->cuts[run->classes[0]], run->ordinals[0] + layer));
+    return (struct held){
+        .units = held_in(cut, run, 0, layer),
+        .kv_heads = kv.end - kv.first,
+        .kv_all = mixer->per_kv ? mixer->units * mixer->unit_heads / mixer->per_kv : mixer->units,
+        .ffn = held_in(cut, run, 1, layer),
+        .shared = held_in(cut, run, 2, layer),
+    };
+}
+
+static uint64_t part_of(uint64_t bytes, uint32_t held, uint32_t all)
+{
+    return all > 0 ? bytes / all * held : 0;
+}
+
+typedef void layers_taker(void *taker, const struct layer_run *run, const struct held *held,
+                          uint32_t layers);
+
+/* The cut of a class lies alike in all its layers. */
+static bool is_even(const struct partition *cut, const struct partition_run *run)
+{
+    for (uint32_t i = 0; i < PARTITION_PARTS; i++) {
+        if (run->classes[i] == PARTITION_NO_CLASS)
+            continue;
+        const struct partition_cut *one = &cut->cuts[run->classes[i]];
+        if (one->first % one->layers != 0 || one->end % one->layers != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Calls for the layers of the rank, those together that are alike. */
+static void each_layer(const struct model_shape *shape, const struct partition *cut,
+                       layers_taker *take, void *taker)
+{
+    struct partition_units units = {.layers = shape->layers};
+    const struct partition_units all = partition_units_of_shape(shape);
+    uint32_t before = 0;
+    for (uint32_t i = 0; i < shape->runs.count; i++) {
+        const struct layer_run *run = &shape->runs.items[i];
+        const struct partition_run added = partition_run_add(&units, run);
+        const uint32_t first = cut->layer_first > before ? cut->layer_first - before : 0;
+        const uint32_t end = cut->layer_end < before + run->layers
+                                 ? cut->layer_end > before ? cut->layer_end - before : 0
+                                 : run->layers;
+        const uint32_t step = is_even(cut, &added) && end > first ? end - first : 1;
+        for (uint32_t layer = first; layer < end; layer += step) {
+            const struct held held = hold(&all, cut, &added, layer);
+            take(taker, run, &held, step);
+        }
+        before += run->layers;
+    }
+}
+
+static void take_weights(void *taker, const struct layer_run *run, const struct held *held,
+                         uint32_t layers)
+{
+    uint64_t *bytes = taker;
+    *bytes += layers * (part_of(run->mixer_bytes, held->units, run->units) +
+                        part_of(run->kv_bytes, held->kv_heads, held->kv_all) +
+                        part_of(run->ffn_bytes, held->ffn, run->ffn_units) +
+                        part_of(run->shared_bytes, held->shared, run->shared_units) +
+                        run->whole_bytes);
 }
 
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut)
@@ -48,41 +139,37 @@ uint64_t placement_weight_bytes(const struct model_shape *shape, const struct pa
     const bool is_tensor = cut->sharding == SHARDING_TENSOR;
     const uint64_t head = shape->tied ? 0 : shape->head_bytes;
     uint64_t bytes = shape->norm_bytes;
-    uint32_t first = 0;
-    for (uint32_t i = 0; i < shape->runs.count; i++) {
-        const struct layer_run *run = &shape->runs.items[i];
-        const uint64_t layers = layers_held(run, first, cut);
-        uint64_t ffn = run->ffn_bytes;
-        if (is_tensor)
-            ffn = ffn * (cut->ffn_end - cut->ffn_first) / shape->intermediate;
-        bytes += layers * (run->mixer_bytes / run->units * units_held(shape, run, cut) + ffn +
-                           run->whole_bytes);
-        first += run->layers;
-    }
+    each_layer(shape, cut, take_weights, &bytes);
     if (is_tensor)
         return bytes + (shape->embedding_bytes + head) / shape->vocab *
                            (cut->vocab_end - cut->vocab_first);
     return bytes + (cut->has_embedding ? shape->embedding_bytes : 0) + (cut->has_head ? head : 0);
 }
 
+struct cache_taker {
+    struct kv_sizes *sizes;
+    enum kv_format format;
+};
+
+static void take_cache(void *taker, const struct layer_run *run, const struct held *held,
+                       uint32_t layers)
+{
+    const struct cache_taker *t = taker;
+    const uint32_t units = run->is_shared ? 1 : held->kv_heads;
+    const struct kv_layer layer = {.heads = run->heads * units,
+                                   .key_dim = run->key_dim,
+                                   .value_dim = run->value_dim,
+                                   .window = run->window,
+                                   .state_floats = run->state_floats * units};
+    kv_sizes_add(t->sizes, &layer, layers, t->format);
+}
+
 void placement_cache_sizes(const struct model_shape *shape, const struct partition *cut,
                            enum kv_format format, struct kv_sizes *sizes_out)
 {
-    uint32_t first = 0;
+    struct cache_taker taker = {sizes_out, format};
     memset(sizes_out, 0, sizeof(*sizes_out));
-    for (uint32_t i = 0; i < shape->runs.count; i++) {
-        const struct layer_run *run = &shape->runs.items[i];
-        const uint32_t units = run->is_shared ? 1 : units_held(shape, run, cut);
-        const struct kv_layer layer = {.heads = run->heads * units,
-                                       .key_dim = run->key_dim,
-                                       .value_dim = run->value_dim,
-                                       .window = run->window,
-                                       .state_floats = run->state_floats * units};
-        const uint32_t layers = layers_held(run, first, cut);
-        if (layers > 0)
-            kv_sizes_add(sizes_out, &layer, layers, format);
-        first += run->layers;
-    }
+    each_layer(shape, cut, take_cache, &taker);
 }
 
 uint64_t placement_cache_bytes(const struct model_shape *shape, const struct partition *cut,

@@ -12,7 +12,7 @@
 
 #include "protocol/state.h"
 #include "runtime/kv_shape.h"
-#include "runtime/partition.h"
+#include "runtime/partition_record.h"
 
 struct placement_cache {
     uint64_t positions; /* of all requests together */

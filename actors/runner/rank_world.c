@@ -3,7 +3,7 @@
 
 #include "actors/runner/collective_mpi.h"
 #include "protocol/memory.h"
-#include "runtime/partition.h"
+#include "runtime/partition_record.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -25,30 +25,6 @@ enum status rank_world_join(struct rank_world *world, struct reason *reason)
         collective_mpi_open(world->instance.ranks.count, &world->collective, reason);
     world->is_joining = false;
     return status;
-}
-
-static void fill_partitions(struct rank_world *world)
-{
-    const struct instance_record *instance = &world->instance;
-    for (uint32_t i = 0; i < world->rank_count; i++) {
-        const struct rank_record *rank = &instance->ranks.items[i];
-        const bool is_tensor = instance->sharding == SHARDING_TENSOR;
-        world->partitions[i] = (struct partition){
-            .rank = i,
-            .rank_count = world->rank_count,
-            .sharding = (enum sharding)instance->sharding,
-            .layer_first = rank->layer_first,
-            .layer_end = rank->layer_end,
-            .kv_first = rank->kv_first,
-            .kv_end = rank->kv_end,
-            .ffn_first = rank->ffn_first,
-            .ffn_end = rank->ffn_end,
-            .vocab_first = rank->vocab_first,
-            .vocab_end = rank->vocab_end,
-            .has_embedding = is_tensor || i == 0,
-            .has_head = is_tensor || i == 0,
-        };
-    }
 }
 
 static enum status load_shard(struct rank_world *world, const char *directory,
@@ -106,7 +82,8 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
                             void (*progressed)(void *context, uint64_t have, uint64_t total),
                             void *context, struct reason *reason)
 {
-    fill_partitions(world);
+    for (uint32_t i = 0; i < world->rank_count; i++)
+        world->partitions[i] = partition_of_record(&world->instance, i);
     world->reading.step = "read config.json";
     world->reading.file = "config.json";
     enum status status = model_config_read(directory, &world->config, reason);

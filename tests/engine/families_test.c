@@ -155,11 +155,8 @@ static void check_experts(const char *name, float logit_bound)
                                              .observe_experts = observe_experts,
                                              .observer = &chosen[i]};
     }
-    const struct model_layout *layout = model.layout;
-    bool has_three = layout->mixer_units / layout->kv_unit >= 3 &&
-                     layout->ffn_columns / layout->ffn_unit >= 3;
-    enum status status = local_world_open_each(&model, SHARDING_TENSOR, NULL, has_three ? 3 : 2,
-                                               options, &world, &reason);
+    enum status status = local_world_open_each(&model, SHARDING_TENSOR, NULL, 3, options, &world,
+                                               &reason);
     ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);
     const struct golden_run run = {.tokens = 24, .logit_bound = logit_bound};
     for (unsigned prompt = 0; prompt < ORACLE_PROMPTS; prompt++)

@@ -7,7 +7,7 @@
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
 #include "protocol/memory.h"
-#include "runtime/partition.h"
+#include "runtime/partition_record.h"
 #include "tests/support/check_main.h"
 #include "tests/support/seeded.h"
 
@@ -26,21 +26,36 @@ struct scene {
 /* Layers of every kind, in runs. */
 static void fill_runs(struct model_shape *shape, struct seeded *seeded)
 {
+    const uint32_t units = 1 + (uint32_t)seeded_below(seeded, shape->kv_heads);
+    const uint32_t per_kv = 1 + (uint32_t)seeded_below(seeded, 4);
+    const uint32_t shared = (uint32_t)seeded_below(seeded, 3);
     for (uint32_t left = shape->layers; left > 0;) {
         struct layer_run run = {.layers = 1 + (uint32_t)seeded_below(seeded, left),
-                                .units = 1 + (uint32_t)seeded_below(seeded, shape->kv_heads),
+                                .mixer = PARTITION_DELTA,
+                                .units = units,
                                 .mixer_bytes = seeded_below(seeded, 8u << 20),
+                                .ffn = PARTITION_FFN + (uint32_t)seeded_below(seeded, 2),
+                                .ffn_units = shape->intermediate / 64,
                                 .ffn_bytes = seeded_below(seeded, 16u << 20),
+                                .shared_units = shared,
+                                .shared_bytes = 1u << 20,
                                 .whole_bytes = 4096};
         const uint64_t kind = seeded_below(seeded, 4);
         if (kind == 0) {
             run.state_floats = 64 * 65;
         } else {
+            run.mixer = kind == 1 ? PARTITION_LATENT : PARTITION_ATTENTION;
             run.heads = 1;
             run.key_dim = 64;
             run.value_dim = kind == 1 ? 0 : 64;
             run.is_shared = kind == 1;
             run.window = kind == 2 ? 128 : 0;
+        }
+        if (run.mixer == PARTITION_ATTENTION) {
+            run.per_kv = per_kv;
+            run.unit_heads = 1;
+            run.units = shape->kv_heads * run.per_kv;
+            run.kv_bytes = seeded_below(seeded, 2u << 20);
         }
         left -= run.layers;
         ck_assert_ptr_nonnull(record_list_push(&layer_run_type, RECORD_LIST(shape->runs), &run,
@@ -97,15 +112,12 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
     ck_assert(text_set(&model->model_id, "m") && text_set(&scene->request.model_id, "m"));
     model->shape = (struct model_shape){.layers = 1 + (uint32_t)seeded_below(seeded, 40),
                                         .kv_heads = 1 + (uint32_t)seeded_below(seeded, 8),
-                                        .ffn_unit = 64,
                                         .vocab = 1000 + (uint32_t)seeded_below(seeded, 1000),
                                         .context = 40960,
                                         .embedding_bytes = 50u << 20,
                                         .norm_bytes = 4096};
-    fill_runs(&model->shape, seeded);
     model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64));
-    model->shape.kv_unit = (uint32_t)seeded_below(seeded, 3); /* 0 as before there was one */
-    model->shape.kv_heads *= model->shape.kv_unit ? model->shape.kv_unit : 1;
+    fill_runs(&model->shape, seeded);
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
     fill_files(model, seeded);
@@ -159,33 +171,16 @@ static void check_budget(const struct scene *scene, const struct rank_record *ra
 
 static void check_units(const struct scene *scene, const struct instance_record *instance)
 {
-    const struct model_shape *shape = &scene->state.models.items[0].shape;
-    uint32_t layer = 0;
-    uint32_t kv = 0;
-    uint32_t ffn = 0;
-    uint32_t vocab = 0;
-    const bool is_tensor = instance->sharding == SHARDING_TENSOR;
-    for (uint32_t i = 0; i < instance_computing(instance); i++) {
-        const struct rank_record *rank = &instance->ranks.items[i];
-        ck_assert_uint_eq(rank->layer_first, is_tensor ? 0 : layer);
-        layer = rank->layer_end;
-        if (!is_tensor)
-            continue;
-        ck_assert_uint_eq(rank->kv_first, kv);
-        ck_assert_uint_eq(rank->ffn_first, ffn);
-        ck_assert_uint_eq(rank->vocab_first, vocab);
-        ck_assert_uint_eq(rank->ffn_first % shape->ffn_unit, 0);
-        ck_assert_uint_eq(rank->kv_first % (shape->kv_unit ? shape->kv_unit : 1), 0);
-        kv = rank->kv_end;
-        ffn = rank->ffn_end;
-        vocab = rank->vocab_end;
-    }
-    ck_assert_uint_eq(layer, shape->layers);
-    if (is_tensor) {
-        ck_assert_uint_eq(kv, shape->kv_heads);
-        ck_assert_uint_eq(ffn, shape->intermediate);
-        ck_assert_uint_eq(vocab, shape->vocab);
-    }
+    const struct partition_units units =
+        partition_units_of_shape(&scene->state.models.items[0].shape);
+    const uint32_t count = instance_computing(instance);
+    struct partition partitions[NODES_MAX];
+    struct reason reason = {""};
+    ck_assert_uint_le(count, NODES_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        partitions[i] = partition_of_record(instance, i);
+    ck_assert_msg(partition_check(partitions, count, &units, &reason) == STATUS_OK, "%s",
+                  reason.text);
 }
 
 static const struct holder_record *holder_of(const struct model_record *model,

@@ -279,15 +279,16 @@ static void fill_model(struct model_record *model, const char *name)
                                         .heads = 8,
                                         .kv_heads = 4,
                                         .intermediate = 256,
-                                        .ffn_unit = 32,
                                         .vocab = 1024,
                                         .context = 4096,
                                         .embedding_bytes = 1 << 20,
                                         .head_bytes = 1 << 20,
                                         .norm_bytes = 1024,
                                         .weight_bytes = 98 << 20};
-    const struct layer_run run = {.layers = 8, .units = 4, .heads = 1, .key_dim = 8, .value_dim = 8,
-                                  .mixer_bytes = 4 << 20, .ffn_bytes = 8 << 20};
+    const struct layer_run run = {.layers = 8, .mixer = 1, .units = 8, .unit_heads = 1, .per_kv = 2,
+                                  .heads = 1, .key_dim = 8, .value_dim = 8,
+                                  .mixer_bytes = 3 << 20, .kv_bytes = 1 << 20,
+                                  .ffn = 4, .ffn_units = 8, .ffn_bytes = 8 << 20};
     ASSERT(record_list_push(&layer_run_type, RECORD_LIST(model->shape.runs), &run, 1) != NULL);
     static const uint32_t sizes[] = {40, 30, 20, 8};
     for (uint32_t i = 0; i < COUNT_OF(sizes); i++) {

@@ -113,17 +113,18 @@ static struct attention attention_of(const struct head_work *w, size_t row, uint
     struct engine *engine = w->engine;
     const struct attention_part *part = w->part;
     uint32_t length = w->rows[row].position + 1;
+    uint32_t kv_head = (part->skipped + head) / part->per_kv;
     return (struct attention){
         .query = engine->queries + (row * part->heads + head) * query_stride(part),
         .pages = kv_sequence_pages(engine->cache, w->rows[row].sequence, w->index),
-        .key_offset = kv_key_offset(engine->cache, w->index, head / part->per_kv),
-        .value_offset = kv_value_offset(engine->cache, w->index, head / part->per_kv),
+        .key_offset = kv_key_offset(engine->cache, w->index, kv_head),
+        .value_offset = kv_value_offset(engine->cache, w->index, kv_head),
         .page_positions = KV_PAGE_POSITIONS,
         .first = part->window && length > part->window ? length - part->window : 0,
         .length = length,
         .head_dim = part->head_dim,
-        .key_scale_offset = kv_key_scale_offset(engine->cache, w->index, head / part->per_kv),
-        .value_scale_offset = kv_value_scale_offset(engine->cache, w->index, head / part->per_kv),
+        .key_scale_offset = kv_key_scale_offset(engine->cache, w->index, kv_head),
+        .value_scale_offset = kv_value_scale_offset(engine->cache, w->index, kv_head),
         .format = engine->options.kv_format,
         .scale = part->scale,
         .has_sink = part->sinks != NULL,
@@ -138,9 +139,9 @@ static void attend_together(const struct head_work *w, size_t first, size_t end,
     const struct attention_part *part = w->part;
     struct attention attentions[KERNEL_ATTEND_MAX];
     float *outs[KERNEL_ATTEND_MAX];
-    uint32_t head_first = kv_head * part->per_kv;
-    uint32_t head_end = head_first + part->per_kv < part->heads ? head_first + part->per_kv
-                                                                : part->heads;
+    uint32_t end_of_all = (kv_head + 1) * part->per_kv - part->skipped;
+    uint32_t head_first = kv_head == 0 ? 0 : kv_head * part->per_kv - part->skipped;
+    uint32_t head_end = end_of_all < part->heads ? end_of_all : part->heads;
     size_t count = 0;
     for (size_t row = first; row < end; row++) {
         for (uint32_t head = head_first; head < head_end; head++) {

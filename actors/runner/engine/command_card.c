@@ -14,12 +14,24 @@ static uint64_t sum_of(const uint64_t *bytes, uint32_t count)
     return sum;
 }
 
+static json_t *units_json(const struct partition_units *units)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; list && i < units->class_count; i++) {
+        const struct partition_class *class = &units->classes[i];
+        (void)json_array_append_new(list, json_pack("{s:s, s:i, s:i}", "kind",
+                                                    partition_kind_name(class->kind), "units",
+                                                    class->units, "layers", class->layers));
+    }
+    return list;
+}
+
 static int print_json(const struct model_card *card)
 {
     char text[64];
     json_t *root = json_pack(
         "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I,"
-        " s:i, s:i, s:i}",
+        " s:o}",
         "model_type", card->model_type, "layers", card->layers, "hidden", card->hidden, "heads",
         card->heads, "kv_heads", card->kv_heads, "head_dim", card->head_dim, "intermediate",
         card->intermediate, "vocab", card->vocab, "context", card->context, "tied", card->tied,
@@ -27,8 +39,7 @@ static int print_json(const struct model_card *card)
         "weight_bytes", (json_int_t)card->weight_bytes, "embedding_bytes",
         (json_int_t)card->embedding_bytes, "head_bytes", (json_int_t)card->head_bytes,
         "attention_bytes", (json_int_t)sum_of(card->attention_bytes, card->layers), "ffn_bytes",
-        (json_int_t)sum_of(card->ffn_bytes, card->layers), "kv_units", card->kv_units,
-        "ffn_units", card->ffn_units, "ffn_unit", card->ffn_unit);
+        (json_int_t)sum_of(card->ffn_bytes, card->layers), "units", units_json(&card->units));
     if (!root || json_dumpf(root, stdout, JSON_COMPACT) != 0 || putchar('\n') == EOF) {
         json_decref(root);
         return ENGINE_EXIT_FAILED;
@@ -47,9 +58,11 @@ static void print_text(const struct model_card *card)
            card->context);
     printf("%s%s, %.1f MB of weights\n", quantisation_text(&card->quantisation, text),
            card->is_mixed ? " and others" : "", (double)card->weight_bytes / 1e6);
-    printf("cut units: %u layers, %u x %u kv heads, %u x %u FFN columns, %u vocabulary rows\n",
-           card->layers, card->kv_units, card->kv_unit, card->ffn_units, card->ffn_unit,
-           card->vocab_units);
+    printf("cut units: %u vocabulary rows", card->vocab);
+    for (uint32_t i = 0; i < card->units.class_count; i++)
+        printf("; %u of %s in %u layers", card->units.classes[i].units,
+               partition_kind_name(card->units.classes[i].kind), card->units.classes[i].layers);
+    printf("\n");
     for (size_t i = 0; i < card->file_count; i++)
         printf("%12llu  %s%s\n", (unsigned long long)card->files[i].size, card->files[i].name,
                card->files[i].is_weight ? "  (weights)" : "");

@@ -80,13 +80,14 @@ static enum status learn_counts(struct engine *engine)
     struct collective *collective = engine->options.collective;
     float rows[PARTITION_RANKS_MAX] = {0};
     uint32_t ranks = engine->partition.rank_count;
-    if (engine->vocab_counts[0] > 0)
+    if (engine->knows_counts)
         return STATUS_OK;
     /* Exact: a vocabulary has fewer than 2^24 rows. */
     rows[engine->partition.rank] = (float)engine->vocab;
     enum status status = collective->ops->sum(collective, rows, ranks);
     for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++)
         engine->vocab_counts[i] = (size_t)rows[i];
+    engine->knows_counts = status == STATUS_OK;
     return status;
 }
 

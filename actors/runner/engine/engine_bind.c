@@ -78,12 +78,11 @@ enum status engine_bind_bias(struct engine *engine, const struct model_module *m
 {
     struct module_range range;
     *bias_out = NULL;
-    /* Where ranks each give a part of every output, one of them adds the bias. */
-    bool is_part = module->cut == MODULE_CUT_MIXER_COLUMNS ||
-                   module->cut == MODULE_CUT_FFN_COLUMNS;
-    if (!module->bias || (is_part && engine_is_tensor_cut(engine) && engine->partition.rank != 0))
+    if (!module->bias ||
+        !shard_range(engine->model->layout, module, &engine->partition, &range))
         return STATUS_OK;
-    if (!shard_range(engine->model->layout, module, &engine->partition, &range))
+    /* Where ranks each give a part of every output, the one with the first columns adds it. */
+    if (range.column_first > 0)
         return STATUS_OK;
     size_t count = (size_t)(range.row_end - range.row_first);
     enum weight_format format = format_of(module->bias->type);
@@ -149,6 +148,17 @@ static uint32_t heads_held(const struct engine *engine, uint32_t role, uint32_t 
     return (uint32_t)(rows * total / module->rows);
 }
 
+/* Query heads of the rank's first key-value head that are before its own first. */
+static uint32_t heads_skipped(const struct engine *engine, uint32_t layer, uint32_t per_kv)
+{
+    const struct model_layout *layout = engine->model->layout;
+    const struct model_module *module = model_layout_find(layout, MODULE_QUERY, layer);
+    const struct partition_class *class = model_module_class(layout, module);
+    const struct partition_span span =
+        partition_cut_in(&engine->partition.cuts[module->class], module->ordinal);
+    return span.first * class->unit_heads % per_kv;
+}
+
 enum status engine_bind_attention(struct engine *engine, uint32_t layer,
                                   struct attention_part *part, struct reason *reason)
 {
@@ -183,6 +193,7 @@ enum status engine_bind_attention(struct engine *engine, uint32_t layer,
                                 shape->kv_heads);
     part->has_gate = model_layout_find(engine->model->layout, MODULE_ATTENTION_GATE, layer) != NULL;
     part->per_kv = shape->heads / shape->kv_heads;
+    part->skipped = heads_skipped(engine, layer, part->per_kv);
     part->head_dim = shape->head_dim;
     part->window = shape->window;
     part->rope = shape->rope;

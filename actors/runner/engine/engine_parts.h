@@ -46,6 +46,7 @@ struct attention_part {
     uint32_t heads;    /* of this rank */
     uint32_t kv_heads;
     uint32_t per_kv;   /* query heads of a kv head */
+    uint32_t skipped;  /* of the first kv head's: this rank has only those after them */
     uint32_t head_dim;
     uint32_t window;
     uint32_t rope;     /* ROPE_NONE for none */
@@ -187,6 +188,7 @@ struct engine {
     float *logits;            /* [ENGINE_LOGIT_ROWS][vocab of this rank], tensor cut only */
     uint32_t *next;           /* per sequence: the position due, while a batch is checked */
     size_t vocab_counts[PARTITION_RANKS_MAX]; /* of each rank, once known */
+    bool knows_counts;
     uint64_t buffer_bytes;
 };
 

@@ -14,12 +14,8 @@
 static inline struct partition_units partition_units_of(const struct model_config *config,
                                                         const struct model_layout *layout)
 {
-    return (struct partition_units){.layers = config->layers,
-                                    .kv_groups = layout->mixer_units,
-                                    .kv_unit = layout->kv_unit,
-                                    .ffn_columns = layout->ffn_columns,
-                                    .ffn_unit = layout->ffn_unit,
-                                    .vocab = config->vocab};
+    (void)config;
+    return layout->units;
 }
 
 #endif

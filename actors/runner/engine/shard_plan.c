@@ -14,9 +14,7 @@ static bool is_held(const struct model_module *module, const struct partition *p
 bool shard_range(const struct model_layout *layout, const struct model_module *module,
                  const struct partition *p, struct module_range *range_out)
 {
-    const struct module_shares shares = {p->kv_first,  p->kv_end,      p->ffn_first,
-                                         p->ffn_end,   p->vocab_first, p->vocab_end};
-    *range_out = model_module_range(layout, module, &shares);
+    *range_out = model_module_range(layout, module, p);
     return is_held(module, p) && range_out->row_first < range_out->row_end &&
            range_out->column_first < range_out->column_end;
 }

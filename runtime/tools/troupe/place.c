@@ -3,6 +3,7 @@
 
 #include "protocol/holdings.h"
 #include "protocol/sharding.h"
+#include "runtime/partition.h"
 #include "runtime/tools/troupe/output.h"
 
 #include <errno.h>
@@ -338,9 +339,12 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
         (void)printf("  rank %u on %-12s layers %u-%u", i,
                      cli_node_name(cli->state, &rank->node_id), rank->layer_first,
                      rank->layer_end > 0 ? rank->layer_end - 1 : 0);
-        if (instance->sharding == SHARDING_TENSOR)
-            (void)printf(", kv heads %u-%u", rank->kv_first,
-                         rank->kv_end > 0 ? rank->kv_end - 1 : 0);
+        for (uint32_t k = 0; instance->sharding == SHARDING_TENSOR && k < rank->cuts.count; k++) {
+            const struct cut_record *cut = &rank->cuts.items[k];
+            const double all = (double)cut->units * cut->layers;
+            (void)printf(", %.0f %% of %s", all > 0 ? (cut->end - cut->first) / all * 100 : 0,
+                         partition_kind_name((enum partition_kind)cut->kind));
+        }
         (void)printf(", weights %s%s, cache %s, %s\n", size_print(rank->weight_bytes, weights),
                      print_sources(cli, instance, i, sources), size_print(rank->cache_bytes, cache),
                      rank_status_name(rank->status));

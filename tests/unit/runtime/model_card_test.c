@@ -22,10 +22,14 @@ START_TEST(a_card_says_what_the_directory_holds)
     ck_assert_msg(status == STATUS_OK, "%s", reason.text);
     ck_assert_str_eq(card->model_type, "qwen3");
     ck_assert_uint_eq(card->layers, 4);
-    ck_assert_uint_eq(card->kv_units, 6);
-    ck_assert_uint_eq(card->ffn_units, 6);
-    ck_assert_uint_eq(card->ffn_unit, 64);
-    ck_assert_uint_eq(card->vocab_units, 768);
+    ck_assert_uint_eq(card->units.class_count, 2);
+    ck_assert_int_eq(card->units.classes[0].kind, PARTITION_ATTENTION);
+    ck_assert_uint_eq(card->units.classes[0].layers, 4);
+    ck_assert_uint_eq(card->units.classes[0].per_kv, 2);
+    ck_assert_uint_eq(card->units.classes[0].units * card->units.classes[0].unit_heads, 12);
+    ck_assert_int_eq(card->units.classes[1].kind, PARTITION_FFN);
+    ck_assert_uint_eq(card->units.classes[1].units, 6);
+    ck_assert_uint_eq(card->units.vocab, 768);
     ck_assert(!card->tied && !card->is_mixed);
     ck_assert_uint_eq(card->embedding_bytes, 768 * (128 / 2 + 2 * 2 * 2));
     ck_assert_uint_eq(card->embedding_bytes, card->head_bytes);

@@ -82,7 +82,7 @@ static enum status settle_layers(const json_t *root, struct model_config *config
     for (uint32_t i = 0; status == STATUS_OK && i < config->layers; i++) {
         bool slides = false;
         status = keys_is_sliding(root, i, (i + 1) % pattern != 0, &slides, reason);
-        config->shapes[i] = (struct layer_shape){.units = config->kv_heads,
+        config->shapes[i] = (struct layer_shape){.units = config->heads,
                                                  .heads = config->heads,
                                                  .kv_heads = config->kv_heads,
                                                  .head_dim = config->head_dim,

@@ -6,7 +6,7 @@
  * gate that comes with the query; the first quarter of a head is rotated.  Experts by softmax over
  * all, and a shared one times sigmoid of one number.  Vision tower and prediction layers are not
  * used.  Original files store norms less 1 and the convolution's axes the other way round.
- * In the tensor cut DeltaNet is cut by key heads, attention by key-value heads.
+ * In the tensor cut DeltaNet is cut by key heads, attention by query heads.
  */
 #include "runtime/model_family.h"
 
@@ -87,7 +87,7 @@ static enum status settle(const json_t *root, struct model_config *config, struc
                                       .head_dim = is_full ? config->head_dim : delta->value_dim,
                                       .rope = is_full ? 0 : ROPE_NONE,
                                       .ffn = config->experts.count ? FFN_EXPERTS : FFN_DENSE};
-        shape->units = shape->kv_heads;
+        shape->units = is_full ? shape->heads : delta->key_heads;
     }
     return status;
 }
@@ -199,8 +199,8 @@ static const struct module_row rows[] = {
     MODULE_ENDS("model.embed_tokens", "model.norm", "lm_head"),
     MODULE_NORM(MODULE_ATTENTION_NORM, extent_hidden, "input_layernorm"),
     FULL_ROW(MODULE_QUERY, MODULE_CUT_MIXER_ROWS, extent_gated, extent_hidden, "q_proj"),
-    FULL_ROW(MODULE_KEY, MODULE_CUT_MIXER_ROWS, extent_keys, extent_hidden, "k_proj"),
-    FULL_ROW(MODULE_VALUE, MODULE_CUT_MIXER_ROWS, extent_keys, extent_hidden, "v_proj"),
+    FULL_ROW(MODULE_KEY, MODULE_CUT_KV_ROWS, extent_keys, extent_hidden, "k_proj"),
+    FULL_ROW(MODULE_VALUE, MODULE_CUT_KV_ROWS, extent_keys, extent_hidden, "v_proj"),
     FULL_NORM(MODULE_QUERY_NORM, "q_norm"),
     FULL_NORM(MODULE_KEY_NORM, "k_norm"),
     FULL_ROW(MODULE_ATTENTION_OUT, MODULE_CUT_MIXER_COLUMNS, extent_hidden, extent_queries,

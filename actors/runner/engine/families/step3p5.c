@@ -153,7 +153,7 @@ static enum status settle_layer(const json_t *root, struct model_config *config,
                             reason);
     if (status == STATUS_OK && is_sliding)
         status = check_head_dim(other, config, reason);
-    shape->units = shape->kv_heads;
+    shape->units = shape->heads;
     if (status == STATUS_OK)
         status = read_limit(root, "swiglu_limits", layer, &shape->limit, reason);
     if (status == STATUS_OK)

@@ -4,7 +4,7 @@
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/engine/collective_threads.h"
 #include "protocol/memory.h"
-#include "runtime/partition.h"
+#include "runtime/partition_record.h"
 #include "tests/support/check_main.h"
 #include "tests/support/scratch.h"
 
@@ -225,14 +225,7 @@ static void fill_instance(struct stage *stage, const struct stage_options *optio
         struct rank_record *rank =
             record_list_push(&rank_record_type, RECORD_LIST(instance->ranks), NULL, RANK_COUNT_MAX);
         ck_assert_ptr_nonnull(rank);
-        rank->layer_first = partitions[i].layer_first;
-        rank->layer_end = partitions[i].layer_end;
-        rank->kv_first = partitions[i].kv_first;
-        rank->kv_end = partitions[i].kv_end;
-        rank->ffn_first = partitions[i].ffn_first;
-        rank->ffn_end = partitions[i].ffn_end;
-        rank->vocab_first = partitions[i].vocab_first;
-        rank->vocab_end = partitions[i].vocab_end;
+        ck_assert_int_eq(partition_to_record(&partitions[i], rank), STATUS_OK);
         rank->threads = 1;
         rank->has_weights = i == 0 || !options->has_one_copy;
     }

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * partition_place: the table for ranks of given budgets.
+ *
+ * Pure.  What every rank keeps comes off first.  Mixers are shared by the room that is left, then
+ * columns of FFNs and experts and vocabulary rows so that all ranks end up equally full.  A unit
+ * goes only where it fits; what a full rank cannot take moves to others, in whole units, then in
+ * units of single layers.  Where few units and ranks leave no table that way, all are searched.
+ * Every rank is counted again before a table is given out.
+ *
+ * Memory   the search takes some and frees it.
+ * Fails    NO_CAPACITY naming the rank, what it would need and has; INVALID as partition_solve.
+ */
+#ifndef TROUPE_RUNTIME_PARTITION_PLACE_H
+#define TROUPE_RUNTIME_PARTITION_PLACE_H
+
+#include "runtime/partition.h"
+
+#include <stddef.h>
+
+#define PARTITION_LAYERS_MAX 1024u
+
+/* Bytes of weights with what they keep in caches. */
+struct partition_costs {
+    uint64_t unit_bytes[PARTITION_CLASSES_MAX]; /* of a unit in one layer, the most of any */
+    uint64_t kv_bytes[PARTITION_CLASSES_MAX];   /* of a key-value head in one layer */
+    uint64_t vocab_bytes;                       /* of a row */
+    uint64_t whole_bytes;  /* what every rank of a tensor cut keeps */
+    uint64_t rank_bytes;   /* what every rank of a pipeline keeps */
+    uint64_t ends_bytes;   /* embedding and head, on rank 0 of a pipeline */
+    const uint64_t *layer_bytes; /* [layers, at most PARTITION_LAYERS_MAX] for a pipeline */
+};
+
+/* What a rank of this table takes. */
+uint64_t partition_bytes(const struct partition_units *units, const struct partition_costs *costs,
+                         const struct partition *partition);
+/* `shares` NULL: by the budgets.  Shares are taken as they are, and refused with the nearest that
+ * fit when a rank is over its budget. */
+MUST_CHECK enum status partition_place(enum sharding sharding,
+                                       const struct partition_units *units,
+                                       const struct partition_costs *costs,
+                                       const uint64_t *shares, const uint64_t *budgets,
+                                       uint32_t rank_count, struct partition *partitions_out,
+                                       struct reason *reason);
+/* A sentence on why the rank holds what it holds. */
+#define PARTITION_SENTENCE_SIZE 512u
+const char *partition_explain(const struct partition_units *units,
+                              const struct partition_costs *costs,
+                              const struct partition *partition, uint64_t budget, char *text_out);
+
+/* --- the search, for partition_place and its tests --- */
+
+/* At most so many ranks, and so many states: the product of each class's units and 1. */
+#define PARTITION_SEARCH_RANKS 4u
+#define PARTITION_SEARCH_STATES 30000u
+/* Finds a table that is alike in all layers if there is any; NOT_FOUND else.  UNSUPPORTED: too many
+ * to be searched. */
+MUST_CHECK enum status partition_search(const struct partition_units *units,
+                                        const struct partition_costs *costs,
+                                        const uint64_t *budgets, uint32_t rank_count,
+                                        struct partition *partitions);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "runtime/partition_record.h"
+
+_Static_assert(PARTITION_CLASSES_MAX <= CUT_COUNT_MAX, "a record has room for every class");
+
+struct partition_run partition_run_add(struct partition_units *units, const struct layer_run *run)
+{
+    const struct partition_class parts[PARTITION_PARTS] = {
+        {.kind = (enum partition_kind)run->mixer, .units = run->units,
+         .unit_heads = run->unit_heads, .per_kv = run->per_kv},
+        {.kind = (enum partition_kind)run->ffn, .units = run->ffn_units},
+        {.kind = PARTITION_SHARED, .units = run->shared_units},
+    };
+    struct partition_run added;
+    for (uint32_t i = 0; i < PARTITION_PARTS; i++) {
+        added.classes[i] = PARTITION_NO_CLASS;
+        added.ordinals[i] = 0;
+        if (parts[i].units == 0)
+            continue;
+        added.classes[i] = partition_units_add(units, &parts[i], run->layers);
+        added.ordinals[i] = units->classes[added.classes[i]].layers - run->layers;
+    }
+    return added;
+}
+
+struct partition_units partition_units_of_shape(const struct model_shape *shape)
+{
+    struct partition_units units = {.layers = shape->layers, .vocab = shape->vocab};
+    for (uint32_t i = 0; i < shape->runs.count; i++)
+        (void)partition_run_add(&units, &shape->runs.items[i]);
+    return units;
+}
+
+enum status partition_to_record(const struct partition *partition, struct rank_record *rank)
+{
+    rank->layer_first = partition->layer_first;
+    rank->layer_end = partition->layer_end;
+    rank->vocab_first = partition->vocab_first;
+    rank->vocab_end = partition->vocab_end;
+    for (uint32_t i = 0; i < partition->cut_count; i++) {
+        const struct partition_cut *cut = &partition->cuts[i];
+        const struct cut_record record = {.kind = (uint32_t)cut->kind, .layers = cut->layers,
+                                          .units = cut->units, .first = cut->first,
+                                          .end = cut->end};
+        if (!record_list_push(&cut_record_type, RECORD_LIST(rank->cuts), &record, CUT_COUNT_MAX))
+            return STATUS_NO_MEMORY;
+    }
+    return STATUS_OK;
+}
+
+struct partition partition_of_record(const struct instance_record *instance, uint32_t number)
+{
+    const struct rank_record *rank = &instance->ranks.items[number];
+    const bool has_ends = instance->sharding == SHARDING_TENSOR || number == 0;
+    struct partition partition = {
+        .rank = number,
+        .rank_count = instance->ranks.count,
+        .sharding = (enum sharding)instance->sharding,
+        .layer_first = rank->layer_first,
+        .layer_end = rank->layer_end,
+        .vocab_first = rank->vocab_first,
+        .vocab_end = rank->vocab_end,
+        .has_embedding = has_ends,
+        .has_head = has_ends,
+        .cut_count = rank->cuts.count < PARTITION_CLASSES_MAX ? rank->cuts.count
+                                                              : PARTITION_CLASSES_MAX,
+    };
+    for (uint32_t i = 0; i < partition.cut_count; i++) {
+        const struct cut_record *cut = &rank->cuts.items[i];
+        partition.cuts[i] = (struct partition_cut){(enum partition_kind)cut->kind, cut->layers,
+                                                   cut->units, cut->first, cut->end};
+    }
+    return partition;
+}
