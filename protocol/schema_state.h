@@ -139,7 +139,8 @@
     F(S, u32, kind, 0, "1 attention, 2 latent, 3 DeltaNet, 4 FFN, 5 experts, 6 shared expert")     \
     F(S, u32, layers, 0, "of the model that have it")                                              \
     F(S, u32, units, 0, "of each of these layers")                                                 \
-    F(S, u32, first, 0, "of units * layers")                                                       \
+    F(S, u32, step, 0, "units that are not parted; divides them")                                  \
+    F(S, u32, first, 0, "of units / step * layers")                                                \
     F(S, u32, end, 0, "one past the last")
 
 #define RANK_RECORD_FIELDS(F, L, R, S)                                                             \

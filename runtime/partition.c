@@ -66,8 +66,8 @@ uint32_t partition_units_add(struct partition_units *units, const struct partiti
 
 struct partition_span partition_cut_in(const struct partition_cut *cut, uint32_t ordinal)
 {
-    return (struct partition_span){(cut->first + ordinal) / cut->layers,
-                                   (cut->end + ordinal) / cut->layers};
+    return (struct partition_span){(cut->first + ordinal) / cut->layers * cut->step,
+                                   (cut->end + ordinal) / cut->layers * cut->step};
 }
 
 struct partition_span partition_kv_of(const struct partition_class *class,
@@ -206,7 +206,7 @@ struct partition partition_whole(const struct partition_units *units, uint32_t r
                               .cut_count = units->class_count};
     for (uint32_t i = 0; i < units->class_count; i++)
         whole.cuts[i] = (struct partition_cut){units->classes[i].kind, units->classes[i].layers,
-                                               units->classes[i].units, 0,
+                                               units->classes[i].units, 1, 0,
                                                units->classes[i].units * units->classes[i].layers};
     return whole;
 }
@@ -260,27 +260,25 @@ static bool are_groups_near(const uint32_t *groups, uint32_t total, const uint64
     return true;
 }
 
-/* The units of one class for each rank, counted through its layers. */
-static void share_class(const struct partition_class *class, const uint64_t *shares,
-                        uint32_t count, uint32_t *held_out)
+/* The steps of one class for each rank, counted through its layers; returns the units of a step. */
+static uint32_t share_class(const struct partition_class *class, const uint64_t *shares,
+                            uint32_t count, uint32_t *held_out)
 {
     const uint32_t group = partition_group_units(class);
     const bool is_bulk = class->kind >= PARTITION_FFN;
-    uint32_t step = class->layers;
-    uint32_t total = class->units;
+    uint32_t alike = class->layers;
+    uint32_t step = 1;
     if (is_bulk && class->units < PARTITION_COARSE) {
-        step = 1;
-        total = class->units * class->layers;
+        alike = 1;
     } else if (group > 1 && class->units / group >= count) {
         (void)partition_share(class->units / group, shares, count, held_out);
-        if (are_groups_near(held_out, class->units / group, shares, count)) {
-            step = group * class->layers;
-            total = class->units / group;
-        }
+        if (are_groups_near(held_out, class->units / group, shares, count))
+            step = group;
     }
-    (void)partition_share(total, shares, count, held_out);
+    (void)partition_share(class->units / step * (class->layers / alike), shares, count, held_out);
     for (uint32_t i = 0; i < count; i++)
-        held_out[i] *= step;
+        held_out[i] *= alike;
+    return step;
 }
 
 static void solve_tensor(const struct partition_units *units, const uint64_t *shares,
@@ -289,8 +287,9 @@ static void solve_tensor(const struct partition_units *units, const uint64_t *sh
     uint32_t held[PARTITION_RANKS_MAX];
     for (uint32_t c = 0; c < units->class_count; c++) {
         uint32_t next = 0;
-        share_class(&units->classes[c], shares, count, held);
+        const uint32_t step = share_class(&units->classes[c], shares, count, held);
         for (uint32_t i = 0; i < count; i++) {
+            partitions[i].cuts[c].step = step;
             partitions[i].cuts[c].first = next;
             partitions[i].cuts[c].end = next += held[i];
         }
@@ -364,12 +363,16 @@ static enum status check_cut(const struct partition *p, uint32_t at,
 {
     const struct partition_class *class = &units->classes[at];
     const struct partition_cut *cut = &p->cuts[at];
-    const uint32_t total = class->units * class->layers;
     if (cut->kind != class->kind || cut->layers != class->layers || cut->units != class->units)
         return refuse(reason, STATUS_INVALID, "the table of rank %u cuts %u %s in %u layers, where "
                       "the model has %u %s in %u; its files and the table are of two models",
                       p->rank, cut->units, partition_kind_name(cut->kind), cut->layers,
                       class->units, partition_kind_name(class->kind), class->layers);
+    if (cut->step == 0 || class->units % cut->step != 0)
+        return refuse(reason, STATUS_INVALID, "the table of rank %u parts %u %s in steps of %u; "
+                      "steps of 1 are always possible", p->rank, class->units,
+                      partition_kind_name(class->kind), cut->step);
+    const uint32_t total = partition_cut_total(cut);
     if (p->sharding != SHARDING_TENSOR && (cut->first != 0 || cut->end != total))
         return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
                       p->rank, sharding_name(p->sharding));
@@ -438,6 +441,12 @@ static enum status check_joints(const struct partition *p, const struct partitio
         return check_joint(p, "layers", p->layer_first, before ? before->layer_end : 0, reason);
     if (p->sharding != SHARDING_TENSOR)
         return STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && before && i < p->cut_count; i++)
+        if (p->cuts[i].step != before->cuts[i].step)
+            status = refuse(reason, STATUS_INVALID, "rank %u parts %s in steps of %u, the rank "
+                            "before in steps of %u; give all ranks the same", p->rank,
+                            partition_kind_name(p->cuts[i].kind), p->cuts[i].step,
+                            before->cuts[i].step);
     for (uint32_t i = 0; status == STATUS_OK && i < p->cut_count; i++)
         status = check_joint(p, partition_kind_name(p->cuts[i].kind), p->cuts[i].first,
                              before ? before->cuts[i].end : 0, reason);
@@ -468,7 +477,7 @@ enum status partition_check(const struct partition *partitions, uint32_t rank_co
     enum status status = check_end("layers", last->layer_end, units->layers, reason);
     for (uint32_t i = 0; status == STATUS_OK && i < last->cut_count; i++)
         status = check_end(partition_kind_name(last->cuts[i].kind), last->cuts[i].end,
-                           last->cuts[i].units * last->cuts[i].layers, reason);
+                           partition_cut_total(&last->cuts[i]), reason);
     if (status == STATUS_OK && last->sharding == SHARDING_TENSOR)
         status = check_end("vocabulary rows", last->vocab_end, units->vocab, reason);
     return status;

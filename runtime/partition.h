@@ -11,17 +11,17 @@
  * smallest piece that cuts no quantisation group is a unit (runtime/model_layout.c).  Vocabulary
  * rows are cut one by one.  Whole layers are what a pipeline shares.
  *
- * A cut says which units of a class a rank holds, counted through all layers of the class: [first,
- * end) of units * layers.  In the n-th layer of a class of L an edge at E lies at unit
- * (E + n) / L.  So an edge at a multiple of L lies alike in every layer; one at k * L + m lies one
- * unit further in m of the layers.  The sum over the layers is E, edges of ranks that meet in E
- * meet in every layer, and ranks tile every layer when they tile the class.  Two integers for each
- * rank and class cross the wire, with the class itself beside them, so that a rank whose files say
- * otherwise refuses.
+ * A cut says which units of a class a rank holds, in steps of one or more, counted through all
+ * layers of the class: [first, end) of units / step * layers.  In the n-th layer of a class of L an
+ * edge at E lies at step (E + n) / L.  So an edge at a multiple of L lies alike in every layer; one
+ * at k * L + m lies one step further in m of the layers.  The sum over the layers is E, edges of
+ * ranks that meet in E meet in every layer, and ranks tile every layer when they tile the class.
+ * A few integers for each rank and class cross the wire, the class itself among them, so that a
+ * rank whose files say otherwise refuses.
  *
- * Query heads are shared in whole groups of a key-value head where that comes near the shares.
- * Else units of query heads are: a rank holds every key-value head that one of its query heads
- * reads, also when another rank holds it too.
+ * Query heads are shared in whole groups of a key-value head (a step) where that comes near the
+ * shares.  Else units of query heads are: a rank holds every key-value head that one of its query
+ * heads reads, also when another rank holds it too.
  *
  * A rank may hold nothing of a class, and then contributes zeros there.  Classes of few units
  * (below PARTITION_COARSE) are cut unlike in their layers, so that the sum comes near the share.
@@ -75,7 +75,8 @@ struct partition_cut {
     enum partition_kind kind; /* as the class says */
     uint32_t layers;
     uint32_t units;
-    uint32_t first; /* of units * layers */
+    uint32_t step;  /* units that are not parted; divides them */
+    uint32_t first; /* of units / step * layers */
     uint32_t end;
 };
 
@@ -105,6 +106,11 @@ const char *partition_kind_name(enum partition_kind kind);
  * classes than there is room for, further ones are of one unit. */
 uint32_t partition_units_add(struct partition_units *units, const struct partition_class *like,
                              uint32_t layers);
+/* Steps of all layers. */
+static inline uint32_t partition_cut_total(const struct partition_cut *cut)
+{
+    return cut->units / cut->step * cut->layers;
+}
 /* The units a cut has in the layer that is `ordinal` among those of the class. */
 struct partition_span partition_cut_in(const struct partition_cut *cut, uint32_t ordinal);
 /* The key-value heads that units of an attention read. */

@@ -24,7 +24,7 @@ static uint64_t plus(uint64_t a, uint64_t b)
 static uint64_t class_bytes(const struct partition_class *class, uint64_t unit_bytes,
                             uint64_t kv_bytes, const struct partition_cut *cut)
 {
-    uint64_t bytes = times(cut->end - cut->first, unit_bytes);
+    uint64_t bytes = times((uint64_t)(cut->end - cut->first) * cut->step, unit_bytes);
     const bool is_even = cut->first % cut->layers == 0 && cut->end % cut->layers == 0;
     const uint32_t step = is_even ? cut->layers : 1;
     if (class->per_kv == 0 || kv_bytes == 0)
@@ -114,7 +114,7 @@ static bool fill(uint32_t total, const uint64_t *weights, const uint64_t *limits
 /* How hard to try. */
 struct effort {
     bool is_even;   /* columns alike in all layers, where there are not few */
-    bool is_free;   /* mixers without key-value heads may differ between layers too */
+    bool is_free;   /* mixers may differ between layers too, with key-value heads in groups */
     bool in_groups; /* query heads by whole groups */
 };
 
@@ -134,42 +134,43 @@ static uint64_t left_of(const struct placing *p, uint32_t rank)
 }
 
 /* The most key-value heads that so many units can read wherever they lie. */
-static uint64_t kv_at_most(const struct partition_class *class, uint64_t units, bool in_groups)
+static uint64_t kv_at_most(const struct partition_class *class, uint64_t units)
 {
     const uint64_t heads = units * class->unit_heads;
     const uint64_t all = (uint64_t)class->units * class->unit_heads / class->per_kv;
-    const uint64_t most = in_groups ? (heads + class->per_kv - 1) / class->per_kv
-                          : heads < 2 ? heads : (heads - 2) / class->per_kv + 2;
+    const uint64_t most = heads < 2 ? heads : (heads - 2) / class->per_kv + 2;
     return most < all ? most : all;
 }
 
-/* Steps of `step` units in all layers that surely fit into so many bytes. */
-static uint64_t steps_that_fit(const struct placing *p, uint32_t at, uint32_t step, uint64_t bytes,
-                               bool in_groups)
+/* Units in all layers that surely fit into so many bytes. */
+static uint64_t units_that_fit(const struct placing *p, uint32_t at, uint64_t bytes)
 {
     const struct partition_class *class = &p->units->classes[at];
     uint64_t low = 0;
-    uint64_t high = class->units / step;
+    uint64_t high = class->units;
     while (low < high) {
-        const uint64_t steps = (low + high + 1) / 2;
-        const uint64_t kv = kv_at_most(class, steps * step, in_groups);
-        if (plus(times(steps * step * class->layers, p->costs->unit_bytes[at]),
+        const uint64_t units = (low + high + 1) / 2;
+        const uint64_t kv = kv_at_most(class, units);
+        if (plus(times(units * class->layers, p->costs->unit_bytes[at]),
                  times(kv * class->layers, p->costs->kv_bytes[at])) <= bytes)
-            low = steps;
+            low = units;
         else
-            high = steps - 1;
+            high = units - 1;
     }
     return low;
 }
 
-static void take(struct placing *p, uint32_t at, const uint32_t *held, uint32_t step)
+/* Of each rank so many steps, each in `alike` layers. */
+static void take(struct placing *p, uint32_t at, const uint32_t *held, uint32_t step,
+                 uint32_t alike)
 {
     const struct partition_class *class = &p->units->classes[at];
     uint32_t next = 0;
     for (uint32_t i = 0; i < p->count; i++) {
         struct partition_cut *cut = &p->partitions[i].cuts[at];
+        cut->step = step;
         cut->first = next;
-        cut->end = next += held[i] * step;
+        cut->end = next += held[i] * alike;
         p->used[i] = plus(p->used[i], class_bytes(class, p->costs->unit_bytes[at],
                                                   p->costs->kv_bytes[at], cut));
     }
@@ -183,31 +184,36 @@ static void weigh(const struct placing *p, bool is_mixer, uint64_t *weights)
     }
 }
 
+/* A step in so many layers. */
+static uint64_t step_bytes(const struct placing *p, uint32_t at, uint32_t step, uint32_t alike)
+{
+    const struct partition_class *class = &p->units->classes[at];
+    const uint32_t heads = class->per_kv ? step * class->unit_heads / class->per_kv : 0;
+    return times(alike, plus(times(step, p->costs->unit_bytes[at]),
+                             times(heads, p->costs->kv_bytes[at])));
+}
+
 static bool place_class(struct placing *p, uint32_t at, const struct effort *effort)
 {
     const struct partition_class *class = &p->units->classes[at];
     const bool is_bulk = class->kind >= PARTITION_FFN;
-    const bool has_kv = class->per_kv > 0;
-    const bool is_even = has_kv || (is_bulk ? effort->is_even && class->units >= PARTITION_COARSE
-                                            : !effort->is_free);
-    uint32_t step = is_even ? class->layers : 1;
-    uint32_t group = 1;
+    const bool is_apart = class->per_kv > 0 && !effort->in_groups; /* heads may be held twice */
+    const bool is_even = is_bulk ? effort->is_even && class->units >= PARTITION_COARSE
+                                 : is_apart || !effort->is_free;
+    const uint32_t alike = is_even ? class->layers : 1;
+    const uint32_t step = is_apart ? 1 : partition_group_units(class);
     uint64_t weights[PARTITION_RANKS_MAX];
     uint64_t limits[PARTITION_RANKS_MAX];
     uint32_t held[PARTITION_RANKS_MAX];
-    if (has_kv && effort->in_groups)
-        group = partition_group_units(class);
-    step *= group;
+    const uint64_t bytes = step_bytes(p, at, step, alike);
     weigh(p, !is_bulk, weights);
-    for (uint32_t i = 0; i < p->count; i++) {
-        const uint64_t bytes = times(step, p->costs->unit_bytes[at]);
-        limits[i] = has_kv       ? steps_that_fit(p, at, group, left_of(p, i), group > 1)
+    for (uint32_t i = 0; i < p->count; i++)
+        limits[i] = is_apart     ? units_that_fit(p, at, left_of(p, i))
                     : bytes == 0 ? UINT32_MAX
                                  : left_of(p, i) / bytes;
-    }
-    if (!fill(class->units * class->layers / step, weights, limits, p->count, held))
+    if (!fill(class->units / step * (class->layers / alike), weights, limits, p->count, held))
         return false;
-    take(p, at, held, step);
+    take(p, at, held, step, alike);
     return true;
 }
 
@@ -265,7 +271,8 @@ static uint64_t shared_bytes(const struct partition_units *units,
     return partition_bytes(units, costs, &whole) - costs->whole_bytes;
 }
 
-static void find_room(struct placing *p, const uint64_t *budgets)
+/* Whether all together have as much as is needed. */
+static bool find_room(struct placing *p, const uint64_t *budgets)
 {
     const uint64_t need = shared_bytes(p->units, p->costs);
     double all = 0;
@@ -275,6 +282,7 @@ static void find_room(struct placing *p, const uint64_t *budgets)
     }
     for (uint32_t i = 0; i < p->count; i++)
         p->due[i] = all > 0 ? (uint64_t)((double)p->room[i] * ((double)need / all)) : 0;
+    return all >= (double)need;
 }
 
 static enum status lacks(uint32_t rank, uint64_t need, uint64_t have, struct reason *reason)
@@ -325,15 +333,15 @@ static enum status place_tensor(const struct partition_units *units,
     for (uint32_t i = 0; i < count; i++)
         if (budgets[i] < costs->whole_bytes)
             return lacks(i, costs->whole_bytes, budgets[i], reason);
-    find_room(&p, budgets);
-    for (size_t i = 0; i < COUNT_OF(efforts); i++) {
+    const bool is_room = find_room(&p, budgets);
+    for (size_t i = 0; is_room && i < COUNT_OF(efforts); i++) {
         begin(units, count, partitions);
         if (place_all(&p, &efforts[i]) &&
             most_over(units, costs, budgets, count, partitions) == count)
             return STATUS_OK;
     }
     begin(units, count, partitions);
-    if (partition_search(units, costs, budgets, count, partitions) == STATUS_OK &&
+    if (is_room && partition_search(units, costs, budgets, count, partitions) == STATUS_OK &&
         most_over(units, costs, budgets, count, partitions) == count)
         return STATUS_OK;
     begin(units, count, partitions);
@@ -545,7 +553,8 @@ const char *partition_explain(const struct partition_units *units,
         if (used + 96 < PARTITION_SENTENCE_SIZE)
             used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                      "%.3g of %u units of %s, ",
-                                     (double)(cut->end - cut->first) / cut->layers, cut->units,
+                                     (double)(cut->end - cut->first) * cut->step / cut->layers,
+                                     cut->units,
                                      partition_kind_name(cut->kind));
     }
     if (p->sharding == SHARDING_TENSOR && used + 96 < PARTITION_SENTENCE_SIZE)

@@ -50,9 +50,10 @@ const char *partition_explain(const struct partition_units *units,
 
 /* --- the search, for partition_place and its tests --- */
 
-/* At most so many ranks, and so many states: the product of each class's units and 1. */
+/* At most so many ranks, and so many ways for a rank's units to begin and end: with three classes
+ * of 12 units there are 753,571. */
 #define PARTITION_SEARCH_RANKS 4u
-#define PARTITION_SEARCH_STATES 30000u
+#define PARTITION_SEARCH_STEPS 8000000u
 /* Finds a table that is alike in all layers if there is any; NOT_FOUND else.  UNSUPPORTED: too many
  * to be searched. */
 MUST_CHECK enum status partition_search(const struct partition_units *units,

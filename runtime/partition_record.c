@@ -40,8 +40,8 @@ enum status partition_to_record(const struct partition *partition, struct rank_r
     for (uint32_t i = 0; i < partition->cut_count; i++) {
         const struct partition_cut *cut = &partition->cuts[i];
         const struct cut_record record = {.kind = (uint32_t)cut->kind, .layers = cut->layers,
-                                          .units = cut->units, .first = cut->first,
-                                          .end = cut->end};
+                                          .units = cut->units, .step = cut->step,
+                                          .first = cut->first, .end = cut->end};
         if (!record_list_push(&cut_record_type, RECORD_LIST(rank->cuts), &record, CUT_COUNT_MAX))
             return STATUS_NO_MEMORY;
     }
@@ -68,7 +68,8 @@ struct partition partition_of_record(const struct instance_record *instance, uin
     for (uint32_t i = 0; i < partition.cut_count; i++) {
         const struct cut_record *cut = &rank->cuts.items[i];
         partition.cuts[i] = (struct partition_cut){(enum partition_kind)cut->kind, cut->layers,
-                                                   cut->units, cut->first, cut->end};
+                                                   cut->units, cut->step, cut->first,
+                                                   cut->end};
     }
     return partition;
 }

@@ -104,13 +104,14 @@ enum status partition_search(const struct partition_units *units,
                              uint32_t count, struct partition *partitions)
 {
     struct search s = {.units = units, .costs = costs, .states = 1};
-    for (uint32_t i = 0; i < units->class_count && s.states <= PARTITION_SEARCH_STATES; i++) {
+    double steps = 1;
+    for (uint32_t i = 0; i < units->class_count && steps <= PARTITION_SEARCH_STEPS; i++) {
+        const double edges = units->classes[i].units + 1.0;
+        steps *= edges * (edges + 1) / 2;
         s.strides[i] = s.states;
-        s.states *= units->classes[i].units < PARTITION_SEARCH_STATES
-                        ? units->classes[i].units + 1
-                        : PARTITION_SEARCH_STATES;
+        s.states *= steps <= PARTITION_SEARCH_STEPS ? units->classes[i].units + 1 : 0;
     }
-    if (count > PARTITION_SEARCH_RANKS || s.states > PARTITION_SEARCH_STATES)
+    if (count > PARTITION_SEARCH_RANKS || steps > PARTITION_SEARCH_STEPS)
         return STATUS_UNSUPPORTED;
     for (uint32_t i = 0; i < count; i++)
         if (budgets[i] < costs->whole_bytes)

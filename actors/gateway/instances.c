@@ -259,7 +259,7 @@ static enum status sources_print(const struct gateway *gateway, const struct sho
     return status == STATUS_OK ? buffer_append_text(json, "]") : status;
 }
 
-/* Of each class of units what the rank holds, counted through the layers of the class. */
+/* Of each class what the rank holds, in steps of units counted through the layers of the class. */
 static enum status cuts_print(const struct rank_record *rank, struct buffer *json)
 {
     enum status status = buffer_append_text(json, ",\"cuts\":[");
@@ -267,9 +267,10 @@ static enum status cuts_print(const struct rank_record *rank, struct buffer *jso
         const struct cut_record *cut = &rank->cuts.items[i];
         status = buffer_append_format(
             json,
-            "%s{\"what\":\"%s\",\"layers\":%u,\"units\":%u,\"first\":%u,\"end\":%u}",
+            "%s{\"what\":\"%s\",\"layers\":%u,\"units\":%u,\"step\":%u,\"first\":%u,"
+            "\"end\":%u}",
             i ? "," : "", partition_kind_name((enum partition_kind)cut->kind), cut->layers,
-            cut->units, cut->first, cut->end);
+            cut->units, cut->step, cut->first, cut->end);
     }
     return status == STATUS_OK ? buffer_append_text(json, "]") : status;
 }

@@ -120,12 +120,41 @@ static enum status say(struct candidate *candidate, const char *text)
 
 struct fitting {
     const struct attempt *attempt;
-    const struct partition *cuts;
+    struct partition *cuts;
     struct candidate *candidate;
+    const struct partition_units *units; /* NULL: the cuts stay as they are */
     uint64_t limits[RANK_COUNT_MAX]; /* what ranks up to this may take of its machine */
     uint32_t short_rank;             /* the first that does not fit */
     uint64_t short_bytes;
 };
+
+/* Of what is free on a node, what one of the ranks there may take. */
+static void fill_budgets(const struct attempt *attempt, uint64_t budgets[RANK_COUNT_MAX])
+{
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        uint32_t sharing = 0;
+        for (uint32_t k = 0; k < attempt->count; k++)
+            sharing += ID_EQUAL(attempt->chosen[k]->node->machine_id,
+                                attempt->chosen[i]->node->machine_id);
+        budgets[i] = attempt->chosen[i]->memory_free / (sharing ? sharing : 1);
+    }
+}
+
+/* The table by memory for so large a cache; where there is none the one there was stays. */
+static void solve_by_memory(struct fitting *fitting, const struct placement_cache *cache)
+{
+    const struct attempt *attempt = fitting->attempt;
+    uint64_t budgets[RANK_COUNT_MAX];
+    uint64_t layers[LAYER_COUNT_MAX];
+    struct partition cuts[RANK_COUNT_MAX];
+    struct partition_costs costs;
+    struct reason reason;
+    placement_costs(&attempt->model->shape, cache, layers, &costs);
+    fill_budgets(attempt, budgets);
+    if (partition_place(attempt->sharding, fitting->units, &costs, NULL, budgets, attempt->count,
+                        cuts, &reason) == STATUS_OK)
+        memcpy(fitting->cuts, cuts, attempt->count * sizeof(cuts[0]));
+}
 
 /* Fills the bytes of all ranks; whether they are within the limits. */
 static bool fits(struct fitting *fitting, uint64_t positions, uint32_t requests)
@@ -134,6 +163,8 @@ static bool fits(struct fitting *fitting, uint64_t positions, uint32_t requests)
     struct candidate *candidate = fitting->candidate;
     const struct placement_cache cache = {positions, requests,
                                           (enum kv_format)candidate->kv_format};
+    if (fitting->units)
+        solve_by_memory(fitting, &cache);
     candidate->positions = (uint32_t)positions;
     candidate->requests = requests;
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
@@ -239,8 +270,7 @@ static double tokens_per_s(const struct attempt *attempt, const struct candidate
     return seconds > 0 ? 1.0 / seconds : 0;
 }
 
-static enum status fill_ranks(const struct attempt *attempt, const struct partition *cuts,
-                              struct candidate *candidate)
+static enum status fill_ranks(const struct attempt *attempt, struct candidate *candidate)
 {
     for (uint32_t i = 0; i < attempt->count; i++) {
         const struct rank_record rank = {
@@ -248,12 +278,20 @@ static enum status fill_ranks(const struct attempt *attempt, const struct partit
             .threads = threads_for(attempt, i),
             .has_weights = holds_weights(attempt, attempt->chosen[i]),
         };
-        struct rank_record *added = record_list_push(
-            &rank_record_type, RECORD_LIST(candidate->ranks), &rank, RANK_COUNT_MAX);
-        if (!added || partition_to_record(&cuts[i], added) != STATUS_OK)
+        if (!record_list_push(&rank_record_type, RECORD_LIST(candidate->ranks), &rank,
+                              RANK_COUNT_MAX))
             return STATUS_NO_MEMORY;
     }
     return STATUS_OK;
+}
+
+static enum status write_cuts(const struct attempt *attempt, const struct partition *cuts,
+                              struct candidate *candidate)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < attempt->count; i++)
+        status = partition_to_record(&cuts[i], &candidate->ranks.items[i]);
+    return status;
 }
 
 static const char *way_of(const struct attempt *attempt)
@@ -301,6 +339,31 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
         (void)snprintf(text + used, sizeof(text) - (size_t)used,
                        "; the model is copied to %.40s first",
                        text_or_empty(attempt->chosen[0]->node->name));
+    return say(candidate, text);
+}
+
+/* Shares by hand that do not fit, with those that would. */
+static enum status describe_shares(struct fitting *fitting, const struct partition_units *units,
+                                   const uint64_t *shares)
+{
+    const struct attempt *attempt = fitting->attempt;
+    struct candidate *candidate = fitting->candidate;
+    const struct placement_cache cache = {candidate->positions, candidate->requests,
+                                          (enum kv_format)candidate->kv_format};
+    uint64_t budgets[RANK_COUNT_MAX];
+    uint64_t layers[LAYER_COUNT_MAX];
+    struct partition cuts[RANK_COUNT_MAX];
+    struct partition_costs costs;
+    struct reason reason = {""};
+    char text[SENTENCE_SIZE_MAX];
+    placement_costs(&attempt->model->shape, &cache, layers, &costs);
+    fill_budgets(attempt, budgets);
+    if (partition_place(attempt->sharding, units, &costs, shares, budgets, attempt->count, cuts,
+                        &reason) == STATUS_OK)
+        return describe(attempt, candidate, fitting->short_rank, fitting->short_bytes);
+    (void)snprintf(text, sizeof(text), "%.64s lacks %.1f MB of memory: %.200s",
+                   text_or_empty(attempt->chosen[fitting->short_rank]->node->name),
+                   (double)fitting->short_bytes / 1e6, reason.text);
     return say(candidate, text);
 }
 
@@ -390,7 +453,7 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
     if (partition_solve(attempt->sharding, &units, shares, attempt->count, cuts, &reason) !=
         STATUS_OK)
         return say(candidate, reason.text);
-    enum status status = fill_ranks(attempt, cuts, candidate);
+    enum status status = fill_ranks(attempt, candidate);
     if (status != STATUS_OK)
         return status;
     bool are_all_held = false;
@@ -411,10 +474,19 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
             text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
         return say(candidate, text);
     }
-    struct fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate};
+    const bool is_by_memory = !attempt->is_equal && attempt->count > 1 &&
+                              request->shares.count == 0;
+    struct fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate,
+                              .units = is_by_memory ? &units : NULL};
     candidate->is_possible = fit_context(&fitting);
+    fitting.units = NULL;
     if (candidate->is_possible)
         grow_pool(&fitting);
+    status = write_cuts(attempt, cuts, candidate);
+    if (status != STATUS_OK)
+        return status;
+    if (!candidate->is_possible && request->shares.count > 0)
+        return describe_shares(&fitting, &units, shares);
     candidate->tokens_per_s = candidate->is_possible ? tokens_per_s(attempt, candidate) : 0;
     return describe(attempt, candidate, fitting.short_rank, fitting.short_bytes);
 }
@@ -568,7 +640,10 @@ static enum status check_shares(struct attempt *attempt, struct reason *reason)
         return refuse(reason, STATUS_INVALID,
                       "shares cut a model over several ranks, at least two; leave them out for one "
                       "node");
-    return STATUS_OK;
+    uint64_t percent[RANK_COUNT_MAX];
+    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
+        percent[i] = request->shares.items[i];
+    return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
 }
 
 /* Nodes of like memory get from both ways of sharing the same cut: one candidate, not two. */

@@ -192,3 +192,65 @@ uint64_t placement_source_bytes(const struct model_shape *shape)
     return PROCESS_BYTES +
            (shape->weight_bytes < WINDOW_BYTES ? shape->weight_bytes : WINDOW_BYTES);
 }
+
+/* Bytes that `heads` of a layer's cache, or its state, take in all. */
+static uint64_t cache_of(const struct layer_run *run, const struct placement_cache *cache,
+                         uint64_t pages, uint64_t ring_pages, uint32_t units)
+{
+    const struct kv_layer layer = {.heads = run->heads * units, .key_dim = run->key_dim,
+                                   .value_dim = run->value_dim};
+    const uint64_t page = layer.heads * kv_head_bytes(&layer, cache->format);
+    if (run->state_floats)
+        return (uint64_t)run->state_floats * units * sizeof(float) * cache->requests;
+    return run->window ? page * ring_pages * cache->requests : page * pages;
+}
+
+static void raise_to(uint64_t *bytes, uint64_t least)
+{
+    *bytes = *bytes > least ? *bytes : least;
+}
+
+void placement_costs(const struct model_shape *shape, const struct placement_cache *cache,
+                     uint64_t layers[LAYER_COUNT_MAX], struct partition_costs *costs_out)
+{
+    struct partition_units units = {.layers = shape->layers};
+    struct kv_sizes sizes = {.window = 0};
+    const uint64_t pages = kv_page_count(cache->positions);
+    const uint64_t head = shape->tied ? 0 : shape->head_bytes;
+    uint32_t layer = 0;
+    for (uint32_t i = 0; i < shape->runs.count; i++)
+        if (shape->runs.items[i].window > sizes.window)
+            sizes.window = shape->runs.items[i].window;
+    const uint64_t ring_pages = kv_ring_pages(&sizes, pages, KV_STEP_ROWS);
+    memset(costs_out, 0, sizeof(*costs_out));
+    for (uint32_t i = 0; i < shape->runs.count; i++) {
+        const struct layer_run *run = &shape->runs.items[i];
+        const struct partition_run added = partition_run_add(&units, run);
+        const uint32_t kv_all = run->per_kv ? run->units * run->unit_heads / run->per_kv
+                                            : run->units;
+        const uint64_t one = cache_of(run, cache, pages, ring_pages, 1);
+        const uint64_t kv = part_of(run->kv_bytes, 1, kv_all) + (run->is_shared ? 0 : one);
+        const uint64_t mixer = part_of(run->mixer_bytes, 1, run->units);
+        uint64_t *unit_bytes = costs_out->unit_bytes;
+        raise_to(&unit_bytes[added.classes[0]], run->per_kv ? mixer : mixer + kv);
+        if (run->per_kv)
+            raise_to(&costs_out->kv_bytes[added.classes[0]], kv);
+        if (added.classes[1] != PARTITION_NO_CLASS)
+            raise_to(&unit_bytes[added.classes[1]], part_of(run->ffn_bytes, 1, run->ffn_units));
+        if (added.classes[2] != PARTITION_NO_CLASS)
+            raise_to(&unit_bytes[added.classes[2]],
+                     part_of(run->shared_bytes, 1, run->shared_units));
+        const uint64_t kept = run->whole_bytes + (run->is_shared ? one : 0);
+        costs_out->whole_bytes += kept * run->layers;
+        for (uint32_t k = 0; k < run->layers && layer < LAYER_COUNT_MAX; k++)
+            layers[layer++] = kept + mixer * run->units + kv * kv_all + run->ffn_bytes +
+                              run->shared_bytes;
+    }
+    const uint64_t lists = 1 + (uint64_t)cache->requests * (sizes.window ? 2 : 1);
+    costs_out->rank_bytes = shape->norm_bytes + placement_scratch_bytes(shape, cache->requests) +
+                            pages * lists * sizeof(void *);
+    costs_out->whole_bytes += costs_out->rank_bytes;
+    costs_out->vocab_bytes = (shape->embedding_bytes + head) / shape->vocab;
+    costs_out->ends_bytes = shape->embedding_bytes + head;
+    costs_out->layer_bytes = layers;
+}

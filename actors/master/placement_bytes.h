@@ -12,6 +12,7 @@
 
 #include "protocol/state.h"
 #include "runtime/kv_shape.h"
+#include "runtime/partition_place.h"
 #include "runtime/partition_record.h"
 
 struct placement_cache {
@@ -30,6 +31,11 @@ void placement_cache_sizes(const struct model_shape *shape, const struct partiti
 /* The whole KV cache of one rank, when all of it is used. */
 uint64_t placement_cache_bytes(const struct model_shape *shape, const struct partition *cut,
                                const struct placement_cache *cache);
+
+/* The same in pieces, for a table by memory: never less than a rank then takes.  `layers` is what
+ * costs_out->layer_bytes becomes. */
+void placement_costs(const struct model_shape *shape, const struct placement_cache *cache,
+                     uint64_t layers[LAYER_COUNT_MAX], struct partition_costs *costs_out);
 
 /* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
  * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */

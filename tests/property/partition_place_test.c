@@ -41,8 +41,9 @@ static uint64_t count_bytes(const struct scene *s, const struct partition *p)
     for (uint32_t c = 0; c < s->units.class_count; c++) {
         const struct partition_class *class = &s->units.classes[c];
         for (uint32_t layer = 0; layer < class->layers; layer++) {
-            const uint32_t first = (p->cuts[c].first + layer) / class->layers;
-            const uint32_t end = (p->cuts[c].end + layer) / class->layers;
+            const uint32_t step = p->cuts[c].step;
+            const uint32_t first = (p->cuts[c].first + layer) / class->layers * step;
+            const uint32_t end = (p->cuts[c].end + layer) / class->layers * step;
             bytes += (end - first) * s->costs.unit_bytes[c];
             for (uint32_t kv = 0; class->per_kv && kv * class->per_kv < class->units *
                                                      class->unit_heads; kv++) {
@@ -67,8 +68,9 @@ static void check_tensor(const struct scene *s, const struct partition *parts)
         for (uint32_t layer = 0; layer < class->layers; layer++) {
             uint32_t next = 0;
             for (uint32_t i = 0; i < s->ranks; i++) {
-                ck_assert_uint_eq((parts[i].cuts[c].first + layer) / class->layers, next);
-                next = (parts[i].cuts[c].end + layer) / class->layers;
+                const uint32_t step = parts[i].cuts[c].step;
+                ck_assert_uint_eq((parts[i].cuts[c].first + layer) / class->layers * step, next);
+                next = (parts[i].cuts[c].end + layer) / class->layers * step;
             }
             ck_assert_uint_eq(next, class->units);
         }
@@ -388,7 +390,7 @@ static void known_scene(struct scene *s, const struct shape *m, uint32_t bits, u
     memset(s, 0, sizeof *s);
     s->units.layers = m->layers;
     s->units.vocab = m->vocab;
-    s->costs.whole_bytes = 100u << 20;
+    s->costs.whole_bytes = 64u << 20;
     s->costs.vocab_bytes = packed(h * (m->is_tied ? 1 : 2), bits);
     if (m->is_latent) {
         add_known(s, PARTITION_LATENT, full, m->heads, 0,

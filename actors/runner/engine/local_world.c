@@ -35,20 +35,13 @@ enum status local_world_open(const struct engine_model *model, enum sharding sha
     return local_world_open_each(model, sharding, shares, ranks, each, world_out, reason);
 }
 
-enum status local_world_open_each(const struct engine_model *model, enum sharding sharding,
-                                  const uint64_t *shares, uint32_t ranks,
-                                  const struct engine_options *options,
-                                  struct local_world **world_out, struct reason *reason)
+/* Engines of the ranks whose tables the world has. */
+static enum status open_ranks(const struct engine_model *model, struct local_world *world,
+                              uint32_t ranks, const struct engine_options *options,
+                              struct local_world **world_out, struct reason *reason)
 {
-    struct partition_units units = partition_units_of(model->config, model->layout);
-    struct local_world *world = memory_zeroed(1, sizeof *world);
-    if (!world)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", ranks);
-    world->sharding = sharding;
-    enum status status = partition_solve(sharding, &units, shares, ranks, world->partitions,
-                                         reason);
-    if (status == STATUS_OK)
-        status = collective_threads_open(ranks, &world->collective, reason);
+    enum status status = collective_threads_open(ranks, &world->collective, reason);
+    world->sharding = world->partitions[0].sharding;
     for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++) {
         struct engine_options own = options[i];
         own.collective = collective_threads_member(world->collective, i);
@@ -61,6 +54,44 @@ enum status local_world_open_each(const struct engine_model *model, enum shardin
     }
     *world_out = world;
     return STATUS_OK;
+}
+
+enum status local_world_open_each(const struct engine_model *model, enum sharding sharding,
+                                  const uint64_t *shares, uint32_t ranks,
+                                  const struct engine_options *options,
+                                  struct local_world **world_out, struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    struct local_world *world = memory_zeroed(1, sizeof *world);
+    if (!world)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", ranks);
+    enum status status = partition_solve(sharding, &units, shares, ranks, world->partitions,
+                                         reason);
+    if (status != STATUS_OK) {
+        local_world_close(world);
+        return status;
+    }
+    return open_ranks(model, world, ranks, options, world_out, reason);
+}
+
+enum status local_world_open_tables(const struct engine_model *model,
+                                    const struct partition *partitions, uint32_t ranks,
+                                    const struct engine_options *options,
+                                    struct local_world **world_out, struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    struct engine_options each[PARTITION_RANKS_MAX];
+    enum status status = partition_check(partitions, ranks, &units, reason);
+    if (status != STATUS_OK)
+        return status;
+    struct local_world *world = memory_zeroed(1, sizeof *world);
+    if (!world)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", ranks);
+    for (uint32_t i = 0; i < ranks; i++) {
+        each[i] = *options;
+        world->partitions[i] = partitions[i];
+    }
+    return open_ranks(model, world, ranks, each, world_out, reason);
 }
 
 void local_world_close(struct local_world *world)

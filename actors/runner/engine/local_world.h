@@ -28,6 +28,12 @@ MUST_CHECK enum status local_world_open_each(const struct engine_model *model,
                                              uint32_t ranks, const struct engine_options *options,
                                              struct local_world **world_out,
                                              struct reason *reason);
+/* By tables made elsewhere, one for each rank. */
+MUST_CHECK enum status local_world_open_tables(const struct engine_model *model,
+                                               const struct partition *partitions, uint32_t ranks,
+                                               const struct engine_options *options,
+                                               struct local_world **world_out,
+                                               struct reason *reason);
 /* Accepts NULL. */
 void local_world_close(struct local_world *world);
 /* The rows through all ranks; logits of the rows that want them. */

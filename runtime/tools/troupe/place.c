@@ -342,7 +342,8 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
         for (uint32_t k = 0; instance->sharding == SHARDING_TENSOR && k < rank->cuts.count; k++) {
             const struct cut_record *cut = &rank->cuts.items[k];
             const double all = (double)cut->units * cut->layers;
-            (void)printf(", %.0f %% of %s", all > 0 ? (cut->end - cut->first) / all * 100 : 0,
+            (void)printf(", %.0f %% of %s",
+                         all > 0 ? (double)(cut->end - cut->first) * cut->step / all * 100 : 0,
                          partition_kind_name((enum partition_kind)cut->kind));
         }
         (void)printf(", weights %s%s, cache %s, %s\n", size_print(rank->weight_bytes, weights),
