@@ -11,7 +11,7 @@
 enum sharding {
     SHARDING_NONE = 0,     /* one rank */
     SHARDING_PIPELINE = 1, /* whole layers; rank 0 also holds embedding, final norm and head */
-    SHARDING_TENSOR = 2,   /* kv groups, FFN columns and vocabulary rows of every layer */
+    SHARDING_TENSOR = 2,   /* heads, FFN columns and vocabulary rows of every layer */
     SHARDING_END
 };
 

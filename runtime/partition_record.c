@@ -54,7 +54,7 @@ struct partition partition_of_record(const struct instance_record *instance, uin
     const bool has_ends = instance->sharding == SHARDING_TENSOR || number == 0;
     struct partition partition = {
         .rank = number,
-        .rank_count = instance->ranks.count,
+        .rank_count = instance_computing(instance),
         .sharding = (enum sharding)instance->sharding,
         .layer_first = rank->layer_first,
         .layer_end = rank->layer_end,

@@ -3,6 +3,7 @@
 
 #include "actors/master/placement_bytes.h"
 #include "actors/master/placement_senders.h"
+#include "actors/master/placement_order.h"
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
 #include "protocol/limits.h"
@@ -122,7 +123,7 @@ struct fitting {
     const struct attempt *attempt;
     struct partition *cuts;
     struct candidate *candidate;
-    const struct partition_units *units; /* NULL: the cuts stay as they are */
+    bool is_by_memory; /* else the cuts stay as they are */
     uint64_t limits[RANK_COUNT_MAX]; /* what ranks up to this may take of its machine */
     uint32_t short_rank;             /* the first that does not fit */
     uint64_t short_bytes;
@@ -145,14 +146,11 @@ static void solve_by_memory(struct fitting *fitting, const struct placement_cach
 {
     const struct attempt *attempt = fitting->attempt;
     uint64_t budgets[RANK_COUNT_MAX];
-    uint64_t layers[LAYER_COUNT_MAX];
     struct partition cuts[RANK_COUNT_MAX];
-    struct partition_costs costs;
     struct reason reason;
-    placement_costs(&attempt->model->shape, cache, layers, &costs);
     fill_budgets(attempt, budgets);
-    if (partition_place(attempt->sharding, fitting->units, &costs, NULL, budgets, attempt->count,
-                        cuts, &reason) == STATUS_OK)
+    if (placement_place(&attempt->model->shape, cache, attempt->sharding, NULL, budgets,
+                        attempt->count, cuts, &reason) == STATUS_OK)
         memcpy(fitting->cuts, cuts, attempt->count * sizeof(cuts[0]));
 }
 
@@ -163,7 +161,7 @@ static bool fits(struct fitting *fitting, uint64_t positions, uint32_t requests)
     struct candidate *candidate = fitting->candidate;
     const struct placement_cache cache = {positions, requests,
                                           (enum kv_format)candidate->kv_format};
-    if (fitting->units)
+    if (fitting->is_by_memory)
         solve_by_memory(fitting, &cache);
     candidate->positions = (uint32_t)positions;
     candidate->requests = requests;
@@ -285,15 +283,6 @@ static enum status fill_ranks(const struct attempt *attempt, struct candidate *c
     return STATUS_OK;
 }
 
-static enum status write_cuts(const struct attempt *attempt, const struct partition *cuts,
-                              struct candidate *candidate)
-{
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < attempt->count; i++)
-        status = partition_to_record(&cuts[i], &candidate->ranks.items[i]);
-    return status;
-}
-
 static const char *way_of(const struct attempt *attempt)
 {
     if (attempt->count == 1)
@@ -343,23 +332,19 @@ static enum status describe(const struct attempt *attempt, struct candidate *can
 }
 
 /* Shares by hand that do not fit, with those that would. */
-static enum status describe_shares(struct fitting *fitting, const struct partition_units *units,
-                                   const uint64_t *shares)
+static enum status describe_shares(struct fitting *fitting, const uint64_t *shares)
 {
     const struct attempt *attempt = fitting->attempt;
     struct candidate *candidate = fitting->candidate;
     const struct placement_cache cache = {candidate->positions, candidate->requests,
                                           (enum kv_format)candidate->kv_format};
     uint64_t budgets[RANK_COUNT_MAX];
-    uint64_t layers[LAYER_COUNT_MAX];
     struct partition cuts[RANK_COUNT_MAX];
-    struct partition_costs costs;
     struct reason reason = {""};
     char text[SENTENCE_SIZE_MAX];
-    placement_costs(&attempt->model->shape, &cache, layers, &costs);
     fill_budgets(attempt, budgets);
-    if (partition_place(attempt->sharding, units, &costs, shares, budgets, attempt->count, cuts,
-                        &reason) == STATUS_OK)
+    if (placement_place(&attempt->model->shape, &cache, attempt->sharding, shares, budgets,
+                        attempt->count, cuts, &reason) == STATUS_OK)
         return describe(attempt, candidate, fitting->short_rank, fitting->short_bytes);
     (void)snprintf(text, sizeof(text), "%.64s lacks %.1f MB of memory: %.200s",
                    text_or_empty(attempt->chosen[fitting->short_rank]->node->name),
@@ -474,19 +459,18 @@ static enum status try_cut(const struct attempt *attempt, struct candidates_list
             text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
         return say(candidate, text);
     }
-    const bool is_by_memory = !attempt->is_equal && attempt->count > 1 &&
-                              request->shares.count == 0;
-    struct fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate,
-                              .units = is_by_memory ? &units : NULL};
+    struct fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate};
+    fitting.is_by_memory = !attempt->is_equal && attempt->count > 1 && request->shares.count == 0;
     candidate->is_possible = fit_context(&fitting);
-    fitting.units = NULL;
+    fitting.is_by_memory = false;
     if (candidate->is_possible)
         grow_pool(&fitting);
-    status = write_cuts(attempt, cuts, candidate);
+    for (uint32_t i = 0; status == STATUS_OK && i < attempt->count; i++)
+        status = partition_to_record(&cuts[i], &candidate->ranks.items[i]);
     if (status != STATUS_OK)
         return status;
     if (!candidate->is_possible && request->shares.count > 0)
-        return describe_shares(&fitting, &units, shares);
+        return describe_shares(&fitting, shares);
     candidate->tokens_per_s = candidate->is_possible ? tokens_per_s(attempt, candidate) : 0;
     return describe(attempt, candidate, fitting.short_rank, fitting.short_bytes);
 }
@@ -646,23 +630,6 @@ static enum status check_shares(struct attempt *attempt, struct reason *reason)
     return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
 }
 
-/* Nodes of like memory get from both ways of sharing the same cut: one candidate, not two. */
-static void drop_twin(struct candidates_listed *listed)
-{
-    const uint32_t last = listed->candidates.count - 1;
-    if (listed->candidates.count < 2)
-        return;
-    const struct candidate *twin = &listed->candidates.items[last];
-    const struct candidate *first = &listed->candidates.items[last - 1];
-    bool is_twin = first->sharding == twin->sharding && first->ranks.count == twin->ranks.count;
-    for (uint32_t i = 0; is_twin && i < twin->ranks.count; i++)
-        is_twin = record_equal(&rank_record_type, &first->ranks.items[i], &twin->ranks.items[i]);
-    if (is_twin && twin->ranks.count == 0) /* refused before it was cut */
-        is_twin = strcmp(text_or_empty(first->why), text_or_empty(twin->why)) == 0;
-    if (is_twin)
-        record_list_remove(&candidate_type, RECORD_LIST(listed->candidates), last);
-}
-
 static enum status try_tensor(struct attempt *attempt, struct candidates_listed *listed)
 {
     enum status status = STATUS_OK;
@@ -675,7 +642,7 @@ static enum status try_tensor(struct attempt *attempt, struct candidates_listed 
     if (status == STATUS_OK)
         status = try_cut(attempt, listed);
     if (status == STATUS_OK && !is_by_hand)
-        drop_twin(listed);
+        candidates_drop_twin(listed);
     return status;
 }
 
@@ -711,29 +678,6 @@ static enum status try_all(struct attempt *attempt, struct candidates_listed *li
     return status;
 }
 
-/* What can begin at once before what waits for a copy, which also takes room on a disk. */
-static bool is_better(const struct candidate *a, const struct candidate *b)
-{
-    if (a->is_possible != b->is_possible)
-        return a->is_possible;
-    if (ID_IS_ZERO(a->copied_to) != ID_IS_ZERO(b->copied_to))
-        return ID_IS_ZERO(a->copied_to);
-    return a->tokens_per_s > b->tokens_per_s;
-}
-
-static void sort_best_first(struct candidates_listed *listed)
-{
-    for (uint32_t i = 1; i < listed->candidates.count; i++) {
-        struct candidate moved = listed->candidates.items[i];
-        uint32_t at = i;
-        while (at > 0 && is_better(&moved, &listed->candidates.items[at - 1])) {
-            listed->candidates.items[at] = listed->candidates.items[at - 1];
-            at--;
-        }
-        listed->candidates.items[at] = moved;
-    }
-}
-
 enum status placement_candidates(const struct placement_question *question,
                                  struct candidates_listed *listed_out, struct reason *reason)
 {
@@ -762,7 +706,7 @@ enum status placement_candidates(const struct placement_question *question,
         record_fini(&candidates_listed_type, &listed);
         return status;
     }
-    sort_best_first(&listed);
+    candidates_sort(&listed);
     *listed_out = listed;
     return STATUS_OK;
 }

@@ -254,3 +254,15 @@ void placement_costs(const struct model_shape *shape, const struct placement_cac
     costs_out->ends_bytes = shape->embedding_bytes + head;
     costs_out->layer_bytes = layers;
 }
+
+enum status placement_place(const struct model_shape *shape, const struct placement_cache *cache,
+                            enum sharding sharding, const uint64_t *shares,
+                            const uint64_t *budgets, uint32_t count, struct partition *cuts_out,
+                            struct reason *reason)
+{
+    const struct partition_units units = partition_units_of_shape(shape);
+    uint64_t layers[LAYER_COUNT_MAX];
+    struct partition_costs costs;
+    placement_costs(shape, cache, layers, &costs);
+    return partition_place(sharding, &units, &costs, shares, budgets, count, cuts_out, reason);
+}

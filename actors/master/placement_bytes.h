@@ -36,6 +36,12 @@ uint64_t placement_cache_bytes(const struct model_shape *shape, const struct par
  * costs_out->layer_bytes becomes. */
 void placement_costs(const struct model_shape *shape, const struct placement_cache *cache,
                      uint64_t layers[LAYER_COUNT_MAX], struct partition_costs *costs_out);
+/* partition_place with these. */
+MUST_CHECK enum status placement_place(const struct model_shape *shape,
+                                       const struct placement_cache *cache, enum sharding sharding,
+                                       const uint64_t *shares, const uint64_t *budgets,
+                                       uint32_t count, struct partition *cuts_out,
+                                       struct reason *reason);
 
 /* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
  * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */

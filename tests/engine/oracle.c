@@ -16,8 +16,8 @@ const char *const oracle_models[] = {
     "qwen3-untied__affine4-g64",          "qwen3-untied__affine4-g64-sharded",
     "qwen3-untied__affine5-g128",         "qwen3-short__affine6-g32",
     "qwen3-short__affine8-g64",           "qwen3-slim__f16",
-    "qwen3-untied__f16-affine4-g64",      "qwen3-untied__f32-affine4-g64",
-    "qwen3-short__mixed-false",           "qwen3-tied__affine4-g64",
+    "qwen3-untied__f16-affine4-g64",      "qwen3-short__mixed-false",
+    "qwen3-tied__affine4-g64",
 };
 const size_t oracle_model_count = COUNT_OF(oracle_models);
 

@@ -65,7 +65,7 @@ static uint64_t bytes_twice(const struct engine_model *model, const struct parti
     return bytes;
 }
 
-START_TEST(ranks_keep_the_model_once_and_only_norms_and_some_key_value_heads_twice)
+START_TEST(ranks_keep_once_all_but_norms_and_shared_heads)
 {
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         struct engine_model model;
@@ -200,7 +200,7 @@ END_TEST
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("weights");
-    const TTest *const tests[] = {ranks_keep_the_model_once_and_only_norms_and_some_key_value_heads_twice,
+    const TTest *const tests[] = {ranks_keep_once_all_but_norms_and_shared_heads,
                                   a_received_shard_equals_one_that_was_read,
                                   a_table_survives_the_wire_and_damage_does_not,
                                   an_engine_refuses_a_shard_that_is_not_whole};

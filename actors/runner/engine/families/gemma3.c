@@ -160,7 +160,7 @@ const struct model_family family_gemma3_shape = {
     .is_shifted = is_always_shifted,
     .skips = skips,
     .cache = "full, windows",
-    .cuts = "kv heads; FFN columns; vocabulary rows",
+    .cuts = "query heads; FFN columns; vocabulary rows",
 };
 
 #else

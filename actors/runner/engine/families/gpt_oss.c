@@ -82,7 +82,7 @@ const struct model_family family_gpt_oss_shape = {
     MODEL_FAMILY_TABLES,
     .keeps_head = true,
     .cache = "full and window",
-    .cuts = "kv heads; columns of the experts; vocabulary rows",
+    .cuts = "query heads; columns of the experts; vocabulary rows",
 };
 
 #else

@@ -49,7 +49,7 @@ const struct model_family family_llama_shape = {
     .name = "Llama 3.x",
     MODEL_FAMILY_TABLES,
     .cache = "full; a window where layer_types says so",
-    .cuts = "kv heads; FFN columns; vocabulary rows",
+    .cuts = "query heads; FFN columns; vocabulary rows",
 };
 
 #else

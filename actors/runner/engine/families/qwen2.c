@@ -36,7 +36,7 @@ const struct model_family family_qwen2_shape = {
     .name = "Qwen2 and Qwen2.5",
     MODEL_FAMILY_TABLES,
     .cache = "full",
-    .cuts = "kv heads; FFN columns; vocabulary rows",
+    .cuts = "query heads; FFN columns; vocabulary rows",
 };
 
 #else

@@ -42,7 +42,7 @@ const struct model_family family_qwen3_shape = {
     .name = "Qwen3",
     MODEL_FAMILY_TABLES,
     .cache = "full",
-    .cuts = "kv heads; FFN columns; vocabulary rows",
+    .cuts = "query heads; FFN columns; vocabulary rows",
 };
 
 #else

@@ -264,7 +264,7 @@ const struct model_family family_qwen3_5_shape = {
     .is_shifted = is_shifted,
     .skips = skips,
     .cache = "full, states",
-    .cuts = "DeltaNet key heads, kv heads; columns of FFNs and experts; vocabulary rows",
+    .cuts = "DeltaNet key heads, query heads; columns of FFNs and experts; vocabulary rows",
 };
 
 #else

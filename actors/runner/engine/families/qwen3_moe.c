@@ -78,7 +78,7 @@ const struct model_family family_qwen3_moe_shape = {
     .name = "Qwen3-MoE",
     MODEL_FAMILY_TABLES,
     .cache = "full",
-    .cuts = "kv heads; columns of the experts and of dense FFNs; vocabulary rows",
+    .cuts = "query heads; columns of the experts and of dense FFNs; vocabulary rows",
 };
 
 #else

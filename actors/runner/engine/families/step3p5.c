@@ -231,7 +231,7 @@ const struct model_family family_step3p5_shape = {
     .skips_further_layers = true,
     .keeps_head = true,
     .cache = "full and window",
-    .cuts = "kv heads; columns of experts, shared expert and dense FFNs; vocabulary rows",
+    .cuts = "query heads; columns of experts, shared expert and dense FFNs; vocabulary rows",
 };
 
 #else

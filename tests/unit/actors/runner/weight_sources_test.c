@@ -454,7 +454,6 @@ START_TEST(scatters_of_every_type_and_cut_come_back_as_they_left)
         "gpt_oss-slim__mxfp4-q8",
         "qwen3-slim__f16",
         "qwen3-untied__f16-affine4-g64",
-        "qwen3-untied__f32-affine4-g64",
         "qwen3_moe-slim__affine4-g32",
         "deepseek_v3-slim__affine4-g32",
         "qwen3_5-slim__affine4-g32",
