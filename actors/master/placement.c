@@ -130,14 +130,15 @@ struct fitting {
 };
 
 /* Of what is free on a node, what one of the ranks there may take. */
-static void fill_budgets(const struct attempt *attempt, uint64_t budgets[RANK_COUNT_MAX])
+static void fill_budgets(const struct fitting *fitting, uint64_t budgets[RANK_COUNT_MAX])
 {
+    const struct attempt *attempt = fitting->attempt;
     for (uint32_t i = 0; i < attempt->count; i++) {
         uint32_t sharing = 0;
         for (uint32_t k = 0; k < attempt->count; k++)
             sharing += ID_EQUAL(attempt->chosen[k]->node->machine_id,
                                 attempt->chosen[i]->node->machine_id);
-        budgets[i] = attempt->chosen[i]->memory_free / (sharing ? sharing : 1);
+        budgets[i] = fitting->limits[i] / (sharing ? sharing : 1);
     }
 }
 
@@ -148,7 +149,7 @@ static void solve_by_memory(struct fitting *fitting, const struct placement_cach
     uint64_t budgets[RANK_COUNT_MAX];
     struct partition cuts[RANK_COUNT_MAX];
     struct reason reason;
-    fill_budgets(attempt, budgets);
+    fill_budgets(fitting, budgets);
     if (placement_place(&attempt->model->shape, cache, attempt->sharding, NULL, budgets,
                         attempt->count, cuts, &reason) == STATUS_OK)
         memcpy(fitting->cuts, cuts, attempt->count * sizeof(cuts[0]));
@@ -342,7 +343,7 @@ static enum status describe_shares(struct fitting *fitting, const uint64_t *shar
     struct partition cuts[RANK_COUNT_MAX];
     struct reason reason = {""};
     char text[SENTENCE_SIZE_MAX];
-    fill_budgets(attempt, budgets);
+    fill_budgets(fitting, budgets);
     if (placement_place(&attempt->model->shape, &cache, attempt->sharding, shares, budgets,
                         attempt->count, cuts, &reason) == STATUS_OK)
         return describe(attempt, candidate, fitting->short_rank, fitting->short_bytes);

@@ -27,7 +27,7 @@ struct scene {
 static void fill_runs(struct model_shape *shape, struct seeded *seeded)
 {
     const uint32_t units = 1 + (uint32_t)seeded_below(seeded, shape->kv_heads);
-    const uint32_t per_kv = 1 + (uint32_t)seeded_below(seeded, 4);
+    const uint32_t per_kv = 1 + (uint32_t)seeded_below(seeded, shape->kv_heads > 1 ? 4 : 2);
     const uint32_t shared = (uint32_t)seeded_below(seeded, 3);
     for (uint32_t left = shape->layers; left > 0;) {
         struct layer_run run = {.layers = 1 + (uint32_t)seeded_below(seeded, left),
@@ -117,6 +117,10 @@ static void scene_init(struct scene *scene, struct seeded *seeded)
                                         .embedding_bytes = 50u << 20,
                                         .norm_bytes = 4096};
     model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 64));
+    if (seeded_below(seeded, 2)) { /* work for few ranks */
+        model->shape.intermediate = 64 * (1 + (uint32_t)seeded_below(seeded, 3));
+        model->shape.kv_heads = 1;
+    }
     fill_runs(&model->shape, seeded);
     model->shape.tied = seeded_below(seeded, 2);
     model->shape.head_bytes = model->shape.tied ? 0 : 50u << 20;
