@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/collective_mpi.h"
 
+#include "actors/runner/collective_order.h"
+#include "protocol/limits.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 
@@ -11,6 +13,7 @@
 #include <limits.h>
 #include <mpi.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,15 +25,24 @@
 static const size_t chunk_size = (size_t)16 << 20;
 /* Smaller, as who watches a slow link sees each. */
 static const size_t broadcast_piece = (size_t)1 << 20;
-/* Above this many floats each rank adds up one part for all, below it each adds up everything:
+/* From this many floats on each rank adds up one part for all, below it each adds up everything:
  * fewer bytes against fewer rounds.  The additions and their order are the same. */
 static const size_t count_of_parted_sum = 16384;
 /* Messages from this size on are waited for aside: see wait_aside. */
 static const size_t size_of_aside_wait = (size_t)256 << 10;
 static const uint64_t spin_us = 200;
 static const long pause_ns = 50000;
+/* How long a sibling may take to come to a collective: its part of a step, on a busy machine.  Less
+ * than RUNNER_STILL_MS, so that it is this rank that says who is missing. */
+static const uint64_t sibling_limit_us = 25000000;
+/* A sibling of like speed comes within this; till then the core is only lent to others. */
+static const uint64_t awake_us = 2000;
+/* Up to here a broadcast goes to each sibling at once, with its mark. */
+static const size_t size_of_flat_broadcast = (size_t)64 << 10;
+/* What rows of a sum lie apart by: a mark before each, aligned. */
+static const size_t row_alignment = 64;
 /* One for each direction would do; the posted ones have the tags after it, one for each channel. */
-enum { TAG_NARROW = 10, TAG_POINT_TO_POINT, TAG_POSTED };
+enum { TAG_EXCHANGE = 9, TAG_NARROW, TAG_POINT_TO_POINT, TAG_POSTED };
 enum { POSTS_GROWN = 64 };
 
 /* A message that was begun. */
@@ -43,12 +55,10 @@ struct posted {
 struct collective_mpi {
     struct collective base; /* first: the two pointers are one */
     MPI_Comm comm;          /* the world's, until it is narrowed */
-    float *scratch;
-    size_t scratch_count;
-    int *counts; /* size ints each */
-    int *offsets;
-    int *receive_counts;
-    int *receive_offsets;
+    unsigned char *scratch;
+    size_t scratch_size;
+    MPI_Request *requests; /* of an exchange: what comes from each rank, then what goes to each */
+    MPI_Status *statuses;
     struct posted *posts; /* by number */
     uint32_t post_count;
 };
@@ -67,79 +77,229 @@ static enum status finish(struct collective *collective, int result)
     return STATUS_OK;
 }
 
-static bool scratch_grow(struct collective_mpi *mpi, size_t count)
+static bool scratch_grow(struct collective_mpi *mpi, size_t size)
 {
-    if (count <= mpi->scratch_count)
+    if (size <= mpi->scratch_size)
         return true;
-    float *grown = memory_resized(mpi->scratch, count, sizeof(float));
+    unsigned char *grown = memory_resized(mpi->scratch, size, 1);
     if (!grown)
         return false;
     mpi->scratch = grown;
-    mpi->scratch_count = count;
+    mpi->scratch_size = size;
     return true;
 }
 
-/* values[count] = rows[0] + rows[1] + ..., each row `count` floats, added in this order. */
-static void add_rows(const float *rows, uint32_t row_count, size_t count, float *values_out)
+/* ---- exchanges: one message between any two ranks, at once ---- */
+
+/* What one rank gives and takes; nothing where the size is 0. */
+struct share {
+    const void *given;
+    size_t given_size;
+    void *taken;
+    size_t taken_size;
+};
+
+static enum status failed(struct collective *collective, enum status status, uint32_t rank,
+                          const char *what)
+{
+    return refuse(&collective->why, status, "rank %" PRIu32 " %s in collective %" PRIu64, rank,
+                  what, collective->number);
+}
+
+/* Whose message did not come whole; all other ranks' did. */
+static enum status look_whole(struct collective_mpi *mpi, const struct share *shares, int result)
+{
+    const uint32_t size = mpi->base.size;
+    for (uint32_t rank = 0; rank < size; rank++) {
+        int got = 0;
+        MPI_Status *status = &mpi->statuses[rank];
+        if (rank == mpi->base.rank || shares[rank].taken_size == 0)
+            continue;
+        if (result == MPI_ERR_IN_STATUS && status->MPI_ERROR == MPI_ERR_TRUNCATE)
+            return failed(&mpi->base, STATUS_MALFORMED, rank, "sent more than its part");
+        if (result == MPI_ERR_IN_STATUS && status->MPI_ERROR != MPI_SUCCESS)
+            return failed(&mpi->base, STATUS_IO, rank, "was lost");
+        if (result == MPI_SUCCESS && (MPI_Get_count(status, MPI_BYTE, &got) != MPI_SUCCESS ||
+                                      (size_t)got != shares[rank].taken_size))
+            return failed(&mpi->base, STATUS_MALFORMED, rank, "sent less than its part");
+    }
+    return result == MPI_SUCCESS ? STATUS_OK : STATUS_IO;
+}
+
+/* The lowest rank that is missing; there is one. */
+static enum status name_missing(struct collective_mpi *mpi, const struct share *shares)
+{
+    for (uint32_t rank = 0; rank < mpi->base.size; rank++) {
+        int is_here = 0;
+        if (rank != mpi->base.rank && shares[rank].taken_size > 0 &&
+            MPI_Request_get_status(mpi->requests[rank], &is_here, MPI_STATUS_IGNORE) ==
+                MPI_SUCCESS && !is_here)
+            return failed(&mpi->base, STATUS_TIMED_OUT, rank, "did not come for 25 s");
+    }
+    return refuse(&mpi->base.why, STATUS_TIMED_OUT,
+                  "the siblings took nothing for 25 s in collective %" PRIu64, mpi->base.number);
+}
+
+/* Lends the core while it waits, and leaves it when the wait is long. */
+static enum status await(struct collective_mpi *mpi, const struct share *shares)
+{
+    const uint64_t start_us = clock_now_us();
+    for (;;) {
+        int is_done = 0;
+        const int result = MPI_Testall((int)(2 * mpi->base.size), mpi->requests, &is_done,
+                                       mpi->statuses);
+        if (result != MPI_SUCCESS || is_done)
+            return look_whole(mpi, shares, result);
+        const uint64_t waited_us = clock_now_us() - start_us;
+        if (waited_us > sibling_limit_us)
+            return name_missing(mpi, shares);
+        if (waited_us < awake_us) {
+            (void)sched_yield();
+        } else {
+            const struct timespec pause = {.tv_nsec = pause_ns};
+            (void)nanosleep(&pause, NULL);
+        }
+    }
+}
+
+static enum status exchange(struct collective_mpi *mpi, const struct share *shares)
+{
+    const uint32_t size = mpi->base.size;
+    int result = MPI_SUCCESS;
+    for (uint32_t rank = 0; rank < 2 * size; rank++)
+        mpi->requests[rank] = MPI_REQUEST_NULL;
+    for (uint32_t rank = 0; rank < size && result == MPI_SUCCESS; rank++)
+        if (rank != mpi->base.rank && shares[rank].taken_size > 0)
+            result = MPI_Irecv(shares[rank].taken, (int)shares[rank].taken_size, MPI_BYTE,
+                               (int)rank, TAG_EXCHANGE, mpi->comm, &mpi->requests[rank]);
+    for (uint32_t i = 1; i < size && result == MPI_SUCCESS; i++) {
+        const uint32_t rank = (mpi->base.rank + i) % size; /* not all to the same one first */
+        if (shares[rank].given_size > 0)
+            result = MPI_Isend(shares[rank].given, (int)shares[rank].given_size, MPI_BYTE,
+                               (int)rank, TAG_EXCHANGE, mpi->comm, &mpi->requests[size + rank]);
+    }
+    return result == MPI_SUCCESS ? await(mpi, shares) : STATUS_IO;
+}
+
+/* The marks alone, before what is too large to go with them. */
+static enum status exchange_marks(struct collective_mpi *mpi, const struct collective_mark *own)
+{
+    struct collective_mark marks[RANK_COUNT_MAX];
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    for (uint32_t rank = 0; rank < mpi->base.size; rank++)
+        shares[rank] = (struct share){own, sizeof(*own), &marks[rank], sizeof(marks[rank])};
+    enum status status = exchange(mpi, shares);
+    for (uint32_t rank = 0; rank < mpi->base.size && status == STATUS_OK; rank++)
+        if (rank != mpi->base.rank &&
+            !collective_mark_agrees(&mpi->base, own, &marks[rank], rank))
+            status = STATUS_MALFORMED;
+    return status;
+}
+
+static enum status end(struct collective *collective, enum status status)
+{
+    if (status == STATUS_OK)
+        collective->finished++;
+    return status;
+}
+
+/* values[count] = rows[0] + rows[1] + ..., added in this order; rows lie `stride` bytes apart. */
+static void add_rows(const unsigned char *rows, size_t stride, uint32_t row_count, size_t count,
+                     float *values_out)
 {
     memcpy(values_out, rows, count * sizeof(float));
     for (uint32_t row = 1; row < row_count; row++) {
-        const float *add = rows + (size_t)row * count;
+        const float *add = (const float *)(const void *)(rows + row * stride);
         for (size_t i = 0; i < count; i++)
             values_out[i] += add[i];
     }
 }
 
-static int sum_whole(struct collective_mpi *mpi, float *values, size_t count)
+static size_t row_size(size_t size)
 {
-    uint32_t size = mpi->base.size;
-    int result = MPI_Allgather(values, (int)count, MPI_FLOAT, mpi->scratch, (int)count, MPI_FLOAT,
-                               mpi->comm);
-    if (result == MPI_SUCCESS)
-        add_rows(mpi->scratch, size, count, values);
-    return result;
+    return (size + row_alignment - 1) / row_alignment * row_alignment;
+}
+
+/* Everybody's values with their mark to everybody. */
+static enum status sum_whole(struct collective_mpi *mpi, const struct collective_mark *mark,
+                             float *values, size_t count)
+{
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    const uint32_t size = mpi->base.size;
+    const size_t sent = sizeof(*mark) + count * sizeof(float);
+    const size_t stride = row_size(sent);
+    if (!scratch_grow(mpi, stride * size))
+        return STATUS_NO_MEMORY;
+    unsigned char *own = mpi->scratch + stride * mpi->base.rank;
+    memcpy(own, mark, sizeof(*mark));
+    if (count > 0)
+        memcpy(own + sizeof(*mark), values, count * sizeof(float));
+    for (uint32_t rank = 0; rank < size; rank++)
+        shares[rank] = (struct share){own, sent, mpi->scratch + stride * rank, sent};
+    enum status status = exchange(mpi, shares);
+    for (uint32_t rank = 0; rank < size && status == STATUS_OK; rank++) {
+        struct collective_mark other;
+        memcpy(&other, mpi->scratch + stride * rank, sizeof(other));
+        if (!collective_mark_agrees(&mpi->base, mark, &other, rank))
+            status = STATUS_MALFORMED;
+    }
+    if (status == STATUS_OK && count > 0)
+        add_rows(mpi->scratch + sizeof(*mark), stride, size, count, values);
+    return status;
+}
+
+static size_t part_first(size_t count, uint32_t size, uint32_t rank)
+{
+    return count / size * rank;
+}
+
+static size_t part_count(size_t count, uint32_t size, uint32_t rank)
+{
+    return rank + 1 == size ? count - part_first(count, size, rank) : count / size;
 }
 
 /* Rank r gets everybody's part r, adds, and gives the sum to all. */
-static int sum_parted(struct collective_mpi *mpi, float *values, size_t count)
+static enum status sum_parted(struct collective_mpi *mpi, float *values, size_t count)
 {
-    uint32_t size = mpi->base.size;
-    size_t part = count / size;
-    for (uint32_t i = 0; i < size; i++) {
-        mpi->counts[i] = (int)(i + 1 == size ? count - part * i : part);
-        mpi->offsets[i] = (int)(part * i);
-    }
-    int own = mpi->counts[mpi->base.rank];
-    for (uint32_t i = 0; i < size; i++) {
-        mpi->receive_counts[i] = own;
-        mpi->receive_offsets[i] = own * (int)i;
-    }
-    int result = MPI_Alltoallv(values, mpi->counts, mpi->offsets, MPI_FLOAT, mpi->scratch,
-                               mpi->receive_counts, mpi->receive_offsets, MPI_FLOAT,
-                               mpi->comm);
-    if (result != MPI_SUCCESS)
-        return result;
-    add_rows(mpi->scratch, size, (size_t)own, values + mpi->offsets[mpi->base.rank]);
-    return MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, mpi->counts, mpi->offsets,
-                          MPI_FLOAT, mpi->comm);
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    const uint32_t size = mpi->base.size;
+    const uint32_t own = mpi->base.rank;
+    const size_t own_count = part_count(count, size, own);
+    float *own_values = values + part_first(count, size, own);
+    const size_t stride = row_size(own_count * sizeof(float));
+    if (!scratch_grow(mpi, stride * size))
+        return STATUS_NO_MEMORY;
+    for (uint32_t rank = 0; rank < size; rank++)
+        shares[rank] = (struct share){values + part_first(count, size, rank),
+                                      part_count(count, size, rank) * sizeof(float),
+                                      mpi->scratch + stride * rank, own_count * sizeof(float)};
+    enum status status = exchange(mpi, shares);
+    if (status != STATUS_OK)
+        return status;
+    memcpy(mpi->scratch + stride * own, own_values, own_count * sizeof(float));
+    add_rows(mpi->scratch, stride, size, own_count, own_values);
+    for (uint32_t rank = 0; rank < size; rank++)
+        shares[rank] = (struct share){own_values, own_count * sizeof(float),
+                                      values + part_first(count, size, rank),
+                                      part_count(count, size, rank) * sizeof(float)};
+    return exchange(mpi, shares);
 }
 
 static enum status mpi_sum(struct collective *collective, float *values, size_t count)
 {
     struct collective_mpi *mpi = mpi_of(collective);
-    size_t piece_max = chunk_size / sizeof(float);
-    size_t largest = count < piece_max ? count : piece_max;
-    /* The last part takes the remainder of the division. */
-    if (!scratch_grow(mpi, (largest + collective->size) * collective->size))
-        return STATUS_NO_MEMORY;
-    int result = MPI_SUCCESS;
-    for (size_t done = 0; done < count && result == MPI_SUCCESS;) {
-        size_t piece = count - done < piece_max ? count - done : piece_max;
-        result = piece < count_of_parted_sum ? sum_whole(mpi, values + done, piece)
-                                             : sum_parted(mpi, values + done, piece);
+    const size_t piece_max = chunk_size / sizeof(float);
+    const struct collective_mark mark =
+        collective_mark_next(collective, COLLECTIVE_SUM, count * sizeof(float), 0);
+    if (count < count_of_parted_sum)
+        return end(collective, sum_whole(mpi, &mark, values, count));
+    enum status status = exchange_marks(mpi, &mark);
+    for (size_t done = 0; done < count && status == STATUS_OK;) {
+        const size_t piece = count - done < piece_max ? count - done : piece_max;
+        status = sum_parted(mpi, values + done, piece);
         done += piece;
     }
-    return finish(collective, result);
+    return end(collective, status);
 }
 
 /* Waits for a large message without taking a core from those who make or check its bytes: after a
@@ -215,54 +375,99 @@ static int receive_chunks(const struct collective_mpi *mpi, void *bytes_out, siz
     return result;
 }
 
+/* What the root takes of one rank, in chunks as it was sent. */
+static enum status gather_at_root(struct collective_mpi *mpi, const float *values,
+                                  const size_t *counts, float *all_out)
+{
+    size_t offset = 0;
+    for (uint32_t i = 0; i < mpi->base.size; i++) {
+        const size_t size = counts[i] * sizeof(float);
+        if (i == mpi->base.rank && size > 0)
+            memcpy(all_out + offset, values, size);
+        else if (i != mpi->base.rank &&
+                 receive_chunks(mpi, all_out + offset, size, i) != MPI_SUCCESS)
+            return failed(&mpi->base, STATUS_IO, i, "was lost");
+        offset += counts[i];
+    }
+    return STATUS_OK;
+}
+
 static enum status mpi_gather(struct collective *collective, const float *values,
                               const size_t *counts, float *all_out, uint32_t root)
 {
     struct collective_mpi *mpi = mpi_of(collective);
-    uint32_t rank = mpi->base.rank;
+    struct collective_mark marks[RANK_COUNT_MAX];
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    const uint32_t own = mpi->base.rank;
     size_t total = 0;
     for (uint32_t i = 0; i < collective->size; i++)
         total += counts[i];
-    if (total <= INT_MAX) {
-        size_t offset = 0;
-        for (uint32_t i = 0; i < collective->size; i++) {
-            mpi->counts[i] = (int)counts[i];
-            mpi->offsets[i] = (int)offset;
-            offset += counts[i];
-        }
-        return finish(collective,
-                      MPI_Gatherv(values, (int)counts[rank], MPI_FLOAT, all_out, mpi->counts,
-                                  mpi->offsets, MPI_FLOAT, (int)root, mpi->comm));
+    const struct collective_mark mark =
+        collective_mark_next(collective, COLLECTIVE_GATHER, total * sizeof(float), root);
+    for (uint32_t i = 0; i < collective->size; i++) {
+        if (own == root)
+            shares[i] = (struct share){NULL, 0, &marks[i], sizeof(marks[i])};
+        else if (i == root)
+            shares[i] = (struct share){&mark, sizeof(mark), NULL, 0};
     }
-    if (rank != root)
-        return finish(collective,
-                      send_chunks(mpi, values, counts[rank] * sizeof(float), root));
-    int result = MPI_SUCCESS;
-    size_t offset = 0;
-    for (uint32_t i = 0; i < collective->size && result == MPI_SUCCESS; i++) {
-        size_t size = counts[i] * sizeof(float);
-        if (i == rank)
-            memcpy(all_out + offset, values, size);
-        else
-            result = receive_chunks(mpi, all_out + offset, size, i);
-        offset += counts[i];
+    enum status status = exchange(mpi, shares);
+    for (uint32_t i = 0; i < collective->size && own == root && status == STATUS_OK; i++)
+        if (i != own && !collective_mark_agrees(collective, &mark, &marks[i], i))
+            status = STATUS_MALFORMED;
+    if (status == STATUS_OK && own == root)
+        status = gather_at_root(mpi, values, counts, all_out);
+    else if (status == STATUS_OK &&
+             send_chunks(mpi, values, counts[own] * sizeof(float), root) != MPI_SUCCESS)
+        status = failed(collective, STATUS_IO, root, "was lost");
+    return end(collective, status);
+}
+
+/* The mark, and what is small enough with it, from the root to each. */
+static enum status broadcast_flat(struct collective_mpi *mpi, const struct collective_mark *mark,
+                                  void *bytes, size_t size)
+{
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    const size_t sent = sizeof(*mark) + size;
+    struct collective_mark other = *mark;
+    if (!scratch_grow(mpi, sent))
+        return STATUS_NO_MEMORY;
+    if (mpi->base.rank == mark->root) {
+        memcpy(mpi->scratch, mark, sizeof(*mark));
+        if (size > 0)
+            memcpy(mpi->scratch + sizeof(*mark), bytes, size);
+        for (uint32_t rank = 0; rank < mpi->base.size; rank++)
+            shares[rank] = (struct share){mpi->scratch, sent, NULL, 0};
+    } else {
+        shares[mark->root] = (struct share){NULL, 0, mpi->scratch, sent};
     }
-    return finish(collective, result);
+    enum status status = exchange(mpi, shares);
+    if (status != STATUS_OK || mpi->base.rank == mark->root)
+        return status;
+    memcpy(&other, mpi->scratch, sizeof(other));
+    if (!collective_mark_agrees(&mpi->base, mark, &other, mark->root))
+        return STATUS_MALFORMED;
+    if (size > 0)
+        memcpy(bytes, mpi->scratch + sizeof(*mark), size);
+    return STATUS_OK;
 }
 
 static enum status mpi_broadcast(struct collective *collective, void *bytes, size_t size,
                                  uint32_t root)
 {
-    const struct collective_mpi *mpi = mpi_of(collective);
+    struct collective_mpi *mpi = mpi_of(collective);
     unsigned char *at = bytes;
-    int result = MPI_SUCCESS;
-    for (size_t done = 0; done < size && result == MPI_SUCCESS;) {
-        size_t piece = size - done < broadcast_piece ? size - done : broadcast_piece;
-        result = MPI_Bcast(at + done, (int)piece, MPI_BYTE, (int)root, mpi->comm);
+    const bool is_flat = size <= size_of_flat_broadcast;
+    const struct collective_mark mark =
+        collective_mark_next(collective, COLLECTIVE_BROADCAST, size, root);
+    enum status status = broadcast_flat(mpi, &mark, bytes, is_flat ? size : 0);
+    for (size_t done = 0; !is_flat && done < size && status == STATUS_OK;) {
+        const size_t piece = size - done < broadcast_piece ? size - done : broadcast_piece;
+        if (MPI_Bcast(at + done, (int)piece, MPI_BYTE, (int)root, mpi->comm) != MPI_SUCCESS)
+            status = STATUS_IO;
         collective->pieces++;
         done += piece;
     }
-    return finish(collective, result);
+    return end(collective, status);
 }
 
 static enum status mpi_send(struct collective *collective, const void *bytes, size_t size,
@@ -281,8 +486,9 @@ static enum status mpi_receive(struct collective *collective, void *bytes_out, s
 
 static enum status mpi_barrier(struct collective *collective)
 {
-    const struct collective_mpi *mpi = mpi_of(collective);
-    return finish(collective, MPI_Barrier(mpi->comm));
+    const struct collective_mark mark =
+        collective_mark_next(collective, COLLECTIVE_BARRIER, 0, 0);
+    return end(collective, exchange_marks(mpi_of(collective), &mark));
 }
 
 /* ---- several at once ---- */
@@ -391,7 +597,8 @@ static const struct collective_ops mpi_ops = {
 static void mpi_free(struct collective_mpi *mpi)
 {
     memory_free(mpi->scratch);
-    memory_free(mpi->counts);
+    memory_free(mpi->requests);
+    memory_free(mpi->statuses);
     memory_free(mpi->posts);
     memory_free(mpi);
 }
@@ -413,21 +620,22 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
         return refuse(reason, STATUS_INVALID, "the world has %d ranks where the placement has %"
                       PRIu32 "; start ranks through the launcher of their generation", size,
                       expected_size);
+    if (size > RANK_COUNT_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, "%d ranks; %d are possible", size,
+                      RANK_COUNT_MAX);
     struct collective_mpi *mpi = memory_zeroed(1, sizeof(*mpi));
-    int *counts = memory_zeroed((size_t)size * 4, sizeof(int));
-    if (!mpi || !counts) {
-        memory_free(mpi);
-        memory_free(counts);
+    if (!mpi)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the collective of %d ranks", size);
+    mpi->requests = memory_zeroed((size_t)size * 2, sizeof(MPI_Request));
+    mpi->statuses = memory_zeroed((size_t)size * 2, sizeof(MPI_Status));
+    if (!mpi->requests || !mpi->statuses) {
+        mpi_free(mpi);
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the collective of %d ranks", size);
     }
-    mpi->base.ops = &mpi_ops;
     mpi->comm = MPI_COMM_WORLD;
+    mpi->base.ops = &mpi_ops;
     mpi->base.rank = (uint32_t)rank;
     mpi->base.size = (uint32_t)size;
-    mpi->counts = counts;
-    mpi->offsets = counts + size;
-    mpi->receive_counts = counts + 2 * size;
-    mpi->receive_offsets = counts + 3 * size;
     *collective_out = &mpi->base;
     return STATUS_OK;
 }

@@ -8,7 +8,9 @@
  *
  * Owner    the engine thread of a rank; no other thread calls.
  * Memory   the implementation keeps a scratch of size * count floats, grown when needed.
- * Fails    STATUS_IO when a sibling is lost; nothing but ending the generation helps then.
+ * Fails    STATUS_IO when a sibling is lost, STATUS_MALFORMED when one does not do the same as the
+ *          others, STATUS_TIMED_OUT when one does not come; nothing but ending the generation
+ *          helps then, and `why` says who it was.
  */
 #ifndef TROUPE_ACTORS_RUNNER_COLLECTIVE_H
 #define TROUPE_ACTORS_RUNNER_COLLECTIVE_H
@@ -72,6 +74,8 @@ struct collective {
     _Atomic uint64_t finished;
     /* as is this, which grows with each piece of a long one. */
     _Atomic uint64_t pieces;
+    uint64_t number;   /* of the last collective of all ranks: see collective_order.h */
+    struct reason why; /* of the last failure; empty when nothing is known but that it failed */
 };
 
 #endif

@@ -2,6 +2,7 @@
 #include "actors/runner/rank_world.h"
 
 #include "actors/runner/collective_mpi.h"
+#include "actors/runner/collective_order.h"
 #include "protocol/memory.h"
 #include "runtime/partition_record.h"
 
@@ -310,7 +311,7 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
     if (status == STATUS_OK)
         status = send_band(world, rows, count, false);
     if (status != STATUS_OK)
-        return refuse(reason, status, "the ranks lost each other");
+        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
     const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
     return engine_forward(world->engine, &batch, reason);
 }
@@ -394,9 +395,10 @@ enum status rank_world_rest(struct rank_world *world, struct reason *reason)
     if (!world->is_busy)
         return STATUS_OK;
     world->is_busy = false;
-    if (send_band(world, NULL, 0, true) != STATUS_OK)
-        return refuse(reason, STATUS_IO, "the ranks lost each other");
-    return STATUS_OK;
+    const enum status status = send_band(world, NULL, 0, true);
+    return status == STATUS_OK ? STATUS_OK
+                               : collective_refuse(world->collective, status, reason,
+                                                   "the ranks lost each other");
 }
 
 /* ---- the other ranks ---- */
@@ -429,17 +431,18 @@ static enum status follow_band(struct rank_world *world, bool *is_end_out, struc
     uint32_t body[4 * STEP_ROWS_MAX + STEP_CHANGES_MAX];
     struct engine_row rows[STEP_ROWS_MAX];
     const struct collective_ops *ops = world->collective->ops;
-    if (ops->broadcast(world->collective, &band, sizeof(band), 0) != STATUS_OK)
-        return refuse(reason, STATUS_IO, "the ranks lost each other");
+    enum status status = ops->broadcast(world->collective, &band, sizeof(band), 0);
+    if (status != STATUS_OK)
+        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
     if (band.magic != BAND_MAGIC || band.row_count > STEP_ROWS_MAX ||
         band.change_count > STEP_CHANGES_MAX || band.number != world->number)
         return refuse(reason, STATUS_GAP, "a step of another busy period came");
     const uint32_t used = 4 * band.row_count + band.change_count;
-    if (used > 0 &&
-        ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0) != STATUS_OK)
-        return refuse(reason, STATUS_IO, "the ranks lost each other");
-    enum status status =
-        apply_changes(world, body + (size_t)4 * band.row_count, band.change_count, reason);
+    if (used > 0)
+        status = ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0);
+    if (status != STATUS_OK)
+        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
+    status = apply_changes(world, body + (size_t)4 * band.row_count, band.change_count, reason);
     *is_end_out = band.is_end != 0;
     if (status != STATUS_OK || band.row_count == 0)
         return status;

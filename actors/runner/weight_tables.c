@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/weight_tables.h"
 
+#include "actors/runner/collective_order.h"
 #include "protocol/limits.h"
 #include "protocol/memory.h"
 
@@ -30,7 +31,8 @@ enum status weight_agree(struct collective *collective, enum status own, struct 
     if (own != STATUS_OK)
         return own;
     if (status != STATUS_OK)
-        return refuse(reason, status, "a sibling rank was lost while the model was loaded");
+        return collective_refuse(collective, status, reason,
+                                 "a sibling rank was lost while the model was loaded");
     if (failed > 0)
         return refuse(reason, STATUS_CANCELLED, "another rank could not load its part of the"
                       " model; its own reason says why");
@@ -91,8 +93,8 @@ static enum status exchange_heads(struct gathering *gathering)
             status = collective->ops->broadcast(collective, &gathering->parts[rank].head,
                                                 sizeof(gathering->parts[rank].head), rank);
     if (status != STATUS_OK)
-        return refuse(gathering->reason, status,
-                      "a sibling rank was lost while the model was loaded");
+        return collective_refuse(collective, status, gathering->reason,
+                                 "a sibling rank was lost while the model was loaded");
     for (uint32_t rank = 0; rank < collective->size; rank++) {
         struct part *part = &gathering->parts[rank];
         if (!part->is_told)

@@ -2,7 +2,7 @@
 /*
  * collective_rank: one rank of the world that the collective tests start.
  *
- *     collective_rank all|listeners|loop|leave|narrow|narrow-killed EXPECTED_SIZE [MARK]
+ *     collective_rank all|listeners|loop|leave|narrow|narrow-killed|diverge EXPECTED_SIZE [MARK]
  *
  * A rank in the loop makes the file MARK after its first sum.  Of a world that is narrowed the last
  * rank sends to all others and ends at once, by itself or by SIGKILL.  Ends with 0 when all it saw
@@ -270,6 +270,24 @@ static void check_narrow(struct collective *world, bool is_killed)
     _exit(0);
 }
 
+/* Rank 1 does something else than the others, each time after some they did together; every rank
+ * finds it in that very call. */
+static void check_divergence(struct collective *world)
+{
+    float values[4] = {1, 2, 3, 4};
+    unsigned char bytes[16] = {0};
+    for (uint32_t i = 0; i < 3; i++)
+        EXPECT(world->ops->sum(world, values, 4) == STATUS_OK);
+    enum status status = own_rank == 1 ? world->ops->broadcast(world, bytes, 16, 1)
+                                       : world->ops->sum(world, values, 4);
+    if (own_rank == 1) /* a root that broadcasts takes no marks: it hears of it at the next */
+        status = world->ops->sum(world, values, 4);
+    EXPECT(status == STATUS_MALFORMED);
+    EXPECT(strstr(world->why.text, "no longer do the same") != NULL ||
+           strstr(world->why.text, "its part") != NULL);
+    _exit(0);
+}
+
 static void make_mark(const char *path)
 {
     FILE *file = fopen(path, "w");
@@ -296,6 +314,8 @@ int main(int count, char **arguments)
         check_listeners(world);
     if (strncmp(arguments[1], "narrow", 6) == 0)
         check_narrow(world, strcmp(arguments[1], "narrow-killed") == 0);
+    if (strcmp(arguments[1], "diverge") == 0)
+        check_divergence(world);
     if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
         _exit(7);
     float one = 1;

@@ -109,6 +109,13 @@ START_TEST(ranks_go_on_without_one_that_they_narrowed_the_world_by)
 }
 END_TEST
 
+START_TEST(ranks_that_do_not_do_the_same_find_it_at_once)
+{
+    expect_good_world(2, "./collective_rank diverge 2");
+    expect_good_world(3, "./collective_rank diverge 3");
+}
+END_TEST
+
 /* All launchers have ended, so all ranks have: each launcher collects its own. */
 static void expect_quick_end(const char *options, int ranks, const char *program,
                              const char *word)
@@ -150,6 +157,7 @@ Suite *suite_of_tests(void)
                                   refuses_a_world_of_another_size,
                                   a_rank_without_launcher_is_refused,
                                   ranks_go_on_without_one_that_they_narrowed_the_world_by,
+                                  ranks_that_do_not_do_the_same_find_it_at_once,
                                   a_killed_rank_ends_the_world,
                                   a_rank_that_leaves_ends_the_world};
     suite_add(suite, "world", tests, COUNT_OF(tests));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/collective_threads.h"
 
+#include "actors/runner/collective_order.h"
 #include "protocol/memory.h"
 
 #include <pthread.h>
@@ -35,6 +36,7 @@ struct member {
     struct collective base;
     struct collective_threads *world;
     const void *offered; /* what the others may read between two meetings */
+    struct collective_mark mark;
     void *scratch;
     size_t scratch_size;
 };
@@ -80,6 +82,21 @@ static void enter(struct collective *collective)
     atomic_fetch_add(&collective->entered, 1);
 }
 
+/* The meeting a collective of all begins with: all are there, and in the same one. */
+static enum status begin(struct member *member, enum collective_kind kind, uint64_t size,
+                         uint32_t root)
+{
+    struct collective_threads *world = member->world;
+    enter(&member->base);
+    member->mark = collective_mark_next(&member->base, kind, size, root);
+    enum status status = meet(world);
+    for (uint32_t rank = 0; rank < world->size && status == STATUS_OK; rank++)
+        if (!collective_mark_agrees(&member->base, &member->mark, &world->members[rank].mark,
+                                    rank))
+            status = STATUS_MALFORMED;
+    return status;
+}
+
 static enum status leave(struct collective *collective, enum status status)
 {
     if (status == STATUS_OK)
@@ -103,11 +120,10 @@ static enum status sum(struct collective *collective, float *values, size_t coun
 {
     struct member *member = member_of(collective);
     struct collective_threads *world = member->world;
-    enter(collective);
     enum status status = grow(member, count * sizeof(float));
     member->offered = values;
     if (status == STATUS_OK)
-        status = meet(world);
+        status = begin(member, COLLECTIVE_SUM, count * sizeof(float), 0);
     if (status != STATUS_OK)
         return status;
     float *total = member->scratch;
@@ -129,9 +145,11 @@ static enum status gather(struct collective *collective, const float *values,
 {
     struct member *member = member_of(collective);
     struct collective_threads *world = member->world;
-    enter(collective);
+    uint64_t size = 0;
+    for (uint32_t rank = 0; rank < world->size; rank++)
+        size += counts[rank] * sizeof(float);
     member->offered = values;
-    enum status status = meet(world);
+    enum status status = begin(member, COLLECTIVE_GATHER, size, root);
     if (status != STATUS_OK)
         return status;
     if (collective->rank == root) {
@@ -148,9 +166,8 @@ static enum status broadcast(struct collective *collective, void *bytes, size_t 
 {
     struct member *member = member_of(collective);
     struct collective_threads *world = member->world;
-    enter(collective);
     member->offered = bytes;
-    enum status status = meet(world);
+    enum status status = begin(member, COLLECTIVE_BROADCAST, size, root);
     if (status != STATUS_OK)
         return status;
     if (collective->rank != root && size > 0)
@@ -197,8 +214,10 @@ static enum status receive(struct collective *collective, void *bytes_out, size_
 
 static enum status barrier(struct collective *collective)
 {
-    enter(collective);
-    return leave(collective, meet(member_of(collective)->world));
+    struct member *member = member_of(collective);
+    enum status status = begin(member, COLLECTIVE_BARRIER, 0, 0);
+    /* Nobody may make its next mark while another still reads this one. */
+    return leave(collective, status == STATUS_OK ? meet(member->world) : status);
 }
 
 /* ---- posted messages, all under the world's lock ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/engine.h"
 
+#include "actors/runner/collective_order.h"
 #include "actors/runner/engine/engine_parts.h"
 
 #include <string.h>
@@ -122,7 +123,8 @@ enum status engine_logits(struct engine *engine, const float *hidden, size_t cou
             head_rows(engine, hidden + i * engine->config->hidden, rows,
                       logits_out ? logits_out + i * engine->config->vocab : NULL);
         if (status != STATUS_OK)
-            return refuse(reason, status, "another rank was lost while logits were gathered");
+            return collective_refuse(engine->options.collective, status, reason,
+                                     "another rank was lost while logits were gathered");
     }
     return STATUS_OK;
 }
@@ -180,7 +182,8 @@ enum status engine_forward(struct engine *engine, const struct engine_batch *bat
         const struct engine_row *rows = batch->rows + i;
         status = pass(engine, rows, count, batch->hidden_in ? batch->hidden_in + i * hidden : NULL);
         if (status != STATUS_OK)
-            return refuse(reason, status, "another rank was lost in the middle of a step");
+            return collective_refuse(engine->options.collective, status, reason,
+                                     "another rank was lost in the middle of a step");
         if (batch->hidden_out)
             memcpy(batch->hidden_out + i * hidden, engine->hidden,
                    count * hidden * sizeof(float));
