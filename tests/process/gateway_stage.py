@@ -100,8 +100,12 @@ class Stage:
         return f"http://{self.address}"
 
     def journal(self):
-        with open(os.path.join(self.home.name, "journal", "requests.jsonl")) as file:
-            return file.read()
+        """Empty before the first line is written, which is after an answer was sent."""
+        try:
+            with open(os.path.join(self.home.name, "journal", "requests.jsonl")) as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
 
     def open_runner(self):
         public, secret = zmq.curve_keypair()
