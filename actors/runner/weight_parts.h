@@ -16,8 +16,11 @@
 
 #define HEAD_MAGIC 0x57654967u
 #define WORD_MAGIC 0x576f7264u
-/* Batches packed or on their way, and of each source awaited, at a time. */
+/* Batches on their way, and of each source awaited, at a time. */
 #define BATCHES_AHEAD 8u
+/* Those of a source: as many again are packed while MPI carries the others.  It often carries all
+ * it has in one call, and what comes after must lie ready then. */
+#define PARCELS_AHEAD (2 * BATCHES_AHEAD)
 #define WORDS_MAX 128u
 
 /* Before the bytes of each batch; little-endian as all ranks are of one build. */
@@ -145,8 +148,9 @@ struct stream {
     size_t outgoing_count;
     struct side_worker *packer;
     uint64_t packs_started;
-    struct parcel parcels[BATCHES_AHEAD];
+    struct parcel parcels[PARCELS_AHEAD];
     uint8_t *parcel_bytes; /* of all parcels */
+    uint32_t sending;      /* of them, repairs aside */
     struct parcel repair;
     struct weight_batches *repair_batches;
     struct owed owed[RANK_COUNT_MAX];

@@ -104,6 +104,7 @@ static enum status parcel_post(struct stream *stream, struct parcel *parcel)
     parcel->are_through[0] = false;
     parcel->are_through[1] = false;
     parcel->phase = PARCEL_SENDING;
+    stream->sending += !is_repair;
     stream->has_moved = true;
     stream->counters.bytes_sent += sizeof(parcel->head) + parcel->head.size;
     stream->counters.batches_sent++;
@@ -115,7 +116,8 @@ static enum status parcel_post(struct stream *stream, struct parcel *parcel)
 
 static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uint64_t packs_done)
 {
-    if (parcel->phase == PARCEL_PACKING && parcel->job <= packs_done)
+    if (parcel->phase == PARCEL_PACKING && parcel->job <= packs_done &&
+        (parcel->attempt > 0 || stream->sending < BATCHES_AHEAD))
         return parcel_post(stream, parcel);
     /* Every look costs a round of the transport: each parcel has its turn. */
     if (parcel->phase != PARCEL_SENDING ||
@@ -127,6 +129,7 @@ static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uin
     if (status != STATUS_OK || !parcel->are_through[0] || !parcel->are_through[1])
         return status;
     parcel->phase = PARCEL_FREE;
+    stream->sending -= parcel->attempt == 0;
     stream->bytes_through += parcel->attempt ? 0 : parcel->head.size;
     stream_progress(stream, parcel->attempt ? 0 : parcel->head.size);
     return STATUS_OK;
@@ -134,7 +137,7 @@ static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uin
 
 static void parcels_fill(struct stream *stream)
 {
-    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+    for (size_t i = 0; i < PARCELS_AHEAD; i++) {
         struct parcel *parcel = &stream->parcels[i];
         struct outgoing *outgoing = outgoing_next(stream);
         if (!outgoing)
@@ -153,9 +156,9 @@ static enum status parcels_turn(struct stream *stream)
 {
     const uint64_t packs_done = side_worker_done(stream->packer);
     uint64_t last = 0;
-    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+    for (size_t i = 0; i < PARCELS_AHEAD; i++) {
         struct parcel *first = NULL;
-        for (size_t k = 0; k < BATCHES_AHEAD; k++) {
+        for (size_t k = 0; k < PARCELS_AHEAD; k++) {
             struct parcel *parcel = &stream->parcels[k];
             if (parcel->phase != PARCEL_FREE && parcel->job > last &&
                 (!first || parcel->job < first->job))
@@ -233,7 +236,7 @@ bool send_is_done(const struct stream *stream)
     for (size_t i = 0; i < stream->outgoing_count; i++)
         if (stream->outgoing[i].next < stream->outgoing[i].batches->batch_count)
             return false;
-    for (size_t i = 0; i < BATCHES_AHEAD; i++)
+    for (size_t i = 0; i < PARCELS_AHEAD; i++)
         if (stream->parcels[i].phase != PARCEL_FREE)
             return false;
     return stream->repair.phase == PARCEL_FREE;
@@ -246,7 +249,7 @@ enum status send_is_slow(const struct stream *stream)
     const struct parcel *oldest = NULL; /* that a receiver has not taken */
     size_t packing = 0;
     size_t sending = 0;
-    for (size_t i = 0; i < BATCHES_AHEAD; i++) {
+    for (size_t i = 0; i < PARCELS_AHEAD; i++) {
         const struct parcel *parcel = &stream->parcels[i];
         packing += parcel->phase == PARCEL_PACKING;
         sending += parcel->phase == PARCEL_SENDING;
@@ -297,7 +300,7 @@ static enum status outgoing_open(struct stream *stream)
 /* One piece of memory, of large pages that are taken from the system now. */
 static enum status parcels_open(struct stream *stream)
 {
-    const size_t size = (size_t)stream->batch_size * BATCHES_AHEAD;
+    const size_t size = (size_t)stream->batch_size * PARCELS_AHEAD;
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return refuse(stream->reason, STATUS_NO_MEMORY, "no memory for weights on their way");
@@ -306,7 +309,7 @@ static enum status parcels_open(struct stream *stream)
 #ifdef MADV_POPULATE_WRITE
     (void)madvise(memory, size, MADV_POPULATE_WRITE);
 #endif
-    for (size_t i = 0; i < BATCHES_AHEAD; i++)
+    for (size_t i = 0; i < PARCELS_AHEAD; i++)
         stream->parcels[i].bytes = stream->parcel_bytes + i * stream->batch_size;
     return STATUS_OK;
 }
@@ -328,7 +331,7 @@ void send_close(struct stream *stream)
 {
     side_worker_close(stream->packer);
     if (stream->parcel_bytes)
-        (void)munmap(stream->parcel_bytes, (size_t)stream->batch_size * BATCHES_AHEAD);
+        (void)munmap(stream->parcel_bytes, (size_t)stream->batch_size * PARCELS_AHEAD);
     memory_free(stream->repair.bytes);
     weight_batches_free(stream->repair_batches);
     for (size_t i = 0; i < stream->outgoing_count; i++)
