@@ -26,7 +26,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { RANKS_MAX = 8, FILES_MAX = 64, PLAIN_SIZE = 8 << 20 };
+enum { RANKS_MAX = 8, FILES_MAX = 64, PLAIN_SIZE = 8 << 20, TURNS = 9 };
 
 struct world {
     struct collective *collective;
@@ -200,7 +200,7 @@ static void compare_with_link(const struct world *world, const struct weight_loa
     uint8_t *buffer = memory_zeroed(PLAIN_SIZE, 1);
     EXPECT(buffer);
     memset(buffer, 1, PLAIN_SIZE);
-    for (int turn = 0; turn < 5; turn++) {
+    for (int turn = 0; turn < TURNS; turn++) {
         struct weight_load load;
         struct reason reason = {""};
         uint64_t left[RANKS_MAX] = {0};
