@@ -403,17 +403,28 @@ static bool id_begins(const void *id, const char *prefix)
            strncmp(hex_print(id, 16, hex), prefix, length) == 0;
 }
 
+/* Those of this name; where there is none, those whose id begins so. */
+static uint32_t count_nodes(const struct state *state, const char *name, bool is_id,
+                            const struct node_record **found_out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < state->nodes.count; i++) {
+        const struct node_record *node = &state->nodes.items[i];
+        if (is_id ? !id_begins(&node->node_id, name)
+                  : strcmp(text_or_empty(node->name), name) != 0)
+            continue;
+        *found_out = node;
+        count++;
+    }
+    return count;
+}
+
 int cli_find_node(struct cli *cli, const char *name, struct node_id *id_out)
 {
     const struct node_record *found = NULL;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < cli->state->nodes.count; i++) {
-        const struct node_record *node = &cli->state->nodes.items[i];
-        if (strcmp(text_or_empty(node->name), name) == 0 || id_begins(&node->node_id, name)) {
-            found = node;
-            count++;
-        }
-    }
+    uint32_t count = count_nodes(cli->state, name, false, &found);
+    if (count == 0)
+        count = count_nodes(cli->state, name, true, &found);
     struct reason reason;
     if (count > 1)
         return cli_failed(cli,
@@ -430,18 +441,27 @@ int cli_find_node(struct cli *cli, const char *name, struct node_id *id_out)
     return EXIT_CODE_OK;
 }
 
+static uint32_t count_instances(const struct state *state, const char *name, bool is_id,
+                                const struct instance_record **found_out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < state->instances.count; i++) {
+        const struct instance_record *instance = &state->instances.items[i];
+        if (is_id ? !id_begins(&instance->instance_id, name)
+                  : strcmp(text_or_empty(instance->model_id), name) != 0)
+            continue;
+        *found_out = instance;
+        count++;
+    }
+    return count;
+}
+
 int cli_find_instance(struct cli *cli, const char *name, struct instance_id *id_out)
 {
     const struct instance_record *found = NULL;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < cli->state->instances.count; i++) {
-        const struct instance_record *instance = &cli->state->instances.items[i];
-        if (id_begins(&instance->instance_id, name) ||
-            strcmp(text_or_empty(instance->model_id), name) == 0) {
-            found = instance;
-            count++;
-        }
-    }
+    uint32_t count = count_instances(cli->state, name, false, &found);
+    if (count == 0)
+        count = count_instances(cli->state, name, true, &found);
     struct reason reason;
     if (count > 1)
         return cli_failed(cli,
