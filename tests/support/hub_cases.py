@@ -150,9 +150,10 @@ def a_rate_limit_is_waited_out(stage, style, wait_s, match):
     assert fault.count > 1
     limited = [row for row in hub.rows if "rate_limited_s" in row]
     assert len(limited) == 1
+    # What other connections had on the way when the limit came is nobody's disobedience.
     early = [row for row in hub.rows if row["host"] == limited[0]["host"] and
-             limited[0]["time"] < row["time"] < limited[0]["time"] + wait_s - 0.05]
-    assert early == []
+             limited[0]["time"] + 0.2 < row["time"] < limited[0]["time"] + wait_s - 0.05]
+    assert early == [], (limited, early)
 
 
 @case()
