@@ -51,8 +51,8 @@ static bool name_is_plain(const char *name)
 /* ---- instances ---- */
 
 /* The nodes with what is free on them, reservations of present instances taken off. */
-static uint32_t survey(struct master *master, const struct instance_id *replaced,
-                       struct placement_node nodes[NODE_COUNT_MAX])
+static uint32_t survey_nodes(struct master *master, const struct instance_id *replaced,
+                             struct placement_node nodes[NODE_COUNT_MAX])
 {
     const struct state *state = &master->state;
     uint32_t count = 0;
@@ -90,6 +90,33 @@ static uint32_t survey(struct master *master, const struct instance_id *replaced
     return count;
 }
 
+/* What a placement is chosen from. */
+struct survey {
+    struct placement_node nodes[NODE_COUNT_MAX];
+    struct links_listed links;
+    struct placement_question question;
+};
+
+static enum status survey_begin(struct master *master, const struct place_instance *request,
+                                const struct instance_id *replaced, struct survey *survey_out)
+{
+    survey_out->links = (struct links_listed){.rows = {NULL, 0}};
+    survey_out->question = (struct placement_question){
+        .state = &master->state,
+        .request = request,
+        .nodes = survey_out->nodes,
+        .node_count = survey_nodes(master, replaced, survey_out->nodes),
+        .replaced = replaced,
+        .settings = &master->settings->placement,
+        .links = &survey_out->links};
+    return links_list(master, &survey_out->links) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static void survey_end(struct survey *survey)
+{
+    record_fini(&links_listed_type, &survey->links);
+}
+
 /* From what the nodes hold; of a model that nobody knows, from what a hub has. */
 static enum status choose(const struct placement_question *question,
                           struct instance_record *instance_out, struct reason *reason)
@@ -106,17 +133,17 @@ static enum status place_instance(struct command *command)
 {
     struct master *master = command->master;
     const struct place_instance *body = command->message->body;
-    struct placement_node nodes[NODE_COUNT_MAX];
-    const struct placement_question question = {&master->state, body, nodes,
-                                                survey(master, NULL, nodes), NULL,
-                                                &master->settings->placement};
+    struct survey survey;
     if (master->state.instances.count >= INSTANCE_COUNT_MAX)
         return refuse(command->reason, STATUS_BUSY, "too many instances; delete one first");
     enum status status = event_begin(command, EVENT_INSTANCE_PLACED);
     if (status != STATUS_OK)
         return status;
     struct instance_record *instance = &MESSAGE_BODY(command->event, instance_placed)->instance;
-    status = choose(&question, instance, command->reason);
+    status = survey_begin(master, body, NULL, &survey);
+    if (status == STATUS_OK)
+        status = choose(&survey.question, instance, command->reason);
+    survey_end(&survey);
     if (status == STATUS_OK)
         status = record_copy(&place_instance_type, body, &instance->request);
     if (status != STATUS_OK)
@@ -466,14 +493,14 @@ enum status command_candidates(struct master *master, const struct message *mess
                                struct message *answer_out)
 {
     const struct ask_candidates *body = MESSAGE_BODY(message, ask_candidates);
-    struct placement_node nodes[NODE_COUNT_MAX];
-    const struct placement_question question = {&master->state, &body->request, nodes,
-                                                survey(master, NULL, nodes), NULL,
-                                                &master->settings->placement};
+    struct survey survey;
     if (!message_begin(master, answer_out, MESSAGE_ANSWER, ANSWER_CANDIDATES))
         return STATUS_NO_MEMORY;
     struct reason reason = {""};
-    enum status status = placement_candidates(&question, answer_out->body, &reason);
+    enum status status = survey_begin(master, &body->request, NULL, &survey);
+    if (status == STATUS_OK)
+        status = placement_candidates(&survey.question, answer_out->body, &reason);
+    survey_end(&survey);
     if (status == STATUS_OK)
         return STATUS_OK;
     answer_out->head.status = status;
@@ -486,13 +513,13 @@ enum status command_candidates(struct master *master, const struct message *mess
 enum status generation_place(struct master *master, const struct instance_record *instance,
                              struct message *event_out, struct reason *reason)
 {
-    struct placement_node nodes[NODE_COUNT_MAX];
-    const struct placement_question question = {&master->state, &instance->request, nodes,
-                                                survey(master, &instance->instance_id, nodes),
-                                                &instance->instance_id,
-                                                &master->settings->placement};
+    struct survey survey;
     struct instance_record placed = {.model_id = NULL};
-    enum status status = choose(&question, &placed, reason);
+    enum status status =
+        survey_begin(master, &instance->request, &instance->instance_id, &survey);
+    if (status == STATUS_OK)
+        status = choose(&survey.question, &placed, reason);
+    survey_end(&survey);
     if (status == STATUS_OK &&
         !message_begin(master, event_out, MESSAGE_EVENT, EVENT_GENERATION_STARTED))
         status = STATUS_NO_MEMORY;

@@ -186,7 +186,7 @@ void links_take(struct master *master, const struct node_slot *slot,
     place->heard_ms = master->input->now_ms;
 }
 
-static bool list_rows(struct master *master, struct links_listed *listed)
+bool links_list(struct master *master, struct links_listed *listed)
 {
     struct links_measured own;
     memset(&own, 0, sizeof(own));
@@ -214,7 +214,7 @@ void links_answer(struct master *master, const struct peer *peer, const struct m
     if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_LINKS))
         return;
     answer.head.key = asked->head.key;
-    if (list_rows(master, answer.body))
+    if (links_list(master, answer.body))
         outbox_send(master->outbox, peer, &answer);
     else
         master->outbox->failed = STATUS_NO_MEMORY;

@@ -428,6 +428,8 @@ void links_take(struct master *master, const struct node_slot *slot,
                 const struct links_measured *told);
 /* Answers ask_links with what is known here. */
 void links_answer(struct master *master, const struct peer *peer, const struct message *asked);
+/* Appends what is known here; false without memory. */
+MUST_CHECK bool links_list(struct master *master, struct links_listed *listed);
 void links_fini(struct links *links);
 
 /* ---- duties.c: what a leader does unasked ---- */

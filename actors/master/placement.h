@@ -47,6 +47,7 @@ struct placement_question {
     uint32_t node_count;
     const struct instance_id *replaced; /* its reservations do not count; NULL: none */
     const struct placement_settings *settings; /* NULL: the standard ones */
+    const struct links_listed *links;          /* what nodes told of them; NULL: nothing */
 };
 
 #define PLACEMENT_CONTEXT_DEFAULT 32768u

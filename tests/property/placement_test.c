@@ -313,7 +313,7 @@ START_TEST(any_nodes_are_used_within_their_means)
         struct reason reason = {""};
         scene_init(&scene, &seeded);
         struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                              scene.count, NULL, NULL};
+                                              scene.count, NULL, NULL, NULL};
         enum status status = placement_choose(&question, &a, &reason);
         if (status == STATUS_OK) {
             placed++;
@@ -368,7 +368,7 @@ START_TEST(a_context_beyond_the_limit_is_refused_with_it)
         scene.state.models.items[0].shape.context = is_of_model ? most : 4 * TOKEN_IDS_MAX;
         scene.request.context = turn < 50 ? 4000000000u : most + 1;
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL};
+                                                    scene.count, NULL, NULL, NULL};
         ck_assert_int_eq(placement_choose(&question, &instance, &reason), STATUS_INVALID);
         (void)snprintf(limit, sizeof(limit), "the %u %s", most,
                        is_of_model ? "the model" : "that a request");
@@ -393,7 +393,7 @@ START_TEST(a_context_at_the_limit_is_granted)
         for (uint32_t i = 0; i < scene.count; i++)
             scene.nodes[i].memory_free = (uint64_t)1 << 40;
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL};
+                                                    scene.count, NULL, NULL, NULL};
         if (placement_choose(&question, &instance, &reason) == STATUS_OK) {
             placed++;
             ck_assert_uint_eq(instance.context, TOKEN_IDS_MAX);
@@ -416,7 +416,7 @@ START_TEST(a_model_without_units_is_refused)
         record_fini(&model_shape_type, &scene.state.models.items[0].shape);
         memset(&scene.state.models.items[0].shape, 0, sizeof(struct model_shape));
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL};
+                                                    scene.count, NULL, NULL, NULL};
         ck_assert_int_ne(placement_choose(&question, &instance, &reason), STATUS_OK);
         record_fini(&instance_record_type, &instance);
         scene_fini(&scene);
@@ -468,7 +468,7 @@ START_TEST(nodes_without_the_model_get_a_copy_and_those_that_share_it_need_none)
             scene.request.nodes_min = 0;
         }
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL};
+                                                    scene.count, NULL, NULL, NULL};
         const bool is_held = is_held_here(&scene);
         const enum status status = placement_choose(&question, &instance, &reason);
         if (status == STATUS_OK) {
@@ -513,7 +513,7 @@ START_TEST(no_cut_is_offered_twice)
         for (uint32_t i = 0; i < scene.count && turn % 2; i++)
             scene.nodes[i].memory_free = 2048u << 20;
         const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL};
+                                                    scene.count, NULL, NULL, NULL};
         if (placement_candidates(&question, &listed, &reason) == STATUS_OK)
             for (uint32_t i = 0; i < listed.candidates.count; i++) {
                 const struct candidate *one = &listed.candidates.items[i];

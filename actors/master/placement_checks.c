@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/master/placement_attempt.h"
+
+static enum status check_format(const struct place_instance *request, struct reason *reason)
+{
+    if (request->kv_format != KV_FORMAT_NONE &&
+        (attempt_mode(request) == MODE_EXACT || !kv_format_is_fast(request->kv_format)))
+        return refuse(reason, STATUS_INVALID,
+                      "the KV cache is bf16 or int8 in fast mode and f32 in exact mode; leave its "
+                      "format out or ask for fast mode");
+    return STATUS_OK;
+}
+
+static enum status check_context(const struct attempt *attempt, struct reason *reason)
+{
+    const uint32_t asked = attempt->question->request->context;
+    const uint32_t most = attempt_context_most(attempt->model);
+    const bool is_of_model = most == attempt->model->shape.context;
+    if (asked <= most)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID,
+                  "a context of %u is more than the %u %s; ask for at most that, or leave the "
+                  "context out",
+                  asked, most,
+                  is_of_model ? "the model was made for" : "that a request can have");
+}
+
+/* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
+static enum status check_shares(const struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct placement_node *sorted[NODE_COUNT_MAX];
+    const uint32_t shares = request->shares.count;
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
+    const uint32_t usable = attempt_nodes(attempt, sorted);
+    if (shares == 0)
+        return STATUS_OK;
+    if (named > 0 && named != shares)
+        return refuse(reason, STATUS_INVALID,
+                      "there are %u shares for %u nodes; give one share for each node", shares,
+                      named);
+    if (shares > usable)
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "there are %u shares, but only %u node%s can take part now; give one share "
+                      "for each rank",
+                      shares, usable, usable == 1 ? "" : "s");
+    if (shares < request->nodes_min)
+        return refuse(reason, STATUS_INVALID,
+                      "there are %u shares for at least %u nodes; give one share for each rank",
+                      shares, request->nodes_min);
+    if (shares == 1 || (!request->any_sharding && request->sharding == SHARDING_NONE))
+        return refuse(reason, STATUS_INVALID,
+                      "shares cut a model over several ranks, at least two; leave them out for one "
+                      "node");
+    uint64_t percent[RANK_COUNT_MAX];
+    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
+        percent[i] = request->shares.items[i];
+    return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
+}
+
+enum status attempt_check(const struct attempt *attempt, struct reason *reason)
+{
+    enum status status = check_format(attempt->question->request, reason);
+    if (status == STATUS_OK)
+        status = check_shares(attempt, reason);
+    return status == STATUS_OK ? check_context(attempt, reason) : status;
+}
