@@ -49,6 +49,12 @@ struct node_record *state_find_node(const struct state *state, const struct node
     return NULL;
 }
 
+const char *state_node_name(const struct state *state, const struct node_id *id)
+{
+    const struct node_record *node = state_find_node(state, id);
+    return node ? text_or_empty(node->name) : "a removed node";
+}
+
 struct node_record *state_find_node_by_key(const struct state *state,
                                            const struct public_key *key)
 {

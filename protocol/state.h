@@ -32,6 +32,8 @@ MUST_CHECK enum status state_decode(const void *bytes, size_t size, struct state
 struct node_record *state_find_node(const struct state *state, const struct node_id *id);
 struct node_record *state_find_node_by_key(const struct state *state,
                                            const struct public_key *key);
+/* What a sentence calls it; of one that is gone "a removed node". */
+const char *state_node_name(const struct state *state, const struct node_id *id);
 /* By exact name, full hex id, or a hex prefix of at least 4 digits that only one node has. */
 struct node_record *state_find_node_named(const struct state *state, const char *name);
 struct token_record *state_find_token(const struct state *state, const struct public_key *key);

@@ -259,7 +259,7 @@ static enum status deliver(struct loop *loop, struct input *input, struct reason
     if (status != STATUS_OK)
         return refuse(reason, status, "no random numbers from the system");
     input->now_us = clock_now_us();
-    input->now_ms = clock_now_ms();
+    input->now_ms = input->now_us / 1000;
     input->wall_ms = clock_wall_ms();
     loop->counters.inputs++;
     status = loop->options.ops->step(loop->actor, input, &loop->outbox, reason);

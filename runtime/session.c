@@ -193,6 +193,15 @@ enum status session_report(struct session *session, struct message *report, uint
     return STATUS_OK;
 }
 
+enum status session_report_end(struct session *session, struct message *report, bool is_filled,
+                               uint64_t now_ms, struct outbox *outbox)
+{
+    const enum status status =
+        is_filled ? session_report(session, report, now_ms, outbox) : STATUS_NO_MEMORY;
+    message_fini(report);
+    return status;
+}
+
 void session_send(struct session *session, struct message *message, struct outbox *outbox)
 {
     const struct peer master = peer_of_link(SESSION_LINK);

@@ -67,6 +67,9 @@ MUST_CHECK enum status session_take(struct session *session, const struct input 
 /* Fills the report's origin, keeps and sends it; `report` stays the caller's. */
 MUST_CHECK enum status session_report(struct session *session, struct message *report,
                                       uint64_t now_ms, struct outbox *outbox);
+/* The same, and frees `report`; STATUS_NO_MEMORY of one whose texts found none. */
+MUST_CHECK enum status session_report_end(struct session *session, struct message *report,
+                                          bool is_filled, uint64_t now_ms, struct outbox *outbox);
 /* A signal, or an answer to a task, or a command: sent when the link is up, else dropped. */
 void session_send(struct session *session, struct message *message, struct outbox *outbox);
 /* Answers a task by its key. */

@@ -95,12 +95,8 @@ static const struct state *state_of(const struct downloader *downloader)
 
 static enum status report(struct downloader_step *step, struct message *message, bool is_filled)
 {
-    enum status status =
-        is_filled ? session_report(&step->downloader->session, message, step->input->now_ms,
-                                   step->outbox)
-                  : STATUS_NO_MEMORY;
-    message_fini(message);
-    return status;
+    return session_report_end(&step->downloader->session, message, is_filled,
+                              step->input->now_ms, step->outbox);
 }
 
 static enum status report_imported(struct downloader_step *step, const struct model_record *record,
@@ -361,12 +357,7 @@ static enum status report_shared(struct downloader_step *step, enum report_code 
     if (status != STATUS_OK)
         return status;
     record_fini(type, message.body);
-    status = record_copy(type, result->value, message.body);
-    if (status == STATUS_OK)
-        status = session_report(&step->downloader->session, &message, step->input->now_ms,
-                                step->outbox);
-    message_fini(&message);
-    return status;
+    return report(step, &message, record_copy(type, result->value, message.body) == STATUS_OK);
 }
 
 static enum status tell_progress(struct downloader_step *step)

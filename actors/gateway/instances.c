@@ -27,8 +27,7 @@ static enum status print_text(struct buffer *json, const char *before, const cha
 
 static const char *node_name(const struct gateway *gateway, const struct node_id *id)
 {
-    const struct node_record *node = state_find_node(gateway_state(gateway), id);
-    return node ? text_or_empty(node->name) : "a removed node";
+    return state_node_name(gateway_state(gateway), id);
 }
 
 /* ---- models ---- */

@@ -91,10 +91,9 @@ static void print_number(struct page *page, const char *before, uint64_t number)
 
 static void print_node(struct page *page, const char *before, const struct node_id *node_id)
 {
-    const struct node_record *node = state_find_node(gateway_state(page->gateway), node_id);
     char id[HEX_SIZE(16)];
     print_text(page, before, hex_print(node_id, sizeof(*node_id), id));
-    print_text(page, ",\"node\":", node ? text_or_empty(node->name) : "a removed node");
+    print_text(page, ",\"node\":", state_node_name(gateway_state(page->gateway), node_id));
 }
 
 static void print_progress(struct page *page, const struct import_progressed *told)

@@ -178,10 +178,8 @@ static void take_turn(struct gateway *gateway, struct relay *relay)
 
 static void holder_failed(struct gateway *gateway, struct relay *relay, const char *what)
 {
-    const struct node_record *node =
-        state_find_node(gateway_state(gateway), &relay->holder);
     (void)snprintf(relay->last, sizeof(relay->last), "%.60s %.90s",
-                   node ? text_or_empty(node->name) : "a removed node", what);
+                   state_node_name(gateway_state(gateway), &relay->holder), what);
     if (relay->tried_count < NODE_COUNT_MAX)
         relay->tried[relay->tried_count++] = relay->holder;
     relay->phase = RELAY_READY;

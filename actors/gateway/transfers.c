@@ -27,12 +27,11 @@ static enum status print_text(struct buffer *json, const char *before, const cha
 static enum status print_node(const struct gateway *gateway, const char *before,
                               const struct node_id *node_id, struct buffer *json)
 {
-    const struct node_record *node = state_find_node(gateway_state(gateway), node_id);
     char id[HEX_SIZE(16)];
     enum status status = buffer_append_format(json, "%s\"%s\",\"node\":", before,
                                               hex_print(node_id, sizeof(*node_id), id));
     return status == STATUS_OK
-               ? print_text(json, "", node ? text_or_empty(node->name) : "a removed node")
+               ? print_text(json, "", state_node_name(gateway_state(gateway), node_id))
                : status;
 }
 

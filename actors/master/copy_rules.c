@@ -11,12 +11,6 @@ static bool is_open(const struct transfer_record *transfer)
     return phase == TRANSFER_ASKED || phase == TRANSFER_RUNNING;
 }
 
-static const char *name_of(const struct state *state, const struct node_id *node_id)
-{
-    const struct node_record *node = state_find_node(state, node_id);
-    return node ? text_or_empty(node->name) : "a removed node";
-}
-
 struct transfer_id copy_rules_transfer(const struct state *state, const char *model_id,
                                        const struct instance_id *instance_id,
                                        const struct node_id *node_id)
@@ -57,10 +51,10 @@ static enum copy_step judge_end(const struct state *state, const struct transfer
     *is_hopeless_out = is_stopped || target->status == STATUS_NO_SPACE;
     if (is_stopped)
         (void)refuse(reason, STATUS_CANCELLED, "the copy of the model to %.60s was cancelled",
-                     name_of(state, node_id));
+                     state_node_name(state, node_id));
     else
         (void)refuse(reason, target->status, "the model could not be copied to %.60s: %.300s",
-                     name_of(state, node_id), text_or_empty(target->reason));
+                     state_node_name(state, node_id), text_or_empty(target->reason));
     return COPY_FAILED;
 }
 

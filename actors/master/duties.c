@@ -82,8 +82,7 @@ void duties_signal(struct master *master, const struct message *signal)
 
 static const char *node_name(const struct master *master, const struct node_id *id)
 {
-    const struct node_record *node = state_find_node(&master->state, id);
-    return node ? text_or_empty(node->name) : "a removed node";
+    return state_node_name(&master->state, id);
 }
 
 static enum status fail(struct master *master, struct instance_record *instance, uint32_t rank,
@@ -408,7 +407,7 @@ static enum status check_ranks(struct master *master, struct instance_record *in
             (!slot || node->in_view || master->input->now_ms - slot->heard_ms < NODE_SILENT_MS))
             continue;
         (void)snprintf(text, sizeof(text), "%.60s, the node of rank %u, is not heard any more",
-                       node ? text_or_empty(node->name) : "a removed node", i);
+                       node_name(master, &rank->node_id), i);
         return generation_fail(master, instance, i, text);
     }
     if (instance->status == INSTANCE_STARTING &&

@@ -34,7 +34,7 @@ static const uint64_t spin_us = 200;
 static const long pause_ns = 50000;
 /* How long a sibling may take to come to a collective: its part of a step, on a busy machine.  Less
  * than RUNNER_STILL_MS, so that it is this rank that says who is missing. */
-static const uint64_t sibling_limit_us = 25000000;
+static const uint64_t sibling_limit_s = 25;
 /* A sibling of like speed comes within this; till then the core is only lent to others. */
 static const uint64_t awake_us = 2000;
 /* Up to here a broadcast goes to each sibling at once, with its mark. */
@@ -69,12 +69,16 @@ static struct collective_mpi *mpi_of(struct collective *collective)
     return (struct collective_mpi *)(void *)collective;
 }
 
+static enum status end(struct collective *collective, enum status status)
+{
+    if (status == STATUS_OK)
+        collective->finished++;
+    return status;
+}
+
 static enum status finish(struct collective *collective, int result)
 {
-    if (result != MPI_SUCCESS)
-        return STATUS_IO;
-    collective->finished++;
-    return STATUS_OK;
+    return end(collective, result == MPI_SUCCESS ? STATUS_OK : STATUS_IO);
 }
 
 static bool scratch_grow(struct collective_mpi *mpi, size_t size)
@@ -134,10 +138,13 @@ static enum status name_missing(struct collective_mpi *mpi, const struct share *
         if (rank != mpi->base.rank && shares[rank].taken_size > 0 &&
             MPI_Request_get_status(mpi->requests[rank], &is_here, MPI_STATUS_IGNORE) ==
                 MPI_SUCCESS && !is_here)
-            return failed(&mpi->base, STATUS_TIMED_OUT, rank, "did not come for 25 s");
+            return refuse(&mpi->base.why, STATUS_TIMED_OUT,
+                          "rank %" PRIu32 " did not come for %" PRIu64 " s in collective %" PRIu64,
+                          rank, sibling_limit_s, mpi->base.number);
     }
     return refuse(&mpi->base.why, STATUS_TIMED_OUT,
-                  "the siblings took nothing for 25 s in collective %" PRIu64, mpi->base.number);
+                  "the siblings took nothing for %" PRIu64 " s in collective %" PRIu64,
+                  sibling_limit_s, mpi->base.number);
 }
 
 /* Lends the core while it waits, and leaves it when the wait is long. */
@@ -151,7 +158,7 @@ static enum status await(struct collective_mpi *mpi, const struct share *shares)
         if (result != MPI_SUCCESS || is_done)
             return look_whole(mpi, shares, result);
         const uint64_t waited_us = clock_now_us() - start_us;
-        if (waited_us > sibling_limit_us)
+        if (waited_us > sibling_limit_s * 1000000)
             return name_missing(mpi, shares);
         if (waited_us < awake_us) {
             (void)sched_yield();
@@ -181,6 +188,16 @@ static enum status exchange(struct collective_mpi *mpi, const struct share *shar
     return result == MPI_SUCCESS ? await(mpi, shares) : STATUS_IO;
 }
 
+static enum status look_alike(struct collective_mpi *mpi, const struct collective_mark *own,
+                              const struct collective_mark *marks)
+{
+    for (uint32_t rank = 0; rank < mpi->base.size; rank++)
+        if (rank != mpi->base.rank &&
+            !collective_mark_agrees(&mpi->base, own, &marks[rank], rank))
+            return STATUS_MALFORMED;
+    return STATUS_OK;
+}
+
 /* The marks alone, before what is too large to go with them. */
 static enum status exchange_marks(struct collective_mpi *mpi, const struct collective_mark *own)
 {
@@ -188,19 +205,8 @@ static enum status exchange_marks(struct collective_mpi *mpi, const struct colle
     struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
     for (uint32_t rank = 0; rank < mpi->base.size; rank++)
         shares[rank] = (struct share){own, sizeof(*own), &marks[rank], sizeof(marks[rank])};
-    enum status status = exchange(mpi, shares);
-    for (uint32_t rank = 0; rank < mpi->base.size && status == STATUS_OK; rank++)
-        if (rank != mpi->base.rank &&
-            !collective_mark_agrees(&mpi->base, own, &marks[rank], rank))
-            status = STATUS_MALFORMED;
-    return status;
-}
-
-static enum status end(struct collective *collective, enum status status)
-{
-    if (status == STATUS_OK)
-        collective->finished++;
-    return status;
+    const enum status status = exchange(mpi, shares);
+    return status == STATUS_OK ? look_alike(mpi, own, marks) : status;
 }
 
 /* values[count] = rows[0] + rows[1] + ..., added in this order; rows lie `stride` bytes apart. */
@@ -411,9 +417,8 @@ static enum status mpi_gather(struct collective *collective, const float *values
             shares[i] = (struct share){&mark, sizeof(mark), NULL, 0};
     }
     enum status status = exchange(mpi, shares);
-    for (uint32_t i = 0; i < collective->size && own == root && status == STATUS_OK; i++)
-        if (i != own && !collective_mark_agrees(collective, &mark, &marks[i], i))
-            status = STATUS_MALFORMED;
+    if (status == STATUS_OK && own == root)
+        status = look_alike(mpi, &mark, marks);
     if (status == STATUS_OK && own == root)
         status = gather_at_root(mpi, values, counts, all_out);
     else if (status == STATUS_OK &&

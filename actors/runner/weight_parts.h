@@ -150,7 +150,6 @@ struct stream {
     uint64_t packs_started;
     struct parcel parcels[PARCELS_AHEAD];
     uint8_t *parcel_bytes; /* of all parcels */
-    uint32_t sending;      /* of them, repairs aside */
     struct parcel repair;
     struct weight_batches *repair_batches;
     struct owed owed[RANK_COUNT_MAX];

@@ -104,7 +104,6 @@ static enum status parcel_post(struct stream *stream, struct parcel *parcel)
     parcel->are_through[0] = false;
     parcel->are_through[1] = false;
     parcel->phase = PARCEL_SENDING;
-    stream->sending += !is_repair;
     stream->has_moved = true;
     stream->counters.bytes_sent += sizeof(parcel->head) + parcel->head.size;
     stream->counters.batches_sent++;
@@ -114,10 +113,18 @@ static enum status parcel_post(struct stream *stream, struct parcel *parcel)
     return STATUS_OK;
 }
 
+static size_t count_in(const struct stream *stream, enum parcel_phase phase)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < PARCELS_AHEAD; i++)
+        count += stream->parcels[i].phase == phase;
+    return count;
+}
+
 static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uint64_t packs_done)
 {
     if (parcel->phase == PARCEL_PACKING && parcel->job <= packs_done &&
-        (parcel->attempt > 0 || stream->sending < BATCHES_AHEAD))
+        (parcel->attempt > 0 || count_in(stream, PARCEL_SENDING) < BATCHES_AHEAD))
         return parcel_post(stream, parcel);
     /* Every look costs a round of the transport: each parcel has its turn. */
     if (parcel->phase != PARCEL_SENDING ||
@@ -129,7 +136,6 @@ static enum status parcel_turn(struct stream *stream, struct parcel *parcel, uin
     if (status != STATUS_OK || !parcel->are_through[0] || !parcel->are_through[1])
         return status;
     parcel->phase = PARCEL_FREE;
-    stream->sending -= parcel->attempt == 0;
     stream->bytes_through += parcel->attempt ? 0 : parcel->head.size;
     stream_progress(stream, parcel->attempt ? 0 : parcel->head.size);
     return STATUS_OK;
@@ -247,16 +253,12 @@ enum status send_is_slow(const struct stream *stream)
     const uint64_t window_s = stream->pace.window_ms / 1000;
     const uint64_t rate = stream->options->rate_min >> 10;
     const struct parcel *oldest = NULL; /* that a receiver has not taken */
-    size_t packing = 0;
-    size_t sending = 0;
     for (size_t i = 0; i < PARCELS_AHEAD; i++) {
         const struct parcel *parcel = &stream->parcels[i];
-        packing += parcel->phase == PARCEL_PACKING;
-        sending += parcel->phase == PARCEL_SENDING;
         if (parcel->phase == PARCEL_SENDING && (!oldest || parcel->job < oldest->job))
             oldest = parcel;
     }
-    if (!oldest || packing > sending)
+    if (!oldest || count_in(stream, PARCEL_PACKING) > count_in(stream, PARCEL_SENDING))
         return refuse(stream->reason, STATUS_TIMED_OUT, "this node's disk gave less than %" PRIu64
                       " KiB/s of the weight files for %" PRIu64 " s; see whether the disk works, or"
                       " set load_rate_min", rate, window_s);

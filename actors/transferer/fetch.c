@@ -28,8 +28,7 @@ static const struct model_record *wanted_model(const struct transferer *transfer
 
 static const char *node_name(const struct transferer *transferer, const struct node_id *id)
 {
-    const struct node_record *node = state_find_node(&transferer->session.mirror.state, id);
-    return node ? text_or_empty(node->name) : "a removed node";
+    return state_node_name(&transferer->session.mirror.state, id);
 }
 
 static void close_link(struct transferer_step *step)
@@ -58,11 +57,8 @@ static enum status report_failed(struct transferer_step *step, enum status how,
     body->status = how;
     const bool is_filled =
         text_set(&body->model_id, task->model_id) && text_set(&body->reason, sentence);
-    status = is_filled ? session_report(&transferer->session, &message, step->input->now_ms,
-                                        step->outbox)
-                       : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&transferer->session, &message, is_filled,
+                              step->input->now_ms, step->outbox);
 }
 
 static enum status finish(struct transferer_step *step, enum status how, const char *sentence)
@@ -108,11 +104,8 @@ static enum status report_stored(struct transferer_step *step, enum model_holdin
         body->revision = task->revision;
         is_filled = text_set(&body->model_id, task->model_id);
     }
-    status = is_filled ? session_report(&transferer->session, &message, step->input->now_ms,
-                                        step->outbox)
-                       : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&transferer->session, &message, is_filled,
+                              step->input->now_ms, step->outbox);
 }
 
 /* ---- one holder ---- */

@@ -191,12 +191,9 @@ static enum status tell_alone(struct transferer_step *step, struct gather *gathe
     body->node_id = step->transferer->session.mirror.node_id;
     body->is_alone = true;
     gather->is_alone_told = true;
-    status = text_set(&body->model_id, gather->model_id)
-                 ? session_report(&step->transferer->session, &message, step->input->now_ms,
-                                  step->outbox)
-                 : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&step->transferer->session, &message,
+                              text_set(&body->model_id, gather->model_id),
+                              step->input->now_ms, step->outbox);
 }
 
 static enum status tell_lacking(struct transferer_step *step, struct gather *gather,
@@ -209,13 +206,11 @@ static enum status tell_lacking(struct transferer_step *step, struct gather *gat
     struct file_lacking *body = message.body;
     body->node_id = step->transferer->session.mirror.node_id;
     body->holder_node_id = file->node_id;
-    status = text_set(&body->model_id, gather->model_id) &&
-                     text_set(&body->commit, gather->commit) && text_set(&body->path, file->path)
-                 ? session_report(&step->transferer->session, &message, step->input->now_ms,
-                                  step->outbox)
-                 : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&step->transferer->session, &message,
+                              text_set(&body->model_id, gather->model_id) &&
+                                  text_set(&body->commit, gather->commit) &&
+                                  text_set(&body->path, file->path),
+                              step->input->now_ms, step->outbox);
 }
 
 /* A node that should have a file whole says, and not only once, that it has not. */

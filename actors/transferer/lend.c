@@ -494,13 +494,12 @@ static enum status report_lost(struct transferer_step *step, const struct lent *
         body->node_id = transferer->session.mirror.node_id;
         body->revision = model->revision;
         body->has_small_files = lent->look.has_small_files;
-        status = text_set(&body->model_id, model->model_id) &&
-                         (told.held.count == 0 ||
-                          bytes_set(&body->held, told.held.items, told.held.count))
-                     ? session_report(&transferer->session, &message, step->input->now_ms,
-                                      step->outbox)
-                     : STATUS_NO_MEMORY;
-        message_fini(&message);
+        status = session_report_end(&transferer->session, &message,
+                                    text_set(&body->model_id, model->model_id) &&
+                                        (told.held.count == 0 ||
+                                         bytes_set(&body->held, told.held.items,
+                                                   told.held.count)),
+                                    step->input->now_ms, step->outbox);
     }
     record_fini(&holder_record_type, &told);
     return status;

@@ -68,11 +68,8 @@ static enum status report(struct transferer_step *step, const struct receive *re
         body->status = how;
         is_filled = text_set(&body->reason, sentence);
     }
-    status = is_filled ? session_report(&transferer->session, &message, step->input->now_ms,
-                                        step->outbox)
-                       : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&transferer->session, &message, is_filled,
+                              step->input->now_ms, step->outbox);
 }
 
 static enum status finish(struct transferer_step *step, struct receive *receive, enum status how,

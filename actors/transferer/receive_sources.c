@@ -12,8 +12,7 @@
 
 static const char *node_name(const struct transferer *transferer, const struct node_id *id)
 {
-    const struct node_record *node = state_find_node(&transferer->session.mirror.state, id);
-    return node ? text_or_empty(node->name) : "a removed node";
+    return state_node_name(&transferer->session.mirror.state, id);
 }
 
 static void note_failure(const struct transferer_step *step, struct receive *receive,

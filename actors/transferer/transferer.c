@@ -171,12 +171,9 @@ static enum status check_endpoint(struct transferer_step *step)
     endpoint->actor = ACTOR_TRANSFERER;
     endpoint->incarnation = transferer->settings->session.incarnation;
     endpoint->key = transferer->settings->session.key;
-    status = text_set(&endpoint->address, transferer->session.address)
-                 ? session_report(&transferer->session, &message, step->input->now_ms,
-                                  step->outbox)
-                 : STATUS_NO_MEMORY;
-    message_fini(&message);
-    return status;
+    return session_report_end(&transferer->session, &message,
+                              text_set(&endpoint->address, transferer->session.address),
+                              step->input->now_ms, step->outbox);
 }
 
 /* ---- the step ---- */
