@@ -213,7 +213,7 @@ struct partition partition_whole(const struct partition_units *units, uint32_t r
 
 uint32_t partition_ranks_most(const struct partition_units *units)
 {
-    uint32_t most = 1;
+    uint32_t most = units->vocab > 1 ? units->vocab : 1;
     for (uint32_t i = 0; i < units->class_count; i++)
         most = units->classes[i].units > most ? units->classes[i].units : most;
     return most < PARTITION_RANKS_MAX ? most : PARTITION_RANKS_MAX;
@@ -334,7 +334,7 @@ enum status partition_solve(enum sharding sharding, const struct partition_units
         return solve_pipeline(units, shares, rank_count, partitions_out, reason);
     case SHARDING_TENSOR:
         if (rank_count > partition_ranks_most(units))
-            return too_many(rank_count, partition_ranks_most(units), "units of a layer", reason);
+            return too_many(rank_count, partition_ranks_most(units), "vocabulary rows", reason);
         solve_tensor(units, shares, rank_count, partitions_out);
         return STATUS_OK;
     case SHARDING_NONE:

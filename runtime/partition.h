@@ -23,12 +23,13 @@
  * shares.  Else units of query heads are: a rank holds every key-value head that one of its query
  * heads reads, also when another rank holds it too.
  *
- * A rank may hold nothing of a class, and then contributes zeros there.  Classes of few units
+ * A rank may hold nothing of a class, and then contributes zeros there; one that has vocabulary
+ * rows alone still takes part.  Classes of few units
  * (below PARTITION_COARSE) are cut unlike in their layers, so that the sum comes near the share.
  *
  * Memory   none.
  * Fails    INVALID with the unit that does not add up; NO_CAPACITY when there are more ranks than
- *          units.
+ *          anything has units.
  */
 #ifndef TROUPE_RUNTIME_PARTITION_H
 #define TROUPE_RUNTIME_PARTITION_H
@@ -135,7 +136,7 @@ MUST_CHECK enum status partition_solve(enum sharding sharding,
                                        const struct partition_units *units,
                                        const uint64_t *shares, uint32_t rank_count,
                                        struct partition *partitions_out, struct reason *reason);
-/* The most ranks a tensor cut has work for. */
+/* The most ranks a tensor cut has work for, be it vocabulary rows alone. */
 uint32_t partition_ranks_most(const struct partition_units *units);
 /* Rank `rank` of `count` with everything. */
 struct partition partition_whole(const struct partition_units *units, uint32_t rank,

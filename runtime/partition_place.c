@@ -327,7 +327,7 @@ static enum status place_tensor(const struct partition_units *units,
     };
     struct placing p = {.units = units, .costs = costs, .count = count, .partitions = partitions};
     if (count > partition_ranks_most(units))
-        return refuse(reason, STATUS_NO_CAPACITY, "%u ranks cannot share %u units of a layer; use "
+        return refuse(reason, STATUS_NO_CAPACITY, "%u ranks cannot share %u vocabulary rows; use "
                       "at most %u ranks", count, partition_ranks_most(units),
                       partition_ranks_most(units));
     for (uint32_t i = 0; i < count; i++)

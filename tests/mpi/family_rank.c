@@ -3,12 +3,14 @@
  * family_rank: one of some ranks that load a model, of which only rank 0 has the weight files, and
  * compute greedy tokens together in exact mode.
  *
- *     family_rank MODEL pipeline|tensor IDS TOKENS [SHARES [SMALL]]
+ *     family_rank MODEL pipeline|tensor IDS TOKENS [SHARES [SMALL [LOGITS]]]
  *
- * IDS and TOKENS are "1,2,3", SHARES "1,1" (the default) or "50,30,20", one for each rank.  SMALL
- * is a directory with the small files of MODEL, which is all that the ranks but 0 have.  The memory
- * of those is filled with a pattern before anything comes, and compared with the files after.  Ends
- * with 0 when rank 0 found the tokens, 3 when not, 5 when the cut or the load was refused.
+ * IDS and TOKENS are "1,2,3", or several of them, "1,2,3/4,5", of as many prompts; SHARES "1,1"
+ * (the default) or "50,30,20", one for each rank.  SMALL is a directory with the small files of
+ * MODEL, which is all that the ranks but 0 have; "-": they have all.  Rank 0 writes the logits of
+ * each prompt's last position to the file LOGITS.  The memory of the others is filled with a
+ * pattern before anything comes, and compared with the files after.  Ends with 0 when rank 0 found
+ * the tokens, 3 when not, 5 when the cut or the load was refused.
  */
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/engine/engine.h"
@@ -35,6 +37,7 @@ struct rank {
     uint32_t sequence;
     float *hidden; /* [NUMBERS_MAX][hidden] */
     float *logits;
+    FILE *written; /* rank 0: where the logits of prompts go; NULL: nowhere */
 };
 
 static size_t parse_numbers(const char *text, uint32_t *numbers_out)
@@ -135,12 +138,32 @@ static void generate(struct rank *rank, const uint32_t *ids, size_t count, const
     for (size_t i = 0; i < count; i++)
         rows[i] = (struct engine_row){rank->sequence, ids[i], (uint32_t)i, i + 1 == count};
     step(rank, rows, count);
+    if (rank->written)
+        EXPECT(fwrite(rank->logits, sizeof(float), engine_vocab(rank->engine), rank->written) ==
+               engine_vocab(rank->engine));
     for (size_t i = 0; i < token_count; i++) {
         uint32_t token = choose(rank);
         EXPECT(token == tokens[i]);
         rows[0] = (struct engine_row){rank->sequence, token, (uint32_t)(count + i), true};
         step(rank, rows, 1);
     }
+    engine_sequence_close(rank->engine, rank->sequence);
+}
+
+/* One prompt after the other. */
+static void generate_each(struct rank *rank, const char *ids, const char *tokens)
+{
+    uint32_t prompt[NUMBERS_MAX];
+    uint32_t expected[NUMBERS_MAX];
+    while (ids && tokens) {
+        const size_t count = parse_numbers(ids, prompt);
+        generate(rank, prompt, count, expected, parse_numbers(tokens, expected));
+        ids = strchr(ids, '/');
+        tokens = strchr(tokens, '/');
+        ids = ids ? ids + 1 : NULL;
+        tokens = tokens ? tokens + 1 : NULL;
+    }
+    EXPECT(!ids && !tokens);
 }
 
 int main(int count, char **arguments)
@@ -151,19 +174,19 @@ int main(int count, char **arguments)
     struct weight_load loaded;
     struct model_config *config = NULL;
     struct reason reason = {""};
-    uint32_t ids[NUMBERS_MAX];
-    uint32_t tokens[NUMBERS_MAX];
     if (count < 5 || !sharding_parse(arguments[2], &rank.sharding))
         return 2;
-    size_t id_count = parse_numbers(arguments[3], ids);
-    size_t token_count = parse_numbers(arguments[4], tokens);
     rank.count = (uint32_t)parse_numbers(count > 5 ? arguments[5] : "1,1", shares);
     EXPECT(rank.count <= RANKS_MAX);
     for (uint32_t i = 0; i < rank.count; i++)
         rank.shares[i] = shares[i];
     EXPECT(collective_mpi_open(rank.count, &rank.collective, &reason) == STATUS_OK);
+    const bool is_small = count > 6 && strcmp(arguments[6], "-") != 0;
     const char *own_directory =
-        count > 6 && rank.collective->rank > 0 ? arguments[6] : arguments[1];
+        is_small && rank.collective->rank > 0 ? arguments[6] : arguments[1];
+    if (count > 7 && rank.collective->rank == 0)
+        rank.written = fopen(arguments[7], "wb");
+    EXPECT(rank.written || count <= 7 || rank.collective->rank > 0);
     EXPECT(model_config_read(own_directory, &config, &reason) == STATUS_OK);
     load(&rank, arguments[1], own_directory, config, partitions, &loaded);
     struct engine_model model = {config, loaded.table, loaded.layout, loaded.files};
@@ -174,7 +197,8 @@ int main(int count, char **arguments)
     rank.hidden = memory_zeroed(NUMBERS_MAX * (size_t)engine_hidden(rank.engine), sizeof(float));
     rank.logits = memory_zeroed(engine_vocab(rank.engine), sizeof(float));
     EXPECT(rank.hidden && rank.logits);
-    generate(&rank, ids, id_count, tokens, token_count);
+    generate_each(&rank, arguments[3], arguments[4]);
+    EXPECT(!rank.written || fclose(rank.written) == 0);
     engine_close(rank.engine);
     memory_free(rank.hidden);
     memory_free(rank.logits);
