@@ -12,7 +12,7 @@
  * prompt and answer together, presence and frequency at the whole answer and never at the prompt
  * (OpenAI); top_p 0 keeps the most likely token only, while above 0 it keeps all that are as likely
  * as the last it keeps; top_k keeps the lower ids among equals, all when it is at least the
- * vocabulary.
+ * vocabulary.  Equals are equal logits, after the processors.
  *
  * The random numbers are a function of (seed, choice, position) alone, position being the number of
  * answered tokens, and each token has one of its own, as in mlx: an answer resumed elsewhere goes
@@ -38,7 +38,12 @@ enum {
     SAMPLING_BIAS_MAX = 300,
     SAMPLING_TOP_LOGPROBS_MAX = 20,
     SAMPLER_ROWS_MAX = 1 << 20,
+    SAMPLER_LIST_MAX = 256, /* of a rank's rows, told to the one that samples */
+    SAMPLER_PARTS_MAX = 64, /* ranks */
 };
+
+/* Words of a bit for each row. */
+#define SAMPLER_MASK_WORDS(rows) (((size_t)(rows) + 31) / 32)
 
 struct logit_bias {
     uint32_t id;
@@ -78,6 +83,19 @@ struct token_logprob {
     float logprob;
 };
 
+/* A logit after bias, penalties and mask. */
+struct token_score {
+    uint32_t id;
+    float score;
+};
+
+/* The most likely of some rows. */
+struct sampler_top {
+    float maximum;   /* minus infinity: none is left */
+    uint32_t id;     /* the lowest that has it */
+    uint32_t broken; /* rows that are no numbers; then nothing else counts */
+};
+
 struct sampled {
     uint32_t id;
     float logprob;      /* 0 unless logprobs or top_logprobs were asked for */
@@ -108,10 +126,30 @@ MUST_CHECK enum status sampler_open(size_t rows, const struct tokenizer *tokeniz
 /* Accepts NULL. */
 void sampler_close(struct sampler *sampler);
 
+/* For the rows [first, first + rows) of `vocab`: a rank's, see sampler_parts.h.  `defined` has a bit
+ * for each row of all; it is not kept. */
+MUST_CHECK enum status sampler_open_part(size_t first, size_t rows, size_t vocab,
+                                         const uint32_t *defined, struct sampler **sampler_out,
+                                         struct reason *reason);
+/* Bits [SAMPLER_MASK_WORDS(rows)] of a sampler of all rows: 1 where there is a token. */
+void sampler_defined(const struct sampler *sampler, uint32_t *bits_out);
+
 /* `sampling` passed sampling_check.  Ids of the history that are no row are ignored. */
 MUST_CHECK enum status sampler_draw(struct sampler *sampler, const struct sampling *sampling,
                                     const float *logits, const struct sampling_history *history,
                                     struct sampled *sampled_out, struct reason *reason);
+
+/* The two halves of sampler_draw.  Bias, penalties and masks, over the sampler's rows; `scores_out`
+ * may be `logits`. */
+void sampler_apply(struct sampler *sampler, const struct sampling *sampling,
+                   const struct sampling_history *history, const float *logits, float *scores_out,
+                   struct sampler_top *top_out);
+MUST_CHECK enum status sampler_top_check(const struct sampler_top *top, size_t vocab,
+                                         struct reason *reason);
+/* From the scores of all rows, whose top passed the check. */
+void sampler_choose(struct sampler *sampler, const struct sampling *sampling, size_t answer_count,
+                    const float *scores, const struct sampler_top *top,
+                    struct sampled *sampled_out);
 
 /* Where the random numbers of a position begin. */
 uint64_t sampling_position(uint64_t seed, uint32_t choice, uint64_t position);

@@ -59,22 +59,32 @@ static inline float exp_below_zero(float x)
     return sum * scale;
 }
 
-double rows_weigh(const float *scores, size_t rows, float maximum, float *weights_out)
+float rows_weight(float score, float maximum)
 {
-    double sums[ROWS_LANES] = {0.0};
+    return exp_below_zero(score - maximum);
+}
+
+struct rows_sum rows_weigh(const float *scores, size_t rows, float maximum, float *weights_out)
+{
+    struct rows_sum sum = {0.0, 0.0};
+    double highs[ROWS_LANES] = {0.0};
+    double lows[ROWS_LANES] = {0.0};
     const size_t whole = rows / ROWS_LANES * ROWS_LANES;
     for (size_t at = 0; at < whole; at += ROWS_LANES) {
         for (size_t lane = 0; lane < ROWS_LANES; lane++)
             weights_out[at + lane] = exp_below_zero(scores[at + lane] - maximum);
-        for (size_t lane = 0; lane < ROWS_LANES; lane++)
-            sums[lane] += (double)weights_out[at + lane];
+        for (size_t lane = 0; lane < ROWS_LANES; lane++) {
+            struct rows_sum one = {highs[lane], lows[lane]};
+            rows_sum_add(&one, weights_out[at + lane]);
+            highs[lane] = one.high;
+            lows[lane] = one.low;
+        }
     }
-    double sum = 0.0;
     for (size_t lane = 0; lane < ROWS_LANES; lane++)
-        sum += sums[lane];
+        rows_sum_join(&sum, &(struct rows_sum){highs[lane], lows[lane]});
     for (size_t at = whole; at < rows; at++) {
         weights_out[at] = exp_below_zero(scores[at] - maximum);
-        sum += (double)weights_out[at];
+        rows_sum_add(&sum, weights_out[at]);
     }
     return sum;
 }
@@ -84,10 +94,4 @@ void rows_weigh_warm(const float *scores, size_t rows, float maximum, float temp
 {
     for (size_t at = 0; at < rows; at++)
         weights_out[at] = exp_below_zero((scores[at] - maximum) / temperature);
-}
-
-void rows_lower(float *scores, size_t rows, float offset)
-{
-    for (size_t at = 0; at < rows; at++)
-        scores[at] -= offset;
 }

@@ -14,21 +14,47 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Rows that are handled together; the sum of weights is of so many sums. */
+/* Rows that are handled together. */
 enum { ROWS_LANES = 16 };
 
-/* Copies the logits; returns how many are NaN or plus infinity. */
+/* Copies the logits, also to where they are; returns how many are NaN or plus infinity. */
 size_t rows_take(const float *logits, size_t rows, float *scores_out);
 /* The largest; none may be NaN. */
 float rows_largest(const float *scores, size_t rows);
-/* exp(score - maximum) of each, none above 0, within 2e-7 of it and 0 below exp(-87).  Returns
- * their sum, always added in the same order. */
-double rows_weigh(const float *scores, size_t rows, float maximum, float *weights_out);
+
+/* A sum of weights from 0 to 1, in two parts that are exact for up to 2^20 of them: whatever order
+ * and whatever groups they are added in, the bits are the same. */
+struct rows_sum {
+    double high; /* multiples of 2^-32 */
+    double low;  /* what is left of each, in multiples of 2^-65 */
+};
+
+static inline void rows_sum_add(struct rows_sum *sum, float weight)
+{
+    /* Adding 1.5 * 2^20 rounds to the multiple whose bits are the lowest then, as does the other. */
+    const double high = ((double)weight + 0x1.8p20) - 0x1.8p20;
+    sum->high += high;
+    sum->low += (((double)weight - high) + 0x1.8p-13) - 0x1.8p-13;
+}
+
+static inline void rows_sum_join(struct rows_sum *sum, const struct rows_sum *other)
+{
+    sum->high += other->high;
+    sum->low += other->low;
+}
+
+static inline double rows_sum_value(const struct rows_sum *sum)
+{
+    return sum->high + sum->low;
+}
+
+/* exp(score - maximum), which is not above 0: within 2e-7 of it and 0 below exp(-87). */
+float rows_weight(float score, float maximum);
+/* The same of each. */
+struct rows_sum rows_weigh(const float *scores, size_t rows, float maximum, float *weights_out);
 /* weight = exp((score - maximum) / temperature), likewise. */
 void rows_weigh_warm(const float *scores, size_t rows, float maximum, float temperature,
                      float *weights_out);
-/* Takes `offset` from each. */
-void rows_lower(float *scores, size_t rows, float offset);
 
 /* The first row from `at` on with a score above `bound`; `rows` when there is none. */
 static inline size_t rows_next_above(const float *scores, size_t rows, size_t at, float bound)
