@@ -126,8 +126,8 @@ MUST_CHECK enum status sampler_open(size_t rows, const struct tokenizer *tokeniz
 /* Accepts NULL. */
 void sampler_close(struct sampler *sampler);
 
-/* For the rows [first, first + rows) of `vocab`: a rank's, see sampler_parts.h.  `defined` has a bit
- * for each row of all; it is not kept. */
+/* For the rows [first, first + rows) of `vocab`: a rank's, see sampler_parts.h.  `defined` has a
+ * bit for each row of all; it is not kept. */
 MUST_CHECK enum status sampler_open_part(size_t first, size_t rows, size_t vocab,
                                          const uint32_t *defined, struct sampler **sampler_out,
                                          struct reason *reason);

@@ -51,7 +51,7 @@ static inline float sampler_offset(float maximum, double total)
     return (float)((double)maximum + log(total));
 }
 
-/* --- what the filters keep (sampler_cut.c): a beginning of the tokens in order of likelihood --- */
+/* --- what the filters keep (sampler_cut.c): a beginning of the order of likelihood --- */
 
 struct cut {
     double top_p;   /* in units of the weights: the kept ones before a token have less than this */

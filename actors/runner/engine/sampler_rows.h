@@ -31,7 +31,7 @@ struct rows_sum {
 
 static inline void rows_sum_add(struct rows_sum *sum, float weight)
 {
-    /* Adding 1.5 * 2^20 rounds to the multiple whose bits are the lowest then, as does the other. */
+    /* Adding 1.5 * 2^20 rounds to the multiple whose bits are the lowest then; so the other. */
     const double high = ((double)weight + 0x1.8p20) - 0x1.8p20;
     sum->high += high;
     sum->low += (((double)weight - high) + 0x1.8p-13) - 0x1.8p-13;
