@@ -113,7 +113,8 @@
     R(S, generation, generation, "of a rank")                                                      \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
     F(S, u64, entered, 0, "number of the collective its engine has entered")                       \
-    F(S, u64, finished, 0, "and finished")
+    F(S, u64, finished, 0, "and finished")                                                         \
+    F(S, u64, works, 0, "grows while its engine computes, and not while it waits")
 
 /* ---- every connection ---- */
 

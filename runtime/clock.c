@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/clock.h"
 
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #ifdef CLOCK_BOOTTIME
@@ -51,6 +54,35 @@ uint64_t clock_thread_spent_ns(pthread_t thread)
     (void)thread;
 #endif
     return clock_now_ns();
+}
+
+uint64_t clock_process_spent_ns(pid_t process)
+{
+#if defined(__linux__)
+    clockid_t id;
+    if (clock_getcpuclockid(process, &id) == 0)
+        return read_ns(id);
+#else
+    (void)process;
+#endif
+    return clock_now_ns();
+}
+
+uint64_t clock_thread_delayed_ns(pid_t thread)
+{
+    char path[64];
+    char line[96] = "";
+    char *rest = NULL;
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%ld/schedstat", (long)thread);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return 0;
+    const bool is_read = fgets(line, sizeof(line), file) != NULL;
+    (void)fclose(file);
+    if (!is_read)
+        return 0;
+    (void)strtoull(line, &rest, 10); /* what it ran; what it waited follows */
+    return strtoull(rest, NULL, 10);
 }
 
 uint64_t clock_wall_ms(void)

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Milliseconds since boot, suspended time counted (CLOCK_BOOTTIME; monotonic elsewhere). */
 uint64_t clock_now_ms(void);
@@ -19,6 +20,10 @@ uint64_t clock_spent_us(void);
 /* Nanoseconds of processor time of one thread that has not been joined; where the system does not
  * tell, those of the clock. */
 uint64_t clock_thread_spent_ns(pthread_t thread);
+/* The same of all threads of a process that has not been collected. */
+uint64_t clock_process_spent_ns(pid_t process);
+/* How long a thread of this process was ready to run and did not; 0 where nothing tells. */
+uint64_t clock_thread_delayed_ns(pid_t thread);
 /* Milliseconds since 1970, UTC; may jump. */
 uint64_t clock_wall_ms(void);
 /* Sleeps; returns early on a signal. */

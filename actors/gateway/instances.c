@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
 #include "protocol/holdings.h"
+#include "protocol/instance_wait.h"
 #include "protocol/memory.h"
 #include "protocol/sharding.h"
 #include "runtime/partition.h"
@@ -338,6 +339,9 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
         status = print_text(json, ",\"why\":", instance->why);
     if (status == STATUS_OK)
         status = print_text(json, ",\"last_reason\":", instance->last_reason);
+    char waited_for[SENTENCE_SIZE_MAX];
+    if (status == STATUS_OK && instance_waits_for(gateway_state(gateway), instance, waited_for))
+        status = print_text(json, ",\"waits_for\":", waited_for);
     const struct shown shown = {instance->ranks.items, instance->ranks.count,
                                 instance->sources.items, instance->sources.count};
     return status == STATUS_OK ? ranks_print(gateway, &shown, json) : status;

@@ -9,11 +9,12 @@
 #include <string.h>
 
 enum {
-    MEET_MS = 20000,
+    MEET_MS = 40000,
+    REACH_MS = 2000,
     JOIN_MS = 30000,
     LOSS_MS = 2000,
     PING_MS = 1000,
-    HANG_MS = 10000,
+    HANG_MS = 4000,
     LOAD_HANG_MS = 3000,
     STOP_MS = 1000,
     /* How long the last report may take; the supervisor reports our own end in any case. */
@@ -22,9 +23,6 @@ enum {
 
 /* The rank's number as a child: there is one. */
 enum { CHILD_ID = 1 };
-
-/* Pings in a row without an answer that end a rank while it loads. */
-enum { LOAD_PINGS = 3 };
 
 static uint64_t given_or(uint64_t given, uint64_t standard)
 {
@@ -39,6 +37,7 @@ static enum status launcher_init(void *actor, const void *settings, struct reaso
     launcher->times = *launcher->settings;
     struct launcher_settings *times = &launcher->times;
     times->meet_ms = given_or(times->meet_ms, MEET_MS);
+    times->reach_ms = given_or(times->reach_ms, REACH_MS);
     times->join_ms = given_or(times->join_ms, JOIN_MS);
     times->loss_ms = given_or(times->loss_ms, LOSS_MS);
     times->ping_ms = given_or(times->ping_ms, PING_MS);
@@ -162,6 +161,7 @@ static enum status look_at_state(struct launcher *launcher)
     if (is_told && all_are_addressed(instance)) {
         uint64_t limit_ms = launcher->deadline_ms - launcher->input->now_ms;
         set_phase(launcher, LAUNCHER_MEETING, limit_ms);
+        launcher->reach_at_ms = launcher->input->now_ms + launcher->times.reach_ms;
         enum status status = open_host(launcher, instance->ranks.count);
         if (status != STATUS_OK)
             return status;
@@ -325,20 +325,29 @@ static bool is_ready(const struct launcher *launcher)
                         instance->ranks.items[rank].status == RANK_RELEASED);
 }
 
-/* How long the rank may answer nothing, or it has too long.  While it loads, pings count beside the
- * time: a launcher that got no time itself has asked fewer. */
+static uint64_t silence_max_ms(const struct launcher *launcher)
+{
+    return is_ready(launcher) ? launcher->times.hang_ms : launcher->times.load_hang_ms;
+}
+
+/* Pings count beside the time: a launcher that got no time itself, or slept with its machine, has
+ * asked fewer. */
+static bool was_asked_enough(const struct launcher *launcher)
+{
+    return launcher->pings_unanswered >= silence_max_ms(launcher) / launcher->times.ping_ms;
+}
+
+/* The rank may have answered nothing for too long. */
 static void check_answers(struct launcher *launcher)
 {
-    const struct launcher_settings *times = &launcher->times;
-    const uint64_t silent_ms = launcher->input->now_ms - launcher->heard_ms;
-    if (!launcher->is_child_answering || launcher->phase >= LAUNCHER_ENDING)
+    const uint64_t limit_ms = silence_max_ms(launcher);
+    if (!launcher->has_child || launcher->phase >= LAUNCHER_ENDING ||
+        launcher->input->now_ms - launcher->heard_ms <= limit_ms || !was_asked_enough(launcher))
         return;
-    const bool is_loading_hung = silent_ms > times->load_hang_ms &&
-                                 launcher->pings_unanswered >= LOAD_PINGS && !is_ready(launcher);
-    if (is_loading_hung || silent_ms > times->hang_ms)
-        launcher_end(launcher, "its process answered nothing for %" PRIu64 " ms%s",
-                     is_loading_hung ? times->load_hang_ms : times->hang_ms,
-                     is_loading_hung ? " while it was loading" : "");
+    const char *when = is_ready(launcher)                       ? ""
+                       : launcher->phase == LAUNCHER_STARTING ? " before it had joined the others"
+                                                              : " while it was loading";
+    launcher_end(launcher, "its process answered nothing for %" PRIu64 " ms%s", limit_ms, when);
 }
 
 static void heard_rank(struct launcher *launcher)
@@ -347,9 +356,24 @@ static void heard_rank(struct launcher *launcher)
     launcher->pings_unanswered = 0;
 }
 
+/* A sibling that told its address is there: what keeps us from it is the address. */
+static void check_reached(struct launcher *launcher)
+{
+    const uint32_t rank = sibling_unreached(launcher);
+    const struct instance_record *instance = own_instance(launcher);
+    if (launcher->phase != LAUNCHER_MEETING || launcher->input->now_ms < launcher->reach_at_ms ||
+        rank == UINT32_MAX || !instance || rank >= instance->ranks.count)
+        return;
+    launcher_end(launcher, "the launcher of rank %" PRIu32 " was not reached at %.100s within %"
+                 PRIu64 " ms; see whether that address leads to its node, and set listen there if"
+                 " not", rank, text_or_empty(instance->ranks.items[rank].launcher_address),
+                 launcher->times.reach_ms);
+}
+
 static void check_times(struct launcher *launcher)
 {
     uint64_t now_ms = launcher->input->now_ms;
+    check_reached(launcher);
     uint64_t look_again_ms;
     uint32_t lost = sibling_lost(launcher, &look_again_ms);
     if (lost != UINT32_MAX && launcher->phase < LAUNCHER_ENDING)
@@ -364,8 +388,12 @@ static void check_times(struct launcher *launcher)
     if (launcher->deadline_ms == 0 || now_ms < launcher->deadline_ms)
         return;
     if (launcher->phase == LAUNCHER_ADDRESSING || launcher->phase == LAUNCHER_MEETING) {
+        char who[32] = "another rank";
+        for (uint32_t rank = launcher->rank_count; rank-- > 0;)
+            if (rank != launcher->settings->rank && !launcher->siblings[rank].has_said_hello)
+                (void)snprintf(who, sizeof(who), "rank %" PRIu32, rank);
         launcher_end(launcher, "not all launchers of the generation were there within %" PRIu64
-                     " ms", launcher->times.meet_ms);
+                     " ms: that of %s is missing", launcher->times.meet_ms, who);
     } else if (launcher->phase == LAUNCHER_STARTING) {
         launcher_end(launcher, "its process did not join the world within %" PRIu64 " ms",
                      launcher->times.join_ms);
@@ -381,8 +409,15 @@ static void set_wake(struct launcher *launcher)
     (void)sibling_lost(launcher, &wake_ms);
     if (launcher->deadline_ms && launcher->deadline_ms < wake_ms)
         wake_ms = launcher->deadline_ms;
+    if (launcher->phase == LAUNCHER_MEETING && launcher->reach_at_ms < wake_ms &&
+        sibling_unreached(launcher) != UINT32_MAX)
+        wake_ms = launcher->reach_at_ms;
     if (launcher->has_child && launcher->ping_at_ms < wake_ms)
         wake_ms = launcher->ping_at_ms;
+    const uint64_t hung_ms = launcher->heard_ms + silence_max_ms(launcher) + 1;
+    if (launcher->has_child && launcher->phase < LAUNCHER_ENDING && was_asked_enough(launcher) &&
+        hung_ms < wake_ms)
+        wake_ms = hung_ms;
     if (wake_ms != UINT64_MAX)
         outbox_wake(launcher->outbox, wake_ms);
 }
@@ -439,9 +474,6 @@ static enum status handle(struct launcher *launcher, enum mirror_change change)
     case INPUT_RESULT:
         return hear_result(launcher);
     case INPUT_CHILD_READY:
-        launcher->is_child_answering = true;
-        heard_rank(launcher);
-        return STATUS_OK;
     case INPUT_CHILD_BEAT:
         heard_rank(launcher);
         return STATUS_OK;

@@ -65,13 +65,16 @@ struct launcher_settings {
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0", for the siblings */
     char build[BUILD_SIZE_MAX];
     /* Zero means the default. */
-    uint64_t meet_ms; /* from start to the last sibling's hello: 20 s */
+    uint64_t meet_ms; /* from start to the last sibling's hello: 40 s, as siblings may start late */
+    /* From the last sibling's address to connections to all, as one that has an address is there:
+     * 2 s.  What answers there may be another, or nobody. */
+    uint64_t reach_ms;
     uint64_t join_ms; /* from the rank's start to its word that it joined: 30 s */
     uint64_t loss_ms; /* a sibling away so long is lost: 2 s */
     uint64_t ping_ms; /* between pings of the rank: 1 s */
-    uint64_t hang_ms; /* a rank that answers none so long hangs: 10 s */
-    /* The same until it is ready, when all others wait for it: 3 s, and as many pings. */
-    uint64_t load_hang_ms;
+    /* A rank that answers nothing for so long, and as many pings as go into it, hangs: 4 s; */
+    uint64_t hang_ms;
+    uint64_t load_hang_ms; /* until it is ready, when all others wait for it: 3 s */
     uint64_t stop_ms; /* from SIGTERM to SIGKILL of the rank: 1 s */
 };
 
@@ -87,6 +90,7 @@ enum launcher_phase {
 struct sibling {
     struct public_key key;
     bool is_up;
+    bool was_up; /* once: its address leads to it */
     bool has_said_hello;
     bool is_released;    /* a source that has sent all: its end means nothing */
     uint64_t lost_at_ms; /* 0: not lost */
@@ -107,10 +111,10 @@ struct launcher {
     bool is_ready_told;
     bool is_address_told;
     bool has_child;
-    bool is_child_answering; /* it said ready: its loop answers pings from now on */
     uint32_t rank_count; /* 0: not known yet */
     struct sibling siblings[RANK_COUNT_MAX];
     uint64_t deadline_ms;        /* of the phase; 0: none */
+    uint64_t reach_at_ms;        /* when all siblings must have been reached */
     uint64_t ping_at_ms;
     uint64_t heard_ms;           /* last sign of life of the rank */
     uint64_t pings_unanswered;   /* since then */
@@ -135,6 +139,8 @@ MUST_CHECK enum status sibling_message(struct launcher *launcher);
 /* The rank whose launcher has been away for too long, or UINT32_MAX; `next_ms_out` is when to look
  * again. */
 uint32_t sibling_lost(const struct launcher *launcher, uint64_t *next_ms_out);
+/* The lowest rank whose launcher was never reached, or UINT32_MAX. */
+uint32_t sibling_unreached(const struct launcher *launcher);
 /* Takes note of the sources that the state has released. */
 void siblings_release(struct launcher *launcher, const struct instance_record *instance);
 /* What PMIx wants told to the siblings. */

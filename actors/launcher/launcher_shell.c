@@ -3,6 +3,7 @@
 
 #include "actors/launcher/launcher.h"
 #include "protocol/memory.h"
+#include "runtime/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,10 +61,23 @@ static void on_beat(void *argument, int fd)
 {
     struct watch *watch = argument;
     struct child_event event = event_of(&watch->shell->child);
-    if (child_beats(&watch->shell->child) > 0)
+    if (child_beats(&watch->shell->child) > 0) {
+        watch->shell->has_answered = true;
         loop_child(watch->loop, INPUT_CHILD_BEAT, &event);
-    else
+    } else {
         loop_unwatch(watch->loop, fd);
+    }
+}
+
+/* A process that has not come to its loop yet shows that it gets there by the time it takes. */
+static void ping(struct launcher_shell *shell, struct loop *loop)
+{
+    const struct child_event event = event_of(&shell->child);
+    const uint64_t spent_ns = shell->has_answered ? 0 : clock_process_spent_ns(shell->child.pid);
+    if (spent_ns != shell->spent_ns && !shell->has_answered)
+        loop_child(loop, INPUT_CHILD_BEAT, &event);
+    shell->spent_ns = spent_ns;
+    child_ping(&shell->child);
 }
 
 static void on_death(void *argument, int fd)
@@ -188,7 +202,7 @@ static enum status shell_perform(void *self, struct loop *loop, struct effect *e
         return STATUS_OK;
     case EFFECT_RANK_PING:
         if (shell->has_child)
-            child_ping(&shell->child);
+            ping(shell, loop);
         return STATUS_OK;
     case EFFECT_FENCE:
         if (!shell->host)

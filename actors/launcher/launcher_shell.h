@@ -25,6 +25,8 @@ struct launcher_shell {
     struct child child;
     bool has_child;   /* it lives */
     bool was_spawned; /* `child` has descriptors */
+    bool has_answered; /* a ping: its loop runs */
+    uint64_t spent_ns; /* processor time of the child at the last ping, until then */
 };
 
 /* The calls for loop_options; `shell` is filled by the caller and lives as long as the loop. */

@@ -95,6 +95,7 @@ void sibling_link_changed(struct launcher *launcher, uint32_t rank, bool is_up)
     if (sibling->is_released)
         is_up = false;
     sibling->is_up = is_up;
+    sibling->was_up = sibling->was_up || is_up;
     sibling->lost_at_ms = is_up ? 0 : launcher->input->now_ms;
     if (!is_up)
         return;
@@ -105,6 +106,14 @@ void sibling_link_changed(struct launcher *launcher, uint32_t rank, bool is_up)
     for (size_t i = 0; i < launcher->blob_count; i++)
         outbox_send_bytes(launcher->outbox, &peer, launcher->blobs[i].bytes,
                           launcher->blobs[i].size);
+}
+
+uint32_t sibling_unreached(const struct launcher *launcher)
+{
+    for (uint32_t rank = 0; rank < launcher->rank_count; rank++)
+        if (rank != launcher->settings->rank && !launcher->siblings[rank].was_up)
+            return rank;
+    return UINT32_MAX;
 }
 
 void siblings_release(struct launcher *launcher, const struct instance_record *instance)

@@ -4,6 +4,7 @@
 #include "protocol/memory.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -12,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { VARIABLE_SIZE_MAX = 256, OWN_VARIABLES_MAX = 16 };
+enum { VARIABLE_SIZE_MAX = 256, OWN_VARIABLES_MAX = 16, INTERFACE_SIZE = INET6_ADDRSTRLEN + 4 };
 
 /* What a launcher of another kind may have left, and what ours sets itself: any of these would
  * make the rank look for a server that is not there. */
@@ -70,9 +71,10 @@ static bool same_address(const struct sockaddr *have, const char *wanted)
     return strcmp(text, wanted) == 0;
 }
 
-/* What btl_tcp_if_include wants: a network for IPv4, the interface's name for IPv6, of which it
- * understands no networks. */
-static enum status interface_of(const char *address, char interface_out[INET6_ADDRSTRLEN + 4],
+/* What btl_tcp_if_include wants: the interface's name.  A network of one address, as /32 would be,
+ * is to Open MPI 4.1 every network: it shifts 1 by 32 places for the mask.  What does not begin
+ * with a letter is no name to it, but the network of two addresses is one. */
+static enum status interface_of(const char *address, char interface_out[INTERFACE_SIZE],
                                 struct reason *reason)
 {
     unsigned char binary[16];
@@ -88,14 +90,16 @@ static enum status interface_of(const char *address, char interface_out[INET6_AD
     enum status status = STATUS_NOT_FOUND;
     /* All of 127/8 is the loopback's without being listed. */
     if (is_v4 && binary[0] == 127) {
-        (void)snprintf(interface_out, INET6_ADDRSTRLEN + 4, "127.0.0.0/8");
+        (void)snprintf(interface_out, INTERFACE_SIZE, "127.0.0.0/8");
         status = STATUS_OK;
     }
     for (struct ifaddrs *i = interfaces; i && status != STATUS_OK; i = i->ifa_next) {
         if (!same_address(i->ifa_addr, plain))
             continue;
-        (void)snprintf(interface_out, INET6_ADDRSTRLEN + 4, is_v4 ? "%s/32" : "%s",
-                       is_v4 ? plain : i->ifa_name);
+        if (is_v4 && !isalpha((unsigned char)i->ifa_name[0]))
+            (void)snprintf(interface_out, INTERFACE_SIZE, "%s/31", plain);
+        else
+            (void)snprintf(interface_out, INTERFACE_SIZE, "%s", i->ifa_name);
         status = STATUS_OK;
     }
     freeifaddrs(interfaces);
@@ -136,7 +140,7 @@ enum status rank_environment_open(char *const *base, const char *address, uint16
                                   uint16_t port_count, char ***environment_out,
                                   struct reason *reason)
 {
-    char interface[INET6_ADDRSTRLEN + 4];
+    char interface[INTERFACE_SIZE];
     enum status status = interface_of(address, interface, reason);
     if (status != STATUS_OK)
         return status;

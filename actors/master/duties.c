@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A generation on its way to ready must show some progress within this time. */
-#define PROGRESS_LEASE_MS 30000u
+/* A generation on its way to ready must show some progress within this time; its processes may
+ * start half a minute apart. */
+#define PROGRESS_LEASE_MS 40000u
 #define NODE_SILENT_MS 2000u
 
 static struct progress *progress_of(struct master *master, const struct instance_record *instance)

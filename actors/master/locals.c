@@ -360,12 +360,13 @@ static void forward_signal(struct master *master, struct node_slot *slot)
         message_fini(&message);
 }
 
-/* To the nodes of its siblings, which wait for it inside MPI while their instance starts. */
+/* To the nodes of its siblings, which wait for it inside MPI. */
 static void forward_heartbeat(struct master *master, const struct heartbeat *beat)
 {
     const struct instance_record *instance =
         state_find_instance(&master->state, &beat->instance_id);
-    if (!instance || instance->status != INSTANCE_STARTING)
+    if (!instance ||
+        (instance->status != INSTANCE_STARTING && instance->status != INSTANCE_READY))
         return;
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         bool is_sibling = false;

@@ -74,6 +74,7 @@ struct collective {
     _Atomic uint64_t finished;
     /* as is this, which grows with each piece of a long one. */
     _Atomic uint64_t pieces;
+    _Atomic uint64_t bytes; /* of the last collective of all ranks */
     uint64_t number;   /* of the last collective of all ranks: see collective_order.h */
     struct reason why; /* of the last failure; empty when nothing is known but that it failed */
 };

@@ -9,6 +9,7 @@ struct collective_mark collective_mark_next(struct collective *collective,
                                             enum collective_kind kind, uint64_t size,
                                             uint32_t root)
 {
+    collective->bytes = size;
     return (struct collective_mark){.magic = MARK_MAGIC,
                                     .kind = kind,
                                     .number = ++collective->number,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define COMMANDS_US 20000u /* between two steps, so that those who ask hold up nobody for long */
 /* Before a rank tells that it ends because another failed, whose own word is to be the first. */
@@ -22,6 +23,7 @@ struct engine_thread {
     struct engine_thread_options options;
     struct command_queue *queue;
     pthread_t thread;
+    _Atomic pid_t number; /* of the thread, to the system */
     struct rank_world world;
     struct serving serving;
     bool is_served; /* serving was opened */
@@ -316,6 +318,7 @@ static void *thread_main(void *argument)
     bool is_stopped = false;
     bool is_broken = false;
     (void)pthread_setname_np(pthread_self(), "engine");
+    thread->number = gettid();
     while (!is_stopped) {
         struct reason reason = {""};
         struct engine_command command;
@@ -392,12 +395,15 @@ void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *
     if (step)
         (void)snprintf(beat_out->step, sizeof(beat_out->step), "%.40s", step);
     beat_out->spent_ns = clock_thread_spent_ns(thread->thread);
+    if (thread->world.is_joining)
+        beat_out->delayed_ns = clock_thread_delayed_ns(thread->number);
     beat_out->entered = thread->world.is_joining || collective;
     beat_out->finished = collective != NULL;
     if (collective) {
         beat_out->entered += collective->entered;
         beat_out->finished += collective->finished;
         beat_out->pieces = collective->pieces;
+        beat_out->bytes = collective->bytes;
     }
 }
 

@@ -167,6 +167,24 @@ static enum status follow_state(struct runner *runner)
     return status;
 }
 
+/* Its address may lead to another, or to nobody. */
+static enum status check_reached(struct runner *runner)
+{
+    const struct instance_record *instance = runner_instance(runner);
+    const uint32_t rank = runner_sibling_unreached(runner);
+    char text[SENTENCE_SIZE_MAX];
+    if (!runner->is_loaded || !instance || rank == RANK_COUNT_MAX)
+        return STATUS_OK;
+    if (runner->input->now_ms < runner->reach_at_ms) {
+        outbox_wake(runner->outbox, runner->reach_at_ms);
+        return STATUS_OK;
+    }
+    (void)snprintf(text, sizeof(text), "rank %u was not reached at %.100s within %u ms; see whether"
+                   " that address leads to its node", rank,
+                   text_or_empty(instance->ranks.items[rank].runner_address), RUNNER_REACH_MS);
+    return report_status(runner, RANK_FAILED, text);
+}
+
 /* ---- inputs ---- */
 
 static enum status take_result(struct runner *runner, const struct result *result)
@@ -178,6 +196,7 @@ static enum status take_result(struct runner *runner, const struct result *resul
             return STATUS_OK;
         /* Loaded is the word for steps to come, and what we send then must arrive. */
         runner->is_loaded = told->status == RANK_LOADED && !runner_siblings_reached(runner);
+        runner->reach_at_ms = runner->input->now_ms + RUNNER_REACH_MS;
         if (runner->is_loaded)
             return STATUS_OK;
         const enum status status =
@@ -340,6 +359,8 @@ static enum status runner_step(void *actor, const struct input *input, struct ou
         status = take_input(runner);
     if (status == STATUS_OK && input->kind != INPUT_STOP && runner->exit_at_ms == 0)
         status = follow_state(runner);
+    if (status == STATUS_OK && runner->exit_at_ms == 0)
+        status = check_reached(runner);
     runner_gateways_tick(runner);
     runner_watch_tick(runner);
     if (runner->exit_at_ms != 0) {

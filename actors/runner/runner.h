@@ -28,6 +28,8 @@
 #define RUNNER_REQUESTS_MAX 1024
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
+/* A sibling that told its address is there: who is loaded waits no longer to be connected to it. */
+#define RUNNER_REACH_MS 5000u
 /* The lease of the engine thread: it is looked at so often while it has work, */
 #define RUNNER_LOOK_MS 250u
 /* and ended when it got nowhere for so long; */
@@ -42,8 +44,12 @@
 /* when it is in a collective that every sibling has entered, too, for so long, which is longer, so
  * that one that stands still in it has the first word; */
 #define RUNNER_MEETING_STILL_MS 3500u
-/* the first of them is MPI's start, all of which is waited for at once; */
+/* and its bytes pass faster than so; */
+#define RUNNER_MEETING_BYTES_PER_MS 500u
+/* the first of them is MPI's start, which gives no signs but that its threads compute; */
 #define RUNNER_JOIN_STILL_MS 15000u
+/* who was not heard of for so long is named as silent; */
+#define RUNNER_SILENT_MS 2000u
 /* so long the last word of a sibling that is behind is believed; */
 #define RUNNER_SIBLING_STILL_MS 5000u
 /* and so long a rank that fails looks at what its disk still has, before that is told. */
@@ -79,7 +85,9 @@ struct engine_beat {
     uint64_t entered;  /* collectives, of which joining MPI is the first */
     uint64_t finished;
     uint64_t pieces;   /* of long ones */
+    uint64_t bytes;    /* of the last one */
     uint64_t spent_ns; /* processor time: what shows that it works where nothing is counted */
+    uint64_t delayed_ns; /* while it joins: how long it was ready to run and did not */
     uint64_t reads;    /* grows with each piece that was read */
     bool is_turning;   /* it carries weights, and never waits long */
     uint64_t turns;    /* while it does */
@@ -91,6 +99,7 @@ struct engine_beat {
 struct sibling_beat {
     uint64_t entered;
     uint64_t finished;
+    uint64_t works; /* grows while it computes */
     uint64_t looks; /* of ours since then */
 };
 
@@ -155,6 +164,7 @@ struct runner {
     bool are_links_open;  /* to the siblings */
     uint64_t siblings_up; /* bit per rank */
     bool is_loaded;       /* not told yet: a sibling we send to is not connected */
+    uint64_t reach_at_ms; /* when it must be */
     bool has_spoken;      /* to a sibling, or heard one: from now on no message may be lost */
     bool is_canary_sent;
     enum rank_status status;
@@ -167,6 +177,9 @@ struct runner {
     uint64_t still_turns; /* looks in a row while weights were not carried */
     uint64_t still_works; /* looks in a row without a trace of work of its own */
     uint64_t still_meetings; /* looks in a row at a collective in which all are */
+    uint64_t still_joins;    /* and at MPI's start, whoever computes */
+    uint64_t works;          /* grows with each look that saw the engine compute */
+    bool has_one_worked;     /* this rank or another, since the last look */
     struct reason failing; /* empty: it is not */
     uint64_t failing_looks;
     struct sibling_beat sibling_beats[RANK_COUNT_MAX];
@@ -203,6 +216,8 @@ bool runner_siblings_ready(const struct runner *runner);
 bool runner_siblings_loaded(const struct runner *runner);
 /* Connected to everyone it sends to. */
 bool runner_siblings_reached(const struct runner *runner);
+/* The lowest rank that it is not connected to and should be; RANK_COUNT_MAX: none. */
+uint32_t runner_sibling_unreached(const struct runner *runner);
 
 /* ---- runner_watch.c ---- */
 /* The engine thread gets something to do. */

@@ -78,13 +78,18 @@ void runner_siblings_open(struct runner *runner)
     }
 }
 
-bool runner_siblings_reached(const struct runner *runner)
+uint32_t runner_sibling_unreached(const struct runner *runner)
 {
     const struct instance_record *instance = runner_instance(runner);
     for (uint32_t i = 0; instance && i < instance->ranks.count; i++)
         if (sends_to(runner, instance, i) && !(runner->siblings_up & (UINT64_C(1) << i)))
-            return false;
-    return instance != NULL;
+            return i;
+    return RANK_COUNT_MAX;
+}
+
+bool runner_siblings_reached(const struct runner *runner)
+{
+    return runner_instance(runner) && runner_sibling_unreached(runner) == RANK_COUNT_MAX;
 }
 
 bool runner_siblings_loaded(const struct runner *runner)

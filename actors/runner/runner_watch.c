@@ -18,6 +18,7 @@ static void send_heartbeat(struct runner *runner, const struct engine_beat *beat
     body->rank = runner->settings->rank;
     body->entered = beat->entered;
     body->finished = beat->finished;
+    body->works = runner->works;
     session_send(&runner->session, &signal, runner->outbox);
     message_fini(&signal);
 }
@@ -52,8 +53,10 @@ void runner_watch_hear(struct runner *runner, const struct heartbeat *beat)
         !ID_EQUAL(beat->instance_id, runner->settings->instance_id) ||
         !generation_equal(&beat->generation, &runner->settings->generation))
         return;
-    runner->sibling_beats[beat->rank] =
-        (struct sibling_beat){.entered = beat->entered, .finished = beat->finished};
+    struct sibling_beat *sibling = &runner->sibling_beats[beat->rank];
+    runner->has_one_worked = runner->has_one_worked || beat->works != sibling->works;
+    *sibling = (struct sibling_beat){
+        .entered = beat->entered, .finished = beat->finished, .works = beat->works};
 }
 
 /* ---- what moved since the look before; looks are counted, not time: a machine that slept has not
@@ -67,6 +70,15 @@ static bool is_in_collective(const struct engine_beat *beat)
 static bool has_worked(const struct engine_beat *before, const struct engine_beat *beat)
 {
     return beat->spent_ns != before->spent_ns;
+}
+
+/* It ran or was kept from running, rather than wait: who waits for MPI's start asks again and
+ * again, but sleeps most of the time. */
+static bool has_computed(const struct engine_beat *before, const struct engine_beat *beat)
+{
+    const uint64_t spent_ns = beat->spent_ns - before->spent_ns;
+    const uint64_t delayed_ns = beat->delayed_ns - before->delayed_ns;
+    return spent_ns + delayed_ns >= RUNNER_LOOK_MS * UINT64_C(1000000) / 2;
 }
 
 static bool has_counted(const struct engine_beat *before, const struct engine_beat *beat)
@@ -84,18 +96,22 @@ struct meeting {
     uint32_t last;      /* finished the fewest, */
     uint64_t finished;  /* so many; */
     bool is_one_ahead;  /* of it */
+    uint32_t silent;    /* not heard of for some time; RANK_COUNT_MAX: none */
 };
 
 static struct meeting meeting_of(const struct runner *runner, const struct engine_beat *beat)
 {
     const struct instance_record *instance = runner_instance(runner);
     const uint32_t own = runner->settings->rank;
-    struct meeting meeting = {.are_all_in = true, .last = own, .finished = beat->finished};
+    struct meeting meeting = {.are_all_in = true, .last = own, .finished = beat->finished,
+                              .silent = RANK_COUNT_MAX};
     for (uint32_t rank = 0; instance && rank < instance->ranks.count; rank++) {
         const struct sibling_beat *sibling = &runner->sibling_beats[rank];
         const struct rank_record *record = &instance->ranks.items[rank];
         if (rank == own || (record->is_source && record->status >= RANK_LOADED))
             continue; /* one that has sent all meets nobody any more */
+        if (sibling->looks >= RUNNER_SILENT_MS / RUNNER_LOOK_MS)
+            meeting.silent = rank;
         if (sibling->entered < beat->entered) {
             meeting.are_all_in = false;
             meeting.is_one_at_work = meeting.is_one_at_work ||
@@ -153,13 +169,13 @@ static bool holds_stream(struct runner *runner, const struct engine_beat *before
     return true;
 }
 
-/* Until it is ready.  A step that has nothing to count takes processor time, as long as its thread
+/* A step that has nothing to count takes processor time, as long as its thread
  * is not held up by what is broken; so does waiting inside MPI, which asks again and again. */
 static bool holds_work(struct runner *runner, const struct engine_beat *before,
                        const struct engine_beat *beat, struct reason *reason_out)
 {
-    const bool is_still = is_until_ready(runner) && beat->reads == before->reads &&
-                          !has_counted(before, beat) && !has_worked(before, beat);
+    const bool is_still = beat->reads == before->reads && !has_counted(before, beat) &&
+                          !has_worked(before, beat);
     runner->still_works = is_still ? runner->still_works + 1 : 0;
     if (runner->still_works < RUNNER_WORK_STILL_MS / RUNNER_LOOK_MS)
         return true;
@@ -177,25 +193,38 @@ static bool holds_work(struct runner *runner, const struct engine_beat *before,
 }
 
 /* A collective that every rank has entered passes at once, or a piece of it: what it waits for is
- * the network, or a rank that stopped within. */
+ * the network, or a rank that stopped within.  In the first, MPI's start, ranks compute before they
+ * wait; of who is silent nobody knows whether it does. */
 static bool holds_meeting(struct runner *runner, const struct engine_beat *before,
                           const struct engine_beat *beat, const struct meeting *meeting,
                           struct reason *reason_out)
 {
-    const uint32_t limit_ms =
-        beat->entered == 1 ? RUNNER_JOIN_STILL_MS : RUNNER_MEETING_STILL_MS;
-    const bool is_still = is_until_ready(runner) && is_in_collective(beat) &&
-                          meeting->are_all_in && !has_counted(before, beat);
-    runner->still_meetings = is_still ? runner->still_meetings + 1 : 0;
-    if (runner->still_meetings < limit_ms / RUNNER_LOOK_MS)
-        return true;
+    const bool is_joining = beat->entered == 1;
+    const bool is_still =
+        is_in_collective(beat) && meeting->are_all_in && !has_counted(before, beat);
+    const bool is_at_work =
+        is_joining && (runner->has_one_worked || meeting->silent != RANK_COUNT_MAX);
+    const uint64_t bytes = is_joining ? 0 : beat->bytes;
+    uint64_t limit_ms = RUNNER_MEETING_STILL_MS + bytes / RUNNER_MEETING_BYTES_PER_MS;
+    runner->has_one_worked = false;
+    runner->still_joins = is_still && is_joining ? runner->still_joins + 1 : 0;
+    runner->still_meetings = is_still && !is_at_work ? runner->still_meetings + 1 : 0;
+    if (runner->still_meetings < limit_ms / RUNNER_LOOK_MS) {
+        if (runner->still_joins < RUNNER_JOIN_STILL_MS / RUNNER_LOOK_MS)
+            return true;
+        limit_ms = RUNNER_JOIN_STILL_MS;
+    }
     char who[80] = "no rank has finished it";
-    if (meeting->is_one_ahead)
+    if (meeting->silent != RANK_COUNT_MAX)
+        (void)snprintf(who, sizeof(who), "rank %" PRIu32 " was not heard for %u ms",
+                       meeting->silent, RUNNER_SILENT_MS);
+    else if (meeting->is_one_ahead)
         (void)snprintf(who, sizeof(who), "rank %" PRIu32 " has finished the fewest (%" PRIu64 ")",
                        meeting->last, meeting->finished);
     (void)refuse(reason_out, STATUS_TIMED_OUT,
-                 "collective %" PRIu64 " is not over %u ms after every rank entered it; %s; the "
-                 "network of MPI between the nodes may be cut", beat->entered, limit_ms, who);
+                 "collective %" PRIu64 "%s is not over %" PRIu64 " ms after every rank entered "
+                 "it; %s; the network of MPI between the nodes may be cut", beat->entered,
+                 is_joining ? ", the start of MPI," : "", limit_ms, who);
     return false;
 }
 
@@ -203,8 +232,7 @@ static bool holds_all(struct runner *runner, const struct engine_beat *before,
                       const struct engine_beat *beat, const struct meeting *meeting,
                       struct reason *reason_out)
 {
-    const bool is_for_sibling = is_in_collective(beat) && is_until_ready(runner) &&
-                                meeting->is_one_at_work;
+    const bool is_for_sibling = is_in_collective(beat) && meeting->is_one_at_work;
     const uint64_t limit_s = looks_max(runner) * RUNNER_LOOK_MS / 1000u;
     if (has_counted(before, beat) || is_for_sibling) {
         runner->still_looks = 0;
@@ -233,6 +261,7 @@ static void rest(struct runner *runner, const struct engine_beat *before,
     runner->still_turns = 0;
     runner->still_works = 0;
     runner->still_meetings = 0;
+    runner->still_joins = 0;
     runner->is_watched = ++runner->idle_looks < IDLE_LOOKS;
     if (before->is_busy && is_until_ready(runner))
         send_heartbeat(runner, beat); /* siblings may still be in what it has left */
@@ -250,6 +279,10 @@ bool runner_watch_take(struct runner *runner, const struct engine_beat *beat,
         return true;
     }
     runner->idle_looks = 0;
+    if (has_computed(&before, beat)) {
+        runner->works++;
+        runner->has_one_worked = true;
+    }
     send_heartbeat(runner, beat);
     if (runner->failing.text[0] && ++runner->failing_looks >= RUNNER_FAILING_MS / RUNNER_LOOK_MS) {
         *reason_out = runner->failing;

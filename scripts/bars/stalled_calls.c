@@ -8,13 +8,15 @@
  *   CALL    weights (a read of a file of 1 MiB or more), memory (pages are asked for), threads (one
  *           is started), power (of an engine's rotations), join, broadcast, allgather, send (those
  *           of MPI); of the engine's thread only
- *   ACTION  stall; fail (the read, with EIO); cut (from then on all connections of MPI)
+ *   ACTION  stall; fail (the read, with EIO); cut (from then on all connections of MPI); mute (from
+ *           then on what it sends to its launcher, but the first, is lost)
  * At the COUNT-th such call it writes one byte to run/stall-done, which is there.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,6 +34,8 @@
 /* Open MPI listens here. */
 #define PORT_FIRST 1024
 #define PORT_END 2048
+/* What a client says to its server before the first fence of MPI's start. */
+#define MESSAGES_HEARD 2
 
 static struct rule {
     char text[64];
@@ -42,6 +46,8 @@ static struct rule {
 } rule;
 static atomic_uint calls;
 static atomic_bool is_cut;
+static atomic_bool is_mute;
+static atomic_uint sent_to_launcher;
 
 __attribute__((constructor)) static void take_rule(int argc, char **argv)
 {
@@ -98,6 +104,8 @@ static bool is_due(const char *call)
         (void)nanosleep(&(struct timespec){.tv_sec = 3600}, NULL);
     if (strcmp(rule.action, "cut") == 0)
         atomic_store(&is_cut, true);
+    if (strcmp(rule.action, "mute") == 0)
+        atomic_store(&is_mute, true);
     return true;
 }
 
@@ -221,6 +229,24 @@ static bool is_lost(int connection)
     return true;
 }
 
+/* Nothing comes of them and nothing can be sent: MPI, whose loop goes on as long as anything is
+ * there, would else never come back out of one call. */
+int poll(struct pollfd *files, nfds_t count, int timeout_ms)
+{
+    int (*real)(struct pollfd *, nfds_t, int);
+    find("poll", &real);
+    int found = real(files, count, timeout_ms);
+    const int error = errno;
+    for (nfds_t i = 0; found > 0 && atomic_load(&is_cut) && i < count; i++) {
+        if (files[i].revents != 0 && is_lost(files[i].fd)) {
+            files[i].revents = 0;
+            found--;
+        }
+    }
+    errno = error;
+    return found;
+}
+
 ssize_t readv(int file, const struct iovec *parts, int count)
 {
     ssize_t (*real)(int, const struct iovec *, int);
@@ -228,11 +254,25 @@ ssize_t readv(int file, const struct iovec *parts, int count)
     return is_lost(file) ? -1 : real(file, parts, count);
 }
 
+/* Of this process PMIx alone writes so to a server that is not MPI's. */
+static bool is_unheard(int connection)
+{
+    struct sockaddr_in other = {0};
+    socklen_t size = sizeof(other);
+    if (!atomic_load(&is_mute) ||
+        getpeername(connection, (struct sockaddr *)&other, &size) != 0 ||
+        other.sin_family != AF_INET || is_of_mpi(&other) ||
+        atomic_fetch_add(&sent_to_launcher, 1) < MESSAGES_HEARD)
+        return false;
+    errno = EAGAIN;
+    return true;
+}
+
 ssize_t writev(int file, const struct iovec *parts, int count)
 {
     ssize_t (*real)(int, const struct iovec *, int);
     find("writev", &real);
-    return is_lost(file) ? -1 : real(file, parts, count);
+    return is_lost(file) || is_unheard(file) ? -1 : real(file, parts, count);
 }
 
 ssize_t recv(int file, void *bytes, size_t size, int flags)

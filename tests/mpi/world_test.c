@@ -8,7 +8,10 @@
 
 #include "protocol/assert.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,17 +24,22 @@ static void expect_nothing_left(const struct scratch *scratch, int segments_befo
     ck_assert_int_eq(count_entries("/dev/shm", "vader"), segments_before);
 }
 
-static void expect_good_world(int ranks, const char *program)
+static void expect_good_world_with(const char *options, int ranks, const char *program)
 {
     struct scratch scratch;
     char text[4096];
     int segments = count_entries("/dev/shm", "vader");
     scratch_open(&scratch);
-    int code = run_world(&scratch, "", ranks, program, text, sizeof(text));
+    int code = run_world(&scratch, options, ranks, program, text, sizeof(text));
     expect_nothing_left(&scratch, segments);
     scratch_close(&scratch);
     ck_assert_str_eq(text, "");
     ck_assert_int_eq(code, 0);
+}
+
+static void expect_good_world(int ranks, const char *program)
+{
+    expect_good_world_with("", ranks, program);
 }
 
 START_TEST(two_ranks_sum_gather_and_send)
@@ -43,6 +51,28 @@ END_TEST
 START_TEST(three_ranks_sum_gather_and_send)
 {
     expect_good_world(3, "./collective_rank all 3");
+}
+END_TEST
+
+/* Two nodes of one machine: loopback, which all networks would have beside theirs, is not taken. */
+START_TEST(two_ranks_share_one_address_of_a_network)
+{
+    struct ifaddrs *interfaces = NULL;
+    char options[64] = "";
+    ck_assert_int_eq(getifaddrs(&interfaces), 0);
+    for (struct ifaddrs *i = interfaces; i; i = i->ifa_next) {
+        struct sockaddr_in v4;
+        char text[INET_ADDRSTRLEN];
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+            !(i->ifa_flags & IFF_UP))
+            continue;
+        memcpy(&v4, i->ifa_addr, sizeof(v4));
+        (void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+        (void)snprintf(options, sizeof(options), "--address %s", text);
+    }
+    freeifaddrs(interfaces);
+    if (options[0]) /* else this machine has none */
+        expect_good_world_with(options, 2, "./collective_rank all 2");
 }
 END_TEST
 
@@ -152,6 +182,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {two_ranks_sum_gather_and_send,
                                   three_ranks_sum_gather_and_send,
                                   three_ranks_find_each_other_by_direct_modex,
+                                  two_ranks_share_one_address_of_a_network,
                                   listens_on_the_chosen_address_only,
                                   without_an_address_it_would_listen_on_all,
                                   refuses_a_world_of_another_size,

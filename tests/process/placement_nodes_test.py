@@ -290,6 +290,39 @@ def test_a_node_beside_the_ranks_sends_the_model_and_is_not_missed():
         assert not has_weights(first) and not has_weights(second)
 
 
+def ended_while_loading(node, lender, number):
+    """The reason, after that signal to the lender's runner while every rank was loading; None when
+    they were done too soon each time."""
+    for _ in range(10):
+        delete(node)
+        place(node, nodes=["n1", "n2"], sharding="tensor")
+        wait_for("a load", lambda: instance(node).get("status") == "ready" or all(
+            rank["status"] == "loading" for rank in instance(node)["ranks"]))
+        sent = runners(lender)
+        for pid in sent:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        wait_for("an end", lambda: instance(node)["failures"] > 0 or (
+            instance(node)["status"] == "ready" and not set(sent) & set(runners(lender))))
+        if instance(node)["failures"] > 0:
+            wait_ready(node)
+            return instance(node)["last_reason"]
+    return None
+
+
+def test_a_source_that_stalls_or_dies_while_it_sends_ends_the_generation_by_its_name():
+    with running("n1", "n2", "n3") as (first, second, third):
+        third.troupe("add", DEMO_MODEL, "--name", "demo")
+        place(first, nodes=["n1", "n2"], sharding="tensor")
+        wait_ready(first)
+        text = said(second)
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            reason = ended_while_loading(first, third, number)
+            assert reason is None or "rank 2" in reason, reason
+            assert said(second) == text
+            assert not has_weights(first) and not has_weights(second)
+
+
 def test_a_deleted_instance_cancels_its_copy():
     with running("n1", "n2", transfer_rate="100K") as (first, second):
         first.troupe("add", DEMO_MODEL, "--name", "demo")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "protocol/instance_wait.h"
 #include "protocol/sharding.h"
 #include "runtime/tools/troupe/output.h"
 #include "runtime/tools/troupe/place.h"
@@ -39,12 +40,15 @@ static int print_json(struct cli *cli)
 static void print_instance(const struct cli *cli, const struct instance_record *instance)
 {
     char hex[HEX_SIZE(16)];
+    char waited_for[SENTENCE_SIZE_MAX];
     const char *why = text_or_empty(instance->last_reason);
     (void)printf("%s  %s  %s, %s, %s, context %u\n", hex_print(&instance->instance_id, 16, hex),
                  text_or_empty(instance->model_id), instance_status_name(instance->status),
                  sharding_name(instance->sharding), mode_name(instance->mode), instance->context);
     place_print(cli, instance);
-    if (instance->status != INSTANCE_READY && why[0])
+    if (instance_waits_for(cli->state, instance, waited_for))
+        (void)printf("  waits for %s\n", waited_for);
+    if (instance->status != INSTANCE_READY && instance->status != INSTANCE_WAITING && why[0])
         (void)printf("  last: %s\n", why);
 }
 

@@ -137,7 +137,8 @@ static void address(struct bench *bench, uint32_t rank)
     publish(bench, &event);
 }
 
-static void sibling_hello(struct bench *bench, const char *build, uint32_t world_size)
+static void sibling_hello_of(struct bench *bench, const struct generation *generation,
+                             const char *build, uint32_t world_size)
 {
     struct message hello;
     struct public_key key = key_of(SIBLING);
@@ -145,13 +146,18 @@ static void sibling_hello(struct bench *bench, const char *build, uint32_t world
     struct hello *body = hello.body;
     body->actor = ACTOR_LAUNCHER;
     body->instance_id = bench->settings.instance_id;
-    body->generation = bench->settings.generation;
+    body->generation = *generation;
     body->rank = SIBLING;
     body->world_size = world_size;
     body->schema = schema_hash();
     ck_assert(text_set(&body->build, build));
     say(bench, &hello, LAUNCHER_LINK_BOUND, &key);
     message_fini(&hello);
+}
+
+static void sibling_hello(struct bench *bench, const char *build, uint32_t world_size)
+{
+    sibling_hello_of(bench, &bench->settings.generation, build, world_size);
 }
 
 static void welcome(struct bench *bench)
@@ -178,7 +184,7 @@ static void answer_reports(struct bench *bench, enum status how)
 }
 
 /* As far as the moment when only the sibling's hello is lacking. */
-static void bring_to_meeting(struct bench *bench)
+static void bring_to_addresses(struct bench *bench)
 {
     step(bench, (struct input){.kind = INPUT_START});
     link_event(bench, INPUT_LINK_BOUND, LAUNCHER_LINK_BOUND);
@@ -191,6 +197,11 @@ static void bring_to_meeting(struct bench *bench)
     ck_assert_uint_eq(bench->effects[EFFECT_HOST_OPEN], 0);
     address(bench, SIBLING);
     ck_assert_uint_eq(bench->effects[EFFECT_HOST_OPEN], 1);
+}
+
+static void bring_to_meeting(struct bench *bench)
+{
+    bring_to_addresses(bench);
     link_event(bench, INPUT_LINK_UP, LAUNCHER_LINK_SIBLING + SIBLING);
     ck_assert(has_sent(bench, LAUNCHER_LINK_SIBLING + SIBLING, MESSAGE_LINK, LINK_HELLO));
     ck_assert_uint_eq(bench->effects[EFFECT_RANK_START], 0);
@@ -251,10 +262,46 @@ START_TEST(a_sibling_that_never_comes_ends_the_wait)
     struct bench bench;
     bench_open(&bench);
     bring_to_meeting(&bench);
-    ck_assert_uint_le(bench.outbox.wake_ms, 1000 + 20000);
-    bench.now_ms += 20000;
+    ck_assert_uint_le(bench.outbox.wake_ms, 1000 + 40000);
+    bench.now_ms += 39999;
+    step(&bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_str_eq(bench.launcher->why, "");
+    bench.now_ms += 1;
     step(&bench, (struct input){.kind = INPUT_WAKE});
     ck_assert_ptr_nonnull(strstr(bench.launcher->why, "not all launchers"));
+    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "that of rank 1 is missing"));
+    bench_close(&bench);
+}
+END_TEST
+
+/* What answers at its address is another, or nobody: the connection never is up. */
+START_TEST(a_sibling_whose_address_leads_elsewhere_is_named_within_two_seconds)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_addresses(&bench);
+    ck_assert_uint_le(bench.outbox.wake_ms, bench.now_ms + 2000);
+    bench.now_ms += 1999;
+    step(&bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_str_eq(bench.launcher->why, "");
+    bench.now_ms += 1;
+    step(&bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "the launcher of rank 1 was not reached at "
+                                                      "tcp://127.0.0.1:4001 within 2000 ms"));
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(a_sibling_of_another_generation_starts_nothing)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_meeting(&bench);
+    struct generation other = bench.settings.generation;
+    other.counter++;
+    sibling_hello_of(&bench, &other, "build-a", RANKS);
+    ck_assert_uint_eq(bench.effects[EFFECT_RANK_START], 0);
+    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "rank 1 is of another generation"));
     bench_close(&bench);
 }
 END_TEST
@@ -342,43 +389,54 @@ START_TEST(a_rank_that_was_released_ends_nobody_else)
 }
 END_TEST
 
+/* Beats once, then answers so many pings of a second each with nothing; a launcher that got no time
+ * itself has asked fewer. */
+static void expect_killed_after(struct bench *bench, unsigned pings, const char *when)
+{
+    bench->now_ms += 9000;
+    step(bench, (struct input){.kind = INPUT_WAKE}); /* one ping after a long sleep */
+    ck_assert_uint_eq(bench->effects[EFFECT_RANK_KILL], 0);
+    step(bench, (struct input){.kind = INPUT_CHILD_BEAT});
+    for (unsigned i = 0; i < pings; i++) {
+        ck_assert_uint_eq(bench->effects[EFFECT_RANK_KILL], 0);
+        bench->now_ms += 1000;
+        step(bench, (struct input){.kind = INPUT_WAKE});
+    }
+    ck_assert_uint_eq(bench->effects[EFFECT_RANK_KILL], 0);
+    bench->now_ms += 1;
+    step(bench, (struct input){.kind = INPUT_WAKE});
+    ck_assert_uint_eq(bench->effects[EFFECT_RANK_KILL], 1);
+    ck_assert_ptr_nonnull(strstr(bench->launcher->why, when));
+}
+
 START_TEST(a_rank_that_answers_no_ping_is_killed)
 {
     struct bench bench;
     bench_open(&bench);
     bring_to_running(&bench);
-    step(&bench, (struct input){.kind = INPUT_CHILD_READY});
-    bench.now_ms += 10000;
-    step(&bench, (struct input){.kind = INPUT_WAKE});
-    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
-    bench.now_ms += 1;
-    step(&bench, (struct input){.kind = INPUT_WAKE});
-    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 1);
+    publish_status(&bench, OWN, RANK_READY);
+    expect_killed_after(&bench, 4, "answered nothing for 4000 ms");
     bench_close(&bench);
 }
 END_TEST
 
-/* The others wait for it meanwhile; a launcher that got no time itself has asked nothing. */
 START_TEST(a_rank_that_answers_no_ping_while_it_loads_is_killed_sooner)
 {
     struct bench bench;
     bench_open(&bench);
     bring_to_running(&bench);
-    step(&bench, (struct input){.kind = INPUT_CHILD_READY});
-    bench.now_ms += 9000;
-    step(&bench, (struct input){.kind = INPUT_WAKE}); /* one ping after a long sleep */
-    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
-    step(&bench, (struct input){.kind = INPUT_CHILD_BEAT});
-    for (unsigned i = 0; i < 3; i++) {
-        ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
-        bench.now_ms += 1000;
-        step(&bench, (struct input){.kind = INPUT_WAKE});
-    }
-    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 0);
-    bench.now_ms += 1;
-    step(&bench, (struct input){.kind = INPUT_WAKE});
-    ck_assert_uint_eq(bench.effects[EFFECT_RANK_KILL], 1);
-    ck_assert_ptr_nonnull(strstr(bench.launcher->why, "while it was loading"));
+    publish_status(&bench, OWN, RANK_LOADING);
+    expect_killed_after(&bench, 3, "while it was loading");
+    bench_close(&bench);
+}
+END_TEST
+
+START_TEST(a_rank_that_shows_no_life_before_it_joined_is_killed_as_soon)
+{
+    struct bench bench;
+    bench_open(&bench);
+    bring_to_running(&bench);
+    expect_killed_after(&bench, 3, "before it had joined");
     bench_close(&bench);
 }
 END_TEST
@@ -515,12 +573,15 @@ Suite *suite_of_tests(void)
         a_sibling_of_another_build_starts_nothing,
         a_sibling_with_another_world_starts_nothing,
         a_sibling_that_never_comes_ends_the_wait,
+        a_sibling_whose_address_leads_elsewhere_is_named_within_two_seconds,
+        a_sibling_of_another_generation_starts_nothing,
         a_rank_that_does_not_join_is_killed,
         a_rank_that_joined_is_left_alone,
                                   a_sibling_that_was_released_may_go,
                                   a_rank_that_was_released_ends_nobody_else,
         a_rank_that_answers_no_ping_is_killed,
         a_rank_that_answers_no_ping_while_it_loads_is_killed_sooner,
+        a_rank_that_shows_no_life_before_it_joined_is_killed_as_soon,
         a_sibling_away_for_two_seconds_is_lost_one_that_comes_back_is_not,
         own_fence_blobs_are_repeated_to_a_sibling_that_connects_anew,
         passes_the_end_of_its_rank_on_and_ends_like_it,

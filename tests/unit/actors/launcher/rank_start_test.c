@@ -5,6 +5,9 @@
 #include "tests/support/check_main.h"
 #include "tests/support/scratch.h"
 
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <ifaddrs.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +47,32 @@ START_TEST(the_environment_is_ours_and_nobody_elses)
     for (size_t i = 0; i < COUNT_OF(wanted); i++)
         ck_assert_msg(has(environment, wanted[i]), "%s", wanted[i]);
     rank_environment_free(environment);
+}
+END_TEST
+
+/* Its name: to Open MPI a network of one address is every network. */
+START_TEST(an_interface_of_this_machine_is_named)
+{
+    char *const base[] = {NULL};
+    char text[INET_ADDRSTRLEN];
+    struct ifaddrs *interfaces = NULL;
+    ck_assert_int_eq(getifaddrs(&interfaces), 0);
+    for (struct ifaddrs *i = interfaces; i; i = i->ifa_next) {
+        char **environment = NULL;
+        char wanted[128];
+        struct sockaddr_in v4;
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !isalpha(i->ifa_name[0]))
+            continue;
+        memcpy(&v4, i->ifa_addr, sizeof(v4));
+        (void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+        if (strncmp(text, "127.", 4) == 0)
+            continue;
+        ck_assert_int_eq(rank_environment_open(base, text, 0, 0, &environment, NULL), STATUS_OK);
+        (void)snprintf(wanted, sizeof(wanted), "OMPI_MCA_btl_tcp_if_include=%s", i->ifa_name);
+        ck_assert_msg(has(environment, wanted), "%s", wanted);
+        rank_environment_free(environment);
+    }
+    freeifaddrs(interfaces);
 }
 END_TEST
 
@@ -123,6 +152,7 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("rank start");
     const TTest *const tests[] = {the_environment_is_ours_and_nobody_elses,
+                                  an_interface_of_this_machine_is_named,
                                   an_address_of_no_interface_is_refused_by_name,
                                   the_directory_is_private_locked_and_gone_at_the_end,
                                   what_a_killed_launcher_left_goes_when_the_next_one_starts};

@@ -6,6 +6,7 @@
 #include "tests/support/step_bench.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct node_id own = {{2}};
 static struct runner_settings settings = {
@@ -96,6 +97,24 @@ START_TEST(last_stage_is_loaded_once_it_reaches_the_first)
 }
 END_TEST
 
+/* Its address leads to another, or to nobody. */
+START_TEST(stage_that_does_not_reach_the_first_says_so)
+{
+    begin(1, SHARDING_PIPELINE);
+    engine_says(RANK_JOINED);
+    engine_says(RANK_LOADED);
+    bench_pass(&bench, RUNNER_REACH_MS - 1);
+    ck_assert(!has_told(RANK_FAILED));
+    bench_pass(&bench, 1);
+    ck_assert(has_told(RANK_FAILED));
+    const struct message *report =
+        bench_sent(&bench, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
+    ck_assert_ptr_nonnull(strstr(MESSAGE_BODY(report, runner_status_changed)->reason,
+                                 "rank 0 was not reached at tcp://127.0.0.1:4000"));
+    step_bench_close(&bench);
+}
+END_TEST
+
 START_TEST(connected_stage_is_loaded_at_once)
 {
     begin(1, SHARDING_PIPELINE);
@@ -178,6 +197,7 @@ Suite *suite_of_tests(void)
     Suite *suite = suite_create("runner-loaded");
     TCase *tests = tcase_create("loaded");
     tcase_add_test(tests, last_stage_is_loaded_once_it_reaches_the_first);
+    tcase_add_test(tests, stage_that_does_not_reach_the_first_says_so);
     tcase_add_test(tests, connected_stage_is_loaded_at_once);
     tcase_add_test(tests, tensor_rank_that_sends_to_nobody_is_loaded_at_once);
     tcase_add_test(tests, a_source_is_released_when_all_others_are_loaded_and_then_ends);

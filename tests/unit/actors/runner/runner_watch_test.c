@@ -86,6 +86,8 @@ static bool answer_look(struct engine_beat beat)
     return true;
 }
 
+static uint64_t sibling_works;
+
 static void beat_comes(uint32_t rank, const struct generation *generation, uint64_t entered,
                        uint64_t finished)
 {
@@ -97,6 +99,7 @@ static void beat_comes(uint32_t rank, const struct generation *generation, uint6
     body->rank = rank;
     body->entered = entered;
     body->finished = finished;
+    body->works = sibling_works;
     bench_message(&bench, peer_of_link(SESSION_LINK), &message);
 }
 
@@ -174,7 +177,7 @@ START_TEST(waits_in_a_collective_as_long_as_a_sibling_is_at_work)
     ck_assert_uint_eq(asks_until_failed(&beat, 2 * limit), limit);
     ck_assert(has_failed());
     ck_assert_ptr_nonnull(strstr(last_status()->reason, "collective 5"));
-    ck_assert_ptr_nonnull(strstr(last_status()->reason, "no rank has finished it"));
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "rank 1 was not heard"));
     step_bench_close(&bench);
 }
 END_TEST
@@ -188,12 +191,17 @@ START_TEST(names_the_rank_that_finished_the_fewest_collectives)
     beat_comes(1, &(struct generation){.epoch = 9}, 1, 1); /* and an older one are nobody's */
     const unsigned limit = RUNNER_MEETING_STILL_MS / RUNNER_LOOK_MS;
     for (unsigned i = 0; i < 10 * limit; i++) { /* as long as pieces of it come */
+        sibling_beats(1, 6, 3);
         beat.pieces += i % 8 == 0;
         beat.spent_ns++;
         ck_assert(answer_look(beat));
         ck_assert(!has_failed());
     }
-    ck_assert_uint_le(asks_until_failed(&beat, 2 * limit), limit);
+    for (unsigned i = 0; !has_failed() && i < 2 * limit; i++) {
+        sibling_beats(1, 6, 3);
+        beat.spent_ns++;
+        ck_assert(answer_look(beat));
+    }
     ck_assert(has_failed());
     ck_assert_ptr_nonnull(strstr(last_status()->reason, "rank 1 has finished the fewest (3)"));
     step_bench_close(&bench);
@@ -212,17 +220,82 @@ START_TEST(does_not_wait_for_ever_for_a_sibling_that_is_not_heard)
 }
 END_TEST
 
-/* MPI gives no signs while it starts. */
-START_TEST(gives_mpi_the_time_to_start)
+/* How one of the ranks gets on with MPI's start, while all are in it. */
+struct start_of_mpi {
+    uint64_t spent_ns;   /* in each look */
+    uint64_t delayed_ns;
+    bool is_heard;       /* the sibling, */
+    bool is_one_at_work; /* which computes */
+};
+
+static unsigned looks_at_start(const struct start_of_mpi *start, unsigned limit)
 {
+    unsigned looks = 0;
     begin(0);
     struct engine_beat beat = {.is_busy = true, .entered = 1};
     sibling_beats(1, 1, 0);
+    for (; !has_failed() && looks < limit; looks++) {
+        beat.spent_ns += 1 + start->spent_ns;
+        beat.delayed_ns += start->delayed_ns;
+        sibling_works += start->is_one_at_work;
+        if (start->is_heard)
+            sibling_beats(1, 1, 0);
+        ck_assert(answer_look(beat));
+    }
+    ck_assert(has_failed());
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "the start of MPI"));
+    step_bench_close(&bench);
+    return looks;
+}
+
+/* Nothing is counted while MPI starts, but who computes is not stalled. */
+START_TEST(gives_mpi_the_time_to_start)
+{
+    const uint64_t most_ns = RUNNER_LOOK_MS * UINT64_C(1000000) * 3 / 5;
+    const struct start_of_mpi starts[] = {{.is_heard = true, .spent_ns = most_ns},
+                                          {.is_heard = true, .delayed_ns = most_ns},
+                                          {.is_heard = true, .is_one_at_work = true},
+                                          {.is_heard = false}};
     const unsigned limit = RUNNER_JOIN_STILL_MS / RUNNER_LOOK_MS;
-    const unsigned looks = asks_until_failed(&beat, 2 * limit);
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        const unsigned looks = looks_at_start(&starts[i], 2 * limit);
+        ck_assert_uint_ge(looks, limit);
+        ck_assert_uint_le(looks, limit + 1);
+    }
+}
+END_TEST
+
+START_TEST(ends_a_start_of_mpi_in_which_nobody_computes)
+{
+    const struct start_of_mpi start = {.is_heard = true, .spent_ns = RUNNER_LOOK_MS * 200000u};
+    const unsigned limit = RUNNER_MEETING_STILL_MS / RUNNER_LOOK_MS;
+    const unsigned looks = looks_at_start(&start, 4 * limit);
     ck_assert_uint_ge(looks, limit);
     ck_assert_uint_le(looks, limit + 1);
-    ck_assert(has_failed());
+}
+END_TEST
+
+/* Ready, it has no less to fear. */
+START_TEST(ends_a_step_in_which_its_engine_stands_still_or_all_do)
+{
+    const unsigned works = RUNNER_WORK_STILL_MS / RUNNER_LOOK_MS;
+    const unsigned meets = RUNNER_MEETING_STILL_MS / RUNNER_LOOK_MS;
+    struct engine_beat beat = {.is_busy = true, .entered = 9, .finished = 9};
+    begin_loading(0);
+    engine_says(RANK_READY);
+    ck_assert_uint_le(looks_until_failed(&beat, 2 * works), works + 1);
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "stood still for 3000 ms"));
+    step_bench_close(&bench);
+
+    begin_loading(0);
+    engine_says(RANK_READY);
+    beat.entered++;
+    beat.bytes = RUNNER_MEETING_BYTES_PER_MS * 10000u; /* ten seconds, at the least it may */
+    sibling_beats(1, 10, 9);
+    const unsigned looks = asks_until_failed(&beat, 100 * meets);
+    ck_assert_uint_ge(looks, meets + 10000 / RUNNER_LOOK_MS);
+    ck_assert_uint_le(looks, meets + 10000 / RUNNER_LOOK_MS + 1);
+    ck_assert_ptr_nonnull(strstr(last_status()->reason, "rank 1 was not heard for 2000 ms"));
     step_bench_close(&bench);
 }
 END_TEST
@@ -266,6 +339,8 @@ Suite *suite_of_tests(void)
         names_the_rank_that_finished_the_fewest_collectives,
         does_not_wait_for_ever_for_a_sibling_that_is_not_heard,
         gives_mpi_the_time_to_start,
+        ends_a_start_of_mpi_in_which_nobody_computes,
+        ends_a_step_in_which_its_engine_stands_still_or_all_do,
         names_itself_when_it_stands_still_inside_a_collective,
         tells_a_failure_though_the_disk_stalls,
     };
