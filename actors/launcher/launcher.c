@@ -209,6 +209,17 @@ static void leave(struct launcher *launcher)
     set_phase(launcher, LAUNCHER_LEAVING, limit_ms);
 }
 
+static enum status rank_gone(struct launcher *launcher, int32_t exit_code, int32_t signal);
+
+/* Nobody else knows why it was never started. */
+static void leave_without_rank(struct launcher *launcher)
+{
+    const bool is_wanted =
+        launcher->session.mirror.has_state && own_instance(launcher) && !launcher->was_asked;
+    if (!is_wanted || rank_gone(launcher, -1, 0) != STATUS_OK)
+        leave(launcher);
+}
+
 void launcher_end(struct launcher *launcher, const char *format, ...)
 {
     if (launcher->phase >= LAUNCHER_ENDING)
@@ -219,7 +230,7 @@ void launcher_end(struct launcher *launcher, const char *format, ...)
     va_end(arguments);
     launcher->exit_code = launcher->was_asked ? 0 : LAUNCHER_EXIT_FAILED;
     if (!launcher->has_child) {
-        leave(launcher);
+        leave_without_rank(launcher);
         return;
     }
     /* One that was asked may leave in order; one whose world is broken cannot. */
@@ -307,7 +318,7 @@ static enum status hear_result(struct launcher *launcher)
     if (result->kind == EFFECT_HOST_OPEN || result->kind == EFFECT_RANK_START) {
         launcher->has_child = false;
         launcher_end(launcher, "%.400s", result->reason.text);
-        return rank_gone(launcher, -1, 0);
+        return STATUS_OK;
     }
     if (result->kind == EFFECT_FENCE && result->status != STATUS_EXISTS)
         launcher_end(launcher, "a fence of the generation went wrong: %.300s",
@@ -503,7 +514,7 @@ static enum status launcher_step(void *actor, const struct input *input, struct 
     if (status == STATUS_OK)
         status = handle(launcher, change);
     if (status == STATUS_OK && launcher->phase == LAUNCHER_MEETING &&
-        siblings_all_said_hello(launcher))
+        siblings_all_met(launcher))
         start_rank(launcher);
     if (status != STATUS_OK)
         return refuse(reason, status, "the launcher cannot go on: %s", status_text(status));

@@ -133,7 +133,8 @@ extern const struct actor_ops launcher_ops;
 
 /* ---- launcher_siblings.c ---- */
 void siblings_open(struct launcher *launcher, const struct instance_record *instance);
-bool siblings_all_said_hello(const struct launcher *launcher);
+/* Each was reached and said hello: the way is open in both directions. */
+bool siblings_all_met(const struct launcher *launcher);
 void sibling_link_changed(struct launcher *launcher, uint32_t rank, bool is_up);
 MUST_CHECK enum status sibling_message(struct launcher *launcher);
 /* The rank whose launcher has been away for too long, or UINT32_MAX; `next_ms_out` is when to look

@@ -58,10 +58,11 @@ void siblings_open(struct launcher *launcher, const struct instance_record *inst
     outbox_link_allow(launcher->outbox, LAUNCHER_LINK_BOUND, allowed, allowed_count);
 }
 
-bool siblings_all_said_hello(const struct launcher *launcher)
+bool siblings_all_met(const struct launcher *launcher)
 {
     for (uint32_t rank = 0; rank < launcher->rank_count; rank++)
-        if (rank != launcher->settings->rank && !launcher->siblings[rank].has_said_hello)
+        if (rank != launcher->settings->rank &&
+            (!launcher->siblings[rank].has_said_hello || !launcher->siblings[rank].was_up))
             return false;
     return launcher->rank_count > 0;
 }
@@ -135,9 +136,9 @@ uint32_t sibling_lost(const struct launcher *launcher, uint64_t *next_ms_out)
     *next_ms_out = UINT64_MAX;
     for (uint32_t rank = 0; rank < launcher->rank_count; rank++) {
         const struct sibling *sibling = &launcher->siblings[rank];
-        /* One that never came is the business of meet_ms. */
+        /* One that never came is the business of meet_ms and reach_ms. */
         if (rank == launcher->settings->rank || sibling->lost_at_ms == 0 ||
-            !sibling->has_said_hello || sibling->is_released)
+            (!sibling->has_said_hello && !sibling->was_up) || sibling->is_released)
             continue;
         uint64_t end_ms = sibling->lost_at_ms + launcher->times.loss_ms;
         if (end_ms <= launcher->input->now_ms)

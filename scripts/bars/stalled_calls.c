@@ -8,8 +8,8 @@
  *   CALL    weights (a read of a file of 1 MiB or more), memory (pages are asked for), threads (one
  *           is started), power (of an engine's rotations), join, broadcast, allgather, send (those
  *           of MPI); of the engine's thread only
- *   ACTION  stall; fail (the read, with EIO); cut (from then on all connections of MPI); mute (from
- *           then on what it sends to its launcher, but the first, is lost)
+ *   ACTION  stall; fail (the read, with EIO); cut (from then on all connections of MPI); mute N
+ *           (from then on what it sends to its launcher, but the first N messages, is lost)
  * At the COUNT-th such call it writes one byte to run/stall-done, which is there.
  */
 #include <dlfcn.h>
@@ -34,8 +34,6 @@
 /* Open MPI listens here. */
 #define PORT_FIRST 1024
 #define PORT_END 2048
-/* What a client says to its server before the first fence of MPI's start. */
-#define MESSAGES_HEARD 2
 
 static struct rule {
     char text[64];
@@ -48,6 +46,7 @@ static atomic_uint calls;
 static atomic_bool is_cut;
 static atomic_bool is_mute;
 static atomic_uint sent_to_launcher;
+static unsigned heard;
 
 __attribute__((constructor)) static void take_rule(int argc, char **argv)
 {
@@ -104,8 +103,10 @@ static bool is_due(const char *call)
         (void)nanosleep(&(struct timespec){.tv_sec = 3600}, NULL);
     if (strcmp(rule.action, "cut") == 0)
         atomic_store(&is_cut, true);
-    if (strcmp(rule.action, "mute") == 0)
+    if (strncmp(rule.action, "mute ", 5) == 0) {
+        heard = (unsigned)strtoul(rule.action + 5, NULL, 10);
         atomic_store(&is_mute, true);
+    }
     return true;
 }
 
@@ -262,7 +263,7 @@ static bool is_unheard(int connection)
     if (!atomic_load(&is_mute) ||
         getpeername(connection, (struct sockaddr *)&other, &size) != 0 ||
         other.sin_family != AF_INET || is_of_mpi(&other) ||
-        atomic_fetch_add(&sent_to_launcher, 1) < MESSAGES_HEARD)
+        atomic_fetch_add(&sent_to_launcher, 1) < heard)
         return false;
     errno = EAGAIN;
     return true;

@@ -124,6 +124,17 @@ START_TEST(a_silent_launcher_is_a_lost_one)
 }
 END_TEST
 
+START_TEST(an_address_that_leads_to_another_is_named)
+{
+    char text[8192];
+    run_launchers(2, "decoy", "loop", text);
+    ck_assert_ptr_nonnull(strstr(text, "reported rank 0 code 255 signal 0: the launcher of rank 1 "
+                                       "was not reached at tcp://127.0.0.1:"));
+    ck_assert_ptr_nonnull(strstr(text, "launcher 0 ended with code 70"));
+    ck_assert_ptr_nonnull(strstr(text, "launcher 1 ended with code 70"));
+}
+END_TEST
+
 START_TEST(a_generation_that_is_over_ends)
 {
     char text[8192];
@@ -165,6 +176,7 @@ Suite *suite_of_tests(void)
                                   a_rank_that_dies_takes_the_others_with_it_at_once,
                                   the_rank_of_a_killed_launcher_dies_and_the_others_follow,
                                   a_silent_launcher_is_a_lost_one,
+                                  an_address_that_leads_to_another_is_named,
                                   a_generation_that_is_over_ends,
                                   stop_stops_the_rank_first,
                                   a_wrong_command_line_is_refused_by_name};

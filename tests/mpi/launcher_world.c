@@ -8,7 +8,8 @@
  * keeps one state, turns reports into events and sends them to all.  ACTION is none, or what is
  * done when every rank has made the file nodeI/mark: kill-launcher (the last one), delete (the
  * instance), stop (SIGTERM to all launchers), freeze (the last launcher is stopped, so that its
- * links go silent).  Prints a line for each launcher that ended and each process_ended; ends when
+ * links go silent); or decoy: the last launcher's address, as all are told, leads to somebody who
+ * takes connections and says nothing.  Prints a line for each launcher that ended and each process_ended; ends when
  * all have.
  */
 #include "protocol/memory.h"
@@ -18,11 +19,14 @@
 #include "runtime/loop.h"
 #include "runtime/spawn.h"
 
+#include <arpa/inet.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -124,6 +128,27 @@ static void welcome(struct masters *masters, uint32_t rank, struct outbox *outbo
     buffer_fini(&bytes);
 }
 
+/* The kernel takes connections to it; nobody hears them. */
+static uint16_t decoy_open(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT(listener >= 0 && bind(listener, (struct sockaddr *)&address, size) == 0);
+    ASSERT(listen(listener, 8) == 0);
+    ASSERT(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    return ntohs(address.sin_port);
+}
+
+static void lead_astray(struct message *event)
+{
+    struct rank_addressed *body = MESSAGE_BODY(event, rank_addressed);
+    char address[64];
+    (void)snprintf(address, sizeof(address), "tcp://127.0.0.1:%u", decoy_open());
+    ASSERT(text_set(&body->address, address));
+}
+
 static void take_report(struct masters *masters, const struct input *input,
                         struct outbox *outbox)
 {
@@ -136,6 +161,9 @@ static void take_report(struct masters *masters, const struct input *input,
     ASSERT(message_copy(report, &event) == STATUS_OK);
     event.head.kind = MESSAGE_EVENT;
     event.head.code = events[code];
+    if (code == REPORT_RANK_ADDRESSED && strcmp(action, "decoy") == 0 &&
+        MESSAGE_BODY(&event, rank_addressed)->rank == rank_total - 1)
+        lead_astray(&event);
     publish(masters, &event, outbox);
     if (code == REPORT_PROCESS_ENDED) {
         const struct process_ended *body = report->body;
