@@ -467,6 +467,7 @@ void chat_close(struct chat *chat)
     text_stream_close(chat->stream);
     chat_speech_close(chat->speech);
     matcher_close(chat->matcher);
+    memory_free(chat->mask);
     token_list_free(&chat->ids);
     memory_free(chat);
 }
@@ -576,29 +577,45 @@ static enum status token_word(const struct chat_model *model, struct chat *chat,
     return STATUS_OK;
 }
 
-enum status chat_advance(const struct chat_model *model, struct chat *chat, const float *logits,
-                         struct message *word_out, enum finish *finish_out, struct reason *reason)
+enum status chat_ask(const struct chat_model *model, struct chat *chat, struct rank_ask *ask_out,
+                     struct reason *reason)
 {
-    struct sampling_history history = {chat->ids.ids, chat->prompt_count,
-                                       chat->ids.ids + chat->prompt_count, chat_answer_count(chat),
-                                       NULL};
-    struct sampled sampled;
-    enum status status =
-        chat->matcher ? matcher_mask(chat->matcher, &history.allowed, reason) : STATUS_OK;
-    if (status == STATUS_OK)
-        status =
-            sampler_draw(model->sampler, &chat->sampling, logits, &history, &sampled, reason);
-    if (status == STATUS_OK && chat->matcher)
-        status = matcher_advance(chat->matcher, sampled.id, reason);
+    const size_t words = SAMPLER_MASK_WORDS(model->rows);
+    const uint32_t *mask = NULL;
+    *ask_out = (struct rank_ask){
+        .sampling = &chat->sampling,
+        .history = {chat->ids.ids, chat->prompt_count, chat->ids.ids + chat->prompt_count,
+                    chat_answer_count(chat), NULL}};
+    if (!chat->matcher)
+        return STATUS_OK;
+    if (!chat->mask)
+        chat->mask = memory_zeroed(words, sizeof(uint32_t));
+    if (!chat->mask)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for the tokens a grammar allows");
+    enum status status = matcher_mask(chat->matcher, &mask, reason);
     if (status != STATUS_OK)
         return status;
-    if (!chat->ignore_eos && tokenizer_is_end(model->tokenizer, sampled.id)) {
+    /* The matcher's own is good until the next one of its grammar is asked. */
+    memcpy(chat->mask, mask, words * sizeof(uint32_t));
+    ask_out->history.allowed = chat->mask;
+    return STATUS_OK;
+}
+
+enum status chat_advance(const struct chat_model *model, struct chat *chat,
+                         const struct sampled *sampled, struct message *word_out,
+                         enum finish *finish_out, struct reason *reason)
+{
+    enum status status =
+        chat->matcher ? matcher_advance(chat->matcher, sampled->id, reason) : STATUS_OK;
+    if (status != STATUS_OK)
+        return status;
+    if (!chat->ignore_eos && tokenizer_is_end(model->tokenizer, sampled->id)) {
         *finish_out = FINISH_STOP;
         return chat_finish(chat, FINISH_STOP, STATUS_OK, NULL, word_out);
     }
-    status = token_list_add(&chat->ids, sampled.id);
+    status = token_list_add(&chat->ids, sampled->id);
     if (status == STATUS_OK)
-        status = token_word(model, chat, &sampled, word_out);
+        status = token_word(model, chat, sampled, word_out);
     if (status != STATUS_OK)
         return status;
     *finish_out = chat_finished(chat);

@@ -17,6 +17,7 @@
 #include "actors/runner/engine/template/chat_template.h"
 #include "actors/runner/engine/text_stream.h"
 #include "actors/runner/engine/tokenizer.h"
+#include "actors/runner/rank_sampling.h"
 #include "protocol/message.h"
 
 struct grammar_cache;
@@ -52,6 +53,7 @@ struct chat {
     struct text_stream *stream;
     struct chat_speech *speech; /* NULL: a plain prompt, whose answer is text */
     struct matcher *matcher;    /* NULL: any answer will do */
+    uint32_t *mask;             /* of the next token, with a matcher */
     bool is_begun;      /* something was said */
     bool calls_once;            /* it ends with the first call of a tool */
     uint64_t text_end;  /* bytes of text so far */
@@ -70,11 +72,14 @@ size_t chat_answer_count(const struct chat *chat);
 /* FINISH_NONE while the answer goes on; a resumed one may be over before anything is drawn. */
 enum finish chat_finished(const struct chat *chat);
 
-/* Draws the next token from `logits` and makes the word for it; `finish_out` is FINISH_NONE while
- * the answer goes on.  A finishing token of the end set makes no token word: `word_out` is then the
+/* How the next token is drawn; good until the answer goes on. */
+MUST_CHECK enum status chat_ask(const struct chat_model *model, struct chat *chat,
+                                struct rank_ask *ask_out, struct reason *reason);
+/* Takes the token that was drawn and makes the word for it; `finish_out` is FINISH_NONE while the
+ * answer goes on.  A finishing token of the end set makes no token word: `word_out` is then the
  * generation_finished. */
 MUST_CHECK enum status chat_advance(const struct chat_model *model, struct chat *chat,
-                                    const float *logits, struct message *word_out,
+                                    const struct sampled *sampled, struct message *word_out,
                                     enum finish *finish_out, struct reason *reason);
 /* The last word. */
 MUST_CHECK enum status chat_finish(struct chat *chat, enum finish how, enum status status,

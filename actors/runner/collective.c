@@ -37,8 +37,8 @@ static const long pause_ns = 50000;
 static const uint64_t sibling_limit_s = 25;
 /* A sibling of like speed comes within this; till then the core is only lent to others. */
 static const uint64_t awake_us = 2000;
-/* Up to here a broadcast goes to each sibling at once, with its mark. */
-static const size_t size_of_flat_broadcast = (size_t)64 << 10;
+/* Up to here a broadcast goes to each sibling at once, and a gather to the root, with its mark. */
+static const size_t size_of_flat_message = (size_t)64 << 10;
 /* What rows of a sum lie apart by: a mark before each, aligned. */
 static const size_t row_alignment = 64;
 /* One for each direction would do; the posted ones have the tags after it, one for each channel. */
@@ -398,6 +398,49 @@ static enum status gather_at_root(struct collective_mpi *mpi, const float *value
     return STATUS_OK;
 }
 
+/* What is small goes to the root at once, with its mark. */
+static enum status gather_flat(struct collective_mpi *mpi, const struct collective_mark *mark,
+                               const float *values, const size_t *counts, float *all_out)
+{
+    struct share shares[RANK_COUNT_MAX] = {{NULL, 0, NULL, 0}};
+    const uint32_t own = mpi->base.rank;
+    const uint32_t size = mpi->base.size;
+    const bool is_root = own == mark->root;
+    size_t room = 0;
+    for (uint32_t rank = 0; rank < size; rank++)
+        room += row_size(sizeof(*mark) + counts[rank] * sizeof(float));
+    if (!scratch_grow(mpi, room))
+        return STATUS_NO_MEMORY;
+    unsigned char *at = mpi->scratch;
+    for (uint32_t rank = 0; is_root && rank < size; rank++) {
+        const size_t sent = sizeof(*mark) + counts[rank] * sizeof(float);
+        shares[rank] = (struct share){NULL, 0, at, sent};
+        at += row_size(sent);
+    }
+    if (!is_root) {
+        memcpy(mpi->scratch, mark, sizeof(*mark));
+        if (counts[own] > 0)
+            memcpy(mpi->scratch + sizeof(*mark), values, counts[own] * sizeof(float));
+        shares[mark->root] = (struct share){mpi->scratch,
+                                            sizeof(*mark) + counts[own] * sizeof(float), NULL, 0};
+        return exchange(mpi, shares);
+    }
+    enum status status = exchange(mpi, shares);
+    for (uint32_t rank = 0; rank < size && status == STATUS_OK; rank++) {
+        struct collective_mark other = *mark;
+        const void *given = rank == own ? (const void *)values
+                                        : (unsigned char *)shares[rank].taken + sizeof(other);
+        if (rank != own)
+            memcpy(&other, shares[rank].taken, sizeof(other));
+        if (!collective_mark_agrees(&mpi->base, mark, &other, rank))
+            return STATUS_MALFORMED;
+        if (counts[rank] > 0)
+            memcpy(all_out, given, counts[rank] * sizeof(float));
+        all_out += counts[rank];
+    }
+    return status;
+}
+
 static enum status mpi_gather(struct collective *collective, const float *values,
                               const size_t *counts, float *all_out, uint32_t root)
 {
@@ -410,6 +453,8 @@ static enum status mpi_gather(struct collective *collective, const float *values
         total += counts[i];
     const struct collective_mark mark =
         collective_mark_next(collective, COLLECTIVE_GATHER, total * sizeof(float), root);
+    if (total * sizeof(float) <= size_of_flat_message)
+        return end(collective, gather_flat(mpi, &mark, values, counts, all_out));
     for (uint32_t i = 0; i < collective->size; i++) {
         if (own == root)
             shares[i] = (struct share){NULL, 0, &marks[i], sizeof(marks[i])};
@@ -461,7 +506,7 @@ static enum status mpi_broadcast(struct collective *collective, void *bytes, siz
 {
     struct collective_mpi *mpi = mpi_of(collective);
     unsigned char *at = bytes;
-    const bool is_flat = size <= size_of_flat_broadcast;
+    const bool is_flat = size <= size_of_flat_message;
     const struct collective_mark mark =
         collective_mark_next(collective, COLLECTIVE_BROADCAST, size, root);
     enum status status = broadcast_flat(mpi, &mark, bytes, is_flat ? size : 0);

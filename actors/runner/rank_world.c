@@ -12,7 +12,14 @@
 /* Each rank watches its own engine and every link its peer: this is for what neither sees. */
 #define SIBLING_LIMIT_MS 120000u
 #define HIDDEN_PART_SIZE (4u << 20)
-#define BAND_MAGIC 0x54525031u /* "TRP1" */
+#define BAND_MAGIC 0x54525032u /* "TRP2" */
+#define BAND_WORDS 121u        /* 512 bytes with the head */
+#define ROW_WORDS 4u
+/* Rows, changes, and for each sequence a sampling and a mask of the largest vocabulary. */
+#define BAND_WORDS_MAX                                                                             \
+    (ROW_WORDS * STEP_ROWS_MAX + STEP_CHANGES_MAX + 1 +                                            \
+     (RANK_SEQUENCES_MAX + 1) *                                                                    \
+         (SAMPLER_MASK_WORDS(SAMPLER_ROWS_MAX) + sizeof(struct sampling) / sizeof(uint32_t) + 2))
 
 /* ---- joining and loading ---- */
 
@@ -79,6 +86,16 @@ static enum status check_granted(const struct rank_world *world, struct reason *
                   "; remove the model and add it again", taken, granted);
 }
 
+/* Where there are logits: at rank 0, and on every rank of a tensor cut. */
+static enum status open_sampling(struct rank_world *world, struct reason *reason)
+{
+    const bool is_cut = world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR;
+    if (world->rank > 0 && !is_cut)
+        return STATUS_OK;
+    return rank_sampling_open(world->engine, is_cut ? world->collective : NULL, &world->sampling,
+                              reason);
+}
+
 enum status rank_world_load(struct rank_world *world, const char *directory,
                             void (*progressed)(void *context, uint64_t have, uint64_t total),
                             void *context, struct reason *reason)
@@ -121,6 +138,9 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         status = check_granted(world, reason);
     if (status != STATUS_OK)
         return status;
+    status = open_sampling(world, reason);
+    if (status != STATUS_OK)
+        return status;
     world->hidden =
         memory_zeroed((size_t)STEP_ROWS_MAX * engine_hidden(world->engine), sizeof(float));
     return world->hidden ? STATUS_OK
@@ -130,7 +150,9 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
 void rank_world_close(struct rank_world *world)
 {
     message_fini(&world->step);
+    rank_sampling_close(world->sampling);
     engine_close(world->engine);
+    memory_free(world->band.items);
     weight_load_close(&world->load);
     memory_free(world->hidden);
     model_config_free(world->config);
@@ -257,6 +279,7 @@ enum status rank_world_sequence_open(struct rank_world *world, uint32_t *sequenc
         engine_sequence_close(world->engine, sequence);
         return status;
     }
+    rank_sampling_forget(world->sampling, sequence);
     *sequence_out = sequence;
     return STATUS_OK;
 }
@@ -268,39 +291,78 @@ enum status rank_world_sequence_close(struct rank_world *world, uint32_t sequenc
     return note_change(world, 2 * sequence + 1, reason);
 }
 
-/* What goes before each step of a tensor cut, in band. */
+/* What goes before each step of a tensor cut, in band.  A few rows go whole with it. */
 struct band {
     uint32_t magic;
     uint32_t is_end;
     uint32_t row_count;
     uint32_t change_count;
     uint64_t number;
+    uint32_t word_count;
+    uint32_t words[BAND_WORDS]; /* the first of them */
 };
 
-static enum status send_band(struct rank_world *world, const struct engine_row *rows,
-                             uint32_t count, bool is_end)
+/* Rows, changes, then what rank_sampling tells. */
+static enum status fill_band(struct rank_world *world, const struct engine_row *rows,
+                             uint32_t count, const struct rank_ask *asks)
 {
-    struct band band = {BAND_MAGIC, is_end, count, world->change_count, world->number};
-    uint32_t body[4 * STEP_ROWS_MAX + STEP_CHANGES_MAX];
-    uint32_t used = 0;
+    struct words *words = &world->band;
+    words->count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        body[used++] = rows[i].sequence;
-        body[used++] = rows[i].position;
-        body[used++] = rows[i].token;
-        body[used++] = rows[i].wants_logits;
+        const uint32_t row[ROW_WORDS] = {rows[i].sequence, rows[i].position, rows[i].token,
+                                         rows[i].wants_logits};
+        if (!words_add(words, row, ROW_WORDS))
+            return STATUS_NO_MEMORY;
     }
-    memcpy(body + used, world->changes, world->change_count * sizeof(uint32_t));
-    used += world->change_count;
-    world->change_count = 0;
+    if (!words_add(words, world->changes, world->change_count))
+        return STATUS_NO_MEMORY;
+    return count > 0 ? rank_sampling_tell(world->sampling, rows, count, asks, words) : STATUS_OK;
+}
+
+static enum status send_band(struct rank_world *world, const struct engine_row *rows,
+                             uint32_t count, const struct rank_ask *asks)
+{
+    enum status status = fill_band(world, rows, count, asks);
+    if (status != STATUS_OK)
+        return status;
+    struct words *words = &world->band;
+    struct band band = {.magic = BAND_MAGIC,
+                        .is_end = count == 0,
+                        .row_count = count,
+                        .change_count = world->change_count,
+                        .number = world->number,
+                        .word_count = (uint32_t)words->count};
+    const size_t with = words->count < BAND_WORDS ? words->count : BAND_WORDS;
     const struct collective_ops *ops = world->collective->ops;
-    enum status status = ops->broadcast(world->collective, &band, sizeof(band), 0);
-    if (status == STATUS_OK && used > 0)
-        status = ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0);
+    if (with > 0)
+        memcpy(band.words, words->items, with * sizeof(uint32_t));
+    world->change_count = 0;
+    status = ops->broadcast(world->collective, &band, sizeof(band), 0);
+    if (status == STATUS_OK && words->count > with)
+        status = ops->broadcast(world->collective, words->items + with,
+                                (words->count - with) * sizeof(uint32_t), 0);
     return status;
 }
 
+/* This rank's part of a tensor cut's step. */
+static enum status compute_cut(struct rank_world *world, const struct engine_row *rows,
+                               uint32_t count, const struct rank_ask *asks,
+                               struct rank_drawn *drawn_out, struct reason *reason)
+{
+    const struct engine_batch batch = {rows, count, NULL, NULL, NULL};
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < count; i++)
+        wanted += rows[i].wants_logits;
+    enum status status = engine_forward_own(world->engine, &batch,
+                                            rank_sampling_logits(world->sampling), reason);
+    return status == STATUS_OK
+               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
+               : status;
+}
+
 static enum status forward_tensor(struct rank_world *world, const struct engine_row *rows,
-                                  uint32_t count, float *logits_out, struct reason *reason)
+                                  uint32_t count, const struct rank_ask *asks,
+                                  struct rank_drawn *drawn_out, struct reason *reason)
 {
     enum status status = STATUS_OK;
     if (!world->is_busy) {
@@ -309,11 +371,10 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
         world->is_busy = true;
     }
     if (status == STATUS_OK)
-        status = send_band(world, rows, count, false);
+        status = send_band(world, rows, count, asks);
     if (status != STATUS_OK)
         return collective_refuse(world->collective, status, reason, "the ranks lost each other");
-    const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
-    return engine_forward(world->engine, &batch, reason);
+    return compute_cut(world, rows, count, asks, drawn_out, reason);
 }
 
 static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
@@ -350,7 +411,8 @@ static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct r
 }
 
 static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
-                                    uint32_t count, float *logits_out, struct reason *reason)
+                                    uint32_t count, const struct rank_ask *asks,
+                                    struct rank_drawn *drawn_out, struct reason *reason)
 {
     const size_t width = engine_hidden(world->engine);
     const struct engine_batch batch = {rows, count, NULL, world->hidden, NULL};
@@ -373,21 +435,39 @@ static enum status forward_pipeline(struct rank_world *world, const struct engin
         memmove(world->hidden + wanted * width, world->hidden + i * width, width * sizeof(float));
         wanted++;
     }
-    if (wanted == 0)
-        return STATUS_OK;
-    return engine_logits(world->engine, world->hidden, wanted, logits_out, reason);
+    if (wanted > 0)
+        status = engine_logits(world->engine, world->hidden, wanted,
+                               rank_sampling_logits(world->sampling), reason);
+    return status == STATUS_OK
+               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
+               : status;
+}
+
+static enum status forward_alone(struct rank_world *world, const struct engine_row *rows,
+                                 uint32_t count, const struct rank_ask *asks,
+                                 struct rank_drawn *drawn_out, struct reason *reason)
+{
+    const struct engine_batch batch = {rows, count, NULL, NULL,
+                                       rank_sampling_logits(world->sampling)};
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < count; i++)
+        wanted += rows[i].wants_logits;
+    enum status status = engine_forward(world->engine, &batch, reason);
+    return status == STATUS_OK
+               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
+               : status;
 }
 
 enum status rank_world_forward(struct rank_world *world, const struct engine_row *rows,
-                               uint32_t count, float *logits_out, struct reason *reason)
+                               uint32_t count, const struct rank_ask *asks,
+                               struct rank_drawn *drawn_out, struct reason *reason)
 {
     ASSERT(count > 0 && count <= STEP_ROWS_MAX);
     if (world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR)
-        return forward_tensor(world, rows, count, logits_out, reason);
+        return forward_tensor(world, rows, count, asks, drawn_out, reason);
     if (world->rank_count > 1)
-        return forward_pipeline(world, rows, count, logits_out, reason);
-    const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
-    return engine_forward(world->engine, &batch, reason);
+        return forward_pipeline(world, rows, count, asks, drawn_out, reason);
+    return forward_alone(world, rows, count, asks, drawn_out, reason);
 }
 
 enum status rank_world_rest(struct rank_world *world, struct reason *reason)
@@ -395,7 +475,7 @@ enum status rank_world_rest(struct rank_world *world, struct reason *reason)
     if (!world->is_busy)
         return STATUS_OK;
     world->is_busy = false;
-    const enum status status = send_band(world, NULL, 0, true);
+    const enum status status = send_band(world, NULL, 0, NULL);
     return status == STATUS_OK ? STATUS_OK
                                : collective_refuse(world->collective, status, reason,
                                                    "the ranks lost each other");
@@ -421,37 +501,75 @@ static enum status apply_changes(struct rank_world *world, const uint32_t *chang
         if (opened != slot)
             return refuse(reason, STATUS_GAP, "slot %u was opened where rank 0 opened %u", opened,
                           slot);
+        if (world->sampling)
+            rank_sampling_forget(world->sampling, slot);
     }
     return STATUS_OK;
+}
+
+static bool band_is_sound(const struct rank_world *world, const struct band *band)
+{
+    const uint32_t told = ROW_WORDS * band->row_count + band->change_count;
+    return band->magic == BAND_MAGIC && band->row_count <= STEP_ROWS_MAX &&
+           band->change_count <= STEP_CHANGES_MAX && band->number == world->number &&
+           band->word_count >= told && band->word_count <= BAND_WORDS_MAX;
+}
+
+/* The next step's head and words, these in world->band. */
+static enum status take_band(struct rank_world *world, struct band *band_out,
+                             struct reason *reason)
+{
+    struct words *words = &world->band;
+    const struct collective_ops *ops = world->collective->ops;
+    enum status status = ops->broadcast(world->collective, band_out, sizeof(*band_out), 0);
+    if (status != STATUS_OK)
+        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
+    if (!band_is_sound(world, band_out))
+        return refuse(reason, STATUS_GAP, "a step of another busy period came");
+    const uint32_t count = band_out->word_count;
+    const uint32_t with = count < BAND_WORDS ? count : BAND_WORDS;
+    words->count = 0;
+    if (!words_add(words, band_out->words, with))
+        return STATUS_NO_MEMORY;
+    if (count > words->capacity) {
+        uint32_t *grown = memory_resized(words->items, count, sizeof(*grown));
+        if (!grown)
+            return STATUS_NO_MEMORY;
+        words->items = grown;
+        words->capacity = count;
+    }
+    words->count = count;
+    if (count > with)
+        status = ops->broadcast(world->collective, words->items + with,
+                                (count - with) * sizeof(uint32_t), 0);
+    return status == STATUS_OK ? STATUS_OK
+                               : collective_refuse(world->collective, status, reason,
+                                                   "the ranks lost each other");
 }
 
 static enum status follow_band(struct rank_world *world, bool *is_end_out, struct reason *reason)
 {
     struct band band;
-    uint32_t body[4 * STEP_ROWS_MAX + STEP_CHANGES_MAX];
     struct engine_row rows[STEP_ROWS_MAX];
-    const struct collective_ops *ops = world->collective->ops;
-    enum status status = ops->broadcast(world->collective, &band, sizeof(band), 0);
+    struct rank_ask asks[RANK_SEQUENCES_MAX];
+    enum status status = take_band(world, &band, reason);
     if (status != STATUS_OK)
-        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
-    if (band.magic != BAND_MAGIC || band.row_count > STEP_ROWS_MAX ||
-        band.change_count > STEP_CHANGES_MAX || band.number != world->number)
-        return refuse(reason, STATUS_GAP, "a step of another busy period came");
-    const uint32_t used = 4 * band.row_count + band.change_count;
-    if (used > 0)
-        status = ops->broadcast(world->collective, body, used * sizeof(uint32_t), 0);
-    if (status != STATUS_OK)
-        return collective_refuse(world->collective, status, reason, "the ranks lost each other");
-    status = apply_changes(world, body + (size_t)4 * band.row_count, band.change_count, reason);
+        return status;
+    const uint32_t *words = world->band.items;
+    const uint32_t told = ROW_WORDS * band.row_count + band.change_count;
+    status = apply_changes(world, words + (size_t)ROW_WORDS * band.row_count, band.change_count,
+                           reason);
     *is_end_out = band.is_end != 0;
     if (status != STATUS_OK || band.row_count == 0)
         return status;
     for (uint32_t i = 0; i < band.row_count; i++) {
-        const uint32_t *row = body + (size_t)4 * i;
+        const uint32_t *row = words + (size_t)ROW_WORDS * i;
         rows[i] = (struct engine_row){row[0], row[2], row[1], row[3] != 0};
     }
-    const struct engine_batch batch = {rows, band.row_count, NULL, NULL, NULL};
-    status = engine_forward(world->engine, &batch, reason);
+    status = rank_sampling_hear(world->sampling, rows, band.row_count, words + told,
+                                band.word_count - told, asks, reason);
+    if (status == STATUS_OK)
+        status = compute_cut(world, rows, band.row_count, asks, NULL, reason);
     /* No page left: every rank finds the same before any sum, and rank 0 plans anew. */
     return status == STATUS_NO_CAPACITY ? STATUS_OK : status;
 }

@@ -3,9 +3,10 @@
  * rank_world: one rank's part of a step, together with its siblings.
  *
  * Whole: the engine alone.  Tensor: rank 0 opens a busy period by a numbered message; within it the
- * steps go in band, by a small broadcast before each, and the engine sums over MPI; a rank that is
- * idle waits for the next message, never inside MPI.  Pipeline: a ring of messages; each stage
- * takes the rows and the hidden states of the one before, and the last sends its own to rank 0.
+ * steps go in band, by a small broadcast before each, the engine sums over MPI, and rank_sampling
+ * draws; a rank that is idle waits for the next message, never inside MPI.  Pipeline: a ring of
+ * messages; each stage takes the rows and the hidden states of the one before, and the last sends
+ * its own to rank 0.
  *
  * Owner    the engine thread.
  * Memory   hidden states and rows of one step.
@@ -18,6 +19,7 @@
 
 #include "actors/runner/command_queue.h"
 #include "actors/runner/engine/engine.h"
+#include "actors/runner/rank_sampling.h"
 #include "actors/runner/runner.h"
 #include "actors/runner/weight_load.h"
 
@@ -34,6 +36,7 @@ struct rank_world {
     struct weight_load load;
     struct engine_model model;
     struct engine *engine;
+    struct rank_sampling *sampling; /* NULL on a rank without logits */
     struct partition partitions[RANK_COUNT_MAX];
 
     struct command_queue *queue;                           /* of the thread, to wait for siblings */
@@ -52,6 +55,7 @@ struct rank_world {
     bool is_busy;                       /* tensor, rank 0: a busy period is open */
     uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */
     uint32_t change_count;
+    struct words band; /* of a tensor cut's step: what goes in band behind its head */
     float *hidden;       /* [STEP_ROWS_MAX][hidden] */
     size_t hidden_have;  /* bytes of the present step that came from the stage before */
     struct message step; /* pipeline, later stages: the rows that wait for their hidden states */
@@ -72,9 +76,11 @@ MUST_CHECK enum status rank_world_sequence_open(struct rank_world *world, uint32
                                                 struct reason *reason);
 MUST_CHECK enum status rank_world_sequence_close(struct rank_world *world, uint32_t sequence,
                                                  struct reason *reason);
-/* One step on all ranks; logits of the rows that want them, in order. */
+/* One step on all ranks: what is drawn for the rows that want logits, as `asks` say, in order.
+ * Only where rank_sampling_use was called before. */
 MUST_CHECK enum status rank_world_forward(struct rank_world *world, const struct engine_row *rows,
-                                          uint32_t count, float *logits_out, struct reason *reason);
+                                          uint32_t count, const struct rank_ask *asks,
+                                          struct rank_drawn *drawn_out, struct reason *reason);
 /* Nothing more to compute for now: the others may sleep. */
 MUST_CHECK enum status rank_world_rest(struct rank_world *world, struct reason *reason);
 

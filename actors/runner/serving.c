@@ -5,9 +5,7 @@
 #include "actors/runner/engine/grammar/matcher.h"
 #include "actors/runner/engine/kv_cache.h"
 #include "actors/runner/refusal.h"
-#include "protocol/memory.h"
 
-#include <math.h>
 #include <string.h>
 
 enum status serving_open(struct serving *serving, struct rank_world *world, const char *directory,
@@ -22,11 +20,8 @@ enum status serving_open(struct serving *serving, struct rank_world *world, cons
         chat_model_open(directory, rows, world->instance.context, &serving->model, reason);
     if (status != STATUS_OK)
         return status;
-    serving->logits = memory_zeroed(settings->chats_max * rows, sizeof(float));
-    if (serving->logits)
-        return STATUS_OK;
-    chat_model_close(&serving->model);
-    return refuse(reason, STATUS_NO_MEMORY, "no memory for logits");
+    rank_sampling_use(world->sampling, serving->model.sampler);
+    return STATUS_OK;
 }
 
 void serving_close(struct serving *serving)
@@ -37,8 +32,6 @@ void serving_close(struct serving *serving)
         chat_close(chat);
     }
     chat_model_close(&serving->model);
-    memory_free(serving->logits);
-    serving->logits = NULL;
 }
 
 bool serving_has_work(const struct serving *serving)
@@ -122,8 +115,10 @@ enum status serving_cancel(struct serving *serving, uint64_t number, struct reas
 struct step {
     struct engine_row rows[STEP_ROWS_MAX];
     uint32_t row_count;
-    struct chat *sampled[SERVING_CHATS_MAX]; /* whose logits come, in order */
+    struct chat *sampled[SERVING_CHATS_MAX]; /* whose tokens are drawn, in order */
     uint32_t sampled_count;
+    struct rank_ask asks[SERVING_CHATS_MAX];
+    struct rank_drawn drawn[SERVING_CHATS_MAX];
 };
 
 /* A chat whose ids are not all computed but the last, and how many of them a step takes. */
@@ -320,15 +315,16 @@ static void bound_grammars(struct serving *serving)
     }
 }
 
-static enum status take_logits(struct serving *serving, struct chat *chat, const float *logits,
-                               struct reason *reason)
+static enum status take_token(struct serving *serving, struct chat *chat,
+                              const struct rank_drawn *drawn, struct reason *reason)
 {
     struct message word = {.body = NULL};
     struct reason why = {""};
     enum finish finish = FINISH_NONE;
-    if (chat->matcher)
-        bound_grammars(serving);
-    enum status status = chat_advance(&serving->model, chat, logits, &word, &finish, &why);
+    if (drawn->status != STATUS_OK)
+        return fail_chat(serving, chat, drawn->status, &drawn->reason, reason);
+    enum status status =
+        chat_advance(&serving->model, chat, &drawn->sampled, &word, &finish, &why);
     if (status != STATUS_OK)
         return fail_chat(serving, chat, status, &why, reason);
     const bool was_last = message_is(&word, MESSAGE_LINK, LINK_GENERATION_FINISHED);
@@ -376,38 +372,63 @@ static enum status note_computed(struct serving *serving, const struct step *ste
     return STATUS_OK;
 }
 
+/* How tokens are drawn.  False: one cannot be, and its chat failed; the step is planned anew. */
+static bool ask_all(struct serving *serving, struct step *step, enum status *status_out,
+                    struct reason *reason)
+{
+    *status_out = STATUS_OK;
+    for (uint32_t i = 0; i < step->sampled_count; i++) {
+        struct chat *chat = step->sampled[i];
+        struct reason why = {""};
+        if (chat->matcher)
+            bound_grammars(serving);
+        const enum status status = chat_ask(&serving->model, chat, &step->asks[i], &why);
+        if (status == STATUS_OK)
+            continue;
+        *status_out = fail_chat(serving, chat, status, &why, reason);
+        return false;
+    }
+    return true;
+}
+
 enum status serving_step(struct serving *serving, struct reason *reason)
 {
     struct step step;
     enum status status = plan_step(serving, &step, reason);
-    if (status != STATUS_OK || step.row_count == 0)
+    if (status != STATUS_OK || step.row_count == 0 || !ask_all(serving, &step, &status, reason))
         return status;
-    status = rank_world_forward(serving->world, step.rows, step.row_count, serving->logits, reason);
+    status = rank_world_forward(serving->world, step.rows, step.row_count, step.asks, step.drawn,
+                                reason);
     if (status == STATUS_NO_CAPACITY)
         return put_back_youngest(serving, reason);
     if (status == STATUS_OK)
         status = note_computed(serving, &step);
     for (uint32_t i = 0; status == STATUS_OK && i < step.sampled_count; i++)
-        status = take_logits(serving, step.sampled[i],
-                             serving->logits + (size_t)i * serving->model.rows, reason);
+        status = take_token(serving, step.sampled[i], &step.drawn[i], reason);
     return status;
 }
 
 enum status serving_canary(struct serving *serving, struct reason *reason)
 {
+    static const uint32_t ids[4] = {1, 2, 3, 4};
     uint32_t sequence = 0;
-    struct engine_row rows[4];
+    struct engine_row rows[COUNT_OF(ids)];
+    struct sampling sampling;
+    struct rank_drawn drawn;
+    sampling_init(&sampling);
+    const struct rank_ask ask = {.sampling = &sampling,
+                                 .history = {ids, COUNT_OF(ids), ids + COUNT_OF(ids), 0, NULL},
+                                 .wants_rows = true};
     enum status status = rank_world_sequence_open(serving->world, &sequence, reason);
     if (status != STATUS_OK)
         return status;
-    for (uint32_t i = 0; i < COUNT_OF(rows); i++)
-        rows[i] = (struct engine_row){sequence, i + 1, i, i + 1 == COUNT_OF(rows)};
-    status = rank_world_forward(serving->world, rows, COUNT_OF(rows), serving->logits, reason);
-    for (size_t i = 0; status == STATUS_OK && i < serving->model.rows; i++)
-        if (!isfinite(serving->logits[i]))
-            status = refuse(reason, STATUS_DAMAGED,
-                            "the model answers with values that are not numbers; its weights are "
-                            "damaged: add it again");
+    for (uint32_t i = 0; i < COUNT_OF(ids); i++)
+        rows[i] = (struct engine_row){sequence, ids[i], i, i + 1 == COUNT_OF(ids)};
+    status = rank_world_forward(serving->world, rows, COUNT_OF(ids), &ask, &drawn, reason);
+    if (status == STATUS_OK && drawn.status != STATUS_OK)
+        status = refuse(reason, STATUS_DAMAGED,
+                        "the model answers with values that are not numbers; its weights are "
+                        "damaged: add it again");
     if (status == STATUS_OK)
         status = rank_world_sequence_close(serving->world, sequence, reason);
     return status == STATUS_OK ? rank_world_rest(serving->world, reason) : status;

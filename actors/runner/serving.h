@@ -11,7 +11,7 @@
  * long one; what they leave goes to the oldest.
  *
  * Owner    the engine thread.
- * Memory   the chats; logits of one step.
+ * Memory   the chats.
  * Threads  the engine thread's.
  * Fails    what rank_world_forward fails with: the generation must end.  A failure of one chat is
  *          told to its client only.
@@ -41,7 +41,6 @@ struct serving {
     struct chat_model model;
     struct chat *first; /* oldest first; running and waiting ones */
     struct serving_settings settings; /* set before open */
-    float *logits;                    /* [chats_max][rows] */
     /* Takes the word. */
     void (*say)(void *target, uint64_t number, struct message *word);
     void *target;

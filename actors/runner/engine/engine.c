@@ -92,24 +92,60 @@ static enum status learn_counts(struct engine *engine)
     return status;
 }
 
-/* Logits of up to ENGINE_LOGIT_ROWS hidden states. */
-static enum status head_rows(struct engine *engine, const float *hidden, size_t count,
-                             float *logits_out)
+/* This rank's logits of up to ENGINE_LOGIT_ROWS hidden states. */
+static void own_rows(struct engine *engine, const float *hidden, size_t count, float *own_out)
 {
-    bool is_cut = engine_is_tensor_cut(engine);
     struct linear head = {.matrix = engine->head};
-    struct product product = {&head, is_cut ? engine->logits : logits_out, engine->vocab};
-    enum status status = is_cut ? learn_counts(engine) : STATUS_OK;
+    struct product product = {&head, own_out, engine->vocab};
     block_norm(engine, hidden, engine->final_norm, &engine->input, count,
                block_needs(engine, &product, 1));
     block_multiply(engine, &product, 1, &engine->input, count);
+}
+
+static enum status gather(struct engine *engine, const float *own, float *all_out)
+{
     struct collective *collective = engine->options.collective;
+    enum status status = learn_counts(engine);
+    if (status != STATUS_OK)
+        return status;
+    return collective->ops->gather(collective, own, engine->vocab_counts, all_out, 0);
+}
+
+/* All logits of up to ENGINE_LOGIT_ROWS hidden states. */
+static enum status head_rows(struct engine *engine, const float *hidden, size_t count,
+                             float *logits_out)
+{
+    const bool is_cut = engine_is_tensor_cut(engine);
+    enum status status = STATUS_OK;
+    own_rows(engine, hidden, count, is_cut ? engine->logits : logits_out);
+    if (is_cut)
+        engine_turn(engine, PROFILE_COLLECTIVE);
     for (size_t i = 0; is_cut && status == STATUS_OK && i < count; i++)
-        status = collective->ops->gather(collective, engine->logits + i * engine->vocab,
-                                         engine->vocab_counts,
-                                         logits_out ? logits_out + i * engine->config->vocab
-                                                    : NULL, 0);
+        status = gather(engine, engine->logits + i * engine->vocab,
+                        logits_out ? logits_out + i * engine->config->vocab : NULL);
     return status;
+}
+
+enum status engine_gather(struct engine *engine, const float *own, float *all_out,
+                          struct reason *reason)
+{
+    const enum status status = gather(engine, own, all_out);
+    return status == STATUS_OK
+               ? STATUS_OK
+               : collective_refuse(engine->options.collective, status, reason,
+                                   "another rank was lost while logits were gathered");
+}
+
+enum status engine_own_logits(struct engine *engine, const float *hidden, size_t count,
+                              float *own_out, struct reason *reason)
+{
+    if (!engine->partition.has_head)
+        return refuse(reason, STATUS_INVALID, "rank %u has no head", engine->partition.rank);
+    for (size_t i = 0; i < count; i += ENGINE_LOGIT_ROWS) {
+        const size_t rows = count - i < ENGINE_LOGIT_ROWS ? count - i : ENGINE_LOGIT_ROWS;
+        own_rows(engine, hidden + i * engine->config->hidden, rows, own_out + i * engine->vocab);
+    }
+    return STATUS_OK;
 }
 
 enum status engine_logits(struct engine *engine, const float *hidden, size_t count,
@@ -168,7 +204,8 @@ static enum status pass(struct engine *engine, const struct engine_row *rows, si
     return status;
 }
 
-enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
+/* Logits go to one of the two, if to any. */
+static enum status forward(struct engine *engine, const struct engine_batch *batch, float *own,
                            struct reason *reason)
 {
     size_t hidden = engine->config->hidden;
@@ -190,11 +227,28 @@ enum status engine_forward(struct engine *engine, const struct engine_batch *bat
         if (!has_logits)
             continue;
         size_t wanted = keep_wanted(engine, rows, count);
+        if (own) {
+            status = engine_own_logits(engine, engine->hidden, wanted, own, reason);
+            own += wanted * engine->vocab;
+            continue;
+        }
         status = engine_logits(engine, engine->hidden, wanted, logits, reason);
         logits = logits ? logits + wanted * engine->config->vocab : NULL;
     }
     engine_turn(engine, PROFILE_OUTSIDE);
     return status;
+}
+
+enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
+                           struct reason *reason)
+{
+    return forward(engine, batch, NULL, reason);
+}
+
+enum status engine_forward_own(struct engine *engine, const struct engine_batch *batch,
+                               float *own_out, struct reason *reason)
+{
+    return forward(engine, batch, own_out, reason);
 }
 
 /* --- sequences and facts --- */
@@ -233,6 +287,16 @@ uint32_t engine_hidden(const struct engine *engine)
 uint32_t engine_vocab(const struct engine *engine)
 {
     return engine->config->vocab;
+}
+
+uint32_t engine_vocab_first(const struct engine *engine)
+{
+    return engine->partition.vocab_first;
+}
+
+uint32_t engine_vocab_own(const struct engine *engine)
+{
+    return engine->vocab;
 }
 
 uint64_t engine_positions_free(const struct engine *engine)

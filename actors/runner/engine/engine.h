@@ -4,7 +4,8 @@
  *
  * One rank: engine_forward with tokens in, logits out.
  * Tensor cut: every rank calls engine_forward with the same batch; the engine sums over
- * `options.collective`, and rank 0 gets the logits (the others pass NULL).
+ * `options.collective`, and rank 0 gets the logits (the others pass NULL), or each those of its own
+ * rows (engine_forward_own).
  * Pipeline cut: a ring.  Rank 0 calls engine_forward with `hidden_out`; every later rank calls it
  * with the same rows, `hidden_in` and `hidden_out`; the last hidden state returns to rank 0, which
  * calls engine_logits.
@@ -107,9 +108,21 @@ void engine_close(struct engine *engine);
 
 MUST_CHECK enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
                                       struct reason *reason);
+/* The same on all ranks of a tensor cut, each with the logits of its rows of the vocabulary,
+ * [rows that want them][engine_vocab_own]; nothing is gathered. */
+MUST_CHECK enum status engine_forward_own(struct engine *engine, const struct engine_batch *batch,
+                                          float *own_out, struct reason *reason);
 /* Final norm and head of `count` hidden states, on a rank that has them. */
 MUST_CHECK enum status engine_logits(struct engine *engine, const float *hidden, size_t count,
                                      float *logits_out, struct reason *reason);
+
+/* Of the rows of the vocabulary that this rank has: [count][engine_vocab_own]. */
+MUST_CHECK enum status engine_own_logits(struct engine *engine, const float *hidden, size_t count,
+                                         float *own_out, struct reason *reason);
+/* A number for each row of this rank, [engine_vocab_own], to all of them at rank 0, [vocab]; NULL
+ * elsewhere.  Every rank of a cut calls it. */
+MUST_CHECK enum status engine_gather(struct engine *engine, const float *own, float *all_out,
+                                     struct reason *reason);
 
 MUST_CHECK enum status engine_sequence_open(struct engine *engine, uint32_t *sequence_out,
                                             struct reason *reason);
@@ -122,6 +135,9 @@ uint32_t engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint
 
 uint32_t engine_hidden(const struct engine *engine);
 uint32_t engine_vocab(const struct engine *engine);
+/* The rows of it that this rank has: from which on, and how many. */
+uint32_t engine_vocab_first(const struct engine *engine);
+uint32_t engine_vocab_own(const struct engine *engine);
 uint64_t engine_positions_free(const struct engine *engine);
 uint64_t engine_context(const struct engine *engine);
 /* From now on the time is charged to this; NULL: to none. */

@@ -5,6 +5,7 @@
 #include "tests/support/check_main.h"
 #include "tests/unit/actors/runner/world_stage.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *const questions[] = {"Who are you?", "What can you do?", "Hello!"};
@@ -67,6 +68,116 @@ START_TEST(a_tensor_cut_answers_as_one_rank)
 {
     check_equal_to_one(SHARDING_TENSOR, 2, true);
     check_equal_to_one(SHARDING_TENSOR, 3, false);
+}
+END_TEST
+
+/* ---- sampling over the rows of all ranks ---- */
+
+static void ask_top_p(struct sampling_asked *asked)
+{
+    asked->has_top_p = true;
+    asked->top_p = 0.999; /* with a high temperature: the lists of 256 do not hold it */
+}
+
+static void ask_small_top_k(struct sampling_asked *asked)
+{
+    asked->has_top_k = asked->has_min_p = true;
+    asked->top_k = 40;
+    asked->min_p = 0.02;
+}
+
+static void ask_large_top_k(struct sampling_asked *asked)
+{
+    asked->has_top_k = true;
+    asked->top_k = 700;
+}
+
+static void ask_penalties(struct sampling_asked *asked)
+{
+    asked->has_repetition_penalty = true;
+    asked->repetition_penalty = 1.4;
+    asked->presence_penalty = 0.7;
+    asked->frequency_penalty = 0.4;
+}
+
+static void ask_bias(struct sampling_asked *asked)
+{
+    static const uint32_t ids[] = {5, 300, 1000};
+    static const float values[] = {4.0F, 6.0F, 3.0F};
+    asked->bias_ids.items = memory_copied(ids, sizeof(ids));
+    asked->bias_ids.count = COUNT_OF(ids);
+    ck_assert(asked->bias_ids.items && bytes_set(&asked->bias_values, values, sizeof(values)));
+}
+
+static const char person[] =
+    "{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"properties\":"
+    "{\"name\":{\"type\":\"string\",\"maxLength\":8}},\"required\":[\"name\"],"
+    "\"additionalProperties\":false}}";
+
+static const struct stage_ask samplings[] = {
+    {.user = "Hello!", .has_logprobs = true, .top_logprobs = 7},
+    {.user = "Hello!", .temperature = 1.2},
+    {.user = "Hello!", .temperature = 1.2, .has_logprobs = true, .top_logprobs = 20},
+    {.user = "Hello!", .temperature = 8.0, .sample = ask_top_p},
+    {.user = "Hello!", .temperature = 0.7, .sample = ask_top_p},
+    {.user = "Hello!", .temperature = 0.9, .has_logprobs = true, .sample = ask_small_top_k},
+    {.user = "Hello!", .temperature = 5.0, .has_logprobs = true, .sample = ask_large_top_k},
+    {.user = "Hello!", .sample = ask_penalties, .has_logprobs = true},
+    {.user = "Hello!", .temperature = 1.0, .sample = ask_penalties},
+    {.user = "Hello!", .temperature = 1.0, .sample = ask_bias},
+    {.user = "Hello!", .demand = person, .has_logprobs = true, .top_logprobs = 3},
+    {.user = "Hello!", .temperature = 1.5, .demand = person},
+};
+
+static void ask_samplings(struct stage *stage)
+{
+    for (size_t i = 0; i < COUNT_OF(samplings); i++) {
+        struct stage_ask ask = samplings[i];
+        ask.seed = 1000 + i;
+        ask.tokens_max = 20;
+        stage_ask(stage, i, &ask);
+    }
+    stage_run(stage);
+}
+
+static void check_samplings(uint32_t ranks)
+{
+    static struct stage one;
+    static struct stage several;
+    const struct stage_options alone = {
+        .ranks = 1, .context = 512, .positions = 4096, .mode = MODE_EXACT};
+    const struct stage_options options = {.sharding = SHARDING_TENSOR,
+                                          .ranks = ranks,
+                                          .context = 512,
+                                          .positions = 4096,
+                                          .mode = MODE_EXACT};
+    stage_open(&one, &alone);
+    stage_open(&several, &options);
+    ask_samplings(&one);
+    ask_samplings(&several);
+    for (size_t i = 0; i < COUNT_OF(samplings); i++) {
+        const struct stage_answer *answer = &several.answers[i];
+        const struct stage_answer *wanted = &one.answers[i];
+        ck_assert_int_eq(wanted->refused, STATUS_OK);
+        ck_assert_uint_gt(wanted->ids.count, 0);
+        ck_assert_uint_eq(answer->ids.count, wanted->ids.count);
+        ck_assert_mem_eq(answer->ids.items, wanted->ids.items,
+                         answer->ids.count * sizeof(uint32_t));
+        ck_assert_int_eq(answer->finish, wanted->finish);
+        ck_assert_uint_eq(answer->top_last, wanted->top_last);
+        /* The sums over ranks differ in their last bits from those of one. */
+        ck_assert_double_le(fabs(answer->logprob_last - wanted->logprob_last), 1e-3);
+    }
+    stage_close(&several);
+    for (uint32_t i = 1; i < ranks; i++)
+        ck_assert_int_eq(several.ranks[i].status, STATUS_OK);
+    stage_close(&one);
+}
+
+START_TEST(ranks_sample_from_their_rows_as_one_rank)
+{
+    check_samplings(2);
+    check_samplings(3);
 }
 END_TEST
 
@@ -264,6 +375,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         a_pipeline_answers_as_one_rank,
         a_tensor_cut_answers_as_one_rank,
+        ranks_sample_from_their_rows_as_one_rank,
         ranks_stay_in_step_when_the_cache_is_full,
         a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,

@@ -326,6 +326,8 @@ void stage_message(const struct stage_ask *ask, uint64_t number, struct message 
     body->sampling.seed = ask->seed;
     body->sampling.has_logprobs = ask->has_logprobs;
     body->sampling.top_logprobs = ask->top_logprobs;
+    if (ask->sample)
+        ask->sample(&body->sampling);
     if (ask->stop) {
         struct stop_text *stop = record_list_push(&stop_text_type, RECORD_LIST(body->stops), NULL,
                                                   STOP_COUNT_MAX);

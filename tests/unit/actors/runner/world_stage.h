@@ -93,6 +93,7 @@ struct stage_ask {
     bool ignore_eos;
     bool has_logprobs;
     uint32_t top_logprobs;
+    void (*sample)(struct sampling_asked *asked); /* NULL: no more than that */
     uint32_t attempt;
     /* Resumed: what was accepted, and so many ids and bytes of what was said. */
     const struct stage_answer *resumed;
