@@ -122,7 +122,7 @@ START_TEST(opening_without_memory_for_the_last_call_keeps_nothing)
     }
     reason.text[0] = '\0';
     ck_assert(!opens(&stage, too_few, &reason));
-    ck_assert_str_eq(reason.text, "no memory for logits");
+    ck_assert_ptr_nonnull(strstr(reason.text, "no memory"));
     stage_close(&stage);
 }
 END_TEST
