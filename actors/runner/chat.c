@@ -30,7 +30,8 @@ enum status chat_model_open(const char *directory, size_t rows, uint32_t context
     if (status == STATUS_OK) {
         model.vocabulary = memory_zeroed(1, sizeof(*model.vocabulary));
         model.grammars = memory_zeroed(1, sizeof(*model.grammars));
-        status = model.vocabulary && model.grammars ? STATUS_OK : STATUS_NO_MEMORY;
+        if (!model.vocabulary || !model.grammars)
+            status = refuse(reason, STATUS_NO_MEMORY, "no memory for grammars");
     }
     if (status != STATUS_OK) {
         chat_model_close(&model);
