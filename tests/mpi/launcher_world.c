@@ -9,8 +9,8 @@
  * done when every rank has made the file nodeI/mark: kill-launcher (the last one), delete (the
  * instance), stop (SIGTERM to all launchers), freeze (the last launcher is stopped, so that its
  * links go silent); or decoy: the last launcher's address, as all are told, leads to somebody who
- * takes connections and says nothing.  Prints a line for each launcher that ended and each process_ended; ends when
- * all have.
+ * takes connections and says nothing.  Prints a line for each launcher that ended and each
+ * process_ended; ends when all have.
  */
 #include "protocol/memory.h"
 #include "protocol/message.h"
