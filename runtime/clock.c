@@ -68,21 +68,24 @@ uint64_t clock_process_spent_ns(pid_t process)
     return clock_now_ns();
 }
 
-uint64_t clock_thread_delayed_ns(pid_t thread)
+void clock_thread_turns(pid_t thread, uint64_t *delayed_ns_out, uint64_t *turns_out)
 {
+    *delayed_ns_out = 0;
+    *turns_out = 0;
     char path[64];
     char line[96] = "";
     char *rest = NULL;
     (void)snprintf(path, sizeof(path), "/proc/self/task/%ld/schedstat", (long)thread);
     FILE *file = fopen(path, "re");
     if (!file)
-        return 0;
+        return;
     const bool is_read = fgets(line, sizeof(line), file) != NULL;
     (void)fclose(file);
     if (!is_read)
-        return 0;
-    (void)strtoull(line, &rest, 10); /* what it ran; what it waited follows */
-    return strtoull(rest, NULL, 10);
+        return;
+    (void)strtoull(line, &rest, 10); /* what it ran */
+    *delayed_ns_out = strtoull(rest, &rest, 10);
+    *turns_out = strtoull(rest, NULL, 10);
 }
 
 uint64_t clock_wall_ms(void)

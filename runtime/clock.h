@@ -22,8 +22,9 @@ uint64_t clock_spent_us(void);
 uint64_t clock_thread_spent_ns(pthread_t thread);
 /* The same of all threads of a process that has not been collected. */
 uint64_t clock_process_spent_ns(pid_t process);
-/* How long a thread of this process was ready to run and did not; 0 where nothing tells. */
-uint64_t clock_thread_delayed_ns(pid_t thread);
+/* How long a thread of this process was ready to run and did not, and how often it was let run;
+ * both 0 where nothing tells. */
+void clock_thread_turns(pid_t thread, uint64_t *delayed_ns_out, uint64_t *turns_out);
 /* Milliseconds since 1970, UTC; may jump. */
 uint64_t clock_wall_ms(void);
 /* Sleeps; returns early on a signal. */

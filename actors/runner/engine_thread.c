@@ -396,7 +396,7 @@ void engine_thread_beat(const struct engine_thread *thread, struct engine_beat *
         (void)snprintf(beat_out->step, sizeof(beat_out->step), "%.40s", step);
     beat_out->spent_ns = clock_thread_spent_ns(thread->thread);
     if (thread->world.is_joining)
-        beat_out->delayed_ns = clock_thread_delayed_ns(thread->number);
+        clock_thread_turns(thread->number, &beat_out->delayed_ns, &beat_out->runs);
     beat_out->entered = thread->world.is_joining || collective;
     beat_out->finished = collective != NULL;
     if (collective) {

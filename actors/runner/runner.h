@@ -48,6 +48,8 @@
 #define RUNNER_MEETING_BYTES_PER_MS 500u
 /* the first of them is MPI's start, which gives no signs but that its threads compute; */
 #define RUNNER_JOIN_STILL_MS 15000u
+/* and run longer than so at a time, while who waits only asks and sleeps again; */
+#define RUNNER_RUN_NS_MIN 200000u
 /* who was not heard of for so long is named as silent; */
 #define RUNNER_SILENT_MS 2000u
 /* so long the last word of a sibling that is behind is believed; */
@@ -87,7 +89,8 @@ struct engine_beat {
     uint64_t pieces;   /* of long ones */
     uint64_t bytes;    /* of the last one */
     uint64_t spent_ns; /* processor time: what shows that it works where nothing is counted */
-    uint64_t delayed_ns; /* while it joins: how long it was ready to run and did not */
+    uint64_t delayed_ns; /* while it joins: how long it was ready to run and did not, */
+    uint64_t runs;       /* and how often it was let run */
     uint64_t reads;    /* grows with each piece that was read */
     bool is_turning;   /* it carries weights, and never waits long */
     uint64_t turns;    /* while it does */

@@ -73,12 +73,14 @@ static bool has_worked(const struct engine_beat *before, const struct engine_bea
 }
 
 /* It ran or was kept from running, rather than wait: who waits for MPI's start asks again and
- * again, but sleeps most of the time. */
+ * again, but sleeps in between, and runs for a moment each time. */
 static bool has_computed(const struct engine_beat *before, const struct engine_beat *beat)
 {
     const uint64_t spent_ns = beat->spent_ns - before->spent_ns;
     const uint64_t delayed_ns = beat->delayed_ns - before->delayed_ns;
-    return spent_ns + delayed_ns >= RUNNER_LOOK_MS * UINT64_C(1000000) / 2;
+    const uint64_t runs = beat->runs - before->runs;
+    return spent_ns + delayed_ns >= RUNNER_LOOK_MS * UINT64_C(1000000) / 2 &&
+           spent_ns >= runs * RUNNER_RUN_NS_MIN;
 }
 
 static bool has_counted(const struct engine_beat *before, const struct engine_beat *beat)

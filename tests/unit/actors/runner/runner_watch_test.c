@@ -224,6 +224,7 @@ END_TEST
 struct start_of_mpi {
     uint64_t spent_ns;   /* in each look */
     uint64_t delayed_ns;
+    uint64_t runs;
     bool is_heard;       /* the sibling, */
     bool is_one_at_work; /* which computes */
 };
@@ -237,6 +238,7 @@ static unsigned looks_at_start(const struct start_of_mpi *start, unsigned limit)
     for (; !has_failed() && looks < limit; looks++) {
         beat.spent_ns += 1 + start->spent_ns;
         beat.delayed_ns += start->delayed_ns;
+        beat.runs += start->runs;
         sibling_works += start->is_one_at_work;
         if (start->is_heard)
             sibling_beats(1, 1, 0);
@@ -267,11 +269,16 @@ END_TEST
 
 START_TEST(ends_a_start_of_mpi_in_which_nobody_computes)
 {
-    const struct start_of_mpi start = {.is_heard = true, .spent_ns = RUNNER_LOOK_MS * 200000u};
+    const struct start_of_mpi starts[] = {
+        {.is_heard = true, .spent_ns = RUNNER_LOOK_MS * 200000u},
+        /* It asks, and waits long for a core each time. */
+        {.is_heard = true, .spent_ns = 5000000u, .delayed_ns = 200000000u, .runs = 100}};
     const unsigned limit = RUNNER_MEETING_STILL_MS / RUNNER_LOOK_MS;
-    const unsigned looks = looks_at_start(&start, 4 * limit);
-    ck_assert_uint_ge(looks, limit);
-    ck_assert_uint_le(looks, limit + 1);
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        const unsigned looks = looks_at_start(&starts[i], 4 * limit);
+        ck_assert_uint_ge(looks, limit);
+        ck_assert_uint_le(looks, limit + 1);
+    }
 }
 END_TEST
 
