@@ -2,12 +2,13 @@
 /*
  * decode_rank: one rank of a world that decodes in a tensor cut, in turn with one rank alone.
  *
- *     decode_rank MODEL RANKS ROUNDS TOKENS DIRECTORY [greedy|sampled]
+ *     decode_rank MODEL RANKS ROUNDS TOKENS DIRECTORY greedy|sampled|same
  *
  * A round is so many tokens of rank 0 alone with as many threads as there are ranks, of all ranks
  * with one thread each, and of rank 0 alone with one thread.  The others sleep at a pipe in
  * DIRECTORY while rank 0 is alone.  Rank 0 prints for each round the three rates, and what of the
- * second's time went into collectives.
+ * second's time went into collectives.  With `same`, in exact mode and with samplings of each kind,
+ * it ends with 3 when the ranks together draw another token than rank 0 alone.
  */
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/rank_world.h"
@@ -98,10 +99,10 @@ static void open_pipes(const char *directory, uint32_t ranks, uint32_t own, int 
 
 static void open_world(struct rank_world *world, const struct engine_model *model,
                        const struct partition *partition, struct collective *collective,
-                       uint32_t threads)
+                       uint32_t threads, enum engine_mode mode)
 {
     struct reason reason = {""};
-    const struct engine_options options = {.mode = ENGINE_FAST,
+    const struct engine_options options = {.mode = mode,
                                            .threads = threads,
                                            .context = CONTEXT,
                                            .sequences = 4,
@@ -121,19 +122,20 @@ static void close_world(struct rank_world *world)
     memory_free(world->band.items);
 }
 
-/* Tokens a second after a short prompt. */
-static double decode(struct rank_world *world, const struct sampling *sampling, uint32_t tokens)
+/* Tokens a second after a short prompt; ids[CONTEXT] becomes prompt and answer. */
+static double decode(struct rank_world *world, const struct sampling *sampling,
+                     const uint32_t *allowed, uint32_t tokens, uint32_t *ids)
 {
-    uint32_t ids[CONTEXT] = {0};
     struct engine_row rows[PROMPT];
     struct rank_drawn drawn;
     struct reason reason = {""};
-    struct rank_ask ask = {.sampling = sampling, .history = {ids, PROMPT, ids + PROMPT, 0, NULL}};
+    struct rank_ask ask = {.sampling = sampling,
+                           .history = {ids, PROMPT, ids + PROMPT, 0, allowed}};
     uint32_t sequence = 0;
     uint64_t start_ns = 0;
     EXPECT(rank_world_sequence_open(world, &sequence, &reason) == STATUS_OK);
     for (uint32_t i = 0; i < PROMPT; i++) {
-        ids[i] = 11 * i + 5;
+        ids[i] = (11 * i + 5) % engine_vocab(world->engine);
         rows[i] = (struct engine_row){sequence, ids[i], i, i + 1 == PROMPT};
     }
     for (uint32_t i = 0; i < tokens + 2; i++) {
@@ -160,25 +162,79 @@ static void measure(struct rank_world *together, const struct engine_model *mode
     static struct rank_world one;
     struct reason reason = {""};
     struct sampler *sampler = NULL;
-    open_world(&many, model, NULL, NULL, together->rank_count);
-    open_world(&one, model, NULL, NULL, 1);
+    uint32_t ids[CONTEXT] = {0};
+    open_world(&many, model, NULL, NULL, together->rank_count, ENGINE_FAST);
+    open_world(&one, model, NULL, NULL, 1, ENGINE_FAST);
     EXPECT(sampler_open(engine_vocab(one.engine), NULL, &sampler, &reason) == STATUS_OK);
     rank_sampling_use(many.sampling, sampler);
     rank_sampling_use(one.sampling, sampler);
     rank_sampling_use(together->sampling, sampler);
     for (uint32_t round = 0; round < rounds; round++) {
-        const double alone = decode(&many, sampling, tokens);
-        const double cut = decode(together, sampling, tokens);
+        const double alone = decode(&many, sampling, NULL, tokens, ids);
+        const double cut = decode(together, sampling, NULL, tokens, ids);
         const double share = (double)collective_ns / 1e9 / (tokens / cut);
         const double calls = (double)collective_calls / tokens;
         EXPECT(rank_world_rest(together, &reason) == STATUS_OK);
         printf("alone %.3f cut %.3f one %.3f collectives %.4f calls %.1f\n", alone, cut,
-               decode(&one, sampling, tokens), share, calls);
+               decode(&one, sampling, NULL, tokens, ids), share, calls);
         (void)fflush(stdout);
     }
     close_world(&many);
     close_world(&one);
     sampler_close(sampler);
+}
+
+/* Of every kind there is, by number; `allowed` bits of every third row where one is masked. */
+static void make_sampling(uint32_t number, struct sampling *sampling_out)
+{
+    sampling_init(sampling_out);
+    sampling_out->seed = 31 + number;
+    sampling_out->temperature = number % 4 == 0 ? 0.0F : 0.5F * (float)(number % 4);
+    sampling_out->logprobs = number % 3 == 0;
+    sampling_out->top_logprobs = number % 5;
+    if (number / 4 % 4 == 1)
+        sampling_out->top_p = 0.97F;
+    if (number / 4 % 4 == 2)
+        sampling_out->top_k = 30;
+    if (number / 4 % 4 == 3)
+        sampling_out->min_p = 0.001F;
+    if (number % 2 == 1) {
+        sampling_out->repetition_penalty = 1.2F;
+        sampling_out->presence_penalty = 0.5F;
+        sampling_out->frequency_penalty = 0.25F;
+        sampling_out->bias_count = 1;
+        sampling_out->biases[0] = (struct logit_bias){17, 3.0F};
+    }
+}
+
+static void compare(struct rank_world *together, const struct engine_model *model, uint32_t rounds,
+                    uint32_t tokens)
+{
+    static struct rank_world one;
+    struct reason reason = {""};
+    struct sampler *sampler = NULL;
+    open_world(&one, model, NULL, NULL, 1, ENGINE_EXACT);
+    const size_t words = SAMPLER_MASK_WORDS(engine_vocab(one.engine));
+    uint32_t *allowed = memory_zeroed(words, sizeof(*allowed));
+    EXPECT(allowed != NULL);
+    memset(allowed, 0x49, words * sizeof(*allowed));
+    EXPECT(sampler_open(engine_vocab(one.engine), NULL, &sampler, &reason) == STATUS_OK);
+    rank_sampling_use(one.sampling, sampler);
+    rank_sampling_use(together->sampling, sampler);
+    for (uint32_t round = 0; round < rounds; round++) {
+        uint32_t alone[CONTEXT] = {0};
+        uint32_t cut[CONTEXT] = {0};
+        struct sampling sampling;
+        const uint32_t *mask = round % 3 == 1 ? allowed : NULL;
+        make_sampling(round, &sampling);
+        (void)decode(&one, &sampling, mask, tokens, alone);
+        (void)decode(together, &sampling, mask, tokens, cut);
+        EXPECT(memcmp(alone, cut, sizeof(alone)) == 0);
+        EXPECT(rank_world_rest(together, &reason) == STATUS_OK);
+    }
+    close_world(&one);
+    sampler_close(sampler);
+    memory_free(allowed);
 }
 
 /* Sleeps till a busy period begins. */
@@ -207,13 +263,14 @@ int main(int count, char **arguments)
     struct sampling sampling;
     struct reason reason = {""};
     int pipes[RANKS_MAX];
-    if (count < 6)
+    if (count < 7)
         return 2;
     const uint32_t ranks = (uint32_t)strtoul(arguments[2], NULL, 10);
     EXPECT(ranks > 1 && ranks <= RANKS_MAX);
     sampling_init(&sampling);
     sampling.temperature = 0.0F;
-    if (count > 6 && strcmp(arguments[6], "sampled") == 0) {
+    const bool is_same = strcmp(arguments[6], "same") == 0;
+    if (strcmp(arguments[6], "sampled") == 0) {
         sampling.temperature = 0.6F;
         sampling.top_p = 0.95F;
         sampling.top_k = 20;
@@ -224,14 +281,19 @@ int main(int count, char **arguments)
     const struct partition_units units = partition_units_of(model.config, model.layout);
     EXPECT(partition_solve(SHARDING_TENSOR, &units, NULL, ranks, partitions, &reason) ==
            STATUS_OK);
-    open_world(&world, &model, &partitions[collective->rank], collective, 1);
+    open_world(&world, &model, &partitions[collective->rank], collective, 1,
+               is_same ? ENGINE_EXACT : ENGINE_FAST);
     open_pipes(arguments[5], ranks, collective->rank, pipes);
     world.tell = tell;
     world.target = pipes;
     time_collectives(collective);
-    if (collective->rank == 0)
-        measure(&world, &model, &sampling, (uint32_t)strtoul(arguments[3], NULL, 10),
-                (uint32_t)strtoul(arguments[4], NULL, 10));
+    const uint32_t rounds = (uint32_t)strtoul(arguments[3], NULL, 10);
+    const uint32_t tokens = (uint32_t)strtoul(arguments[4], NULL, 10);
+    EXPECT(PROMPT + tokens + 2 <= CONTEXT);
+    if (collective->rank == 0 && is_same)
+        compare(&world, &model, rounds, tokens);
+    else if (collective->rank == 0)
+        measure(&world, &model, &sampling, rounds, tokens);
     else
         follow(&world, pipes[collective->rank]);
     for (uint32_t i = 0; i < RANKS_MAX; i++)
