@@ -30,8 +30,8 @@
     F(S, u32, layers, LAYER_COUNT_MAX, "so many in a row are alike")                               \
     F(S, u32, mixer, 0, "class of its units: 1 attention, 2 latent, 3 DeltaNet")                   \
     F(S, u32, units, 0, "pieces a tensor cut may share the mixer in")                              \
-    F(S, u32, unit_heads, 0, "attention: query heads in a piece")                                  \
-    F(S, u32, per_kv, 0, "attention: query heads of a key-value head; else 0")                     \
+    F(S, u32, unit_heads, 0, "attention, DeltaNet: query or value heads in a piece")               \
+    F(S, u32, per_kv, 0, "the same of a key-value or key head; else 0")                            \
     F(S, u32, heads, 0, "of the cache: for each piece, or key-value head")                         \
     F(S, u32, key_dim, 0, "elements of a key, or of a latent row")                                 \
     F(S, u32, value_dim, 0, "elements of a value; 0: the front of the key")                        \
@@ -45,7 +45,8 @@
     F(S, u64, ffn_bytes, 0, "weights of a layer cut by columns")                                   \
     F(S, u32, shared_units, 0, "pieces of the columns of a shared expert; 0: none")                \
     F(S, u64, shared_bytes, 0, "weights of a layer cut so")                                        \
-    F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")
+    F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")                          \
+    F(S, u32, key_floats, 0, "DeltaNet: kept for each request, of a key head")
 
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
 #define MODEL_SHAPE_FIELDS(F, L, R, S)                                                             \

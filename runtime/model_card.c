@@ -39,6 +39,17 @@ static void add_cost(struct model_card_layer *cost, const struct model_module *m
     }
 }
 
+/* Of a piece and of a key head, or all in one piece where heads are not counted. */
+static void fill_states(const struct model_delta *delta, struct model_card_layer *cost)
+{
+    const uint64_t key = model_delta_key_floats(delta);
+    const uint64_t value = model_delta_value_floats(delta);
+    cost->key_floats = cost->mixer.per_kv ? (uint32_t)key : 0;
+    cost->cache.state_floats =
+        (uint32_t)(cost->mixer.per_kv ? cost->mixer.unit_heads * value
+                                      : delta->key_heads * key + delta->value_heads * value);
+}
+
 /* What the engine's blocks keep of a sequence in this layer; they bind their parts alike. */
 static void fill_cache(const struct model_config *config, const struct layer_shape *shape,
                        struct model_card_layer *cost)
@@ -57,8 +68,7 @@ static void fill_cache(const struct model_config *config, const struct layer_sha
                                         .key_dim = config->latent.rank + config->latent.rope_dim};
         break;
     case MIXER_DELTA:
-        cost->cache.state_floats = (uint32_t)(config->delta.key_heads / cost->mixer.units *
-                                              model_delta_floats(&config->delta));
+        fill_states(&config->delta, cost);
         break;
     }
 }

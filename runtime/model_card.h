@@ -27,6 +27,7 @@ struct model_card_layer {
     struct partition_class ffn;    /* units: the layer has none */
     struct partition_class shared;
     struct kv_layer cache; /* of a piece or key-value head, or all of it where it is shared */
+    uint32_t key_floats;   /* DeltaNet: of a key head, beside the pieces' */
     bool is_shared;        /* each rank keeps the whole cache: latent rows */
     uint64_t mixer_bytes;  /* weights cut by units of the mixer */
     uint64_t kv_bytes;     /* weights cut by key-value heads */

@@ -128,18 +128,23 @@ struct model_delta {
     uint32_t taps; /* of the convolution */
 };
 
-/* What a key head keeps of a sequence: the last inputs of its channels, then a matrix [key][value]
- * for each value head. */
-static inline uint64_t model_delta_channels(const struct model_delta *delta)
+/* Channels of a key head with `values` of its value heads. */
+static inline uint64_t model_delta_channels(const struct model_delta *delta, uint32_t values)
 {
-    return 2 * (uint64_t)delta->key_dim +
-           (uint64_t)(delta->value_heads / delta->key_heads) * delta->value_dim;
+    return 2 * (uint64_t)delta->key_dim + (uint64_t)values * delta->value_dim;
 }
 
-static inline uint64_t model_delta_floats(const struct model_delta *delta)
+/* What is kept of a sequence are the last inputs of all channels and a matrix [key][value] for each
+ * value head.  For a key head: */
+static inline uint64_t model_delta_key_floats(const struct model_delta *delta)
 {
-    return (uint64_t)(delta->taps - 1) * model_delta_channels(delta) +
-           (uint64_t)(delta->value_heads / delta->key_heads) * delta->key_dim * delta->value_dim;
+    return (uint64_t)(delta->taps - 1) * 2 * delta->key_dim;
+}
+
+/* For a value head: */
+static inline uint64_t model_delta_value_floats(const struct model_delta *delta)
+{
+    return ((uint64_t)(delta->taps - 1) + delta->key_dim) * delta->value_dim;
 }
 
 struct model_family;

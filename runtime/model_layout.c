@@ -160,7 +160,7 @@ static void find_units(const struct model_config *config, struct model_layout *l
             class.units = kind < PARTITION_FFN
                               ? mixer_units_of(layout, layer, shape->units)
                               : ffn_units_of(layout, shape, layer, class.kind);
-            if (kind == PARTITION_ATTENTION) {
+            if (kind == PARTITION_ATTENTION || kind == PARTITION_DELTA) {
                 class.unit_heads = shape->heads / class.units;
                 class.per_kv = shape->heads / shape->kv_heads;
             }

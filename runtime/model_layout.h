@@ -25,7 +25,8 @@ enum module_cut {
     MODULE_CUT_MIXER_COLUMNS = 3,
     MODULE_CUT_FFN_ROWS = 4,
     MODULE_CUT_FFN_COLUMNS = 5,
-    MODULE_CUT_KV_ROWS = 6, /* rows of the key-value heads that the rank's query heads read */
+    MODULE_CUT_KV_ROWS = 6, /* rows of the key-value heads that the rank's query heads read, or of
+                             * the key heads of its value heads */
 };
 
 enum module_role {

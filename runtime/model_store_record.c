@@ -36,7 +36,8 @@ static bool add_layer(struct model_shape *shape, const struct model_card_layer *
                                    .ffn_bytes = cost->ffn_bytes,
                                    .shared_units = cost->shared.units,
                                    .shared_bytes = cost->shared_bytes,
-                                   .whole_bytes = cost->whole_bytes};
+                                   .whole_bytes = cost->whole_bytes,
+                                   .key_floats = cost->key_floats};
     struct layer_run *last =
         shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
     if (!last || !run_holds(last, &next))

@@ -19,7 +19,7 @@ const char *partition_kind_name(enum partition_kind kind)
     case PARTITION_LATENT:
         return "latent attention heads";
     case PARTITION_DELTA:
-        return "DeltaNet key heads";
+        return "DeltaNet value heads";
     case PARTITION_FFN:
         return "FFN columns";
     case PARTITION_EXPERTS:

@@ -6,7 +6,7 @@
  * engine cuts by it.  No ratio ever reaches a tensor.
  *
  * A class is what layers share in like pieces: the query heads of an attention (of each kind the
- * model has), heads of latent attention, key heads of DeltaNet, columns of FFNs, of experts, of
+ * model has), heads of latent attention, value heads of DeltaNet, columns of FFNs, of experts, of
  * shared experts.  A family declares them with its layers' `units` and its tensors' cuts; the
  * smallest piece that cuts no quantisation group is a unit (runtime/model_layout.c).  Vocabulary
  * rows are cut one by one.  Whole layers are what a pipeline shares.
@@ -21,7 +21,8 @@
  *
  * Query heads are shared in whole groups of a key-value head (a step) where that comes near the
  * shares.  Else units of query heads are: a rank holds every key-value head that one of its query
- * heads reads, also when another rank holds it too.
+ * heads reads, also when another rank holds it too.  So it is with the value heads of DeltaNet and
+ * their key heads, for which stands what is said of query heads and key-value heads.
  *
  * A rank may hold nothing of a class, and then contributes zeros there; one that has vocabulary
  * rows alone still takes part.  Classes of few units
@@ -60,8 +61,8 @@ struct partition_class {
     enum partition_kind kind;
     uint32_t layers;     /* that have it */
     uint32_t units;      /* of each of them */
-    uint32_t unit_heads; /* attention: query heads of a unit, */
-    uint32_t per_kv;     /* and of a key-value head; else 0 */
+    uint32_t unit_heads; /* attention, DeltaNet: query or value heads of a unit, */
+    uint32_t per_kv;     /* and of a key-value or key head; else 0 */
 };
 
 /* What there is to share. */

@@ -160,7 +160,8 @@ static void take_cache(void *taker, const struct layer_run *run, const struct he
                                    .key_dim = run->key_dim,
                                    .value_dim = run->value_dim,
                                    .window = run->window,
-                                   .state_floats = run->state_floats * units};
+                                   .state_floats = run->state_floats * held->units +
+                                                   run->key_floats * held->kv_heads};
     kv_sizes_add(t->sizes, &layer, layers, t->format);
 }
 
@@ -200,8 +201,6 @@ static uint64_t cache_of(const struct layer_run *run, const struct placement_cac
     const struct kv_layer layer = {.heads = run->heads * units, .key_dim = run->key_dim,
                                    .value_dim = run->value_dim};
     const uint64_t page = layer.heads * kv_head_bytes(&layer, cache->format);
-    if (run->state_floats)
-        return (uint64_t)run->state_floats * units * sizeof(float) * cache->requests;
     return run->window ? page * ring_pages * cache->requests : page * pages;
 }
 
@@ -228,9 +227,11 @@ void placement_costs(const struct model_shape *shape, const struct placement_cac
         const struct partition_run added = partition_run_add(&units, run);
         const uint32_t kv_all = run->per_kv ? run->units * run->unit_heads / run->per_kv
                                             : run->units;
-        const uint64_t one = cache_of(run, cache, pages, ring_pages, 1);
+        const uint64_t one = cache_of(run, cache, pages, ring_pages, 1) +
+                             (uint64_t)run->key_floats * sizeof(float) * cache->requests;
         const uint64_t kv = part_of(run->kv_bytes, 1, kv_all) + (run->is_shared ? 0 : one);
-        const uint64_t mixer = part_of(run->mixer_bytes, 1, run->units);
+        const uint64_t mixer = part_of(run->mixer_bytes, 1, run->units) +
+                               (uint64_t)run->state_floats * sizeof(float) * cache->requests;
         uint64_t *unit_bytes = costs_out->unit_bytes;
         raise_to(&unit_bytes[added.classes[0]], run->per_kv ? mixer : mixer + kv);
         if (run->per_kv)

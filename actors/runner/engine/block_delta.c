@@ -69,23 +69,39 @@ static void normalise(float *x, size_t count, float scale)
         x[i] *= factor;
 }
 
+/* A key head and those of its value heads that the rank has. */
+struct group {
+    size_t head;
+    size_t first; /* value head */
+    size_t count;
+};
+
+static struct group group_of(const struct delta_part *part, size_t head)
+{
+    const size_t before = head * part->per_key;
+    const size_t end = before + part->per_key - part->skipped;
+    const size_t first = head == 0 ? 0 : before - part->skipped;
+    return (struct group){head, first,
+                          (end < part->value_heads ? end : part->value_heads) - first};
+}
+
 /* The value heads of one key head at one position; `mixed` holds q, k and v after the
  * convolution. */
-static void mix_values(const struct delta_work *w, size_t row, uint32_t head, float *matrices,
-                       float *mixed)
+static void mix_values(const struct delta_work *w, size_t row, const struct group *group,
+                       float *matrices, float *mixed)
 {
     struct engine *engine = w->engine;
     const struct delta_part *part = w->part;
     const struct model_delta *shape = &engine->config->delta;
-    size_t heads = (size_t)part->key_heads * part->per_key;
+    size_t heads = part->value_heads;
     size_t width = shape->value_dim;
     float inverse = 1.0f / sqrtf((float)shape->key_dim);
     float *query = mixed;
     float *key = mixed + shape->key_dim;
     normalise(query, shape->key_dim, inverse);
     normalise(key, shape->key_dim, 1.0f);
-    for (uint32_t i = 0; i < part->per_key; i++) {
-        size_t value_head = (size_t)head * part->per_key + i;
+    for (size_t i = 0; i < group->count; i++) {
+        size_t value_head = group->first + i;
         const float *value = key + shape->key_dim + i * width;
         float *gate = engine->gates + (row * heads + value_head) * width;
         float *out = engine->mixed.values + row * engine->mixed.stride + value_head * width;
@@ -111,29 +127,34 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
     const struct delta_part *part = w->part;
     const struct model_delta *shape = &engine->config->delta;
     size_t keys = shape->key_dim;
-    size_t values = (size_t)part->per_key * shape->value_dim;
-    size_t channels = (size_t)model_delta_channels(shape);
+    size_t width = shape->value_dim;
+    size_t most = (size_t)model_delta_channels(shape, part->per_key);
     size_t taps = shape->taps;
-    float *ones = scratch + channels; /* what the convolved are gated with: themselves alone */
-    for (size_t c = 0; c < channels; c++)
+    float *ones = scratch + most; /* what the convolved are gated with: themselves alone */
+    for (size_t c = 0; c < most; c++)
         ones[c] = 1.0f;
     for (size_t head = first; head < end; head++) {
+        const struct group group = group_of(part, head);
+        size_t values = group.count * width;
+        size_t channels = (size_t)model_delta_channels(shape, (uint32_t)group.count);
+        size_t state = head * (size_t)model_delta_key_floats(shape) +
+                       group.first * (size_t)model_delta_value_floats(shape);
         for (size_t row = 0; row < w->count; row++) {
             size_t at = row * part->key_heads + head;
             const float *query = engine->queries + at * keys;
             const float *key = engine->keys + at * keys;
-            const float *value = engine->values + at * values;
-            float *history = kv_state(engine->cache, w->rows[row].sequence, w->index) +
-                             head * (size_t)model_delta_floats(shape);
+            const float *value =
+                engine->values + (row * part->value_heads + group.first) * width;
+            float *history = kv_state(engine->cache, w->rows[row].sequence, w->index) + state;
             convolve(query, part->query_taps + head * keys * taps, history, channels, taps, keys,
                      scratch);
             convolve(key, part->key_taps + head * keys * taps, history + keys, channels, taps,
                      keys, scratch + keys);
-            convolve(value, part->value_taps + head * values * taps, history + 2 * keys, channels,
+            convolve(value, part->value_taps + group.first * width * taps, history + 2 * keys, channels,
                      taps, values, scratch + 2 * keys);
             engine->kernels->swiglu(scratch, ones, channels);
             remember(query, key, value, shape, channels, history);
-            mix_values(w, row, (uint32_t)head, history + (taps - 1) * channels, scratch);
+            mix_values(w, row, &group, history + (taps - 1) * channels, scratch);
         }
     }
 }
@@ -143,7 +164,7 @@ void block_delta(struct engine *engine, const struct delta_part *part, const flo
 {
     const struct model_delta *shape = &engine->config->delta;
     size_t keys = (size_t)part->key_heads * shape->key_dim;
-    size_t heads = (size_t)part->key_heads * part->per_key;
+    size_t heads = part->value_heads;
     size_t values = heads * shape->value_dim;
     const struct product inward[] = {
         {&part->query, engine->queries, keys},
@@ -170,15 +191,17 @@ void engine_settle_delta(struct engine *engine, uint32_t layer, struct delta_par
     const struct model_delta *shape = &engine->config->delta;
     part->per_key = shape->value_heads / shape->key_heads;
     part->key_heads = (uint32_t)(part->key.matrix.rows / shape->key_dim);
-    size_t heads = (size_t)part->key_heads * part->per_key;
+    part->value_heads = (uint32_t)(part->value.matrix.rows / shape->value_dim);
+    part->skipped = engine_heads_skipped(engine, layer, part->per_key);
     engine_widen(&engine->widths.queries, (size_t)part->query.matrix.rows);
     engine_widen(&engine->widths.keys, (size_t)part->key.matrix.rows);
     engine_widen(&engine->widths.values, (size_t)part->value.matrix.rows);
     engine_widen(&engine->widths.gates, (size_t)part->gate.matrix.rows);
     engine_widen(&engine->widths.mixed, (size_t)part->value.matrix.rows);
-    engine_widen(&engine->widths.ffn, 2 * heads);
-    engine_widen(&engine->widths.scratch, 2 * (size_t)model_delta_channels(shape));
+    engine_widen(&engine->widths.ffn, 2 * (size_t)part->value_heads);
+    engine_widen(&engine->widths.scratch, 2 * (size_t)model_delta_channels(shape, part->per_key));
     const struct kv_layer kv = {
-        .state_floats = (uint32_t)(part->key_heads * model_delta_floats(shape))};
+        .state_floats = (uint32_t)(part->key_heads * model_delta_key_floats(shape) +
+                                   part->value_heads * model_delta_value_floats(shape))};
     engine_bind_cache(engine, layer, &kv);
 }

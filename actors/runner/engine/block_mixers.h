@@ -66,8 +66,10 @@ struct delta_part {
     const float *decay_log;  /* per value head */
     const float *decay_bias;
     const float *norm;       /* of a value head's output */
-    uint32_t key_heads; /* of this rank */
-    uint32_t per_key;
+    uint32_t key_heads;   /* of this rank */
+    uint32_t value_heads; /* the same; the first and the last key head may lack some of theirs */
+    uint32_t per_key;     /* value heads of a key head, on whatever rank */
+    uint32_t skipped;     /* of the first key head, those before the first value head */
 };
 
 /* part = DeltaNet of norm(hidden), this rank's share. */

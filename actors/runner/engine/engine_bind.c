@@ -148,11 +148,10 @@ static uint32_t heads_held(const struct engine *engine, uint32_t role, uint32_t 
     return (uint32_t)(rows * total / module->rows);
 }
 
-/* Query heads of the rank's first key-value head that are before its own first. */
-static uint32_t heads_skipped(const struct engine *engine, uint32_t layer, uint32_t per_kv)
+uint32_t engine_heads_skipped(const struct engine *engine, uint32_t layer, uint32_t per_kv)
 {
     const struct model_layout *layout = engine->model->layout;
-    const struct model_module *module = model_layout_find(layout, MODULE_QUERY, layer);
+    const struct model_module *module = model_layout_find(layout, MODULE_VALUE, layer);
     const struct partition_class *class = model_module_class(layout, module);
     const struct partition_span span =
         partition_cut_in(&engine->partition.cuts[module->class], module->ordinal);
@@ -193,7 +192,7 @@ enum status engine_bind_attention(struct engine *engine, uint32_t layer,
                                 shape->kv_heads);
     part->has_gate = model_layout_find(engine->model->layout, MODULE_ATTENTION_GATE, layer) != NULL;
     part->per_kv = shape->heads / shape->kv_heads;
-    part->skipped = heads_skipped(engine, layer, part->per_kv);
+    part->skipped = engine_heads_skipped(engine, layer, part->per_kv);
     part->head_dim = shape->head_dim;
     part->window = shape->window;
     part->rope = shape->rope;

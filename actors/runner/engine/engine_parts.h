@@ -238,6 +238,9 @@ MUST_CHECK enum status engine_bind_module(struct engine *engine,
                                           struct matrix *matrix_out, struct reason *reason);
 MUST_CHECK enum status engine_bind_bias(struct engine *engine, const struct model_module *module,
                                         const float **bias_out, struct reason *reason);
+/* Of the heads that read the rank's first key-value head, or the value heads of its first key head,
+ * those before its own first. */
+uint32_t engine_heads_skipped(const struct engine *engine, uint32_t layer, uint32_t per_kv);
 /* Sets the cache kind of a layer. */
 void engine_bind_cache(struct engine *engine, uint32_t layer, const struct kv_layer *kv);
 static inline void engine_widen(size_t *width, size_t needed)

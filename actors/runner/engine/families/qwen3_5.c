@@ -6,7 +6,8 @@
  * gate that comes with the query; the first quarter of a head is rotated.  Experts by softmax over
  * all, and a shared one times sigmoid of one number.  Vision tower and prediction layers are not
  * used.  Original files store norms less 1 and the convolution's axes the other way round.
- * In the tensor cut DeltaNet is cut by key heads, attention by query heads.
+ * In the tensor cut DeltaNet is cut by value heads, whole groups of a key head where there are
+ * enough; attention by query heads.
  */
 #include "runtime/model_family.h"
 
@@ -87,7 +88,7 @@ static enum status settle(const json_t *root, struct model_config *config, struc
                                       .head_dim = is_full ? config->head_dim : delta->value_dim,
                                       .rope = is_full ? 0 : ROPE_NONE,
                                       .ffn = config->experts.count ? FFN_EXPERTS : FFN_DENSE};
-        shape->units = is_full ? shape->heads : delta->key_heads;
+        shape->units = shape->heads;
     }
     return status;
 }
@@ -170,16 +171,18 @@ static uint64_t extent_one(const struct model_config *config, const struct layer
         .columns = extent_hidden, .applies = is_delta, .name = "linear_attn." path                 \
     }
 /* One of q, k and v, which share a tensor. */
-#define DELTA_THIRD(module_role, kind_, rows_, columns_, first_, path)                             \
+#define DELTA_THIRD(module_role, kind_, cut_, rows_, columns_, first_, path)                       \
     {                                                                                              \
-        .role = module_role, .kind = kind_, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,        \
-        .rows = rows_, .columns = columns_, .first = first_, .tensor_rows = extent_all,            \
-        .applies = is_delta, .name = "linear_attn." path                                           \
+        .role = module_role, .kind = kind_, .cut = cut_, .is_layer = true, .rows = rows_,          \
+        .columns = columns_, .first = first_, .tensor_rows = extent_all, .applies = is_delta,      \
+        .name = "linear_attn." path                                                                \
     }
 #define DELTA_THIRDS(query, key, value, kind, columns, path)                                       \
-    DELTA_THIRD(query, kind, extent_delta_keys, columns, NULL, path),                              \
-        DELTA_THIRD(key, kind, extent_delta_keys, columns, extent_delta_keys, path),               \
-        DELTA_THIRD(value, kind, extent_delta_values, columns, before_values, path)
+    DELTA_THIRD(query, kind, MODULE_CUT_KV_ROWS, extent_delta_keys, columns, NULL, path),          \
+        DELTA_THIRD(key, kind, MODULE_CUT_KV_ROWS, extent_delta_keys, columns, extent_delta_keys,  \
+                    path),                                                                         \
+        DELTA_THIRD(value, kind, MODULE_CUT_MIXER_ROWS, extent_delta_values, columns,              \
+                    before_values, path)
 #define DELTA_VECTOR(module_role, path)                                                            \
     {                                                                                              \
         .role = module_role, .kind = MODULE_BARE, .cut = MODULE_CUT_MIXER_ROWS, .is_layer = true,  \
@@ -264,7 +267,7 @@ const struct model_family family_qwen3_5_shape = {
     .is_shifted = is_shifted,
     .skips = skips,
     .cache = "full, states",
-    .cuts = "DeltaNet key heads, query heads; columns of FFNs and experts; vocabulary rows",
+    .cuts = "DeltaNet value heads, query heads; columns of FFNs and experts; vocabulary rows",
 };
 
 #else
