@@ -27,6 +27,7 @@
 #define FILE_SET_BYTES_MAX (MODEL_FILE_COUNT_MAX / 8) /* a bit for each file of a model */
 #define LAYER_COUNT_MAX 1024
 #define CUT_COUNT_MAX 16
+#define TABLE_ROW_COUNT_MAX 17
 #define REQUESTS_RUNNING_MAX 64 /* of an instance; more make no step any faster */
 #define TOKEN_COUNT_MAX 64   /* join tokens not yet spent */
 #define CLIENT_COUNT_MAX 64

@@ -46,7 +46,9 @@
     F(S, u32, shared_units, 0, "pieces of the columns of a shared expert; 0: none")                \
     F(S, u64, shared_bytes, 0, "weights of a layer cut so")                                        \
     F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")                          \
-    F(S, u32, key_floats, 0, "DeltaNet: kept for each request, of a key head")
+    F(S, u32, key_floats, 0, "DeltaNet: kept for each request, of a key head")                     \
+    F(S, u32, ffn_columns, 0, "of a layer, for people")                                            \
+    F(S, u32, shared_columns, 0, "the same of a shared expert")
 
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
 #define MODEL_SHAPE_FIELDS(F, L, R, S)                                                             \
@@ -243,6 +245,7 @@
     X(removed_record, REMOVED_RECORD)                                                              \
     X(file_source, FILE_SOURCE)                                                                    \
     X(rank_record, RANK_RECORD)                                                                    \
+    X(table_row, TABLE_ROW)                                                                        \
     X(place_instance, PLACE_INSTANCE)                                                              \
     X(instance_record, INSTANCE_RECORD)                                                            \
     X(incarnation_record, INCARNATION_RECORD)                                                      \
@@ -279,6 +282,12 @@ enum instance_status {
 
 /* ---- commands ---- */
 
+/* runtime/partition_table.h */
+#define TABLE_ROW_FIELDS(F, L, R, S)                                                               \
+    F(S, text, what, NAME_SIZE_MAX, "what is cut, such as FFN columns")                            \
+    F(S, u32, of, 0, "so many of it in a layer; 0: the model has one kind of it")                  \
+    F(S, u32s, edges, 128, "of each rank the first, and one past the last")
+
 #define PLACE_INSTANCE_FIELDS(F, L, R, S)                                                          \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, boolean, any_sharding, 0, "let the leader choose")                                        \
@@ -291,7 +300,8 @@ enum instance_status {
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
     F(S, kv_format, kv_format, KV_FORMAT_END, "3 int8, 4 bf16; 0: the leader's setting")           \
-    F(S, boolean, may_download, 0, "from a hub, when it is ORG/NAME and nobody knows it")
+    F(S, boolean, may_download, 0, "from a hub, when it is ORG/NAME and nobody knows it")       \
+    L(S, table_row, table, TABLE_ROW_COUNT_MAX, "what each rank holds, by hand; empty: none")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")

@@ -122,7 +122,7 @@ static uint32_t mixer_units_of(const struct model_layout *layout, uint32_t layer
 /* Whole groups of the down projection; each part of a layer by its own, so that one width need not
  * be a multiple of the group of another. */
 static uint32_t ffn_units_of(const struct model_layout *layout, const struct layer_shape *shape,
-                             uint32_t layer, enum partition_kind kind)
+                             uint32_t layer, enum partition_kind kind, uint32_t *columns_out)
 {
     uint64_t extent = 1;
     uint32_t group = 0;
@@ -133,6 +133,7 @@ static uint32_t ffn_units_of(const struct model_layout *layout, const struct lay
         extent = module->columns;
         group = module->quantisation.group > group ? module->quantisation.group : group;
     }
+    *columns_out = (uint32_t)extent;
     if (group == 0)
         group = extent % DENSE_COLUMNS == 0 ? DENSE_COLUMNS : 1;
     return extent % group == 0 ? (uint32_t)(extent / group) : 1;
@@ -159,10 +160,11 @@ static void find_units(const struct model_config *config, struct model_layout *l
                 continue;
             class.units = kind < PARTITION_FFN
                               ? mixer_units_of(layout, layer, shape->units)
-                              : ffn_units_of(layout, shape, layer, class.kind);
+                              : ffn_units_of(layout, shape, layer, class.kind, &class.parts);
             if (kind == PARTITION_ATTENTION || kind == PARTITION_DELTA) {
                 class.unit_heads = shape->heads / class.units;
                 class.per_kv = shape->heads / shape->kv_heads;
+                class.parts = shape->heads;
             }
             uint32_t at = partition_units_add(&layout->units, &class, 1);
             for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {

@@ -37,7 +37,9 @@ static bool add_layer(struct model_shape *shape, const struct model_card_layer *
                                    .shared_units = cost->shared.units,
                                    .shared_bytes = cost->shared_bytes,
                                    .whole_bytes = cost->whole_bytes,
-                                   .key_floats = cost->key_floats};
+                                   .key_floats = cost->key_floats,
+                                   .ffn_columns = cost->ffn.parts,
+                                   .shared_columns = cost->shared.parts};
     struct layer_run *last =
         shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
     if (!last || !run_holds(last, &next))

@@ -54,12 +54,15 @@ uint32_t partition_units_add(struct partition_units *units, const struct partiti
         class.unit_heads = 0;
         class.per_kv = 0;
         class.units = 1;
+        class.parts = 0;
         at = find_class(units, &class);
     }
     if (at == units->class_count) {
         class.layers = 0;
         units->classes[units->class_count++] = class;
     }
+    if (units->classes[at].parts != class.parts)
+        units->classes[at].parts = 0;
     units->classes[at].layers += layers;
     return at;
 }
@@ -211,11 +214,18 @@ struct partition partition_whole(const struct partition_units *units, uint32_t r
     return whole;
 }
 
-uint32_t partition_ranks_most(const struct partition_units *units)
+uint32_t partition_ranks_worth(const struct partition_units *units)
 {
-    uint32_t most = units->vocab > 1 ? units->vocab : 1;
+    uint32_t most = 1;
     for (uint32_t i = 0; i < units->class_count; i++)
         most = units->classes[i].units > most ? units->classes[i].units : most;
+    return most < PARTITION_RANKS_MAX ? most : PARTITION_RANKS_MAX;
+}
+
+uint32_t partition_ranks_most(const struct partition_units *units)
+{
+    const uint32_t worth = partition_ranks_worth(units);
+    const uint32_t most = units->vocab > worth ? units->vocab : worth;
     return most < PARTITION_RANKS_MAX ? most : PARTITION_RANKS_MAX;
 }
 

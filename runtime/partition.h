@@ -63,6 +63,7 @@ struct partition_class {
     uint32_t units;      /* of each of them */
     uint32_t unit_heads; /* attention, DeltaNet: query or value heads of a unit, */
     uint32_t per_kv;     /* and of a key-value or key head; else 0 */
+    uint32_t parts;      /* heads or columns of a layer, for people; 0: units, as layers differ */
 };
 
 /* What there is to share. */
@@ -139,6 +140,8 @@ MUST_CHECK enum status partition_solve(enum sharding sharding,
                                        struct partition *partitions_out, struct reason *reason);
 /* The most ranks a tensor cut has work for, be it vocabulary rows alone. */
 uint32_t partition_ranks_most(const struct partition_units *units);
+/* The most of which each has units of some layer. */
+uint32_t partition_ranks_worth(const struct partition_units *units);
 /* Rank `rank` of `count` with everything. */
 struct partition partition_whole(const struct partition_units *units, uint32_t rank,
                                  uint32_t count, enum sharding sharding);

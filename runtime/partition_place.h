@@ -42,6 +42,25 @@ MUST_CHECK enum status partition_place(enum sharding sharding,
                                        const uint64_t *shares, const uint64_t *budgets,
                                        uint32_t rank_count, struct partition *partitions_out,
                                        struct reason *reason);
+/* The ranks with room for anything: beside what each keeps a unit in a layer, a vocabulary row, or
+ * a layer of a pipeline.  Writes their numbers; returns how many. */
+uint32_t partition_ranks_useful(enum sharding sharding, const struct partition_units *units,
+                                const struct partition_costs *costs, const uint64_t *budgets,
+                                uint32_t rank_count, uint32_t *ranks_out);
+/* partition_place by the budgets of these alone; left_out says who is not among them, "" for
+ * nobody.  A refusal counts them as ranks, from 0 on. */
+struct partition_useful {
+    uint32_t count;
+    uint32_t ranks[PARTITION_RANKS_MAX];
+    char left_out[256];
+};
+MUST_CHECK enum status partition_place_useful(enum sharding sharding,
+                                              const struct partition_units *units,
+                                              const struct partition_costs *costs,
+                                              const uint64_t *budgets, uint32_t rank_count,
+                                              struct partition *partitions_out,
+                                              struct partition_useful *useful_out,
+                                              struct reason *reason);
 /* A sentence on why the rank holds what it holds. */
 #define PARTITION_SENTENCE_SIZE 512u
 const char *partition_explain(const struct partition_units *units,

@@ -7,9 +7,11 @@ struct partition_run partition_run_add(struct partition_units *units, const stru
 {
     const struct partition_class parts[PARTITION_PARTS] = {
         {.kind = (enum partition_kind)run->mixer, .units = run->units,
-         .unit_heads = run->unit_heads, .per_kv = run->per_kv},
-        {.kind = (enum partition_kind)run->ffn, .units = run->ffn_units},
-        {.kind = PARTITION_SHARED, .units = run->shared_units},
+         .unit_heads = run->unit_heads, .per_kv = run->per_kv,
+         .parts = run->units * run->unit_heads},
+        {.kind = (enum partition_kind)run->ffn, .units = run->ffn_units,
+         .parts = run->ffn_columns},
+        {.kind = PARTITION_SHARED, .units = run->shared_units, .parts = run->shared_columns},
     };
     struct partition_run added;
     for (uint32_t i = 0; i < PARTITION_PARTS; i++) {

@@ -3,6 +3,7 @@
 #include "actors/gateway/openai_fields.h"
 #include "protocol/memory.h"
 #include "protocol/sharding.h"
+#include "runtime/partition_table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,16 @@ static bool read_shares(const json_t *list, struct place_instance *place,
     return true;
 }
 
+static bool read_table(json_t *table, struct place_instance *place,
+                       struct http_fault *fault_out)
+{
+    struct reason reason = {""};
+    if (partition_table_read(table, place, &reason) == STATUS_OK)
+        return true;
+    return http_fault_set_param(fault_out, 400, "invalid_value", "table", "table: %s.",
+                                reason.text);
+}
+
 static bool read_number(const json_t *value, const char *field, int64_t most, uint32_t *out,
                         struct http_fault *fault_out)
 {
@@ -106,7 +117,7 @@ static bool read_number(const json_t *value, const char *field, int64_t most, ui
     return true;
 }
 
-static bool read_place_field(const struct gateway *gateway, const char *name, const json_t *value,
+static bool read_place_field(const struct gateway *gateway, const char *name, json_t *value,
                              struct place_instance *place, struct http_fault *fault_out)
 {
     static const char *const texts[] = {"model_id", "sharding", "mode", "kv_cache"};
@@ -139,6 +150,8 @@ static bool read_place_field(const struct gateway *gateway, const char *name, co
         return read_nodes(gateway, value, place, fault_out);
     if (strcmp(name, "shares") == 0)
         return read_shares(value, place, fault_out);
+    if (strcmp(name, "table") == 0)
+        return read_table(value, place, fault_out);
     return http_fault_set_param(fault_out, 400, "unknown_parameter", name,
                                 "%.64s is no field of a placement.", name);
 }

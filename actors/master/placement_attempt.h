@@ -42,6 +42,8 @@ enum kv_format attempt_format(const struct attempt *attempt);
 uint32_t attempt_context_most(const struct model_record *model);
 uint32_t attempt_context_asked(const struct attempt *attempt);
 uint32_t attempt_context(const struct attempt *attempt);
+/* How many ranks shares or a table by hand are for; 0: neither is given. */
+uint32_t attempt_ranks_given(const struct place_instance *request);
 uint32_t attempt_threads(const struct attempt *attempt, uint32_t rank);
 bool attempt_holds(const struct attempt *attempt, const struct placement_node *node);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_attempt.h"
 
+#include "runtime/partition_table.h"
+
 static enum status check_format(const struct place_instance *request, struct reason *reason)
 {
     if (request->kv_format != KV_FORMAT_NONE &&
@@ -58,10 +60,46 @@ static enum status check_shares(const struct attempt *attempt, struct reason *re
     return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
 }
 
+/* So does a table by hand. */
+static enum status check_table(const struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct partition_units units = partition_units_of_shape(&attempt->model->shape);
+    const struct placement_node *sorted[NODE_COUNT_MAX];
+    const enum sharding sharding = partition_table_sharding(request);
+    const uint32_t ranks = partition_table_ranks(request);
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
+    struct partition cuts[RANK_COUNT_MAX];
+    if (request->table.count == 0)
+        return STATUS_OK;
+    if (!request->any_sharding && request->sharding != (uint32_t)sharding)
+        return refuse(reason, STATUS_INVALID,
+                      "this table is for sharding %s, and %s is asked for; ask for that or leave "
+                      "the sharding out",
+                      sharding_name(sharding), sharding_name((enum sharding)request->sharding));
+    if ((request->shares.count > 0 && request->shares.count != ranks) ||
+        (named > 0 && named != ranks) || request->nodes_min > ranks || ranks < 2)
+        return refuse(reason, STATUS_INVALID,
+                      "the table is for %u ranks; give as many nodes or shares, at least two, or "
+                      "leave them out",
+                      ranks);
+    enum status status = partition_solve(sharding, &units, NULL, ranks, cuts, reason);
+    if (status == STATUS_OK)
+        status = partition_table_apply(request, &units, cuts, ranks, reason);
+    const uint32_t usable = attempt_nodes(attempt, sorted);
+    if (status == STATUS_OK && ranks > usable)
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "the table is for %u ranks, but only %u node%s can take part now", ranks,
+                      usable, usable == 1 ? "" : "s");
+    return status;
+}
+
 enum status attempt_check(const struct attempt *attempt, struct reason *reason)
 {
     enum status status = check_format(attempt->question->request, reason);
     if (status == STATUS_OK)
         status = check_shares(attempt, reason);
+    if (status == STATUS_OK)
+        status = check_table(attempt, reason);
     return status == STATUS_OK ? check_context(attempt, reason) : status;
 }

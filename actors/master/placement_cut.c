@@ -4,6 +4,7 @@
 #include "actors/master/placement_senders.h"
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
+#include "runtime/partition_table.h"
 
 #include <stdio.h>
 
@@ -107,7 +108,8 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     struct partition cuts[RANK_COUNT_MAX];
     struct reason reason = {""};
     if (partition_solve(attempt->kind->sharding, &units, shares, attempt->count, cuts, &reason) !=
-        STATUS_OK)
+            STATUS_OK ||
+        partition_table_apply(request, &units, cuts, attempt->count, &reason) != STATUS_OK)
         return candidate_say(candidate, reason.text);
     enum status status = fill_ranks(attempt, candidate);
     if (status != STATUS_OK)
@@ -132,7 +134,7 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     }
     struct placement_fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate};
     fitting.is_by_memory =
-        !attempt->kind->is_equal && attempt->count > 1 && request->shares.count == 0;
+        !attempt->kind->is_equal && attempt->count > 1 && attempt_ranks_given(request) == 0;
     candidate->is_possible = fitting_context(&fitting);
     fitting.is_by_memory = false;
     if (candidate->is_possible)
@@ -141,7 +143,7 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
         status = partition_to_record(&cuts[i], &candidate->ranks.items[i]);
     if (status != STATUS_OK)
         return status;
-    if (!candidate->is_possible && request->shares.count > 0)
+    if (!candidate->is_possible && request->shares.count > 0 && request->table.count == 0)
         return fitting_describe(&fitting, shares);
     candidate->tokens_per_s = candidate->is_possible ? attempt_tokens_per_s(attempt, candidate) : 0;
     return attempt_describe(attempt, candidate, fitting.short_rank, fitting.short_bytes);

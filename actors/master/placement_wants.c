@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_attempt.h"
 
+#include "runtime/partition_table.h"
+
 #include <string.h>
 
 uint32_t attempt_mode(const struct place_instance *request)
@@ -52,6 +54,11 @@ uint32_t attempt_context(const struct attempt *attempt)
     const uint32_t most = attempt_context_most(attempt->model);
     const uint32_t context = asked ? asked : PLACEMENT_CONTEXT_DEFAULT;
     return context < most ? context : most;
+}
+
+uint32_t attempt_ranks_given(const struct place_instance *request)
+{
+    return request->shares.count > 0 ? request->shares.count : partition_table_ranks(request);
 }
 
 uint32_t attempt_threads(const struct attempt *attempt, uint32_t rank)

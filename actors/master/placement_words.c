@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_attempt.h"
 
+#include "runtime/partition_table.h"
+
 #include <stdio.h>
 
 enum status candidate_say(struct candidate *candidate, const char *text)
@@ -10,6 +12,10 @@ enum status candidate_say(struct candidate *candidate, const char *text)
 
 static const char *way_of(const struct attempt *attempt)
 {
+    const enum sharding by_hand = partition_table_sharding(attempt->question->request);
+    if (by_hand != SHARDING_NONE)
+        return by_hand == SHARDING_TENSOR ? "tensor cut by the table given"
+                                          : "pipeline by the table given";
     return attempt->question->request->shares.count > 0 &&
                    attempt->kind->sharding == SHARDING_TENSOR
                ? "tensor cut in the shares given"

@@ -137,6 +137,12 @@ class Node:
         self.home = os.path.join(cluster.place, name)
         self.port = free_port()
         self.manager = None
+        self.inside = []  # words before its commands, such as those that enter a namespace
+        self.own = {}     # environment beside the cluster's
+
+    @property
+    def environment(self):
+        return {**self.cluster.environment, **self.own}
 
     def settings(self):
         return ["--home", self.home, "--name", self.name, "--http", f"127.0.0.1:{self.port}",
@@ -153,9 +159,9 @@ class Node:
 
     def troupe(self, *words, check=True, timeout=120, text=None):
         """Runs a command of the command line on this node."""
-        run = subprocess.run([tool("troupe"), *words, "--home", self.home], capture_output=True,
-                             text=True, check=False, timeout=timeout, input=text,
-                             env=self.cluster.environment)
+        run = subprocess.run([*self.inside, tool("troupe"), *words, "--home", self.home],
+                             capture_output=True, text=True, check=False, timeout=timeout,
+                             input=text, env=self.environment)
         if check and run.returncode != 0:
             raise Failed(f"troupe {words[0]} on {self.name} failed: {run.stderr.strip()}")
         return run
@@ -164,17 +170,16 @@ class Node:
         return json.loads(self.troupe(*words, "--json").stdout)
 
     def up(self, *words):
-        run = subprocess.run([tool("troupe"), "up", *self.settings(), *words],
-                             capture_output=True, text=True, check=False,
-                             env=self.cluster.environment)
+        run = subprocess.run([*self.inside, tool("troupe"), "up", *self.settings(), *words],
+                             capture_output=True, text=True, check=False, env=self.environment)
         if run.returncode != 0:
             raise Failed(f"troupe up of {self.name} failed: {run.stderr.strip()}")
 
     def join(self, other, token=None):
         token = token or other.json("token")["token"]
-        run = subprocess.run([tool("troupe"), "join", "-", *self.settings()], input=token,
-                             capture_output=True, text=True, check=False,
-                             env=self.cluster.environment)
+        run = subprocess.run([*self.inside, tool("troupe"), "join", "-", *self.settings()],
+                             input=token, capture_output=True, text=True, check=False,
+                             env=self.environment)
         if run.returncode != 0:
             raise Failed(f"troupe join of {self.name} failed: {run.stderr.strip()}")
 

@@ -134,7 +134,7 @@ static struct partition_class attention(struct seeded *seeded, uint32_t units_mo
     if (kv_heads * per_kv % unit_heads != 0)
         unit_heads = 1;
     return (struct partition_class){PARTITION_ATTENTION, 0, kv_heads * per_kv / unit_heads,
-                                    unit_heads, per_kv};
+                                    unit_heads, per_kv, 0};
 }
 
 static void random_scene(struct scene *s, struct seeded *seeded, uint32_t units_most,
@@ -329,6 +329,75 @@ START_TEST(what_a_plain_search_finds_is_found)
 }
 END_TEST
 
+/* The ranks of `s` that are in `ranks`. */
+static struct scene only(const struct scene *s, const uint32_t *ranks, uint32_t count)
+{
+    struct scene kept = *s;
+    kept.ranks = count;
+    kept.costs.layer_bytes = kept.layer_bytes;
+    for (uint32_t i = 0; i < count; i++)
+        kept.budgets[i] = s->budgets[ranks[i]];
+    return kept;
+}
+
+/* What every rank keeps, and the smallest thing that there is. */
+static uint64_t least_of(const struct scene *s)
+{
+    uint64_t least = s->costs.vocab_bytes;
+    for (uint32_t c = 0; c < s->units.class_count; c++)
+        if (s->costs.unit_bytes[c] + s->costs.kv_bytes[c] < least)
+            least = s->costs.unit_bytes[c] + s->costs.kv_bytes[c];
+    return s->costs.whole_bytes + least;
+}
+
+/* A rank without room for anything neither hinders the others nor takes part. */
+START_TEST(ranks_too_small_for_anything_are_left_out)
+{
+    struct seeded seeded = seeded_open(605);
+    uint32_t placed = 0;
+    uint32_t left_out = 0;
+    for (uint32_t round = 0; round < cases(); round++) {
+        struct scene s;
+        struct partition parts[RANKS_MAX];
+        struct partition_useful useful;
+        struct reason reason = {""};
+        uint32_t kept[RANKS_MAX];
+        uint32_t count = 0;
+        random_scene(&s, &seeded, 6, 4, 12);
+        if (s.ranks > partition_ranks_most(&s.units))
+            s.ranks = partition_ranks_most(&s.units);
+        random_budgets(&s, &seeded, need_of(&s), s.costs.whole_bytes, 110 + below(&seeded, 90));
+        for (uint32_t i = 0; i < s.ranks; i++) {
+            if (seeded_below(&seeded, 3) == 0)
+                s.budgets[i] = seeded_below(&seeded, least_of(&s));
+            if (s.budgets[i] >= least_of(&s))
+                kept[count++] = i;
+        }
+        struct scene rest = only(&s, kept, count);
+        struct plain search = {.s = &rest};
+        for (uint32_t i = 0; i < count; i++)
+            search.left[i] = rest.budgets[i] - rest.costs.whole_bytes;
+        const bool is_there = count > 0 && search_units(&search, 0, 0, 0);
+        enum status status = partition_place_useful(SHARDING_TENSOR, &s.units, &s.costs, s.budgets,
+                                                    s.ranks, parts, &useful, &reason);
+        ck_assert_uint_eq(useful.count, count);
+        ck_assert_mem_eq(useful.ranks, kept, count * sizeof kept[0]);
+        ck_assert((useful.left_out[0] == '\0') == (count == s.ranks));
+        ck_assert(count == s.ranks || strstr(useful.left_out, "is left out: it needs "));
+        ck_assert_msg(!is_there || status == STATUS_OK, "round %u: %s", round, reason.text);
+        if (status == STATUS_OK)
+            check_tensor(&rest, parts);
+        else
+            check_refusal(status, &reason);
+        placed += status == STATUS_OK && count < s.ranks;
+        left_out += s.ranks - count;
+    }
+    printf("# left out: %u ranks, %u tables without them\n", left_out, placed);
+    ck_assert_uint_gt(left_out, cases() / 5);
+    ck_assert_uint_gt(placed, cases() / 20);
+}
+END_TEST
+
 /* --- known models, 4.5 bits a weight --- */
 
 static const struct shape {
@@ -375,7 +444,7 @@ static uint64_t packed(uint64_t weights, uint32_t bits)
 static void add_known(struct scene *s, enum partition_kind kind, uint32_t layers, uint32_t units,
                       uint32_t per_kv, uint64_t unit_bytes, uint64_t kv_bytes)
 {
-    const struct partition_class class = {kind, 0, units, per_kv ? 1 : 0, per_kv};
+    const struct partition_class class = {kind, 0, units, per_kv ? 1 : 0, per_kv, 0};
     const uint32_t at = partition_units_add(&s->units, &class, layers);
     s->costs.unit_bytes[at] = unit_bytes;
     s->costs.kv_bytes[at] = kv_bytes;
@@ -499,6 +568,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {what_is_given_out_tiles_and_fits,
                                   layers_are_placed_whenever_they_fit_in_order,
                                   what_a_plain_search_finds_is_found,
+                                  ranks_too_small_for_anything_are_left_out,
                                   known_models_are_placed_where_there_is_a_tenth_more_room,
                                   unlike_machines_are_filled,
                                   shares_by_hand_are_checked_and_the_nearest_named};

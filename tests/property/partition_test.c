@@ -71,7 +71,7 @@ START_TEST(every_layer_is_on_exactly_one_rank_of_a_pipeline)
                 .layers = layers,
                 .vocab = 10,
                 .class_count = 1,
-                .classes = {{PARTITION_FFN, layers, 1, 0, 0}},
+                .classes = {{PARTITION_FFN, layers, 1, 0, 0, 0}},
             };
             struct partition partitions[16];
             struct reason reason = {""};
@@ -193,20 +193,20 @@ START_TEST(tables_of_known_models_come_out)
         struct partition_span kv[3];
     } cases[] = {
         /* Qwen3-30B: 12 groups of expert columns in 48 layers, 8 of which give the first rank 6. */
-        {{PARTITION_EXPERTS, 48, 12, 0, 0}, 2, {248, 328}, {{0, 0}}},
-        {{PARTITION_FFN, 28, 48, 0, 0}, 2, {21 * 28, 27 * 28}, {{0, 0}}},
-        {{PARTITION_FFN, 16, 128, 0, 0}, 3, {64 * 16, 38 * 16, 26 * 16}, {{0, 0}}},
-        {{PARTITION_LATENT, 47, 20, 0, 0}, 2, {9 * 47, 11 * 47}, {{0, 0}}},
-        {{PARTITION_DELTA, 24, 16, 0, 0}, 3, {8 * 24, 5 * 24, 3 * 24}, {{0, 0}}},
+        {{PARTITION_EXPERTS, 48, 12, 0, 0, 0}, 2, {248, 328}, {{0, 0}}},
+        {{PARTITION_FFN, 28, 48, 0, 0, 0}, 2, {21 * 28, 27 * 28}, {{0, 0}}},
+        {{PARTITION_FFN, 16, 128, 0, 0, 0}, 3, {64 * 16, 38 * 16, 26 * 16}, {{0, 0}}},
+        {{PARTITION_LATENT, 47, 20, 0, 0, 0}, 2, {9 * 47, 11 * 47}, {{0, 0}}},
+        {{PARTITION_DELTA, 24, 16, 0, 0, 0}, 3, {8 * 24, 5 * 24, 3 * 24}, {{0, 0}}},
         /* Qwen3-0.6B: whole groups come near enough. */
-        {{PARTITION_ATTENTION, 28, 16, 1, 2}, 2, {6 * 28, 10 * 28}, {{0, 3}, {3, 8}}},
+        {{PARTITION_ATTENTION, 28, 16, 1, 2, 0}, 2, {6 * 28, 10 * 28}, {{0, 3}, {3, 8}}},
         /* Qwen3-30B with 4 key-value heads: not so, one is held twice. */
-        {{PARTITION_ATTENTION, 48, 32, 1, 8}, 2, {14 * 48, 18 * 48}, {{0, 2}, {1, 4}}},
+        {{PARTITION_ATTENTION, 48, 32, 1, 8, 0}, 2, {14 * 48, 18 * 48}, {{0, 2}, {1, 4}}},
         /* Qwen3.5-2B: more ranks than key-value heads. */
-        {{PARTITION_ATTENTION, 6, 8, 1, 4}, 3, {24, 12, 12}, {{0, 1}, {1, 2}, {1, 2}}},
-        {{PARTITION_ATTENTION, 6, 8, 1, 4}, 2, {3 * 6, 5 * 6}, {{0, 1}, {0, 2}}},
+        {{PARTITION_ATTENTION, 6, 8, 1, 4, 0}, 3, {24, 12, 12}, {{0, 1}, {1, 2}, {1, 2}}},
+        {{PARTITION_ATTENTION, 6, 8, 1, 4, 0}, 2, {3 * 6, 5 * 6}, {{0, 1}, {0, 2}}},
         /* Step-3.5, sliding. */
-        {{PARTITION_ATTENTION, 33, 96, 1, 12}, 3, {48 * 33, 24 * 33, 24 * 33},
+        {{PARTITION_ATTENTION, 33, 96, 1, 12, 0}, 3, {48 * 33, 24 * 33, 24 * 33},
          {{0, 4}, {4, 6}, {6, 8}}},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -267,7 +267,7 @@ END_TEST
 
 START_TEST(tables_with_gaps_and_overlaps_are_refused_with_the_edge)
 {
-    struct partition_units units = {4, 100, 1, {{PARTITION_FFN, 4, 8, 0, 0}}};
+    struct partition_units units = {4, 100, 1, {{PARTITION_FFN, 4, 8, 0, 0, 0}}};
     struct partition parts[2];
     struct reason reason = {""};
     ck_assert_int_eq(partition_solve(SHARDING_TENSOR, &units, NULL, 2, parts, &reason), STATUS_OK);
@@ -300,7 +300,7 @@ END_TEST
 
 START_TEST(one_rank_holds_everything)
 {
-    struct partition_units units = {28, 151936, 1, {{PARTITION_FFN, 28, 48, 0, 0}}};
+    struct partition_units units = {28, 151936, 1, {{PARTITION_FFN, 28, 48, 0, 0, 0}}};
     struct partition partitions[2];
     struct reason reason = {""};
     ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 1, partitions, &reason),

@@ -150,8 +150,8 @@ static void mix_heads(void *work, size_t first, size_t end, float *scratch)
                      scratch);
             convolve(key, part->key_taps + head * keys * taps, history + keys, channels, taps,
                      keys, scratch + keys);
-            convolve(value, part->value_taps + group.first * width * taps, history + 2 * keys, channels,
-                     taps, values, scratch + 2 * keys);
+            convolve(value, part->value_taps + group.first * width * taps, history + 2 * keys,
+                     channels, taps, values, scratch + 2 * keys);
             engine->kernels->swiglu(scratch, ones, channels);
             remember(query, key, value, shape, channels, history);
             mix_values(w, row, &group, history + (taps - 1) * channels, scratch);

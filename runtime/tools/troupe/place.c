@@ -4,6 +4,7 @@
 #include "protocol/holdings.h"
 #include "protocol/sharding.h"
 #include "runtime/partition.h"
+#include "runtime/partition_table.h"
 #include "runtime/tools/troupe/output.h"
 
 #include <errno.h>
@@ -62,6 +63,13 @@ static int read_shares(struct cli *cli, const char *text, struct place_instance 
     return EXIT_CODE_OK;
 }
 
+static int read_table(struct cli *cli, const char *path, struct place_instance *request)
+{
+    struct reason reason = {""};
+    enum status status = partition_table_read_file(path, request, &reason);
+    return status == STATUS_OK ? EXIT_CODE_OK : cli_failed(cli, status, &reason);
+}
+
 static int read_choice(struct cli *cli, struct place_instance *request)
 {
     const char *sharding = cli_option(cli, "sharding");
@@ -93,6 +101,7 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
     uint64_t requests = 0;
     const char *nodes = cli_option(cli, "nodes");
     const char *shares = cli_option(cli, "shares");
+    const char *table = cli_option(cli, "table");
     if (!cli_number(cli, "min-nodes", NODE_COUNT_MAX, 0, &nodes_min) ||
         !cli_number(cli, "context", UINT32_MAX, 0, &context) ||
         !cli_number(cli, "requests", REQUESTS_RUNNING_MAX, 0, &requests) ||
@@ -108,6 +117,8 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
         code = read_nodes(cli, nodes, request);
     if (code == EXIT_CODE_OK && shares)
         code = read_shares(cli, shares, request);
+    if (code == EXIT_CODE_OK && table)
+        code = read_table(cli, table, request);
     if (code == EXIT_CODE_OK && !text_set(&request->model_id, model_id))
         code = cli_failed(cli, STATUS_NO_MEMORY, NULL);
     return code;

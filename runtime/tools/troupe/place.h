@@ -18,6 +18,7 @@
         {"requests", "N", "computed at once; else the leader's requests_running"},                 \
         {"min-nodes", "N", "at least so many nodes"},                                              \
         {"shares", "50,30,20", "how much each rank gets; else by memory"},                         \
+        {"table", "FILE", "JSON of what each rank holds, as in README.md; else by shares"},      \
         {"context", "N", "tokens of context to promise; else the most that fits, to 32768"},       \
         {"no-download", NULL, "refuse ORG/NAME that no node knows, instead of asking the hub"},    \
     {                                                                                              \

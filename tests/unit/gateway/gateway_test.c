@@ -533,7 +533,8 @@ START_TEST(places_through_its_master)
     open_ready();
     request(1, HTTP_METHOD_POST, "/instance", "",
             "{\"model_id\":\"demo\",\"sharding\":\"tensor\",\"min_nodes\":2,\"mode\":\"exact\","
-            "\"nodes\":[\"alpha\"],\"shares\":[3,1]}");
+            "\"nodes\":[\"alpha\"],\"shares\":[3,1],"
+            "\"table\":{\"FFN columns\":[[0,64],[64,512]]}}");
     const struct message *command = sent_of(MESSAGE_COMMAND, COMMAND_PLACE_INSTANCE);
     ck_assert_msg(command != NULL, "%s", text_of(1));
     const struct place_instance *place = command->body;
@@ -543,6 +544,8 @@ START_TEST(places_through_its_master)
     ck_assert_uint_eq(place->mode, MODE_EXACT);
     ck_assert_uint_eq(place->node_ids.count, 16);
     ck_assert_uint_eq(place->shares.items[0], 3);
+    ck_assert_uint_eq(place->table.count, 1);
+    ck_assert_uint_eq(place->table.items[0].edges.items[3], 512);
     struct nothing nothing = {0};
     struct envelope answer = {.kind = MESSAGE_ANSWER,
                               .code = ANSWER_DONE,
