@@ -567,6 +567,11 @@ static bool apply_generation_started(struct state *state, const struct message *
     instance->requests = body->requests;
     instance->reserve = body->reserve;
     instance->kv_format = body->kv_format;
+    instance->is_asymmetric = body->is_asymmetric;
+    instance->is_upgraded = body->is_upgraded;
+    instance->tokens_per_s = body->tokens_per_s;
+    instance->first_token_s = body->first_token_s;
+    instance->load_s = body->load_s;
     instance->transfer_id = body->transfer_id;
     instance->status = body->is_downloading            ? INSTANCE_DOWNLOADING
                        : ID_IS_ZERO(body->transfer_id) ? INSTANCE_STARTING

@@ -22,6 +22,8 @@
 #define NODE_COUNT_MAX 64
 #define RANK_COUNT_MAX 64
 #define INSTANCE_COUNT_MAX 64
+#define CANDIDATE_COUNT_MAX 64 /* of a placement, told to who asks */
+#define KERNEL_RATE_COUNT_MAX 8
 #define MODEL_COUNT_MAX 256
 #define MODEL_FILE_COUNT_MAX 1024 /* DeepSeek-V3 has 163 weight files */
 #define FILE_SET_BYTES_MAX (MODEL_FILE_COUNT_MAX / 8) /* a bit for each file of a model */

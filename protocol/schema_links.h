@@ -76,21 +76,32 @@
     F(S, kv_format, kv_format, KV_FORMAT_END, "")                                                  \
     L(S, rank_record, ranks, RANK_COUNT_MAX, "with bytes per node")                                \
     F(S, boolean, is_possible, 0, "")                                                              \
-    F(S, f64, tokens_per_s, 0, "predicted")                                                        \
+    F(S, boolean, is_asymmetric, 0, "a tensor cut in unequal shares")                              \
+    F(S, boolean, is_upgraded, 0, "equal shares were asked for; why says why it has others")       \
+    F(S, f64, tokens_per_s, 0, "predicted, of one request")                                        \
+    F(S, f64, first_token_s, 0, "predicted, for a prompt of 512 tokens")                           \
+    F(S, f64, load_s, 0, "predicted, to load the weights")                                         \
     F(S, text, why, SENTENCE_SIZE_MAX, "why chosen or refused")                                    \
     F(S, node_id, copied_to, 16, "who gets a copy of the model first; zero: nobody")               \
     L(S, file_source, sources, MODEL_FILE_COUNT_MAX, "who would send which weight file")
 #define CANDIDATES_LISTED_FIELDS(F, L, R, S)                                                       \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
-    L(S, candidate, candidates, 64, "best first")
+    L(S, candidate, candidates, CANDIDATE_COUNT_MAX, "best first")                                 \
+    F(S, u32, left_off, 0, "so many more, all worse, were left off")
 
 /* ---- signals ---- */
 
+#define KERNEL_RATE_FIELDS(F, L, R, S)                                                             \
+    F(S, u32, bits, 0, "of a packed weight")                                                       \
+    F(S, u32, threads, 0, "that were at it")                                                       \
+    F(S, u64, bytes_per_s, 0, "of packed weights read, a token at a time")                         \
+    F(S, u64, products_per_s, 0, "multiplications, many tokens at a time")
 #define NODE_LOAD_FIELDS(F, L, R, S)                                                               \
     F(S, u64, memory_free, 0, "bytes a placement may use now")                                     \
     F(S, u64, memory_total, 0, "bytes")                                                            \
     F(S, f64, cpu, 0, "share of all cores in use, 0 to 1")                                         \
-    F(S, u64, disk_free, 0, "bytes free in the model store")
+    F(S, u64, disk_free, 0, "bytes free in the model store")                                       \
+    L(S, kernel_rate, kernels, KERNEL_RATE_COUNT_MAX, "as measured once; empty: not yet")
 #define LOAD_PROGRESSED_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \
@@ -351,6 +362,7 @@
     X(tasks_listed, TASKS_LISTED)                                                                  \
     X(candidate, CANDIDATE)                                                                        \
     X(candidates_listed, CANDIDATES_LISTED)                                                        \
+    X(kernel_rate, KERNEL_RATE)                                                                    \
     X(node_load, NODE_LOAD)                                                                        \
     X(load_progressed, LOAD_PROGRESSED)                                                            \
     X(import_progressed, IMPORT_PROGRESSED)                                                        \

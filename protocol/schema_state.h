@@ -48,7 +48,9 @@
     F(S, u64, whole_bytes, 0, "weights of a layer that every rank keeps")                          \
     F(S, u32, key_floats, 0, "DeltaNet: kept for each request, of a key head")                     \
     F(S, u32, ffn_columns, 0, "of a layer, for people")                                            \
-    F(S, u32, shared_columns, 0, "the same of a shared expert")
+    F(S, u32, shared_columns, 0, "the same of a shared expert")                                    \
+    F(S, u32, experts, 0, "that share ffn_bytes; 0: none, all of it is read for a token")          \
+    F(S, u32, experts_used, 0, "of them, for a token")
 
 /* What placement needs to know of a model (runtime/model_card.h reads it from the directory). */
 #define MODEL_SHAPE_FIELDS(F, L, R, S)                                                             \
@@ -65,6 +67,7 @@
     F(S, u64, head_bytes, 0, "all rows; 0 when tied")                                              \
     F(S, u64, norm_bytes, 0, "replicated on every rank")                                           \
     F(S, u64, weight_bytes, 0, "all tensors")                                                      \
+    F(S, u64, products, 0, "multiplications in all layers for a token; 0: not counted")            \
     L(S, layer_run, runs, LAYER_COUNT_MAX, "the layers, first to last")
 
 #define NODE_RECORD_FIELDS(F, L, R, S)                                                             \
@@ -189,7 +192,12 @@
     F(S, u64, retry_at_ms, 0, "wall clock before which no generation starts")                      \
     F(S, text, last_reason, SENTENCE_SIZE_MAX, "why the last generation ended")                    \
     F(S, u64, changed_index, 0, "last event about it")                                             \
-    F(S, transfer_id, transfer_id, 16, "copying: what brings the model to rank 0's disk")
+    F(S, transfer_id, transfer_id, 16, "copying: what brings the model to rank 0's disk")          \
+    F(S, boolean, is_asymmetric, 0, "a tensor cut in unequal shares")                              \
+    F(S, boolean, is_upgraded, 0, "equal shares were asked for; why says why it has others")       \
+    F(S, f64, tokens_per_s, 0, "predicted, of one request; 0: not")                                \
+    F(S, f64, first_token_s, 0, "predicted, for a prompt of 512 tokens; 0: not")                   \
+    F(S, f64, load_s, 0, "predicted, to load the weights; 0: not")
 
 #define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \
@@ -300,8 +308,9 @@ enum instance_status {
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \
     F(S, kv_format, kv_format, KV_FORMAT_END, "3 int8, 4 bf16; 0: the leader's setting")           \
-    F(S, boolean, may_download, 0, "from a hub, when it is ORG/NAME and nobody knows it")       \
-    L(S, table_row, table, TABLE_ROW_COUNT_MAX, "what each rank holds, by hand; empty: none")
+    F(S, boolean, may_download, 0, "from a hub, when it is ORG/NAME and nobody knows it")          \
+    L(S, table_row, table, TABLE_ROW_COUNT_MAX, "what each rank holds, by hand; empty: none")      \
+    F(S, boolean, asymmetric, 0, "a tensor cut in unequal shares, by memory")
 
 #define DELETE_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
 #define RETRY_INSTANCE_FIELDS(F, L, R, S) F(S, instance_id, instance_id, 16, "")
@@ -423,7 +432,12 @@ enum instance_status {
     F(S, text, why, SENTENCE_SIZE_MAX, "")                                                         \
     F(S, transfer_id, transfer_id, 16, "zero: it loads; else this copy comes first")               \
     F(S, boolean, is_downloading, 0, "nobody holds the model: rank 0's node pulls it first")       \
-    F(S, hash, revision, 32, "of an instance whose model was not known when it was placed")
+    F(S, hash, revision, 32, "of an instance whose model was not known when it was placed")        \
+    F(S, boolean, is_asymmetric, 0, "")                                                            \
+    F(S, boolean, is_upgraded, 0, "")                                                              \
+    F(S, f64, tokens_per_s, 0, "")                                                                 \
+    F(S, f64, first_token_s, 0, "")                                                                \
+    F(S, f64, load_s, 0, "")
 #define RANK_ADDRESSED_FIELDS(F, L, R, S)                                                          \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \

@@ -14,7 +14,7 @@ const struct config_row config_rows[CONFIG_KEY_COUNT] = {
 #undef CONFIG_ROW
 };
 
-enum { NAME_LENGTH_MAX = 40 };
+enum { NAME_LENGTH_MAX = 40, SHARE_SCALE = 1000000 };
 
 /* Flags may be written with either dash: --log-level, --log_level. */
 static bool name_equal(const char *a, const char *b)
@@ -116,6 +116,37 @@ static bool switch_parse(const char *text, uint64_t *number_out)
     return false;
 }
 
+/* "0.85" as millionths.  False: it is none, or beyond 0 to 1; then its percentage may be. */
+static bool share_parse(const char *text, uint64_t *millionths_out)
+{
+    uint64_t value = 0;
+    uint64_t scale = SHARE_SCALE;
+    size_t i = 0;
+    for (; text[i] >= '0' && text[i] <= '9' && value <= 100; i++)
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    if (i == 0)
+        return false;
+    value *= SHARE_SCALE;
+    if (text[i] == '.')
+        for (i++; text[i] >= '0' && text[i] <= '9'; i++) {
+            scale /= 10;
+            value += (uint64_t)(text[i] - '0') * scale;
+        }
+    *millionths_out = value;
+    return text[i] == '\0' && value <= SHARE_SCALE;
+}
+
+static enum status share_refuse(const struct config_row *row, const char *value,
+                                const char *where, uint64_t millionths, struct reason *reason)
+{
+    const bool is_percentage = millionths > SHARE_SCALE && millionths <= 100 * SHARE_SCALE;
+    return refuse(reason, STATUS_INVALID, "%s: %s must be 0 to 1, not %.60s; the nearest is %g",
+                  where, row->name, value,
+                  is_percentage    ? (double)millionths / 100 / SHARE_SCALE
+                  : value[0] == '-' ? 0.0
+                                    : 1.0);
+}
+
 static enum status text_check(const struct config_row *row, const char *value, const char *where,
                               struct reason *reason)
 {
@@ -142,6 +173,10 @@ static enum status value_parse(const struct config_row *row, const char *value, 
     *number_out = 0;
     if (row->type == CONFIG_TEXT)
         return text_check(row, value, where, reason);
+    if (row->type == CONFIG_SHARE)
+        return share_parse(value, number_out)
+                   ? STATUS_OK
+                   : share_refuse(row, value, where, *number_out, reason);
     if (row->type == CONFIG_SWITCH)
         return switch_parse(value, number_out)
                    ? STATUS_OK
@@ -205,6 +240,11 @@ const char *config_text(const struct config *config, enum config_key key)
 uint64_t config_number(const struct config *config, enum config_key key)
 {
     return config->numbers[key];
+}
+
+double config_share(const struct config *config, enum config_key key)
+{
+    return (double)config->numbers[key] / SHARE_SCALE;
 }
 
 bool config_switch(const struct config *config, enum config_key key)

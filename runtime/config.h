@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum config_type { CONFIG_TEXT, CONFIG_NUMBER, CONFIG_SIZE, CONFIG_SWITCH };
+enum config_type { CONFIG_TEXT, CONFIG_NUMBER, CONFIG_SIZE, CONFIG_SWITCH, CONFIG_SHARE };
 enum config_origin { CONFIG_DEFAULT, CONFIG_FILE, CONFIG_ENVIRONMENT, CONFIG_FLAG };
 
 enum config_key {
@@ -67,6 +67,8 @@ MUST_CHECK enum status config_set(struct config *config, const char *name, const
 
 const char *config_text(const struct config *config, enum config_key key);
 uint64_t config_number(const struct config *config, enum config_key key);
+/* 0 to 1. */
+double config_share(const struct config *config, enum config_key key);
 bool config_switch(const struct config *config, enum config_key key);
 const char *config_name(enum config_key key);
 

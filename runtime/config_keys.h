@@ -3,7 +3,7 @@
  * config_keys: the settings, one row each: NAME, name, type, default, least, most, sentence.
  *
  * TEXT: least and most bound its length.  NUMBER: its value.  SIZE: bytes, also written 512M, 4G.
- * SWITCH: true or false.
+ * SWITCH: true or false.  SHARE: 0 to 1.
  */
 #ifndef TROUPE_RUNTIME_CONFIG_KEYS_H
 #define TROUPE_RUNTIME_CONFIG_KEYS_H
@@ -40,6 +40,13 @@
     K(REQUESTS_RUNNING, requests_running, NUMBER, "16", 1, 64,                                     \
       "requests an instance computes at once, in one batch; its KV cache has room for a context, " \
       "and for reserve_tokens of each as far as half of the free memory allows")                   \
+    K(AUTO_ASYMMETRIC, auto_asymmetric, SWITCH, "false", 0, 1,                                     \
+      "give a request for tensor unequal shares, by memory, where equal ones are too tight for "   \
+      "the smallest node")                                                                         \
+    K(ASYMMETRIC_SMALLEST, asymmetric_smallest, SHARE, "0.9", 0, 1,                                \
+      "of its free memory, beyond which equal shares are too tight for the smallest node")         \
+    K(ASYMMETRIC_CLUSTER, asymmetric_cluster, SHARE, "0.85", 0, 1,                                 \
+      "of the free memory of all its nodes, which a placement in unequal shares stays under")      \
     K(REQUESTS_WAITING, requests_waiting, NUMBER, "240", 0, 960,                                   \
       "requests that wait beside those; more are refused with 429 and Retry-After")                \
     K(PREFILL_ROWS, prefill_rows, NUMBER, "128", 1, 448,                                           \

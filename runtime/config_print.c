@@ -31,6 +31,7 @@ enum status config_help(struct buffer *text)
         [CONFIG_NUMBER] = "NUMBER",
         [CONFIG_SIZE] = "SIZE",
         [CONFIG_SWITCH] = "true|false",
+        [CONFIG_SHARE] = "SHARE",
     };
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
         const struct config_row *row = &config_rows[key];

@@ -73,6 +73,21 @@ static void fill_cache(const struct model_config *config, const struct layer_sha
     }
 }
 
+/* Of experts only some work on a token. */
+static void add_products(const struct model_config *config, const struct model_module *module,
+                         struct model_card *card)
+{
+    uint64_t products = module->rows * module->columns;
+    if (module->layer == MODULE_NO_LAYER)
+        return;
+    if (module->role >= MODULE_EXPERT_GATE && module->role <= MODULE_EXPERT_DOWN) {
+        card->costs[module->layer].experts = (uint32_t)config->experts.count;
+        card->costs[module->layer].experts_used = (uint32_t)config->experts.used;
+        products = products * config->experts.used / config->experts.count;
+    }
+    card->products += products;
+}
+
 static void add_module(struct model_card *card, const struct model_layout *layout,
                        const struct model_module *module)
 {
@@ -145,6 +160,7 @@ static enum status describe(const struct model_config *config, const struct mode
     for (size_t i = 0; i < layout->module_count; i++) {
         const struct model_module *module = &layout->modules[i];
         add_module(card, layout, module);
+        add_products(config, module, card);
         /* Norms are dense in every model. */
         if (module->rows > 1 && (module->quantisation.format != card->quantisation.format ||
                                  module->quantisation.bits != card->quantisation.bits ||

@@ -34,6 +34,8 @@ struct model_card_layer {
     uint64_t ffn_bytes;    /* weights cut by columns of the FFN or of experts */
     uint64_t shared_bytes; /* weights cut by columns of the shared expert */
     uint64_t whole_bytes;  /* weights every rank of a tensor cut keeps */
+    uint32_t experts;      /* that share ffn_bytes; 0: none */
+    uint32_t experts_used; /* of them, for a token */
 };
 
 struct model_card {
@@ -51,6 +53,7 @@ struct model_card {
     bool is_mixed;                    /* some matrix is stored otherwise */
 
     uint64_t weight_bytes;    /* of the tensors the engine uses */
+    uint64_t products;        /* multiplications in all layers for a token */
     uint64_t embedding_bytes;
     uint64_t head_bytes;      /* 0 when tied */
     uint64_t other_bytes;     /* the final norm */

@@ -39,7 +39,9 @@ static bool add_layer(struct model_shape *shape, const struct model_card_layer *
                                    .whole_bytes = cost->whole_bytes,
                                    .key_floats = cost->key_floats,
                                    .ffn_columns = cost->ffn.parts,
-                                   .shared_columns = cost->shared.parts};
+                                   .shared_columns = cost->shared.parts,
+                                   .experts = cost->experts,
+                                   .experts_used = cost->experts_used};
     struct layer_run *last =
         shape->runs.count ? &shape->runs.items[shape->runs.count - 1] : NULL;
     if (!last || !run_holds(last, &next))
@@ -68,6 +70,7 @@ enum status model_record_fill(const struct model_card *card, struct model_record
     shape->head_bytes = card->head_bytes;
     shape->norm_bytes = card->other_bytes;
     shape->weight_bytes = card->weight_bytes;
+    shape->products = card->products;
     for (uint32_t i = 0; i < card->layers; i++)
         if (!add_layer(shape, &card->costs[i]))
             return no_memory(reason);

@@ -331,6 +331,13 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
             mode_name(instance->mode), instance->context, instance->positions, instance->requests,
             instance->reserve, kv_format_name(instance->kv_format),
             generation_print(&instance->generation, generation), instance->failures);
+    if (status == STATUS_OK)
+        status = buffer_append_format(
+            json,
+            ",\"asymmetric\":%s,\"upgraded\":%s,\"predicted\":{\"tokens_per_s\":%.3f,"
+            "\"first_token_s\":%.3f,\"load_s\":%.3f}",
+            instance->is_asymmetric ? "true" : "false", instance->is_upgraded ? "true" : "false",
+            instance->tokens_per_s, instance->first_token_s, instance->load_s);
     if (status == STATUS_OK && instance->status == INSTANCE_COPYING)
         status = buffer_append_format(
             json, ",\"transfer_id\":\"%s\"",
@@ -418,11 +425,14 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
             status = buffer_append_format(
                 &json,
                 ",\"sharding\":\"%s\",\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
-                "\"positions\":%u,\"requests\":%u,\"kv_cache\":\"%s\",\"tokens_per_s\":%.3f",
+                "\"positions\":%u,\"requests\":%u,\"kv_cache\":\"%s\",\"tokens_per_s\":%.3f,"
+                "\"first_token_s\":%.3f,\"load_s\":%.3f,\"asymmetric\":%s,\"upgraded\":%s",
                 sharding_name(candidate->sharding), mode_name(candidate->mode),
                 candidate->is_possible ? "true" : "false", candidate->context,
                 candidate->positions, candidate->requests, kv_format_name(candidate->kv_format),
-                candidate->tokens_per_s);
+                candidate->tokens_per_s, candidate->first_token_s, candidate->load_s,
+                candidate->is_asymmetric ? "true" : "false",
+                candidate->is_upgraded ? "true" : "false");
         if (status == STATUS_OK)
             status = print_text(&json, ",\"why\":", candidate->why);
         if (status == STATUS_OK)

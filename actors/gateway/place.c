@@ -16,10 +16,13 @@ static bool read_sharding(const char *name, struct place_instance *place,
 {
     enum sharding sharding = SHARDING_NONE;
     place->any_sharding = false;
-    if (strcmp(name, "auto") == 0)
+    place->asymmetric = strcmp(name, "asymmetric") == 0;
+    if (place->asymmetric)
+        sharding = SHARDING_TENSOR;
+    else if (strcmp(name, "auto") == 0)
         place->any_sharding = true;
     else if (!sharding_parse(name, &sharding))
-        return field_is_wrong(fault_out, "sharding", "auto, none, pipeline or tensor");
+        return field_is_wrong(fault_out, "sharding", "auto, none, pipeline, tensor or asymmetric");
     place->sharding = (uint32_t)sharding;
     return true;
 }
@@ -90,7 +93,7 @@ static bool read_shares(const json_t *list, struct place_instance *place,
         return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
     for (size_t i = 0; i < count; i++) {
         int64_t share = 0;
-        if (!field_integer(json_array_get(list, i), "shares", 1, 1000000, &share, fault_out))
+        if (!field_integer(json_array_get(list, i), "shares", 0, 1000000, &share, fault_out))
             return false;
         place->shares.items[place->shares.count++] = (uint32_t)share;
     }

@@ -83,6 +83,8 @@ static uint32_t survey_nodes(struct master *master, const struct instance_id *re
                 continue;
             place->is_heard = node->in_view;
             place->disk_free = load->load.disk_free;
+            place->kernels = load->kernels;
+            place->kernel_count = load->kernel_count;
             place->memory_free =
                 load->load.memory_free < unreserved ? load->load.memory_free : unreserved;
         }
@@ -534,6 +536,11 @@ enum status generation_place(struct master *master, const struct instance_record
         body->requests = placed.requests;
         body->reserve = placed.reserve;
         body->kv_format = placed.kv_format;
+        body->is_asymmetric = placed.is_asymmetric;
+        body->is_upgraded = placed.is_upgraded;
+        body->tokens_per_s = placed.tokens_per_s;
+        body->first_token_s = placed.first_token_s;
+        body->load_s = placed.load_s;
         memcpy(&body->ranks, &placed.ranks, sizeof(body->ranks));
         memcpy(&body->sources, &placed.sources, sizeof(body->sources));
         body->why = placed.why;

@@ -47,6 +47,11 @@ static void note_load(struct master *master, const struct message *signal)
         return;
     place->node_id = signal->head.node_id;
     place->load = *MESSAGE_BODY(signal, node_load);
+    place->kernel_count = place->load.kernels.count;
+    if (place->kernel_count > 0)
+        memcpy(place->kernels, place->load.kernels.items,
+               place->kernel_count * sizeof(place->kernels[0]));
+    memset(&place->load.kernels, 0, sizeof(place->load.kernels));
     place->heard_ms = master->input->now_ms;
 }
 

@@ -6,6 +6,7 @@
 #include "runtime/log.h"
 #include "runtime/machine.h"
 #include "runtime/process.h"
+#include "runtime/kernel_rates.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -234,7 +235,10 @@ static enum status read_settings(struct master_main *main, struct reason *reason
     settings->placement = (struct placement_settings){
         .context = (uint32_t)config_number(config, CONFIG_KEY_CONTEXT),
         .requests = (uint32_t)config_number(config, CONFIG_KEY_REQUESTS_RUNNING),
-        .reserve = (uint32_t)config_number(config, CONFIG_KEY_RESERVE_TOKENS)};
+        .reserve = (uint32_t)config_number(config, CONFIG_KEY_RESERVE_TOKENS),
+        .auto_asymmetric = config_switch(config, CONFIG_KEY_AUTO_ASYMMETRIC),
+        .smallest_fill = config_share(config, CONFIG_KEY_ASYMMETRIC_SMALLEST),
+        .cluster_fill = config_share(config, CONFIG_KEY_ASYMMETRIC_CLUSTER)};
     if (!kv_format_parse(config_text(config, CONFIG_KEY_KV_CACHE), &settings->placement.kv_format))
         return refuse(reason, STATUS_INVALID, "kv_cache is bf16 or int8, not %.40s",
                       config_text(config, CONFIG_KEY_KV_CACHE));
@@ -267,6 +271,7 @@ static enum status prepare(struct master_main *main, struct reason *reason)
         status = describe_self(main);
     struct reason notice = {""};
     main->shell.log_path = main->process.paths.log;
+    main->shell.kernels_path = KERNEL_RATES_FILE;
     main->shell.store_path = main->process.paths.models;
     main->shell.post = shell_post;
     main->shell.tell = shell_tell;

@@ -204,7 +204,9 @@ struct progress {
 
 struct load {
     struct node_id node_id;
-    struct node_load load;
+    struct node_load load; /* without its kernels, which are here: */
+    struct kernel_rate kernels[KERNEL_RATE_COUNT_MAX];
+    uint32_t kernel_count;
     uint64_t heard_ms;
 };
 

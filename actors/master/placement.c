@@ -32,6 +32,11 @@ enum status placement_candidates(const struct placement_question *question,
         return status;
     }
     candidates_sort(&listed);
+    while (listed.candidates.count > CANDIDATE_COUNT_MAX) {
+        record_list_remove(&candidate_type, RECORD_LIST(listed.candidates),
+                           listed.candidates.count - 1);
+        listed.left_off++;
+    }
     *listed_out = listed;
     return STATUS_OK;
 }
@@ -51,12 +56,19 @@ static enum status refuse_all(const struct placement_question *question,
         is_part_here = is_part_here || (question->nodes[i].is_heard && holder &&
                                         holder_weight_bytes(model, holder) > 0);
     }
+    if (file == model->files.count && model->files.count > 0 && listed->candidates.count == 0) {
+        const struct attempt attempt = {.question = question, .model = model};
+        const struct placement_node *nodes[NODE_COUNT_MAX];
+        const uint32_t usable = attempt_nodes(&attempt, nodes);
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "%.100s cannot be placed: not enough nodes are here; at least %u were asked "
+                      "for and %u can take part now; ask for at most %u",
+                      text_or_empty(model->model_id), question->request->nodes_min, usable, usable);
+    }
     if (file == model->files.count && model->files.count > 0)
-        return refuse(reason, STATUS_NO_CAPACITY, "%.100s cannot be placed: %.200s",
+        return refuse(reason, STATUS_NO_CAPACITY, "%.100s cannot be placed: %.380s",
                       text_or_empty(model->model_id),
-                      listed->candidates.count
-                          ? text_or_empty(listed->candidates.items[0].why)
-                          : "not enough nodes are here for what was asked");
+                      text_or_empty(listed->candidates.items[0].why));
     if (is_part_here)
         return refuse(reason, STATUS_NO_HOLDER, "no node that is here holds %.100s of %.100s",
                       text_or_empty(model->files.items[file].name),
@@ -88,6 +100,11 @@ enum status placement_choose(const struct placement_question *question,
     instance_out->reserve = attempt_settings(&(struct attempt){.question = question})->reserve;
     instance_out->kv_format = best->kv_format;
     instance_out->revision = model->revision;
+    instance_out->is_asymmetric = best->is_asymmetric;
+    instance_out->is_upgraded = best->is_upgraded;
+    instance_out->tokens_per_s = best->tokens_per_s;
+    instance_out->first_token_s = best->first_token_s;
+    instance_out->load_s = best->load_s;
     for (uint32_t i = 0; status == STATUS_OK && i < best->ranks.count; i++)
         if (!record_list_push(&rank_record_type, RECORD_LIST(instance_out->ranks),
                               &best->ranks.items[i], RANK_COUNT_MAX))

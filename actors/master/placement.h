@@ -28,6 +28,8 @@ struct placement_node {
     const struct node_record *node;
     uint64_t memory_free; /* for models, with what runs there already taken off */
     uint64_t disk_free;   /* in its store */
+    const struct kernel_rate *kernels; /* what its kernels manage; NULL: not measured yet */
+    uint32_t kernel_count;
     bool is_heard;        /* in view and its load told in this epoch */
     bool is_exposed;      /* its fabric address is in no network the operator trusts */
 };
@@ -38,6 +40,11 @@ struct placement_settings {
     uint32_t requests;        /* at once; 0: 16 */
     uint32_t reserve;         /* tokens of an answer a request has room for when it begins */
     enum kv_format kv_format; /* of fast mode; none: bf16 */
+    /* A request for equal shares gets unequal ones where equal ones would fill the smallest node
+     * beyond a share of its free memory and these take less than one of all. */
+    bool auto_asymmetric;
+    double smallest_fill;
+    double cluster_fill;
 };
 
 struct placement_question {
@@ -52,6 +59,7 @@ struct placement_question {
 
 #define PLACEMENT_CONTEXT_DEFAULT 32768u
 #define PLACEMENT_CONTEXT_LEAST 512u
+#define PLACEMENT_PROMPT_TOKENS 512u /* of the prompt whose first token is predicted */
 
 /* Best first; possible ones before refused ones. */
 MUST_CHECK enum status placement_candidates(const struct placement_question *question,

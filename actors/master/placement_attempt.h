@@ -16,6 +16,9 @@
 #include "actors/master/placement_bytes.h"
 #include "protocol/memory.h"
 
+#define PLACEMENT_TRIES_MAX 256u /* sets of nodes */
+#define PLACEMENT_FOUND_MAX (PLACEMENT_TRIES_MAX * 4u)
+
 /* A way to cut a model.  A new kind is a row in placement_kinds.c. */
 struct placement_kind {
     enum sharding sharding;
@@ -31,6 +34,7 @@ struct attempt {
     const struct placement_kind *kind;
     const struct placement_node *chosen[RANK_COUNT_MAX]; /* rank order */
     uint32_t count;
+    const char *upgrade; /* why equal shares became unequal ones; NULL: they did not */
 };
 
 /* ---- placement_wants.c: what is asked for ---- */
@@ -50,13 +54,39 @@ bool attempt_holds(const struct attempt *attempt, const struct placement_node *n
 /* ---- placement_nodes.c ---- */
 
 bool placement_is_named(const struct place_instance *request, const struct node_id *id);
-/* Those that may take part, in the order of ranks; returns how many. */
+/* Those that may take part: in the order in which they are named, else those that hold most come
+ * first; returns how many. */
 uint32_t attempt_nodes(const struct attempt *attempt,
                        const struct placement_node *sorted[NODE_COUNT_MAX]);
+/* Other orders, whose beginnings are tried too. */
+enum placement_order {
+    ORDER_HELD,   /* as they are */
+    ORDER_MEMORY, /* most free memory first */
+    ORDER_SPEED,  /* the fastest kernels first, one node of each machine before others of it */
+    ORDER_NEAR,   /* by what it takes to reach the one of most memory */
+    ORDER_END
+};
+void attempt_order(const struct attempt *attempt, enum placement_order order,
+                   const struct placement_node **nodes, uint32_t count);
+/* Nothing keeps it from being one of several ranks. */
+bool placement_node_joins(const struct placement_node *node);
 
 /* ---- placement_checks.c: what contradicts itself ---- */
 
 MUST_CHECK enum status attempt_check(const struct attempt *attempt, struct reason *reason);
+
+/* ---- placement_upgrade.c: equal shares that become unequal ones ---- */
+
+#define UPGRADE_SENTENCE_SIZE 256u
+
+enum upgrade {
+    UPGRADE_NONE,    /* equal shares are not too tight, or it is off */
+    UPGRADE_REFUSED, /* they are; the sentence says why they stay */
+    UPGRADE_HOLDS    /* the sentence says why they do not */
+};
+/* Equal shares were asked for over the chosen nodes. */
+enum upgrade attempt_upgrade(const struct attempt *attempt,
+                             char sentence_out[UPGRADE_SENTENCE_SIZE]);
 
 /* ---- placement_fit.c ---- */
 
@@ -65,9 +95,13 @@ struct placement_fitting {
     struct partition *cuts;
     struct candidate *candidate;
     bool is_by_memory; /* else the cuts stay as they are */
+    bool are_counted;  /* weights and sizes are those of the cuts */
+    uint64_t weights[RANK_COUNT_MAX];
+    struct kv_sizes sizes[RANK_COUNT_MAX];
+    uint32_t machines[RANK_COUNT_MAX]; /* first rank of the same machine */
     uint64_t limits[RANK_COUNT_MAX]; /* what ranks up to this may take of its machine */
-    uint32_t short_rank;             /* the first that does not fit */
-    uint64_t short_bytes;
+    uint32_t short_rank;             /* the first that does not fit, */
+    uint64_t short_have;             /* and what is left for it on its node */
 };
 
 /* Of what is free on a node, what one of the ranks there may take. */
@@ -79,13 +113,17 @@ void fitting_grow(struct placement_fitting *fitting);
 
 /* ---- placement_predict.c ---- */
 
-double attempt_tokens_per_s(const struct attempt *attempt, const struct candidate *candidate);
+/* How fast it answers, begins and loads. */
+void attempt_predict(const struct attempt *attempt, const struct partition *cuts,
+                     struct candidate *candidate);
 
 /* ---- placement_words.c ---- */
 
 MUST_CHECK enum status candidate_say(struct candidate *candidate, const char *text);
+/* Adds to what it says. */
+MUST_CHECK enum status candidate_add(struct candidate *candidate, const char *text);
 MUST_CHECK enum status attempt_describe(const struct attempt *attempt, struct candidate *candidate,
-                                        uint32_t short_rank, uint64_t short_bytes);
+                                        uint32_t short_rank, uint64_t short_have);
 /* Shares by hand that do not fit, with those that would. */
 MUST_CHECK enum status fitting_describe(struct placement_fitting *fitting, const uint64_t *shares);
 

@@ -134,6 +134,32 @@ static void take_weights(void *taker, const struct layer_run *run, const struct 
                         run->whole_bytes);
 }
 
+static void take_used(void *taker, const struct layer_run *run, const struct held *held,
+                      uint32_t layers)
+{
+    uint64_t *bytes = taker;
+    struct held without = *held;
+    uint64_t ffn = part_of(run->ffn_bytes, held->ffn, run->ffn_units);
+    without.ffn = 0;
+    take_weights(taker, run, &without, layers);
+    if (run->experts > 0)
+        ffn = (uint64_t)((double)ffn * run->experts_used / run->experts);
+    *bytes += layers * ffn;
+}
+
+uint64_t placement_token_bytes(const struct model_shape *shape, const struct partition *cut,
+                               bool has_head)
+{
+    const uint64_t head = shape->tied ? shape->embedding_bytes : shape->head_bytes;
+    uint64_t bytes = 0;
+    each_layer(shape, cut, take_used, &bytes);
+    if (has_head && cut->sharding == SHARDING_TENSOR)
+        bytes += head / shape->vocab * (cut->vocab_end - cut->vocab_first);
+    else if (has_head && cut->has_head)
+        bytes += head;
+    return bytes;
+}
+
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut)
 {
     const bool is_tensor = cut->sharding == SHARDING_TENSOR;

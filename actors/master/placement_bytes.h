@@ -25,6 +25,9 @@ struct placement_cache {
 bool placement_shape_is_whole(const struct model_shape *shape);
 /* Packed weights of one rank. */
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut);
+/* Of these, what is read for a token; without the head, in the layers alone. */
+uint64_t placement_token_bytes(const struct model_shape *shape, const struct partition *cut,
+                               bool has_head);
 /* What a rank remembers of a position in pages, and of a request in its windows and states. */
 void placement_cache_sizes(const struct model_shape *shape, const struct partition *cut,
                            enum kv_format format, struct kv_sizes *sizes_out);

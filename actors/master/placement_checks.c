@@ -3,6 +3,8 @@
 
 #include "runtime/partition_table.h"
 
+#include <string.h>
+
 static enum status check_format(const struct place_instance *request, struct reason *reason)
 {
     if (request->kv_format != KV_FORMAT_NONE &&
@@ -50,7 +52,8 @@ static enum status check_shares(const struct attempt *attempt, struct reason *re
         return refuse(reason, STATUS_INVALID,
                       "there are %u shares for at least %u nodes; give one share for each rank",
                       shares, request->nodes_min);
-    if (shares == 1 || (!request->any_sharding && request->sharding == SHARDING_NONE))
+    if (shares == 1 || (!request->any_sharding && !request->asymmetric &&
+                        request->sharding == SHARDING_NONE))
         return refuse(reason, STATUS_INVALID,
                       "shares cut a model over several ranks, at least two; leave them out for one "
                       "node");
@@ -94,9 +97,89 @@ static enum status check_table(const struct attempt *attempt, struct reason *rea
     return status;
 }
 
+static const struct placement_node *node_of(const struct placement_question *question,
+                                            const struct node_id *id)
+{
+    for (uint32_t i = 0; i < question->node_count; i++)
+        if (ID_EQUAL(question->nodes[i].node->node_id, *id))
+            return &question->nodes[i];
+    return NULL;
+}
+
+static enum status check_named(const struct placement_question *question, const struct node_id *ids,
+                               uint32_t at, struct reason *reason)
+{
+    char hex[HEX_SIZE(16)];
+    const struct placement_node *node = node_of(question, &ids[at]);
+    (void)hex_print(&ids[at], sizeof(ids[at]), hex);
+    if (!node)
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "there is no node %.8s; troupe nodes lists those there are", hex);
+    const char *name = text_or_empty(node->node->name);
+    for (uint32_t i = 0; i < at; i++)
+        if (ID_EQUAL(ids[i], ids[at]))
+            return refuse(reason, STATUS_INVALID,
+                          "node %.64s is named twice; name it once, and one share for it", name);
+    if (!node->is_heard)
+        return refuse(reason, STATUS_NO_CAPACITY,
+                      "node %.64s %s; leave it out, or place again when it is here", name,
+                      node->node->in_view ? "has not told yet what is free on it"
+                                          : "is away or leaving");
+    return STATUS_OK;
+}
+
+/* Names that are wrong are told; what is not named may be left out unsaid. */
+static enum status check_nodes(const struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    struct node_id ids[NODE_COUNT_MAX];
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(ids[0]);
+    enum status status = STATUS_OK;
+    if (named > NODE_COUNT_MAX || request->node_ids.count % sizeof(ids[0]) != 0)
+        return refuse(reason, STATUS_INVALID, "the list of nodes is no list of at most %d ids",
+                      NODE_COUNT_MAX);
+    if (named > 0)
+        memcpy(ids, request->node_ids.items, named * sizeof(ids[0]));
+    for (uint32_t i = 0; i < named && status == STATUS_OK; i++)
+        status = check_named(attempt->question, ids, i, reason);
+    if (status != STATUS_OK)
+        return status;
+    if (named > 1 && !request->any_sharding && !request->asymmetric &&
+        request->sharding == SHARDING_NONE)
+        return refuse(reason, STATUS_INVALID,
+                      "%u nodes are named for a model on one; name one of them, or ask for "
+                      "pipeline or tensor", named);
+    return STATUS_OK;
+}
+
+/* Ranks beyond what can be shared would have no work. */
+static enum status check_ranks(const struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct partition_units units = partition_units_of_shape(&attempt->model->shape);
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
+    const uint32_t wanted = named > request->nodes_min ? named : request->nodes_min;
+    const uint32_t tensor = partition_ranks_most(&units);
+    const uint32_t pipeline = units.layers < RANK_COUNT_MAX ? units.layers : RANK_COUNT_MAX;
+    const bool is_tensor = request->asymmetric || request->sharding == SHARDING_TENSOR;
+    uint32_t most = is_tensor ? tensor : pipeline;
+    if (request->any_sharding && !request->asymmetric)
+        most = tensor > pipeline ? tensor : pipeline;
+    if (wanted <= most || wanted < 2)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID,
+                  "%u ranks are more than %.100s can be shared among%s; ask for at most %u", wanted,
+                  text_or_empty(attempt->model->model_id),
+                  request->any_sharding ? "" : is_tensor ? " by tensor" : " by pipeline", most);
+}
+
 enum status attempt_check(const struct attempt *attempt, struct reason *reason)
 {
     enum status status = check_format(attempt->question->request, reason);
+    if (status == STATUS_OK)
+        status = check_nodes(attempt, reason);
+    if (status == STATUS_OK)
+        status = check_ranks(attempt, reason);
     if (status == STATUS_OK)
         status = check_shares(attempt, reason);
     if (status == STATUS_OK)

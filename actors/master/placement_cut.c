@@ -93,10 +93,14 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     const struct place_instance *request = attempt->question->request;
     const struct partition_units units = partition_units_of_shape(shape);
     struct candidate *candidate =
-        record_list_push(&candidate_type, RECORD_LIST(listed->candidates), NULL, 64);
+        record_list_push(&candidate_type, RECORD_LIST(listed->candidates), NULL,
+                         PLACEMENT_FOUND_MAX);
     if (!candidate)
-        return listed->candidates.count >= 64 ? STATUS_OK : STATUS_NO_MEMORY;
+        return STATUS_NO_MEMORY;
     candidate->sharding = attempt->kind->sharding;
+    candidate->is_asymmetric =
+        attempt->kind->sharding == SHARDING_TENSOR && !attempt->kind->is_equal;
+    candidate->is_upgraded = attempt->upgrade != NULL;
     candidate->mode = attempt_mode(request);
     candidate->kv_format = attempt_format(attempt);
     uint64_t shares[RANK_COUNT_MAX];
@@ -145,6 +149,7 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
         return status;
     if (!candidate->is_possible && request->shares.count > 0 && request->table.count == 0)
         return fitting_describe(&fitting, shares);
-    candidate->tokens_per_s = candidate->is_possible ? attempt_tokens_per_s(attempt, candidate) : 0;
-    return attempt_describe(attempt, candidate, fitting.short_rank, fitting.short_bytes);
+    if (candidate->is_possible)
+        attempt_predict(attempt, cuts, candidate);
+    return attempt_describe(attempt, candidate, fitting.short_rank, fitting.short_have);
 }

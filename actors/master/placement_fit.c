@@ -5,22 +5,32 @@
 
 #include <string.h>
 
-/* Ranks of one machine share its memory: the sum of those up to `rank`. */
-static uint64_t taken_up_to(const struct attempt *attempt, const struct candidate *candidate,
-                            uint32_t rank)
+/* Ranks of one machine share its memory: the sums of those up to each rank. */
+static void take_up(const struct placement_fitting *fitting, uint64_t taken_out[RANK_COUNT_MAX])
 {
-    uint64_t taken = 0;
-    for (uint32_t i = 0; i <= rank; i++) {
-        const struct rank_record *other = &candidate->ranks.items[i];
-        const uint64_t bytes = other->weight_bytes + other->scratch_bytes;
-        if (!ID_EQUAL(attempt->chosen[i]->node->machine_id,
-                      attempt->chosen[rank]->node->machine_id))
-            continue;
-        if (bytes > UINT64_MAX - taken || other->cache_bytes > UINT64_MAX - taken - bytes)
-            return UINT64_MAX;
-        taken += bytes + other->cache_bytes;
+    uint64_t taken[RANK_COUNT_MAX] = {0}; /* of machines, at the first rank of each */
+    for (uint32_t i = 0; i < fitting->attempt->count; i++) {
+        const struct rank_record *rank = &fitting->candidate->ranks.items[i];
+        uint64_t *all = &taken[fitting->machines[i]];
+        const uint64_t bytes = rank->weight_bytes + rank->scratch_bytes;
+        if (bytes > UINT64_MAX - *all || rank->cache_bytes > UINT64_MAX - *all - bytes)
+            *all = UINT64_MAX;
+        else
+            *all += bytes + rank->cache_bytes;
+        taken_out[i] = *all;
     }
-    return taken;
+}
+
+static void find_machines(struct placement_fitting *fitting)
+{
+    const struct attempt *attempt = fitting->attempt;
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        uint32_t first = 0;
+        while (!ID_EQUAL(attempt->chosen[first]->node->machine_id,
+                         attempt->chosen[i]->node->machine_id))
+            first++;
+        fitting->machines[i] = first;
+    }
 }
 
 /* Of what is free on a node, what one of the ranks there may take. */
@@ -43,10 +53,27 @@ static void solve_by_memory(struct placement_fitting *fitting, const struct plac
     uint64_t budgets[RANK_COUNT_MAX];
     struct partition cuts[RANK_COUNT_MAX];
     struct reason reason;
+    uint64_t all = 0;
     fitting_budgets(fitting, budgets);
+    for (uint32_t i = 0; i < attempt->count; i++)
+        all = budgets[i] > UINT64_MAX - all ? UINT64_MAX : all + budgets[i];
+    if (all < attempt->model->shape.weight_bytes)
+        return;
     if (placement_place(&attempt->model->shape, cache, attempt->kind->sharding, NULL, budgets,
                         attempt->count, cuts, &reason) == STATUS_OK)
         memcpy(fitting->cuts, cuts, attempt->count * sizeof(cuts[0]));
+}
+
+/* Weights, and what a position and a request take, once for these cuts. */
+static void count_ranks(struct placement_fitting *fitting)
+{
+    const struct model_shape *shape = &fitting->attempt->model->shape;
+    const enum kv_format format = (enum kv_format)fitting->candidate->kv_format;
+    for (uint32_t i = 0; i < fitting->attempt->count && !fitting->are_counted; i++) {
+        fitting->weights[i] = placement_weight_bytes(shape, &fitting->cuts[i]);
+        placement_cache_sizes(shape, &fitting->cuts[i], format, &fitting->sizes[i]);
+    }
+    fitting->are_counted = true;
 }
 
 /* Fills the bytes of all ranks; whether they are within the limits. */
@@ -56,22 +83,30 @@ static bool fits(struct placement_fitting *fitting, uint64_t positions, uint32_t
     struct candidate *candidate = fitting->candidate;
     const struct placement_cache cache = {positions, requests,
                                           (enum kv_format)candidate->kv_format};
-    if (fitting->is_by_memory)
+    uint64_t taken[RANK_COUNT_MAX];
+    if (fitting->is_by_memory) {
         solve_by_memory(fitting, &cache);
+        fitting->are_counted = false;
+    }
+    count_ranks(fitting);
     candidate->positions = (uint32_t)positions;
     candidate->requests = requests;
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
         struct rank_record *rank = &candidate->ranks.items[i];
-        rank->weight_bytes = placement_weight_bytes(shape, &fitting->cuts[i]);
-        rank->cache_bytes = placement_cache_bytes(shape, &fitting->cuts[i], &cache);
+        rank->weight_bytes = fitting->weights[i];
+        rank->cache_bytes =
+            kv_total_bytes(&fitting->sizes[i], positions, requests, KV_STEP_ROWS);
         rank->scratch_bytes = placement_scratch_bytes(shape, requests);
     }
+    take_up(fitting, taken);
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
-        const uint64_t taken = taken_up_to(fitting->attempt, candidate, i);
-        if (taken <= fitting->limits[i])
+        if (taken[i] <= fitting->limits[i])
             continue;
+        const struct rank_record *rank = &candidate->ranks.items[i];
+        const uint64_t own = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
+        const uint64_t before = taken[i] - own;
         fitting->short_rank = i;
-        fitting->short_bytes = taken - fitting->limits[i];
+        fitting->short_have = fitting->limits[i] > before ? fitting->limits[i] - before : 0;
         return false;
     }
     return true;
@@ -81,14 +116,12 @@ static bool fits(struct placement_fitting *fitting, uint64_t positions, uint32_t
 static bool are_requests_costly(const struct placement_fitting *fitting, uint64_t positions,
                                 uint32_t requests)
 {
-    struct kv_sizes sizes;
     uint64_t shared = 0;
     uint64_t own = 0;
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
-        placement_cache_sizes(&fitting->attempt->model->shape, &fitting->cuts[i],
-                              (enum kv_format)fitting->candidate->kv_format, &sizes);
-        shared += sizes.page_bytes * kv_page_count(positions);
-        own += kv_own_bytes(&sizes, kv_page_count(positions), KV_STEP_ROWS) * requests;
+        const struct kv_sizes *sizes = &fitting->sizes[i];
+        shared += sizes->page_bytes * kv_page_count(positions);
+        own += kv_own_bytes(sizes, kv_page_count(positions), KV_STEP_ROWS) * requests;
     }
     return own > shared;
 }
@@ -101,6 +134,7 @@ bool fitting_context(struct placement_fitting *fitting)
     const bool is_fixed = attempt_context_asked(attempt) != 0;
     uint32_t requests = attempt_requests(attempt);
     uint32_t context = attempt_context(attempt);
+    find_machines(fitting);
     for (uint32_t i = 0; i < attempt->count; i++) {
         const uint64_t taken =
             placement_senders_taken(attempt->question->state, fitting->candidate,
@@ -108,7 +142,8 @@ bool fitting_context(struct placement_fitting *fitting)
         const uint64_t memory_free = attempt->chosen[i]->memory_free;
         fitting->limits[i] = memory_free > taken ? memory_free - taken : 0;
     }
-    while (!fits(fitting, context, requests)) {
+    bool is_fitting = fits(fitting, context, requests);
+    while (!is_fitting) {
         const bool may_shrink = !is_fixed && context / 2 >= PLACEMENT_CONTEXT_LEAST;
         if (requests > 1 && (!may_shrink || are_requests_costly(fitting, context, requests)))
             requests /= 2;
@@ -116,9 +151,10 @@ bool fitting_context(struct placement_fitting *fitting)
             context /= 2;
         else
             break;
+        is_fitting = fits(fitting, context, requests);
     }
     fitting->candidate->context = context;
-    return fits(fitting, context, requests);
+    return is_fitting;
 }
 
 /* Room for the reserve of every request, from half of what is free beside the context: the rest is
@@ -132,10 +168,10 @@ void fitting_grow(struct placement_fitting *fitting)
     const uint64_t most = requests * (reserve < context ? reserve : context);
     uint64_t low = kv_page_count(context);
     uint64_t high = kv_page_count(most < UINT32_MAX / 2 ? most : UINT32_MAX / 2);
-    for (uint32_t i = 0; i < attempt->count; i++) {
-        const uint64_t taken = taken_up_to(attempt, fitting->candidate, i);
-        fitting->limits[i] = taken + (fitting->limits[i] - taken) / 2;
-    }
+    uint64_t taken[RANK_COUNT_MAX];
+    take_up(fitting, taken);
+    for (uint32_t i = 0; i < attempt->count; i++)
+        fitting->limits[i] = taken[i] + (fitting->limits[i] - taken[i]) / 2;
     while (low < high) {
         const uint64_t middle = low + (high - low + 1) / 2;
         if (fits(fitting, middle * KV_PAGE_POSITIONS, requests))

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which nodes are tried together: the beginnings of a few orders of all that may take part, and,
+ * where they are few, all but one.  So a node is left out where that is better or needed, and the
+ * work grows with the number of nodes, not with that of their subsets.
+ */
 #include "actors/master/placement_attempt.h"
 #include "actors/master/placement_order.h"
 #include "runtime/partition_table.h"
 
 #include <string.h>
+
+/* So many nodes are few: every number of them is tried, and all but one. */
+#define FEW_NODES 12u
 
 static const struct placement_kind kinds[] = {
     {.sharding = SHARDING_NONE, .ranks_least = 1, .ranks_most = 1, .way = "one node"},
@@ -22,13 +30,39 @@ static const struct placement_kind kinds[] = {
      .way = "tensor cut by memory"},
 };
 
+/* Sets that were tried, as bits of the places in the standing order. */
+struct tried {
+    uint64_t sets[PLACEMENT_TRIES_MAX];
+    uint32_t count;
+};
+
+struct trial {
+    struct attempt *attempt;
+    struct candidates_listed *listed;
+    const struct placement_node *standing[NODE_COUNT_MAX];
+    uint32_t usable;
+    uint32_t least;
+    struct tried tried;
+};
+
+static bool is_unequal(const struct placement_kind *kind)
+{
+    return kind->sharding == SHARDING_TENSOR && !kind->is_equal;
+}
+
+/* Whoever asks for a tensor cut gets equal shares, unless others are named. */
 static bool is_wanted(const struct place_instance *request, const struct placement_kind *kind)
 {
-    if (kind->is_equal && attempt_ranks_given(request) > 0)
+    if (kind->is_equal && (attempt_ranks_given(request) > 0 || request->asymmetric))
         return false;
     if (request->table.count > 0 && kind->sharding != partition_table_sharding(request))
         return false;
-    return request->any_sharding || request->sharding == (uint32_t)kind->sharding;
+    if (request->asymmetric)
+        return is_unequal(kind);
+    if (request->any_sharding)
+        return true;
+    return request->sharding == (uint32_t)kind->sharding &&
+           (!is_unequal(kind) || attempt_ranks_given(request) > 0);
 }
 
 /* More ranks than a layer has units of anything are taken where they are asked for alone. */
@@ -42,39 +76,139 @@ static bool is_worth(const struct attempt *attempt, const struct placement_kind 
            attempt->count <= partition_ranks_worth(&units);
 }
 
-/* The first `count` from `first` on. */
-static enum status try_kinds(struct attempt *attempt, const struct placement_node *const *first,
-                             uint32_t count, struct candidates_listed *listed)
+/* Equal shares were asked for by name, and are there: what if they are too tight? */
+static enum status try_upgrade(struct attempt *attempt, struct candidates_listed *listed)
+{
+    const struct place_instance *request = attempt->question->request;
+    char sentence[UPGRADE_SENTENCE_SIZE];
+    if (request->any_sharding || request->sharding != SHARDING_TENSOR || request->asymmetric ||
+        attempt_ranks_given(request) > 0 || attempt->count < 2)
+        return STATUS_OK;
+    const enum upgrade upgrade = attempt_upgrade(attempt, sentence);
+    if (upgrade == UPGRADE_NONE)
+        return STATUS_OK;
+    if (upgrade == UPGRADE_REFUSED)
+        return candidate_add(&listed->candidates.items[listed->candidates.count - 1], sentence);
+    attempt->upgrade = sentence;
+    attempt->kind = &kinds[COUNT_OF(kinds) - 1];
+    ASSERT(is_unequal(attempt->kind));
+    const uint32_t equal = listed->candidates.count - 1;
+    enum status status = attempt_cut(attempt, listed);
+    attempt->upgrade = NULL;
+    if (status == STATUS_OK && listed->candidates.items[equal + 1].is_possible) {
+        listed->candidates.items[equal].is_possible = false;
+        status = candidate_say(&listed->candidates.items[equal], sentence);
+    }
+    return status;
+}
+
+static enum status try_kinds(struct attempt *attempt, struct candidates_listed *listed)
 {
     enum status status = STATUS_OK;
-    memcpy(attempt->chosen, first, count * sizeof(first[0]));
-    attempt->count = count;
     for (size_t i = 0; i < COUNT_OF(kinds) && status == STATUS_OK; i++) {
         attempt->kind = &kinds[i];
-        if (count < kinds[i].ranks_least || count > kinds[i].ranks_most ||
+        if (attempt->count < kinds[i].ranks_least || attempt->count > kinds[i].ranks_most ||
             !is_wanted(attempt->question->request, &kinds[i]) || !is_worth(attempt, &kinds[i]))
             continue;
         status = attempt_cut(attempt, listed);
-        if (status == STATUS_OK && kinds[i].sharding == SHARDING_TENSOR && !kinds[i].is_equal)
+        if (status == STATUS_OK && kinds[i].is_equal)
+            status = try_upgrade(attempt, listed);
+        if (status == STATUS_OK)
             candidates_drop_twin(listed);
     }
+    return status;
+}
+
+/* A set of nodes, once; its ranks are in the standing order. */
+static enum status try_set(struct trial *trial, uint64_t set)
+{
+    struct tried *tried = &trial->tried;
+    for (uint32_t i = 0; i < tried->count; i++)
+        if (tried->sets[i] == set)
+            return STATUS_OK;
+    if (tried->count == PLACEMENT_TRIES_MAX)
+        return STATUS_OK;
+    tried->sets[tried->count++] = set;
+    trial->attempt->count = 0;
+    for (uint32_t i = 0; i < trial->usable; i++)
+        if (set >> i & 1)
+            trial->attempt->chosen[trial->attempt->count++] = trial->standing[i];
+    return try_kinds(trial->attempt, trial->listed);
+}
+
+static uint64_t bit_of(const struct trial *trial, const struct placement_node *node)
+{
+    uint32_t place = 0;
+    while (trial->standing[place] != node)
+        place++;
+    return (uint64_t)1 << place;
+}
+
+/* Of many nodes not every number, but each half more than the one before. */
+static bool is_number_tried(uint32_t count, uint32_t least, uint32_t most)
+{
+    uint32_t number = least;
+    if (most <= FEW_NODES || count == most)
+        return true;
+    while (number < count)
+        number = number < 4 ? number + 1 : number + number / 2;
+    return number == count;
+}
+
+static enum status try_beginnings(struct trial *trial, const struct placement_node *const *nodes,
+                                  uint32_t count)
+{
+    const uint32_t given = attempt_ranks_given(trial->attempt->question->request);
+    const uint32_t least = trial->least > 2 ? trial->least : 2;
+    uint64_t set = 0;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        set |= bit_of(trial, nodes[i]);
+        if (i + 1 >= least && (given ? given == i + 1 : is_number_tried(i + 1, least, count)))
+            status = try_set(trial, set);
+    }
+    return status;
+}
+
+static enum status try_several(struct trial *trial)
+{
+    const struct placement_node *nodes[NODE_COUNT_MAX];
+    const bool are_named = trial->attempt->question->request->node_ids.count > 0;
+    enum status status = STATUS_OK;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < trial->usable; i++)
+        if (are_named || placement_node_joins(trial->standing[i]))
+            nodes[count++] = trial->standing[i];
+    for (int order = 0; order < ORDER_END && status == STATUS_OK; order++) {
+        attempt_order(trial->attempt, (enum placement_order)order, nodes, count);
+        status = try_beginnings(trial, nodes, count);
+    }
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < count; i++)
+        all |= bit_of(trial, nodes[i]);
+    const bool may_leave_out =
+        !are_named && attempt_ranks_given(trial->attempt->question->request) == 0;
+    for (uint32_t i = 0; may_leave_out && count > 2 && count <= FEW_NODES && i < count &&
+                         count > trial->least && status == STATUS_OK; i++)
+        status = try_set(trial, all & ~bit_of(trial, nodes[i]));
+    /* Those that cannot join say why, once. */
+    if (status == STATUS_OK && count < trial->usable)
+        status = try_beginnings(trial, trial->standing,
+                                trial->least > 2 ? trial->least : trial->usable);
     return status;
 }
 
 enum status attempt_all_kinds(struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct place_instance *request = attempt->question->request;
-    const struct placement_node *sorted[NODE_COUNT_MAX];
-    const uint32_t usable = attempt_nodes(attempt, sorted);
-    const uint32_t given = attempt_ranks_given(request);
-    const uint32_t least = request->node_ids.count
-                               ? request->node_ids.count / (uint32_t)sizeof(struct node_id)
-                               : request->nodes_min;
+    struct trial trial = {.attempt = attempt, .listed = listed};
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < usable && least <= 1 && given == 0; i++)
-        status = try_kinds(attempt, &sorted[i], 1, listed);
-    for (uint32_t count = least > 2 ? least : 2; status == STATUS_OK && count <= usable; count++)
-        if (given == 0 || given == count)
-            status = try_kinds(attempt, sorted, count, listed);
-    return status;
+    trial.usable = attempt_nodes(attempt, trial.standing);
+    trial.least = request->node_ids.count
+                      ? request->node_ids.count / (uint32_t)sizeof(struct node_id)
+                      : request->nodes_min;
+    for (uint32_t i = 0; status == STATUS_OK && i < trial.usable && trial.least <= 1 &&
+                         attempt_ranks_given(request) == 0; i++)
+        status = try_set(&trial, (uint64_t)1 << i);
+    return status == STATUS_OK ? try_several(&trial) : status;
 }

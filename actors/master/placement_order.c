@@ -5,18 +5,27 @@
 
 #include <string.h>
 
+static bool are_twins(const struct candidate *first, const struct candidate *twin)
+{
+    if (first->sharding != twin->sharding || first->ranks.count != twin->ranks.count)
+        return false;
+    for (uint32_t i = 0; i < twin->ranks.count; i++)
+        if (!record_equal(&rank_record_type, &first->ranks.items[i], &twin->ranks.items[i]))
+            return false;
+    /* Refused before it was cut. */
+    return twin->ranks.count > 0 ||
+           strcmp(text_or_empty(first->why), text_or_empty(twin->why)) == 0;
+}
+
 void candidates_drop_twin(struct candidates_listed *listed)
 {
     const uint32_t last = listed->candidates.count - 1;
+    const struct candidate *items = listed->candidates.items;
     if (listed->candidates.count < 2)
         return;
-    const struct candidate *twin = &listed->candidates.items[last];
-    const struct candidate *first = &listed->candidates.items[last - 1];
-    bool is_twin = first->sharding == twin->sharding && first->ranks.count == twin->ranks.count;
-    for (uint32_t i = 0; is_twin && i < twin->ranks.count; i++)
-        is_twin = record_equal(&rank_record_type, &first->ranks.items[i], &twin->ranks.items[i]);
-    if (is_twin && twin->ranks.count == 0) /* refused before it was cut */
-        is_twin = strcmp(text_or_empty(first->why), text_or_empty(twin->why)) == 0;
+    bool is_twin = are_twins(&items[last - 1], &items[last]);
+    for (uint32_t i = 0; items[last].ranks.count == 0 && i < last && !is_twin; i++)
+        is_twin = are_twins(&items[i], &items[last]);
     if (is_twin)
         record_list_remove(&candidate_type, RECORD_LIST(listed->candidates), last);
 }

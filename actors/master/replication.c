@@ -681,10 +681,12 @@ enum status replication_result(struct master *master, struct result *result)
         struct message signal;
         if (!message_begin(master, &signal, MESSAGE_SIGNAL, SIGNAL_NODE_LOAD))
             return STATUS_NO_MEMORY;
-        *MESSAGE_BODY(&signal, node_load) = *(const struct node_load *)result->value;
-        duties_signal(master, &signal);
+        enum status status =
+            record_copy(&node_load_type, result->value, MESSAGE_BODY(&signal, node_load));
+        if (status == STATUS_OK)
+            duties_signal(master, &signal);
         message_fini(&signal);
-        return STATUS_OK;
+        return status;
     }
     default:
         return STATUS_OK;

@@ -5,6 +5,7 @@
 #include "protocol/memory.h"
 #include "runtime/epoch_file.h"
 #include "runtime/machine.h"
+#include "runtime/kernel_rates.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -355,6 +356,25 @@ static enum status write_snapshot(struct master_shell *shell, struct effect *eff
     return status == STATUS_NO_SPACE ? STATUS_OK : status; /* the next one may fit */
 }
 
+static void load_free(void *value)
+{
+    record_fini(&node_load_type, value);
+    memory_free(value);
+}
+
+/* What the kernels of this machine manage; nothing before it was measured. */
+static enum status add_kernels(const struct master_shell *shell, struct node_load *load)
+{
+    struct kernel_rates rates;
+    if (!shell->kernels_path || !kernel_rates_read(shell->kernels_path, &rates))
+        return STATUS_OK;
+    for (uint32_t i = 0; i < rates.count; i++)
+        if (!record_list_push(&kernel_rate_type, RECORD_LIST(load->kernels), &rates.rates[i],
+                              KERNEL_RATE_COUNT_MAX))
+            return STATUS_NO_MEMORY;
+    return STATUS_OK;
+}
+
 static enum status probe(struct master_shell *shell, const struct effect *effect)
 {
     struct node_load *load = memory_zeroed(1, sizeof(*load));
@@ -365,7 +385,7 @@ static enum status probe(struct master_shell *shell, const struct effect *effect
     load->cpu = machine_load();
     load->disk_free =
         machine_disk_free(shell->store_path ? shell->store_path : shell->log_path);
-    answer(shell, effect, STATUS_OK, load, memory_free);
+    answer(shell, effect, add_kernels(shell, load), load, load_free);
     return STATUS_OK;
 }
 

@@ -25,6 +25,7 @@ struct master_shell {
     const struct disk_ops *disk; /* NULL: the machine's */
     const char *log_path;
     const char *store_path; /* whose free space is told; NULL: that of the log */
+    const char *kernels_path; /* of runtime/kernel_rates.h; NULL: none */
     uint64_t segment_size; /* of the log; 0: as event_log.h says */
     uint64_t retain_size;
     struct event_log *log;

@@ -38,6 +38,9 @@ enum status program_find(const char *directory, const char *name, char *path_out
     int length = snprintf(path, sizeof(path), "%s/troupe-%.40s", directory, name);
     if (access(path, F_OK) != 0)
         length = snprintf(path, sizeof(path), "%s/../%.40s/troupe-%.40s", directory, name, name);
+    if (access(path, F_OK) != 0)
+        length = snprintf(path, sizeof(path), "%s/../runner/%.40s/troupe-%.40s", directory, name,
+                          name);
     if (length < 0 || (size_t)length >= sizeof(path) || (size_t)length >= size ||
         access(path, F_OK) != 0)
         return refuse(reason, STATUS_NOT_FOUND,

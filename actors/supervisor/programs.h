@@ -3,7 +3,7 @@
  * programs: where the executables of the other actors lie.
  *
  * Beside our own (an installed tree keeps all of them in one directory), or each in its folder
- * beside ours (a build tree: actors/NAME/troupe-NAME).
+ * beside ours (a build tree: actors/NAME/troupe-NAME, actors/runner/NAME/troupe-NAME).
  *
  * Memory   plain text.
  * Fails    STATUS_NOT_FOUND with a sentence naming the file that is missing.

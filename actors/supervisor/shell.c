@@ -5,15 +5,20 @@
 #include "actors/supervisor/programs.h"
 #include "actors/supervisor/sweep.h"
 #include "protocol/memory.h"
+#include "runtime/kernel_rates.h"
 #include "runtime/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* By then a node that starts has started. */
+#define MEASURE_AFTER_S "10"
 
 static struct shell_child *row_of_id(struct supervisor_shell *shell, uint64_t id)
 {
@@ -255,6 +260,13 @@ static void do_spawn(struct supervisor_shell *shell, const struct effect *effect
     loop_post(shell->loop, &result);
 }
 
+static void measured_reap(struct supervisor_shell *shell)
+{
+    struct child_end end;
+    if (shell->measuring.pid != 0 && child_reap(&shell->measuring, &end))
+        child_fini(&shell->measuring);
+}
+
 static enum status perform(void *self, struct loop *loop, struct effect *effect,
                            struct reason *reason)
 {
@@ -274,6 +286,7 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
             child_kill(&row->child);
         return STATUS_OK;
     case SUPERVISOR_PING:
+        measured_reap(shell);
         if (row)
             child_ping(&row->child);
         return STATUS_OK;
@@ -290,11 +303,35 @@ static enum status perform(void *self, struct loop *loop, struct effect *effect,
     return refuse(reason, STATUS_INTERNAL, "nobody performs effect %u", (unsigned)effect->kind);
 }
 
+/* Not before the node has settled, and never in the way of anything: whoever does without what it
+ * finds out reckons with less. */
+static void measure_kernels(struct supervisor_shell *shell)
+{
+    static const char *const arguments[] = {"measure", "--out", KERNEL_RATES_FILE,
+                                            "--after", MEASURE_AFTER_S, NULL};
+    char program[PROGRAM_PATH_SIZE];
+    char chosen[64];
+    const char *kernels = getenv("TROUPE_KERNELS");
+    const char *const environment[] = {kernels ? chosen : NULL, NULL};
+    struct reason reason;
+    (void)snprintf(chosen, sizeof(chosen), "TROUPE_KERNELS=%.40s", kernels ? kernels : "");
+    const struct spawn_options options = {.program = program,
+                                          .arguments = arguments,
+                                          .environment = environment,
+                                          .directory = shell->paths->run,
+                                          .error_fd = -1,
+                                          .output_fd = -1};
+    if (program_find(shell->programs, "engine", program, sizeof(program), &reason) != STATUS_OK ||
+        child_spawn(&options, &shell->measuring, &reason) != STATUS_OK)
+        log_notice("the kernels are not measured: %s", reason.text);
+}
+
 static enum status open_shell(void *self, struct loop *loop, struct reason *reason)
 {
     struct supervisor_shell *shell = self;
     (void)reason;
     shell->loop = loop;
+    measure_kernels(shell);
     return STATUS_OK;
 }
 
@@ -308,6 +345,10 @@ static void close_shell(void *self)
     for (size_t i = 0; i < COUNT_OF(shell->children); i++)
         if (shell->children[i].id != 0)
             row_close(&shell->children[i]);
+    if (shell->measuring.pid != 0) {
+        child_kill(&shell->measuring);
+        child_fini(&shell->measuring);
+    }
     processes_write(shell);
 }
 

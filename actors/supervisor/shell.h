@@ -47,6 +47,7 @@ struct supervisor_shell {
     char programs[PATH_SIZE];    /* directory of our own executable */
     char log_path[PATH_SIZE + 32];
     struct shell_child children[CHILDREN_MAX];
+    struct child measuring; /* what the kernels of this machine manage, once; without a pid: none */
 };
 
 struct shell supervisor_shell_calls(struct supervisor_shell *shell);

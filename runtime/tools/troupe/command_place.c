@@ -78,10 +78,19 @@ static const char *print_read(const struct candidate *candidate, char text_out[C
     return text_out;
 }
 
+static void add_prediction(struct table *table, double value, const char *unit)
+{
+    if (value > 0)
+        table_add(table, "%.*f%s", value < 10 ? 2 : 1, value, unit);
+    else
+        table_add(table, "-");
+}
+
 static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
 {
     static const char *const headings[] = {"",      "SHARDING", "NODES", "CONTEXT",
-                                           "LARGEST SHARE", "FILES READ", "TOKENS/S", "WHY"};
+                                           "LARGEST SHARE", "FILES READ", "TOKENS/S",
+                                           "FIRST TOKEN", "LOAD", "WHY"};
     struct table table;
     table_init(&table, headings, COUNT_OF(headings));
     for (uint32_t i = 0; i < listed->candidates.count; i++) {
@@ -103,18 +112,22 @@ static int print_candidates(struct cli *cli, const struct candidates_listed *lis
             most = bytes > most ? bytes : most;
         }
         table_add(&table, "%s", candidate->is_possible ? "yes" : "no");
-        table_add(&table, "%s", sharding_name(candidate->sharding));
+        table_add(&table, "%s%s", candidate->is_asymmetric ? "asymmetric " : "",
+                  sharding_name(candidate->sharding));
         table_add(&table, "%s", nodes[0] ? nodes : "-");
         table_add(&table, "%u", candidate->context);
         table_add(&table, "%s", size_print(most, size));
         table_add(&table, "%s", print_read(candidate, read));
-        if (candidate->tokens_per_s > 0)
-            table_add(&table, "%.1f", candidate->tokens_per_s);
-        else
-            table_add(&table, "-");
+        add_prediction(&table, candidate->tokens_per_s, "");
+        add_prediction(&table, candidate->first_token_s, " s");
+        add_prediction(&table, candidate->load_s, " s");
         table_add(&table, "%s", text_or_empty(candidate->why));
     }
-    return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    if (!table_print(&table, cli))
+        return cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    if (listed->left_off > 0)
+        (void)printf("%u more, all worse, are not shown\n", listed->left_off);
+    return EXIT_CODE_OK;
 }
 
 int command_previews(struct cli *cli)

@@ -46,7 +46,7 @@ static int read_shares(struct cli *cli, const char *text, struct place_instance 
         char *end = NULL;
         errno = 0;
         unsigned long share = strtoul(at, &end, 10);
-        if (errno != 0 || at[0] < '0' || at[0] > '9' || share == 0 || share > 1000000 ||
+        if (errno != 0 || at[0] < '0' || at[0] > '9' || share > 1000000 ||
             (*end != ',' && *end != '\0') || count == RANK_COUNT_MAX)
             return cli_usage_failed(cli, "--shares takes numbers with commas between, such as "
                                          "50,30,20, not %.60s", text);
@@ -78,8 +78,12 @@ static int read_choice(struct cli *cli, struct place_instance *request)
     enum kv_format kv_format = KV_FORMAT_NONE;
     enum sharding parsed = SHARDING_NONE;
     request->any_sharding = sharding == NULL;
-    if (sharding && !sharding_parse(sharding, &parsed))
-        return cli_usage_failed(cli, "--sharding is none, pipeline or tensor, not %.40s", sharding);
+    request->asymmetric = sharding && strcmp(sharding, "asymmetric") == 0;
+    if (request->asymmetric)
+        parsed = SHARDING_TENSOR;
+    else if (sharding && !sharding_parse(sharding, &parsed))
+        return cli_usage_failed(
+            cli, "--sharding is none, pipeline, tensor or asymmetric, not %.40s", sharding);
     request->sharding = parsed;
     if (format && !kv_format_parse(format, &kv_format))
         return cli_usage_failed(cli, "--kv-cache is bf16 or int8, not %.40s", format);

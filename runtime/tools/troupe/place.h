@@ -11,7 +11,7 @@
 
 /* What place and previews have in common, for their option tables. */
 #define PLACE_OPTION_ROWS                                                                          \
-    {"sharding", "WAY", "none, pipeline or tensor; else the best is chosen"},                      \
+    {"sharding", "WAY", "none, pipeline, tensor or asymmetric; else the best is chosen"},          \
         {"mode", "MODE", "fast (default) or exact"},                                               \
         {"nodes", "A,B", "these nodes and no others, in the order of the ranks"},                  \
         {"kv-cache", "FORMAT", "bf16 or int8; else the leader's kv_cache"},                        \

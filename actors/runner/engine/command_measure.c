@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measures what the kernels manage on this machine: packed weights of 4, 8 and 16 bits read for a
+ * token at a time, and multiplied with many; with one thread and with all.  Short, at the lowest
+ * priority, and once: a file that says so of this build and CPU is left as it is.
+ */
+#include "actors/runner/engine/commands.h"
+#include "actors/runner/engine/kernels/kernels.h"
+#include "actors/runner/engine/pool.h"
+#include "protocol/memory.h"
+#include "runtime/clock.h"
+#include "runtime/kernel_rates.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define COLUMNS 2048u
+#define MATRIX_SIZE ((size_t)40 << 20) /* beyond the caches of common machines */
+#define MANY_ROWS 4096u                /* of the matrix, for many tokens */
+#define TOKENS 64u
+#define ROUNDS 4u
+#define TURNS 3u /* a second apart */
+#define GROUP 64u
+
+struct measure {
+    const struct kernel_set *kernels;
+    struct matrix matrix;
+    struct activations inputs;
+    uint8_t *bytes;
+    float *out;
+    size_t tokens;
+    bool has_bytes;
+};
+
+static void multiply(void *work, size_t first, size_t end, float *scratch)
+{
+    const struct measure *m = work;
+    (m->has_bytes ? m->kernels->matmul_bytes : m->kernels->matmul)(
+        &m->matrix, &m->inputs, m->tokens, first, end, m->out, m->matrix.rows, scratch);
+}
+
+/* Codes that differ and scales that are small; what they say is of no matter. */
+static void fill_matrix(struct measure *m, uint32_t bits)
+{
+    const uint64_t row = COLUMNS * bits / 8;
+    const uint64_t scales = bits < 16 ? COLUMNS / GROUP * 2 : 0;
+    const uint64_t rows = MATRIX_SIZE / (row + 2 * scales);
+    uint64_t random = 88172645463325252u;
+    m->matrix = (struct matrix){
+        .quantisation = {.format = bits < 16 ? WEIGHT_AFFINE : WEIGHT_BF16,
+                         .bits = bits,
+                         .group = bits < 16 ? GROUP : 0},
+        .scale_type = TENSOR_BF16,
+        .rows = rows,
+        .columns = COLUMNS,
+        .weight = m->bytes,
+        .weight_stride = row,
+        .scales = m->bytes + rows * row,
+        .biases = m->bytes + rows * (row + scales),
+        .scale_stride = scales,
+        .bias_stride = scales};
+    for (size_t i = 0; i + 8 <= MATRIX_SIZE; i += 8) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        const uint64_t word = bits < 16 && i < rows * row ? random : 0x3c003c003c003c00u;
+        memcpy(m->bytes + i, &word, sizeof word);
+    }
+    m->has_bytes = m->kernels->has_bytes && m->kernels->has_bytes(&m->matrix);
+}
+
+static void fill_inputs(struct measure *m)
+{
+    for (size_t row = 0; row < TOKENS; row++) {
+        for (size_t i = 0; i < COLUMNS; i++)
+            m->inputs.values[row * COLUMNS + i] = (float)((i * 7 + row) % 13) * 0.01f - 0.06f;
+        m->kernels->prepare(&m->inputs, row, ACTIVATION_SUMS | ACTIVATION_BYTES);
+    }
+}
+
+/* The better of what was found before and now: whatever else runs only takes away. */
+static void keep_best(struct kernel_rates *rates, const struct kernel_rate *found)
+{
+    struct kernel_rate *row = NULL;
+    for (uint32_t i = 0; i < rates->count && !row; i++)
+        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads)
+            row = &rates->rates[i];
+    if (!row) {
+        rates->rates[rates->count++] = *found;
+        return;
+    }
+    if (found->bytes_per_s > row->bytes_per_s)
+        row->bytes_per_s = found->bytes_per_s;
+    if (found->products_per_s > row->products_per_s)
+        row->products_per_s = found->products_per_s;
+}
+
+/* Seconds of the best round. */
+static double best_s(struct measure *m, struct pool *pool, size_t tokens, uint64_t rows)
+{
+    uint64_t best_us = UINT64_MAX;
+    m->tokens = tokens;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const uint64_t start_us = clock_now_us();
+        pool_run(pool, rows, 64, multiply, m);
+        const uint64_t took_us = clock_now_us() - start_us + 1;
+        best_us = took_us < best_us ? took_us : best_us;
+    }
+    return (double)best_us / 1e6;
+}
+
+static enum status measure_with(struct measure *m, uint32_t bits, uint32_t threads,
+                                struct kernel_rates *rates, struct reason *reason)
+{
+    struct pool *pool = NULL;
+    enum status status = pool_open(threads, kernel_scratch_floats(COLUMNS), &pool, reason);
+    if (status != STATUS_OK)
+        return status;
+    const uint64_t rows = m->matrix.rows;
+    const uint64_t many = rows < MANY_ROWS ? rows : MANY_ROWS;
+    const double token_s = best_s(m, pool, 1, rows);
+    const double tokens_s = best_s(m, pool, TOKENS, many);
+    const uint64_t size = rows * (m->matrix.weight_stride + 2 * m->matrix.scale_stride);
+    const struct kernel_rate found = {bits, threads, (uint64_t)((double)size / token_s),
+                                      (uint64_t)((double)(many * COLUMNS * TOKENS) / tokens_s)};
+    keep_best(rates, &found);
+    pool_close(pool);
+    return STATUS_OK;
+}
+
+static bool allocate(struct measure *m)
+{
+    struct activations *inputs = &m->inputs;
+    const size_t groups = COLUMNS / KERNEL_QUANT_BLOCK;
+    *inputs = (struct activations){.capacity = TOKENS, .columns = COLUMNS, .stride = COLUMNS};
+    m->bytes = memory_zeroed(MATRIX_SIZE, 1);
+    m->out = memory_zeroed((MATRIX_SIZE / (COLUMNS / 2)) + (size_t)TOKENS * MANY_ROWS * 16,
+                           sizeof(float));
+    inputs->values = memory_zeroed(TOKENS * COLUMNS, sizeof(float));
+    inputs->bytes = memory_zeroed(TOKENS * COLUMNS, 1);
+    inputs->split = memory_zeroed(TOKENS * COLUMNS, 1);
+    inputs->scales = memory_zeroed(TOKENS * groups, sizeof(float));
+    bool ok = m->bytes && m->out && inputs->values && inputs->bytes && inputs->split &&
+              inputs->scales;
+    for (size_t i = 0; i < COUNT_OF(inputs->sums); i++) {
+        inputs->sums[i] = memory_zeroed(TOKENS * groups, sizeof(float));
+        inputs->byte_sums[i] = memory_zeroed(TOKENS * groups, sizeof(float));
+        ok = ok && inputs->sums[i] && inputs->byte_sums[i];
+    }
+    return ok;
+}
+
+static void release(struct measure *m)
+{
+    memory_free(m->bytes);
+    memory_free(m->out);
+    memory_free(m->inputs.values);
+    memory_free(m->inputs.bytes);
+    memory_free(m->inputs.split);
+    memory_free(m->inputs.scales);
+    for (size_t i = 0; i < COUNT_OF(m->inputs.sums); i++) {
+        memory_free(m->inputs.sums[i]);
+        memory_free(m->inputs.byte_sums[i]);
+    }
+}
+
+static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struct reason *reason)
+{
+    static const uint32_t bits[] = {4, 8, 16};
+    struct measure m = {.kernels = NULL};
+    enum status status = kernel_set_choose(NULL, &m.kernels, reason);
+    if (status == STATUS_OK && !allocate(&m))
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory to measure the kernels");
+    if (status == STATUS_OK)
+        fill_inputs(&m);
+    for (size_t i = 0; i < TURNS * COUNT_OF(bits) && status == STATUS_OK; i++) {
+        const uint32_t of = bits[i % COUNT_OF(bits)];
+        if (i > 0 && i % COUNT_OF(bits) == 0)
+            clock_sleep_ms(1000);
+        fill_matrix(&m, of);
+        status = measure_with(&m, of, 1, rates, reason);
+        if (status == STATUS_OK && cores > 1)
+            status = measure_with(&m, of, cores, rates, reason);
+    }
+    release(&m);
+    return status;
+}
+
+int engine_command_measure(int argc, char **argv)
+{
+    struct kernel_rates rates = {.count = 0};
+    struct kernel_rates old;
+    struct reason reason = {""};
+    const char *path = NULL;
+    uint64_t after_s = 0;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--out") == 0)
+            path = argv[i + 1];
+        else if (strcmp(argv[i], "--after") != 0 ||
+                 !engine_command_number(argv[i + 1], 0, 86400, &after_s))
+            return engine_command_usage("measure", argv[i]);
+    }
+    if (!path || argc % 2 == 0)
+        return engine_command_usage("measure", "--out FILE is missing");
+    (void)snprintf(rates.build, sizeof rates.build, "%s", TROUPE_BUILD);
+    kernel_rates_cpu(rates.cpu);
+    if (kernel_rates_read(path, &old) && strcmp(old.build, rates.build) == 0 &&
+        strcmp(old.cpu, rates.cpu) == 0)
+        return ENGINE_EXIT_OK;
+    clock_sleep_ms(after_s * 1000);
+    (void)setpriority(PRIO_PROCESS, 0, 19);
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    enum status status = measure_all(cores > 0 ? (uint32_t)cores : 1, &rates, &reason);
+    if (status == STATUS_OK)
+        status = kernel_rates_write(path, &rates, &reason);
+    return status == STATUS_OK ? ENGINE_EXIT_OK : engine_command_failed(status, &reason);
+}
