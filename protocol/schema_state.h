@@ -167,7 +167,8 @@
     F(S, text, launcher_address, ADDRESS_SIZE_MAX, "")                                             \
     F(S, public_key, launcher_key, 32, "")                                                         \
     F(S, text, gateway_address, ADDRESS_SIZE_MAX, "of rank 0: where gateways connect")             \
-    F(S, boolean, is_source, 0, "it sends weight files, keeps none and leaves; after all others")
+    F(S, boolean, is_source, 0, "it sends weight files, keeps none and leaves; after all others")  \
+    F(S, u32, share, 0, "of all weights, in hundredths of a percent")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -433,7 +434,7 @@ enum instance_status {
     F(S, transfer_id, transfer_id, 16, "zero: it loads; else this copy comes first")               \
     F(S, boolean, is_downloading, 0, "nobody holds the model: rank 0's node pulls it first")       \
     F(S, hash, revision, 32, "of an instance whose model was not known when it was placed")        \
-    F(S, boolean, is_asymmetric, 0, "")                                                            \
+    F(S, boolean, is_asymmetric, 0, "a tensor cut in unequal shares")                              \
     F(S, boolean, is_upgraded, 0, "")                                                              \
     F(S, f64, tokens_per_s, 0, "")                                                                 \
     F(S, f64, first_token_s, 0, "")                                                                \
@@ -455,7 +456,8 @@ enum instance_status {
     R(S, generation, generation, "")                                                               \
     F(S, u32, rank, RANK_COUNT_MAX, "")                                                            \
     F(S, rank_status, status, RANK_STATUS_END, "")                                                 \
-    F(S, text, reason, SENTENCE_SIZE_MAX, "when it failed: the thing and the remedy")
+    F(S, text, reason, SENTENCE_SIZE_MAX, "when it failed: the thing and the remedy")              \
+    F(S, u64, memory_free, 0, "when it failed for lack of memory: what its node had; else 0")
 #define GENERATION_FAILED_FIELDS(F, L, R, S)                                                       \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \

@@ -91,7 +91,8 @@ enum transfer_phase {
     F(S, hash, revision, 32, "")                                                                   \
     F(S, request_id, session, 16, "names the sealed stream; drawn by who asks")                    \
     F(S, hash, key, 32, "seals it; told over this link alone")                                     \
-    F(S, boolean, has_aes, 0, "AES-256-GCM can be opened there; else XChaCha20-Poly1305")
+    F(S, boolean, has_aes, 0, "AES-256-GCM can be opened there; else XChaCha20-Poly1305")          \
+    F(S, u32, doubted, 0, "a chunk that came wrong from there, and 1; 0: none did")
 #define SOURCE_TOLD_FIELDS(F, L, R, S)                                                             \
     F(S, request_id, session, 16, "")                                                              \
     F(S, status_code, status, 0, "not OK: nothing can be had here")                                \

@@ -169,6 +169,13 @@ MUST_CHECK enum status model_store_delete(struct model_store *store, const char 
 MUST_CHECK enum status model_store_note(struct model_store *store, const char *model_id,
                                         bool is_pinned, uint64_t used_ms, struct reason *reason);
 
+/* A peer got other bytes of that chunk (of all files, in the record's order) than the manifest
+ * says.  It is read again; when the disk has it wrong, its file is none as it was stored from here
+ * on, for every look at the stamps. */
+MUST_CHECK enum status model_store_doubt(struct model_store *store, const char *model_id,
+                                         const struct hash *revision, uint32_t chunk,
+                                         bool *is_wrong_out, struct reason *reason);
+
 /* ---- between the files of the store alone ---- */
 
 /* One change of a model at a time, of whichever owner and thread: waits, at most `timeout_ms` and

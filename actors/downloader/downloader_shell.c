@@ -264,7 +264,8 @@ static enum status remove_others(struct work *work, const struct room_answer *an
 }
 
 /* Within the quota and on the disk, by removing what was not used for longest. */
-static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
+static enum status make_room_beside(void *who, uint64_t bytes, uint64_t there,
+                                    struct reason *reason)
 {
     struct work *work = who;
     struct store_room *room = memory_zeroed(1, sizeof(*room));
@@ -276,6 +277,8 @@ static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
     room->quota = work->shell->quota;
     if (store_free_bytes(work->shell->cache->directory, &room->free_bytes) != 0)
         room->free_bytes = UINT64_MAX;
+    if (room->free_bytes <= UINT64_MAX - there)
+        room->free_bytes += there;
     enum status status = model_store_list(work->shell->store, add_usage, &list, reason);
     /* Without a quota nothing is removed unasked: a full disk is the user's to clear. */
     if (status != STATUS_OK || room->quota == 0) {
@@ -294,6 +297,11 @@ static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
                              work->request->model_id);
     memory_free(answer);
     return status;
+}
+
+static enum status make_room(void *who, uint64_t bytes, struct reason *reason)
+{
+    return make_room_beside(who, bytes, 0, reason);
 }
 
 /* ---- importing and pulling ---- */
@@ -372,7 +380,7 @@ static void do_pull(struct work *work, struct result *result)
                                   .placed = tell_placed,
                                   .hindered = tell_hindered,
                                   .progress = tell_pull,
-                                  .make_room = make_room,
+                                  .make_room = make_room_beside,
                                   .is_cancelled = is_cancelled,
                                   .is_unwanted = is_unwanted,
                                   .who = work};

@@ -13,6 +13,13 @@
  *   HF_HUB_ETAG_TIMEOUT             seconds an answer about a repository may be silent (10)
  *   HF_HUB_DOWNLOAD_TIMEOUT         seconds a download may be silent (10)
  *
+ *   HF_HUB_DISABLE_PROGRESS_BARS    nothing here; the command line then shows no progress
+ *
+ * Without meaning, as there is nothing to disable: HF_HUB_DISABLE_TELEMETRY (none is sent),
+ * HF_HUB_DISABLE_XET (files come by HTTP ranges), HF_HUB_DISABLE_SYMLINKS_WARNING,
+ * HF_HUB_DISABLE_EXPERIMENTAL_WARNING, HF_HUB_DISABLE_UPDATE_CHECK.  Not followed:
+ * HF_HUB_DISABLE_SYMLINKS (a cache is made of links here).
+ *
  * HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, small or in capitals, are hub_fetch's.
  *
  * Owner    the thread of a pull; read anew for each, so that a new token needs no restart.

@@ -280,7 +280,7 @@ void hub_incoming_close(struct hub_incoming *blob)
         blob->is_writer = true;
         ledger_tail(blob);
     }
-    if (blob->is_writer && is_bare(blob))
+    if (blob->is_writer && is_bare(blob) && !blob->is_set_aside)
         hub_incoming_drop(blob->place, blob->file->etag);
     if (blob->partial >= 0)
         (void)close(blob->partial);
@@ -296,6 +296,18 @@ void hub_incoming_close(struct hub_incoming *blob)
     blob->whole = NULL;
     blob->window = blob->taken = blob->doubted = NULL;
     blob->partial = blob->ledger_file = -1;
+}
+
+enum status hub_incoming_set_aside(const struct hub_file *file, const struct hub_place *place,
+                                   struct reason *reason)
+{
+    struct hub_incoming blob;
+    const enum status status = hub_incoming_open(&blob, file, place, 0, reason);
+    if (status != STATUS_OK)
+        return status == STATUS_BUSY ? STATUS_OK : status;
+    blob.is_set_aside = true;
+    hub_incoming_close(&blob);
+    return STATUS_OK;
 }
 
 void hub_incoming_drop(const struct hub_place *place, const char *etag)

@@ -65,6 +65,7 @@ struct hub_incoming {
     bool is_placed;
     bool is_fed;          /* its chunks come from peers, by the transferer */
     bool was_fed;         /* some of them did */
+    bool is_set_aside;    /* its room stays taken, whatever came of it */
     bool is_writer;       /* the partial file's own lock is ours */
     bool has_judged;      /* a listed chunk was wrong: the ledger is to be written anew */
     uint32_t refeeds;     /* how often the whole was wrong when fed */
@@ -84,6 +85,10 @@ struct hub_cursor {
 MUST_CHECK enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *file,
                                          const struct hub_place *place, uint64_t lock_timeout_ms,
                                          struct reason *reason);
+/* Takes its room on the disk; what others work on has its room. */
+MUST_CHECK enum status hub_incoming_set_aside(const struct hub_file *file,
+                                              const struct hub_place *place,
+                                              struct reason *reason);
 /* Keeps the whole chunks that have come for another time; accepts a zeroed one. */
 void hub_incoming_close(struct hub_incoming *blob);
 

@@ -123,19 +123,62 @@ static bool is_chosen(const struct hub_file *file, uint32_t which)
     return (which & (file->is_weight ? FETCH_WEIGHTS : FETCH_SMALL)) != 0;
 }
 
-/* So many bytes are neither there nor set aside for a partial file. */
-static uint64_t bytes_missing(const struct job *job, uint32_t which)
+static enum hub_blob state_of(const struct job *job, const struct hub_file *file)
 {
-    uint64_t bytes = 0;
+    struct reason why;
+    return hub_cache_blob_state(job->pull->cache, job->pull->model_id, file->etag, file->size,
+                                &why);
+}
+
+struct lacking {
+    uint64_t missing;   /* neither there nor set aside */
+    uint64_t set_aside; /* for files that are partly there: on the disk, and no model's yet */
+};
+
+static struct lacking count_lacking(const struct job *job, uint32_t which)
+{
+    struct lacking lacking = {0, 0};
     for (uint32_t i = 0; i < job->tree.count; i++) {
         const struct hub_file *file = &job->tree.files[i];
-        struct reason why;
-        const enum hub_blob state = hub_cache_blob_state(job->pull->cache, job->pull->model_id,
-                                                         file->etag, file->size, &why);
-        if (is_chosen(file, which) && state != HUB_BLOB_WHOLE && state != HUB_BLOB_PARTIAL)
-            bytes += file->size;
+        const enum hub_blob state = state_of(job, file);
+        if (!is_chosen(file, which) || state == HUB_BLOB_WHOLE)
+            continue;
+        *(state == HUB_BLOB_PARTIAL ? &lacking.set_aside : &lacking.missing) += file->size;
     }
-    return bytes;
+    return lacking;
+}
+
+/* In the quota, which counts what is partly there as well, and on the disk.  Then all of it is set
+ * aside, as a few files are open at a time and others look for room meanwhile. */
+static enum status take_room(const struct job *job, uint32_t which, struct reason *reason)
+{
+    const struct hub_pull *pull = job->pull;
+    const struct lacking lacking = count_lacking(job, which);
+    const uint64_t there = lacking.set_aside + job->download.bytes_before;
+    enum status status = STATUS_OK;
+    if (pull->make_room && lacking.missing + lacking.set_aside > 0)
+        status = pull->make_room(pull->who, lacking.missing + there, there, reason);
+    if (status == STATUS_OK)
+        status = hub_cache_room_check(pull->cache, pull->model_id, NULL, lacking.missing, reason);
+    for (uint32_t i = 0; i < job->tree.count && status == STATUS_OK; i++)
+        if (is_chosen(&job->tree.files[i], which) && job->tree.files[i].is_weight &&
+            state_of(job, &job->tree.files[i]) == HUB_BLOB_ABSENT)
+            status = hub_incoming_set_aside(&job->tree.files[i], &job->place, reason);
+    return status;
+}
+
+/* Files nothing came of: their room is others' again. */
+static void give_room_back(const struct job *job, uint32_t which)
+{
+    for (uint32_t i = 0; i < job->tree.count; i++) {
+        const struct hub_file *file = &job->tree.files[i];
+        struct hub_incoming blob;
+        struct reason why;
+        if (is_chosen(file, which) && file->is_weight &&
+            state_of(job, file) == HUB_BLOB_PARTIAL &&
+            hub_incoming_open(&blob, file, &job->place, 0, &why) == STATUS_OK)
+            hub_incoming_close(&blob);
+    }
 }
 
 /* The small files first: what is wrong with a model shows before its weights are fetched. */
@@ -156,15 +199,11 @@ static enum status fetch(struct job *job, uint32_t which, struct reason *reason)
             else if (pass == FETCH_SMALL)
                 job->download.bytes_before += job->tree.files[i].size;
         }
-    const struct hub_pull *pull = job->pull;
-    const uint64_t missing = bytes_missing(job, which);
-    enum status status = STATUS_OK;
-    if (pull->make_room && missing > 0)
-        status = pull->make_room(pull->who, missing + job->download.bytes_before, reason);
-    if (status == STATUS_OK)
-        status = hub_cache_room_check(pull->cache, pull->model_id, NULL, missing, reason);
+    enum status status = take_room(job, which, reason);
     if (status == STATUS_OK)
         status = hub_download_files(&job->download, files, count, reason);
+    if (status != STATUS_OK)
+        give_room_back(job, which);
     memory_free(files);
     return status;
 }

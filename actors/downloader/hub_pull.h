@@ -40,8 +40,8 @@ struct hub_pull {
     void (*placed)(void *who, const char *commit, const char *path);
     void (*hindered)(void *who, enum status status, const struct reason *reason);
     void (*progress)(void *who, const struct hub_progress *progress); /* or NULL */
-    /* Before so many bytes are fetched; or NULL. */
-    enum status (*make_room)(void *who, uint64_t bytes, struct reason *reason);
+    /* Before files of so many bytes are fetched, `there` of them on the disk already; or NULL. */
+    enum status (*make_room)(void *who, uint64_t bytes, uint64_t there, struct reason *reason);
     bool (*is_cancelled)(void *who);
     bool (*is_unwanted)(void *who); /* cancelled for good: nothing is kept; or NULL */
     void *who;

@@ -260,6 +260,8 @@ void reply_fault(struct gateway *gateway, uint64_t exchange, const struct http_f
 void reply_fault_with(struct gateway *gateway, uint64_t exchange, const struct http_fault *fault,
                       const char *header);
 /* With more header lines, "\n" between them, or NULL; they are taken. */
+/* Text that is no JSON; `lines` and `bytes` as there. */
+void reply_plain(struct gateway *gateway, uint64_t exchange, char *lines, struct buffer *bytes);
 void reply_lines(struct gateway *gateway, uint64_t exchange, int http_status, char *lines,
                  struct buffer *bytes);
 /* What the output owns is taken. */

@@ -123,7 +123,7 @@ static bool admit(struct http_connection *connection, const struct http_head *he
 {
     struct http_connections *shared = connection->shared;
     struct http_key_failures *failures = NULL;
-    if (shared->policy->key_count > 0) {
+    if (shared->policy->key_count > 0 && !http_policy_is_open(head)) {
         failures = failures_of(shared, &connection->address, now_ms);
         if (failures->count >= HTTP_KEY_FAILURE_COUNT_MAX) {
             (void)http_fault_set(fault, 429, "too_many_failed_keys",

@@ -157,8 +157,7 @@ static bool is_form_of_hub(const struct http_head *head)
            memmem(head->path.bytes, head->path.size, word, strlen(word)) != NULL;
 }
 
-/* Answered without a key: they say nothing but whether we are alive. */
-static bool is_open_route(const struct http_head *head)
+bool http_policy_is_open(const struct http_head *head)
 {
     bool is_read = head->method == HTTP_METHOD_GET || head->method == HTTP_METHOD_HEAD;
     return is_read && (http_text_is(head->path, "/livez") || http_text_is(head->path, "/health"));
@@ -203,7 +202,7 @@ bool http_policy_admit(const struct http_policy *policy, const struct http_head 
                               "add the name to the setting http_hosts.");
     if (!check_origin(head, fault_out))
         return false;
-    if (policy->key_count > 0 && !is_open_route(head) && !check_key(policy, head, fault_out))
+    if (policy->key_count > 0 && !http_policy_is_open(head) && !check_key(policy, head, fault_out))
         return false;
     if ((head->is_chunked || head->length > 0) && !is_json(head->content_type) &&
         !is_form_of_hub(head))

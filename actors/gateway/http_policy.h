@@ -48,6 +48,8 @@ MUST_CHECK enum status http_policy_check_bind(const struct http_policy *policy, 
 /* True for 127.0.0.0/8, ::1 and localhost. */
 bool http_address_is_loopback(const char *address);
 
+/* Answered without a key, whoever asks: it says nothing but whether we are alive. */
+bool http_policy_is_open(const struct http_head *head);
 /* False: refused.  A fault with status 401 counts as a failed key of that address. */
 MUST_CHECK bool http_policy_admit(const struct http_policy *policy, const struct http_head *head,
                                   struct http_fault *fault_out);

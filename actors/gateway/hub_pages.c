@@ -17,6 +17,7 @@
 
 #define PAGE_SIZE_MAX (8u << 20)
 #define TREE_PAGE_COUNT 1000u
+#define POINTER_SIZE 256
 #define PATH_COUNT_MAX 2048u /* of one question */
 
 static void fail(struct gateway *gateway)
@@ -83,13 +84,18 @@ static size_t query_number(const char *query, const char *name, size_t standard,
 /* ---- a model ---- */
 
 /* What the hub keeps of a large file in git: a few lines that name it. */
+static int pointer_print(const struct file_entry *file, char text_out[POINTER_SIZE])
+{
+    return snprintf(text_out, POINTER_SIZE,
+                    "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %" PRIu64 "\n",
+                    file->etag, file->size);
+}
+
 static json_t *lfs_page(const struct file_entry *file, char oid_out[ETAG_SIZE])
 {
-    char pointer[256];
+    char pointer[POINTER_SIZE];
     struct reason unread;
-    const int size = snprintf(pointer, sizeof(pointer),
-                              "version https://git-lfs.github.com/spec/v1\noid sha256:%s\n"
-                              "size %" PRIu64 "\n", file->etag, file->size);
+    const int size = pointer_print(file, pointer);
     if (etag_of(ETAG_GIT_SHA1, pointer, (size_t)size, oid_out, &unread) != STATUS_OK)
         return NULL;
     return json_pack("{s:s,s:I,s:i}", "oid", file->etag, "size", (json_int_t)file->size,
@@ -192,6 +198,43 @@ static json_t *refs_page(const struct model_record *model)
                           !hub_commit_is_sound(branch);
     return json_pack("{s:[o,o*],s:[],s:[]}", "branches", ref_page("main", model->commit),
                      has_more ? ref_page(branch, model->commit) : NULL, "converts", "tags");
+}
+
+/* A model has one revision here; when it was made is not known. */
+static json_t *commits_page(const struct model_record *model, const char *query)
+{
+    if (query_number(query, "p", 0, UINT32_MAX) > 0)
+        return json_array();
+    return json_pack("[{s:s,s:s,s:s,s:s,s:[]}]", "id", model->commit, "title",
+                     "The revision of this cluster", "message", "", "date",
+                     "1970-01-01T00:00:00.000Z", "authors");
+}
+
+/* What git has of a file: of a large one not the bytes, but the few lines that name it. */
+static void raw_page(struct gateway *gateway, const struct http_arrival *arrival,
+                     const struct hub_request *request)
+{
+    char pointer[POINTER_SIZE];
+    char head[256];
+    struct buffer bytes;
+    const struct file_entry *file = hub_find_file(request->model, request->path);
+    if (!file || etag_kind_of(file->etag) != ETAG_SHA256) {
+        hub_file(gateway, arrival, request);
+        return;
+    }
+    const int size = pointer_print(file, pointer);
+    struct reason unread;
+    char oid[ETAG_SIZE];
+    buffer_init(&bytes, sizeof(pointer));
+    enum status status = etag_of(ETAG_GIT_SHA1, pointer, (size_t)size, oid, &unread);
+    if (status == STATUS_OK)
+        status = buffer_append_text(&bytes, pointer);
+    (void)snprintf(head, sizeof(head), "X-Repo-Commit: %s\nETag: \"%s\"", request->model->commit,
+                   status == STATUS_OK ? oid : "");
+    char *lines = memory_text(head, strlen(head));
+    if (status != STATUS_OK || !lines)
+        fail(gateway);
+    reply_plain(gateway, arrival->exchange, lines, &bytes);
 }
 
 /* ---- its tree ---- */
@@ -401,6 +444,13 @@ void hub_page(struct gateway *gateway, const struct http_arrival *arrival,
         break;
     case HUB_PATHS:
         paths_page(gateway, arrival, request);
+        break;
+    case HUB_COMMITS:
+        reply_page(gateway, arrival->exchange, 200,
+                   commits_page(request->model, arrival->query), NULL);
+        break;
+    case HUB_RAW:
+        raw_page(gateway, arrival, request);
         break;
     case HUB_AUTH:
         reply_page(gateway, arrival->exchange, 200, json_object(), NULL);

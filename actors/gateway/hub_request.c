@@ -68,14 +68,18 @@ static bool take_path(struct hub_request *request, const char *path)
 
 static bool read_file(const char *path, const struct state *state, struct hub_request *request)
 {
-    static const char word[] = "/resolve/";
+    static const struct {
+        const char *word;
+        enum hub_kind kind;
+    } words[] = {{"/resolve/", HUB_FILE}, {"/raw/", HUB_RAW}};
     const char *chosen = NULL;
     const char *rest = NULL;
-    for (const char *at = strstr(path, word); at; at = strstr(at + 1, word))
-        if (take_model(request, (struct span){path + 1, (size_t)(at - path - 1)}, state)) {
-            request->kind = HUB_FILE;
-            chosen = at + strlen(word);
-        }
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        for (const char *at = strstr(path, words[i].word); at; at = strstr(at + 1, words[i].word))
+            if (take_model(request, (struct span){path + 1, (size_t)(at - path - 1)}, state)) {
+                request->kind = words[i].kind;
+                chosen = at + strlen(words[i].word);
+            }
     return chosen && take_revision(request, chosen, &rest) && rest[0] &&
            rest[strlen(rest) - 1] != '/' && take_path(request, rest);
 }
@@ -86,7 +90,8 @@ static enum hub_kind kind_of(const char *after, const char **rest_out)
     static const struct {
         const char *word;
         enum hub_kind kind;
-    } words[] = {{"/revision/", HUB_MODEL}, {"/tree/", HUB_TREE}, {"/paths-info/", HUB_PATHS}};
+    } words[] = {{"/revision/", HUB_MODEL}, {"/tree/", HUB_TREE}, {"/paths-info/", HUB_PATHS},
+                 {"/commits/", HUB_COMMITS}};
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         *rest_out = after + strlen(words[i].word);
         if (strncmp(after, words[i].word, strlen(words[i].word)) == 0)

@@ -3,11 +3,14 @@
  * hub_request: what a path of the hub's read protocol asks for.
  *
  *   /MODEL/resolve/REVISION/PATH                 a file
+ *   /MODEL/raw/REVISION/PATH                     the same, as git has it: of a large file the few
+ *                                                lines that name it
  *   /api/models                                  the list
  *   /api/models/MODEL[/revision/REVISION]        what there is of one
  *   /api/models/MODEL/tree/REVISION[/PATH]       its files
  *   /api/models/MODEL/refs                       its branches
  *   /api/models/MODEL/paths-info/REVISION        some of its files, named in a body
+ *   /api/models/MODEL/commits/REVISION           the commits up to it: the one there is
  *   /api/models/MODEL/auth-check                 whether it may be read
  *   /api/whoami-v2                               who asks: nobody in particular
  *   /api/datasets/..., /api/spaces/...           none of those are here
@@ -26,11 +29,13 @@
 enum hub_kind {
     HUB_NOTHING,
     HUB_FILE,
+    HUB_RAW,
     HUB_MODELS,
     HUB_MODEL,
     HUB_TREE,
     HUB_REFS,
     HUB_PATHS,
+    HUB_COMMITS,
     HUB_AUTH,
     HUB_WHO,
     HUB_OTHER /* no model: a dataset, a space */

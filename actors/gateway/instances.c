@@ -288,13 +288,13 @@ static enum status rank_print(const struct gateway *gateway, const struct shown 
     if (status == STATUS_OK)
         status = buffer_append_format(
             json,
-            ",\"status\":\"%s\",\"layers\":[%u,%u],\"vocab\":[%u,%u],\"threads\":%u,"
-            "\"has_weights\":%s,\"weight_bytes\":%" PRIu64
+            ",\"status\":\"%s\",\"share_percent\":%u.%02u,\"layers\":[%u,%u],"
+            "\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,\"weight_bytes\":%" PRIu64
             ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64,
-            rank_status_name(rank->status), rank->layer_first, rank->layer_end, rank->vocab_first,
-            rank->vocab_end,
-            rank->threads, rank->has_weights ? "true" : "false", rank->weight_bytes,
-            rank->cache_bytes, rank->scratch_bytes);
+            rank_status_name(rank->status), rank->share / 100, rank->share % 100,
+            rank->layer_first, rank->layer_end, rank->vocab_first, rank->vocab_end, rank->threads,
+            rank->has_weights ? "true" : "false", rank->weight_bytes, rank->cache_bytes,
+            rank->scratch_bytes);
     if (status == STATUS_OK)
         status = cuts_print(rank, json);
     if (status == STATUS_OK)
@@ -324,10 +324,11 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
     if (status == STATUS_OK)
         status = buffer_append_format(
             json,
-            ",\"status\":\"%s\",\"sharding\":\"%s\",\"mode\":\"%s\",\"context\":%u,"
-            "\"positions\":%u,\"requests\":%u,\"reserve\":%u,\"kv_cache\":\"%s\","
-            "\"generation\":\"%s\",\"failures\":%u",
+            ",\"status\":\"%s\",\"sharding\":\"%s\",\"is_asymmetric\":%s,"
+            "\"mode\":\"%s\",\"context\":%u,\"positions\":%u,\"requests\":%u,"
+            "\"reserve\":%u,\"kv_cache\":\"%s\",\"generation\":\"%s\",\"failures\":%u",
             instance_status_name(instance->status), sharding_name(instance->sharding),
+            instance->is_asymmetric ? "true" : "false",
             mode_name(instance->mode), instance->context, instance->positions, instance->requests,
             instance->reserve, kv_format_name(instance->kv_format),
             generation_print(&instance->generation, generation), instance->failures);
@@ -424,15 +425,17 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
         if (status == STATUS_OK)
             status = buffer_append_format(
                 &json,
-                ",\"sharding\":\"%s\",\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
+                ",\"sharding\":\"%s\",\"is_asymmetric\":%s,\"asymmetric\":%s,\"upgraded\":%s,"
+                "\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
                 "\"positions\":%u,\"requests\":%u,\"kv_cache\":\"%s\",\"tokens_per_s\":%.3f,"
-                "\"first_token_s\":%.3f,\"load_s\":%.3f,\"asymmetric\":%s,\"upgraded\":%s",
-                sharding_name(candidate->sharding), mode_name(candidate->mode),
+                "\"first_token_s\":%.3f,\"load_s\":%.3f",
+                sharding_name(candidate->sharding),
+                candidate->is_asymmetric ? "true" : "false",
+                candidate->is_asymmetric ? "true" : "false",
+                candidate->is_upgraded ? "true" : "false", mode_name(candidate->mode),
                 candidate->is_possible ? "true" : "false", candidate->context,
                 candidate->positions, candidate->requests, kv_format_name(candidate->kv_format),
-                candidate->tokens_per_s, candidate->first_token_s, candidate->load_s,
-                candidate->is_asymmetric ? "true" : "false",
-                candidate->is_upgraded ? "true" : "false");
+                candidate->tokens_per_s, candidate->first_token_s, candidate->load_s);
         if (status == STATUS_OK)
             status = print_text(&json, ",\"why\":", candidate->why);
         if (status == STATUS_OK)

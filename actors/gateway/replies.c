@@ -84,6 +84,15 @@ void reply_lines(struct gateway *gateway, uint64_t exchange, int http_status, ch
     emit(gateway, GATEWAY_ANSWER, made, bytes);
 }
 
+void reply_plain(struct gateway *gateway, uint64_t exchange, char *lines, struct buffer *bytes)
+{
+    struct http_output made = {.exchange = exchange,
+                               .http_status = 200,
+                               .lines = lines,
+                               .content_type = "text/plain; charset=utf-8"};
+    emit(gateway, GATEWAY_ANSWER, made, bytes);
+}
+
 void reply_file(struct gateway *gateway, struct http_output output)
 {
     emit(gateway, GATEWAY_FILE, output, NULL);

@@ -7,9 +7,11 @@
 #include "actors/master/copy_rules.h"
 #include "actors/master/download_rules.h"
 #include "actors/master/hub_rules.h"
+#include "actors/master/model_names.h"
 #include "actors/master/placement.h"
 #include "actors/master/transfer_rules.h"
 #include "protocol/hash.h"
+#include "runtime/rank_shares.h"
 
 #include <string.h>
 
@@ -119,6 +121,13 @@ static void survey_end(struct survey *survey)
     record_fini(&links_listed_type, &survey->links);
 }
 
+/* What each rank carries; whether that is unlike in a tensor cut. */
+static bool note_shares(uint32_t sharding, struct rank_record *ranks, uint32_t count)
+{
+    rank_shares_set(ranks, count);
+    return ranks_are_asymmetric((enum sharding)sharding, ranks, count);
+}
+
 /* From what the nodes hold; of a model that nobody knows, from what a hub has. */
 static enum status choose(const struct placement_question *question,
                           struct instance_record *instance_out, struct reason *reason)
@@ -126,9 +135,15 @@ static enum status choose(const struct placement_question *question,
     const char *model_id = text_or_empty(question->request->model_id);
     const bool is_nowhere = !state_find_model(question->state, model_id) ||
                             hub_rules_is_lost(question->state, model_id);
-    return question->request->may_download && is_nowhere && name_is_plain(model_id)
-               ? hub_rules_place(question, instance_out, reason)
-               : placement_choose(question, instance_out, reason);
+    const enum status status =
+        question->request->may_download && is_nowhere && name_is_plain(model_id)
+            ? hub_rules_place(question, instance_out, reason)
+            : placement_choose(question, instance_out, reason);
+    if (status == STATUS_OK)
+        instance_out->is_asymmetric =
+            note_shares(instance_out->sharding, instance_out->ranks.items,
+                        instance_out->ranks.count);
+    return status;
 }
 
 static enum status place_instance(struct command *command)
@@ -231,7 +246,10 @@ static enum status import_begin(struct command *command, const struct node_id *n
         return not_found(command, "node");
     if (state_find_import(&command->master->state, node_id, name))
         return refuse(command->reason, STATUS_BUSY, "%.100s is being taken in already", name);
-    enum status status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
+    enum status status = model_name_check(&command->master->state, name, command->reason);
+    if (status != STATUS_OK)
+        return status;
+    status = event_begin(command, EVENT_MODEL_IMPORT_REQUESTED);
     if (status != STATUS_OK)
         return status;
     struct import_record *import = &MESSAGE_BODY(command->event, model_import_requested)->import;
@@ -262,6 +280,10 @@ static enum status pull_model(struct command *command)
     if (!name_is_plain(name))
         return refuse(command->reason, STATUS_INVALID,
                       "%.60s is no name of a repository; give ORG/NAME", name);
+    const enum status status =
+        model_name_check(&command->master->state, name, command->reason);
+    if (status != STATUS_OK)
+        return status;
     return download_rules_pull(&command->master->state, command->message, command->event,
                                command->reason);
 }
@@ -499,10 +521,16 @@ enum status command_candidates(struct master *master, const struct message *mess
     if (!message_begin(master, answer_out, MESSAGE_ANSWER, ANSWER_CANDIDATES))
         return STATUS_NO_MEMORY;
     struct reason reason = {""};
+    struct candidates_listed *listed = answer_out->body;
     enum status status = survey_begin(master, &body->request, NULL, &survey);
     if (status == STATUS_OK)
-        status = placement_candidates(&survey.question, answer_out->body, &reason);
+        status = placement_candidates(&survey.question, listed, &reason);
     survey_end(&survey);
+    for (uint32_t i = 0; i < listed->candidates.count && status == STATUS_OK; i++) {
+        struct candidate *candidate = &listed->candidates.items[i];
+        candidate->is_asymmetric =
+            note_shares(candidate->sharding, candidate->ranks.items, candidate->ranks.count);
+    }
     if (status == STATUS_OK)
         return STATUS_OK;
     answer_out->head.status = status;

@@ -207,6 +207,15 @@ enum status duties_begin(struct master *master)
     }
     return STATUS_OK;
 }
+/* The next placement reckons with what the node really had, not with what it told before. */
+static void note_memory(struct master *master, const struct node_id *node_id, uint64_t memory_free)
+{
+    for (uint32_t i = 0; i < master->load_count; i++)
+        if (ID_EQUAL(master->loads[i].node_id, *node_id) &&
+            master->loads[i].load.memory_free > memory_free)
+            master->loads[i].load.memory_free = memory_free;
+}
+
 static enum status after_runner_status(struct master *master, const struct message *event)
 {
     const struct runner_status_changed *body = MESSAGE_BODY(event, runner_status_changed);
@@ -214,10 +223,12 @@ static enum status after_runner_status(struct master *master, const struct messa
     if (!instance || body->status != RANK_FAILED ||
         !generation_equal(&instance->generation, &body->generation))
         return STATUS_OK;
+    const struct node_id *node_id = &instance->ranks.items[body->rank].node_id;
     char text[SENTENCE_SIZE_MAX];
+    if (body->memory_free > 0)
+        note_memory(master, node_id, body->memory_free);
     (void)snprintf(text, sizeof(text), "rank %u on %.60s: %.300s", body->rank,
-                   node_name(master, &instance->ranks.items[body->rank].node_id),
-                   text_or_empty(body->reason));
+                   node_name(master, node_id), text_or_empty(body->reason));
     return generation_fail(master, instance, body->rank, text);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/hub_rules.h"
 
+#include "actors/master/model_names.h"
 #include "protocol/holdings.h"
 
 #include <stdio.h>
@@ -49,6 +50,9 @@ enum status hub_rules_place(const struct placement_question *question,
     const char *model_id = text_or_empty(request->model_id);
     const struct placement_node *best = NULL;
     char why[SENTENCE_SIZE_MAX];
+    const enum status status = model_name_check(question->state, model_id, reason);
+    if (status != STATUS_OK)
+        return status;
     if (!request->may_download || !hub_rules_is_repository(model_id))
         return refuse(reason, STATUS_NOT_FOUND,
                       "no model %.100s here; add one with troupe add DIRECTORY", model_id);

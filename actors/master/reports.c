@@ -6,6 +6,7 @@
  * are answered OK without an event.
  */
 #include "actors/master/master.h"
+#include "actors/master/model_names.h"
 
 #include "protocol/holdings.h"
 #include "runtime/hub_names.h"
@@ -103,7 +104,10 @@ static enum status model_imported(struct decision *decision)
     if (!says_itself(decision, &body->node_id) || !body->model.model_id ||
         body->model.files.count == 0)
         return refuse(decision->reason, STATUS_INVALID, "the model has no name or no files");
-    const enum status status = check_files(decision, &body->model);
+    enum status status = check_files(decision, &body->model);
+    if (status == STATUS_OK)
+        status = model_name_check(&decision->master->state, body->model.model_id,
+                                  decision->reason);
     if (status != STATUS_OK)
         return status;
     /* A node that was away still has it; who was asked to take it in takes it in anew. */

@@ -2,10 +2,12 @@
 #include "actors/runner/engine_thread.h"
 
 #include "actors/runner/command_queue.h"
+#include "actors/runner/rank_memory.h"
 #include "actors/runner/rank_world.h"
 #include "protocol/holdings.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
+#include "runtime/machine.h"
 #include "runtime/model_store.h"
 
 #include <pthread.h>
@@ -17,6 +19,8 @@
 #define COMMANDS_US 20000u /* between two steps, so that those who ask hold up nobody for long */
 /* Before a rank tells that it ends because another failed, whose own word is to be the first. */
 #define OTHERS_WORD_MS 500u
+#define MEMORY_WAIT_MS 2000u
+#define MEMORY_TURN_MS 100u
 #define ENGINE_STACK_SIZE ((size_t)16 << 20) /* a template's depth and a step's rows */
 
 struct engine_thread {
@@ -28,6 +32,7 @@ struct engine_thread {
     struct serving serving;
     bool is_served; /* serving was opened */
     bool is_ready;
+    uint64_t memory_short; /* what was free, when that was too little; else 0 */
     uint64_t stepped_us; /* when the last step ended */
     _Atomic bool is_at_work;              /* not waiting for a command */
     struct collective *_Atomic collective; /* the world's, once joined */
@@ -207,6 +212,21 @@ static void look_again(const struct engine_thread *thread, struct rank_status_to
     record_fini(&model_record_type, &record);
 }
 
+/* A rank of the last generation may be on its way out: what it had comes back within moments. */
+static enum status check_memory(struct engine_thread *thread, struct reason *reason)
+{
+    const struct rank_record *rank = &thread->world.instance.ranks.items[thread->world.rank];
+    enum status status = STATUS_OK;
+    for (uint32_t waited_ms = 0;; waited_ms += MEMORY_TURN_MS) {
+        const uint64_t bytes_free = machine_memory_free();
+        status = rank_memory_check(rank, bytes_free, reason);
+        thread->memory_short = status == STATUS_OK ? 0 : bytes_free + (bytes_free == 0);
+        if (status == STATUS_OK || waited_ms >= MEMORY_WAIT_MS)
+            return status;
+        clock_sleep_ms(MEMORY_TURN_MS);
+    }
+}
+
 static enum status start(struct engine_thread *thread, struct engine_start *begin,
                          struct reason *reason)
 {
@@ -222,8 +242,11 @@ static enum status start(struct engine_thread *thread, struct engine_start *begi
     world->tell = tell_sibling;
     world->target = thread;
     memory_free(begin);
+    world->reading.step = "looked for its memory";
+    enum status status = check_memory(thread, reason);
     world->reading.step = "compared its files with the store's record";
-    enum status status = check_store(thread, directory, reason);
+    if (status == STATUS_OK)
+        status = check_store(thread, directory, reason);
     if (status == STATUS_OK)
         status = load(thread, directory, reason);
     world->reading.step = NULL;
@@ -339,6 +362,7 @@ static void *thread_main(void *argument)
         is_broken = true;
         post(thread, RESULT_RANK_FAILING, 0, memory_copied(&reason, sizeof(reason)), memory_free);
         struct rank_status_told *told = status_made(RANK_FAILED, &reason);
+        told->memory_free = thread->memory_short;
         look_again(thread, told);
         if (status == STATUS_CANCELLED && !thread->is_ready)
             clock_sleep_ms(OTHERS_WORD_MS);

@@ -31,7 +31,7 @@ const struct instance_record *runner_instance(const struct runner *runner)
 /* ---- reports ---- */
 
 static enum status report_status(struct runner *runner, enum rank_status status,
-                                 const char *sentence)
+                                 const char *sentence, uint64_t memory_free)
 {
     struct message report;
     enum status outcome = message_init(&report, MESSAGE_REPORT, REPORT_RUNNER_STATUS_CHANGED);
@@ -42,6 +42,7 @@ static enum status report_status(struct runner *runner, enum rank_status status,
     body->generation = runner->settings->generation;
     body->rank = runner->settings->rank;
     body->status = status;
+    body->memory_free = memory_free;
     outcome = text_set(&body->reason, sentence) ? STATUS_OK : STATUS_NO_MEMORY;
     if (outcome == STATUS_OK)
         outcome = session_report(&runner->session, &report, runner->input->now_ms, runner->outbox);
@@ -154,10 +155,10 @@ static enum status follow_state(struct runner *runner)
     runner_siblings_open(runner);
     if (status == STATUS_OK && runner->is_loaded && runner_siblings_reached(runner)) {
         runner->is_loaded = false;
-        status = report_status(runner, RANK_LOADED, "");
+        status = report_status(runner, RANK_LOADED, "", 0);
     }
     if (own->is_source && runner->status == RANK_LOADED && runner_siblings_loaded(runner))
-        status = report_status(runner, RANK_RELEASED, "");
+        status = report_status(runner, RANK_RELEASED, "", 0);
     if (runner->settings->rank == 0 && !runner->is_canary_sent && runner->status == RANK_LOADED &&
         runner_siblings_ready(runner)) {
         runner->is_canary_sent = true;
@@ -182,7 +183,7 @@ static enum status check_reached(struct runner *runner)
     (void)snprintf(text, sizeof(text), "rank %u was not reached at %.100s within %u ms; see whether"
                    " that address leads to its node", rank,
                    text_or_empty(instance->ranks.items[rank].runner_address), RUNNER_REACH_MS);
-    return report_status(runner, RANK_FAILED, text);
+    return report_status(runner, RANK_FAILED, text, 0);
 }
 
 /* ---- inputs ---- */
@@ -201,7 +202,8 @@ static enum status take_result(struct runner *runner, const struct result *resul
             return STATUS_OK;
         const enum status status =
             told->is_holding_lost ? report_lost(runner, told) : STATUS_OK;
-        return status == STATUS_OK ? report_status(runner, told->status, told->reason.text)
+        return status == STATUS_OK ? report_status(runner, told->status, told->reason.text,
+                                                   told->memory_free)
                                    : status;
     }
     case RESULT_RANK_FAILING:
@@ -234,7 +236,7 @@ static enum status take_result(struct runner *runner, const struct result *resul
         struct reason why = {""};
         if (runner->status == RANK_FAILED || runner_watch_take(runner, result->value, &why))
             return STATUS_OK;
-        return report_status(runner, RANK_FAILED, why.text);
+        return report_status(runner, RANK_FAILED, why.text, 0);
     }
     default:
         return STATUS_OK;
@@ -274,7 +276,7 @@ static enum status take_link(struct runner *runner)
         char text[96];
         (void)snprintf(text, sizeof(text), "the connection to rank %u was lost",
                        link - RUNNER_LINK_SIBLING);
-        return report_status(runner, RANK_FAILED, text);
+        return report_status(runner, RANK_FAILED, text, 0);
     }
     return STATUS_OK;
 }
@@ -291,7 +293,7 @@ static enum status take_send_failed(struct runner *runner)
     char text[128];
     (void)snprintf(text, sizeof(text), "a step could not be sent to rank %u: %s",
                    link - RUNNER_LINK_SIBLING, status_text(runner->input->status));
-    return report_status(runner, RANK_FAILED, text);
+    return report_status(runner, RANK_FAILED, text, 0);
 }
 
 static void open_links(struct runner *runner)

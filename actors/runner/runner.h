@@ -113,6 +113,7 @@ struct rank_status_told {
     bool has_small_files; /* still */
     uint8_t held[FILE_SET_BYTES_MAX]; /* which files are right, a bit for each of the model's */
     uint32_t held_size;
+    uint64_t memory_free; /* failed, as this is less than the placement counted on; else 0 */
 };
 
 /* A message for sibling `rank`, or for all others when it is RANK_COUNT_MAX. */

@@ -71,6 +71,7 @@ struct stream_request {
     char model_id[NAME_SIZE_MAX + 1]; /* the lender's: what to read from */
     struct hash revision;
     struct model_record record;       /* the lender's */
+    uint32_t doubted;                 /* the lender's: chunk to be read again, and 1; 0: none */
     bool is_shared;                   /* of a download, not of a model */
     struct download_record download;  /* the lender's, when shared */
     uint32_t gather;                  /* the receiver's, when shared: which one */

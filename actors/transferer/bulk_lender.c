@@ -109,11 +109,31 @@ static void look_at_disk(const struct bulk_lender *lender, const char *model_id,
     record_fini(&model_record_type, &found);
 }
 
+/* A receiver that got it wrong may have been at fault as well: only the disk counts. */
+static void read_doubted(const struct bulk_lender *lender, const struct stream_request *request)
+{
+    const struct model_record *record = &request->record;
+    struct reason why = {""};
+    bool is_wrong = false;
+    if (request->doubted == 0)
+        return;
+    const enum status status =
+        model_store_doubt(lender->options.store, text_or_empty(record->model_id),
+                          &record->revision, request->doubted - 1, &is_wrong, &why);
+    if (status != STATUS_OK)
+        log_warning("chunk %u of %.100s, which a receiver got wrong: %s", request->doubted - 1,
+                    text_or_empty(record->model_id), why.text);
+    else if (is_wrong)
+        log_warning("chunk %u of %.100s is wrong on this disk; its file is lent no more",
+                    request->doubted - 1, text_or_empty(record->model_id));
+}
+
 static enum status open_source(struct bulk_lender *lender, struct lend *lend,
                                struct stream_request *request, struct reason *reason)
 {
     enum status status;
     if (!request->is_shared) {
+        read_doubted(lender, request);
         status = model_source_open(lender->options.store, &request->record, &lend->source, NULL,
                                    reason);
         lend->has_source = status == STATUS_OK;

@@ -233,6 +233,7 @@ static enum status begin_lend(struct transferer_step *step, const struct source_
     request->key = asked->key;
     request->revision = asked->revision;
     request->is_aes = asked->has_aes && seal_has_aes();
+    request->doubted = asked->doubted;
     (void)snprintf(request->model_id, sizeof(request->model_id), "%s",
                    text_or_empty(asked->model_id));
     *lent = (struct lent){.is_used = true, .peer = step->input->peer, .session = asked->session,

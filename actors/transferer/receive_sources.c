@@ -94,7 +94,7 @@ static void connect_more(struct transferer_step *step, struct receive *receive)
 
 /* ---- asking ---- */
 
-static enum status ask_source(struct transferer_step *step, const struct receive *receive,
+static enum status ask_source(struct transferer_step *step, struct receive *receive,
                               struct source *source)
 {
     struct message message;
@@ -106,6 +106,8 @@ static enum status ask_source(struct transferer_step *step, const struct receive
     body->session = source->session;
     body->key = source->key;
     body->has_aes = seal_has_aes();
+    body->doubted = sources_rest(&receive->sources, &source->node_id)->doubted;
+    source->is_doubted = body->doubted != 0;
     source->poll_ms = step->input->now_ms + RECEIVE_POLL_MS;
     return source_send(step, source, &message,
                        text_set(&body->model_id, receive->record.model_id));
@@ -247,7 +249,10 @@ enum status receive_chunk(struct transferer_step *step, struct receive *receive,
     } else if (!sources_credit_return(&receive->sources, source, told->chunk)) {
         status = source_failed(step, receive, source, true, "sent a chunk nobody asked for");
     } else if (result->status != STATUS_OK) {
-        status = source_failed(step, receive, source, true, "sent a wrong chunk");
+        /* Asked again it reads that chunk again first, as its disk may have it wrong.  Only what
+         * is wrong after that is its fault. */
+        sources_rest(&receive->sources, &source->node_id)->doubted = told->chunk + 1;
+        status = source_failed(step, receive, source, source->is_doubted, "sent a wrong chunk");
     } else {
         source->deadline_ms = step->input->now_ms + RECEIVE_CHUNK_MS;
         sources_rest(&receive->sources, &source->node_id)->failures = 0;

@@ -41,6 +41,7 @@ struct source {
     uint32_t window_count;
     uint64_t deadline_ms;
     uint64_t poll_ms;
+    bool is_doubted; /* it was told which chunk came wrong from its node before */
 };
 
 /* What is remembered of a node that sent something, or failed us. */
@@ -49,6 +50,7 @@ struct source_rest {
     uint64_t bytes; /* of right chunks */
     uint32_t failures;
     uint32_t wrong;
+    uint32_t doubted; /* the last chunk that was wrong, and 1; 0: none */
     uint64_t until_ms;
     uint64_t answered_ms; /* when it said what it has */
 };

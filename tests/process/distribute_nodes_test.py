@@ -229,6 +229,15 @@ def data_bytes(path):
     return total
 
 
+def begins_again(first, second, transfer_id):
+    """Or ends at once, which says why."""
+    ended = ("done", "failed", "cancelled")
+    wait_for("it begins again", lambda: half_made(second) or transfer(
+        first, transfer_id).get("status") in ended, 60)
+    told = transfer(first, transfer_id)
+    assert told.get("status") not in ended, told
+
+
 def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
     with running("n1", "n2", transfer_rate="10M") as (first, second):
         path = big_model()
@@ -255,8 +264,9 @@ def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
         assert second.request("DELETE", "/v1/models/transfers/" + told["transfer_id"])[0] == 200
         assert wait_status(first, told["transfer_id"], "cancelled")
         wait_for("nothing left", lambda: not half_made(second))
-        told = distribute(first, "big", ["n2"])[1]
-        wait_for("it begins again", lambda: half_made(second))
+        status, told = distribute(first, "big", ["n2"])
+        assert status == 202, told
+        begins_again(first, second, told["transfer_id"])
         first.troupe("remove", "big")
         told = wait_status(first, told["transfer_id"], "failed")
         assert "removed" in target_of(told, "n2")["reason"], told
@@ -295,6 +305,31 @@ def test_what_went_from_the_disk_of_the_only_source_ends_the_copy_soon_and_is_no
         # Asked again it is refused at once, and names what to do.
         status, told = distribute(second, "demo", ["n2"])
         assert status == 404 and "no node holds" in told["error"]["message"], told
+
+
+def spoil(path):
+    """As a disk may: other bytes, under the stamp they had."""
+    facts = os.stat(path)
+    with open(path, "r+b") as file:
+        file.seek(facts.st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(facts.st_size // 2)
+        file.write(bytes([255 - byte]))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_what_a_disk_has_wrong_is_found_by_who_gets_it_and_is_no_holding():
+    with running("n1", "n2") as (first, second):
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        spoil(weights_of(first, "demo"))
+        told = wait_status(second, distribute(second, "demo", ["n2"])[1]["transfer_id"], "failed")
+        assert "model.safetensors" in target_of(told, "n2")["reason"], told
+        wait_for("n1 is no holder", lambda: not holders(second, "demo"), 20)
+        assert not half_made(second) and not stored(second, "demo")
+        # Taken in anew it is one again.
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        first.troupe("distribute", "demo", "--to", "n2", "--wait")
+        assert holders(second, "demo") == {"n1", "n2"}
 
 
 def test_a_full_disk_ends_that_transfer_with_the_bytes_needed():

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
 sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
 sys.path.insert(0, os.path.join(TOP, "tests", "support"))
 import tap  # noqa: E402
-from cluster import DEMO_MODEL, Cluster, wait_for  # noqa: E402
+from cluster import DEMO_MODEL, Cluster, Node, wait_for  # noqa: E402
 from shards import in_shards  # noqa: E402
 from stub_hub import Repository, StubHub  # noqa: E402
 
@@ -347,6 +347,133 @@ def test_a_model_nobody_holds_comes_from_the_hub_to_one_node():
         assert hub.bytes_sent("GET", repository.files["model.safetensors"].sha256) == size
         answer = second.chat("What is a fox?", **{**ASK, "model": "org/demo"})
         assert answer[0] == 200, answer
+
+
+def begin_story(node):
+    connection = node.connect(60)
+    connection.request("POST", "/v1/chat/completions", json.dumps(
+        {**ASK, "max_tokens": 60, "stream": True, "temperature": 0, "messages": [
+            {"role": "user", "content": "Tell me a story about a fox."}]}),
+        {"Content-Type": "application/json"})
+    return connection.getresponse()
+
+
+def told_by(stream, most=None):
+    """The text of a stream, or of the first so many of its pieces."""
+    text, pieces = "", 0
+    for line in stream:
+        if not line.startswith(b"data: ") or line.strip() == b"data: [DONE]":
+            continue
+        told = json.loads(line[6:])
+        assert "error" not in told, told
+        for choice in told["choices"]:
+            text += choice["delta"].get("content") or ""
+            pieces += bool(choice["delta"].get("content"))
+        if most and pieces >= most:
+            break
+    return text
+
+
+def is_in_view(node, name):
+    return next(entry for entry in node.listed("nodes") if entry["name"] == name).get("in_view")
+
+
+def all_of(node):
+    return [pid for pid, (_, _, home) in node.cluster.processes().items() if home == node.home]
+
+
+def end_at_once(pids):
+    """As when the power of a node is cut."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def place_ready(node, model, *words):
+    wait_for(f"{model} placed", lambda: node.troupe(
+        "place", model, *words, "--mode", "exact", "--wait", check=False).returncode == 0, 60)
+
+
+def rank_nodes(node):
+    return {rank["node"] for rank in instance(node)["ranks"] if not rank["is_source"]}
+
+
+def check_names(node, other):
+    """A whole name counts, whatever ids begin with it."""
+    told = instance(node)
+    name = told["instance_id"][:2]
+    node.troupe("add", DEMO_MODEL, "--name", name)
+    place_ready(node, name, "--nodes", other)
+    assert {one["model_id"] for one in node.listed("ps")["instances"]} == {"demo", name}
+    node.troupe("delete", name)
+    wait_for("the other's end", lambda: [one["instance_id"] for one in node.request(
+        "GET", "/instance")[1]["instances"]] == [told["instance_id"]])
+    node.troupe("remove", name)
+
+
+def check_shown(node, names):
+    """A tensor cut in unequal shares, as each interface names it."""
+    place_ready(node, "demo", "--nodes", ",".join(names), "--shares", "75,25", "--sharding",
+                "tensor")
+    wait_ready(node)
+    told = instance(node)
+    assert told["sharding"] == "tensor" and told["is_asymmetric"], told
+    shares = [rank["share_percent"] for rank in told["ranks"]]
+    assert abs(sum(shares) - 100) < 1e-6 and shares[0] > 60 > 40 > shares[1], shares
+    state = node.request("GET", "/state")[1]
+    (known,) = state["instances"]
+    assert known["is_asymmetric"] and [rank["share"] for rank in known["ranks"]] == [
+        round(100 * share) for share in shares], known
+    (event,) = [event["message"] for event in node.events()
+                if event["event"] == "instance_placed"][-1:]
+    assert '"is_asymmetric": true' in json.dumps(event), event
+    for shown in (node.troupe("ps").stdout, node.troupe("events", "--since", "1").stdout):
+        assert "asymmetric tensor" in shown and f"{shares[0]:.1f} %" in shown, shown
+    carried = {entry["name"]: entry["carries"] for entry in node.listed("nodes")}
+    assert [carried[name][0]["share_percent"] for name in names] == shares, carried
+    assert all(carried[name][0]["weight_bytes"] == rank["weight_bytes"]
+               for name, rank in zip(names, told["ranks"])), carried
+    lines = node.troupe("nodes").stdout.splitlines()
+    assert "CARRIES" in lines[0]
+    assert any(f"demo asymmetric {shares[0]:.1f} %" in line for line in lines), lines
+    delete(node)
+
+
+def test_another_node_takes_over_and_what_runs_stays_when_the_lost_one_is_back():
+    with Cluster(["n1", "n2"]) as cluster:
+        first, second = cluster.nodes
+        cluster.start()
+        cluster.wait_in_view()
+        first.troupe("add", DEMO_MODEL, "--name", "demo")
+        place(first, min_nodes=2, sharding="pipeline")
+        wait_ready(first)
+        whole = told_by(begin_story(first))
+        # The third is called as the first's id begins: its whole name counts.
+        names = {entry["name"]: entry["node_id"] for entry in first.listed("nodes")}
+        third = Node(cluster, names["n1"][:2])
+        cluster.nodes.append(third)
+        third.join(first)
+        assert rank_nodes(first) == {"n1", "n2"}
+        lost = all_of(second)
+        stream = begin_story(first)
+        begun = told_by(stream, most=3)
+        end_at_once(lost)
+        assert begun + told_by(stream) == whole
+        wait_for("the third takes over", lambda: instance(first)["status"] == "ready" and
+                 rank_nodes(first) == {"n1", third.name}, 60)
+        assert instance(first)["last_reason"], instance(first)
+        # Back again it is used by the next placement, and by nothing that runs.
+        before = generation(first)
+        second.up()
+        wait_for("n2 back", lambda: is_in_view(first, "n2"))
+        assert told_by(begin_story(second)) == whole
+        check_names(first, "n2")
+        assert generation(first) == before and rank_nodes(first) == {"n1", third.name}
+        delete(first)
+        check_shown(first, ["n1", "n2"])
+        place(first, min_nodes=3, sharding="pipeline")
+        wait_ready(first)
+        assert rank_nodes(first) == {"n1", "n2", third.name}
 
 
 if __name__ == "__main__":

@@ -127,7 +127,8 @@ def test_a_master_alone_is_asked(master):
     nodes = document("nodes", home=master)["nodes"]
     assert len(nodes) == 1 and nodes[0]["is_leader"] and nodes[0]["is_here"]
     assert document("ps", home=master) == {"instances": []}
-    assert document("models", home=master) == {"models": [], "imports": []}
+    assert document("models", home=master) == {"models": [], "imports": [],
+                                                "ended_pulls": []}
     token = document("token", home=master)
     assert token["token"].startswith("troupe1-") and token["addresses"]
     assert "no model" in troupe("place", "none", home=master, code=3).stderr

@@ -32,9 +32,9 @@ def endpoint(node):
     return f"http://127.0.0.1:{node.port}"
 
 
-def ask(node, method, name, **headers):
+def ask(node, method, name, kind="resolve", **headers):
     connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
-    connection.request(method, f"/org/demo/resolve/main/{name}",
+    connection.request(method, f"/org/demo/{kind}/main/{name}",
                        headers={key.replace("_", "-"): value for key, value in headers.items()})
     answer = connection.getresponse()
     content = answer.read()
@@ -80,6 +80,14 @@ def test_the_clients_questions_are_answered(cluster, which):
         name: len(of_model(name)) for name in ("config.json", WEIGHTS)}
     assert interface.list_repo_files("org/demo", revision=commit)
     assert [ref.target_commit for ref in interface.list_repo_refs("org/demo").branches] == [commit]
+    assert [one.commit_id for one in interface.list_repo_commits("org/demo")] == [commit]
+    assert [one.commit_id for one in interface.list_repo_commits(
+        "org/demo", revision=commit[:10], formatted=True)] == [commit]
+    errors = hub.errors if hasattr(hub, "errors") else hub.utils
+    with pytest.raises(errors.RevisionNotFoundError):
+        interface.list_repo_commits("org/demo", revision="v9")
+    with pytest.raises(errors.RepositoryNotFoundError):
+        interface.list_repo_commits("org/none")
     assert interface.whoami()["name"] == "troupe"
     assert interface.auth_check("org/demo") is None
     assert interface.file_exists("org/demo", "config.json")
@@ -93,6 +101,20 @@ def test_the_clients_questions_are_answered(cluster, which):
     status, _, content = ask(cluster.nodes[which], "GET", "config.json", If_None_Match=ask(
         cluster.nodes[which], "HEAD", "config.json")[1]["ETag"])
     assert (status, content) == (304, b"")
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["holder", "other"])
+def test_what_git_has_of_a_file(cluster, which):
+    """Small files themselves, of large ones the lines that name them, as the client reads them."""
+    node = cluster.nodes[which]
+    assert ask(node, "GET", "config.json", kind="raw")[2] == of_model("config.json")
+    status, head, content = ask(node, "GET", WEIGHTS, kind="raw")
+    (known,) = hub.HfApi(endpoint=endpoint(node)).get_paths_info("org/demo", [WEIGHTS])
+    assert status == 200 and len(content) == known.lfs.pointer_size
+    assert head["ETag"] == f'"{known.blob_id}"' == '"%s"' % hashlib.sha1(
+        b"blob %d\0" % len(content) + content).hexdigest()
+    assert f"oid sha256:{known.lfs.sha256}\nsize {known.size}\n" in content.decode()
+    assert ask(node, "GET", "none", kind="raw")[0] == 404
 
 
 def test_ranges_and_heads_of_a_file(cluster):

@@ -135,6 +135,18 @@ def test_pulls_that_run_and_that_ended_are_shown(node, hub):
     assert done["status"] == "done" and done["targets"][0]["status"] == "done"
     assert failed["status"] == "failed" and failed["targets"][0]["code"] == "NOT_FOUND"
     assert "has no org/nothing" in failed["targets"][0]["reason"]
+    shown = node.troupe("models")
+    assert "the pull of org/nothing to alpha failed: " in shown.stdout + shown.stderr
+    assert failed["targets"][0]["reason"] in shown.stdout + shown.stderr
+    assert "org/shown to" not in shown.stdout + shown.stderr
+    ends = {one["model_id"]: one for one in node.json("models")["ended_pulls"]}
+    assert ends["org/nothing"]["reason"] == failed["targets"][0]["reason"]
+    node.cluster.environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    try:
+        copy_of(hub, "org/quiet")
+        assert node.troupe("pull", "org/quiet").stderr == ""
+    finally:
+        del node.cluster.environment["HF_HUB_DISABLE_PROGRESS_BARS"]
 
 
 def test_another_revision_of_what_runs_is_refused_and_the_instance_stays(node, hub, tmp_path):
@@ -224,6 +236,44 @@ def test_two_pulls_at_once_keep_within_the_quota(hub):
         assert first.returncode == 0, errors
         assert second.returncode == 1 and "is on its way" in second.stderr
         assert left_over(node) == []
+
+
+def test_a_pull_that_goes_on_asks_for_its_room_again(hub):
+    with Cluster(["zeta"]) as cluster:
+        node = start(cluster, hub)
+        hub.rate = 60 << 10
+        copy_of(hub, "org/resumed")
+        process = pull(node, "org/resumed")
+        wait_sent(hub, "org/resumed.*safetensors", 10 << 10)
+        process.kill()
+        process.communicate(timeout=60)
+        node.stop()
+        hub.rate = None
+        cluster.environment["TROUPE_STORE_QUOTA"] = "1000000"
+        node.up()
+        wait_for("its end", lambda: pulls(node, "org/resumed") and
+                 pulls(node, "org/resumed")[0]["status"] == "failed")
+        (target,) = pulls(node, "org/resumed")[0]["targets"]
+        assert target["code"] == "NO_SPACE" and "store_quota" in target["reason"], target
+        assert "org/resumed" not in models(node)
+
+
+def partial(node):
+    return [name for _, _, names in os.walk(node.models) for name in names if "incomplete" in name]
+
+
+def test_room_of_all_files_is_set_aside_before_they_come(node, hub, tmp_path):
+    directory = str(tmp_path / "shards")
+    in_shards(DEMO_MODEL, directory, 12)
+    hub.add(Repository.of_directory("org/sharded", directory))
+    hub.rate = 30 << 10
+    process = pull(node, "org/sharded")
+    wait_sent(hub, "org/sharded.*safetensors", 10 << 10)
+    assert len(partial(node)) >= 10  # four are fetched at a time
+    node.troupe("rm", "org/sharded")
+    process.communicate(timeout=30)
+    wait_for("nothing set aside", lambda: not left_over(node))
+    hub.rate = None
 
 
 def test_after_an_interrupt_the_node_goes_on(node, hub):

@@ -131,6 +131,13 @@ static const char *lost_file(const struct toy_worker *worker,
     return NULL;
 }
 
+/* 0: it has what it was placed with; else what there is. */
+static uint64_t memory_short(const struct toy_worker *worker, const struct rank_record *rank)
+{
+    const uint64_t there = worker->settings->sim->nodes[worker->settings->node].memory_free;
+    return rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes > there ? there : 0;
+}
+
 /* Loaded, or one of its files is gone: that is told first. */
 static void tell_loaded(struct toy_worker *worker, struct toy_rank *rank,
                         const struct instance_record *instance, const struct input *input,
@@ -139,6 +146,7 @@ static void tell_loaded(struct toy_worker *worker, struct toy_rank *rank,
     const struct model_record *model =
         state_find_model(&worker->session.mirror.state, text_or_empty(instance->model_id));
     const char *lost = model ? lost_file(worker, instance, model, rank->held.rank) : NULL;
+    const uint64_t there = memory_short(worker, &instance->ranks.items[rank->held.rank]);
     struct message message;
     rank->is_ready = true;
     if (lost)
@@ -148,10 +156,11 @@ static void tell_loaded(struct toy_worker *worker, struct toy_rank *rank,
     body->instance_id = rank->held.instance_id;
     body->generation = rank->held.generation;
     body->rank = rank->held.rank;
-    body->status = lost                                             ? RANK_FAILED
+    body->memory_free = there;
+    body->status = lost || there                                    ? RANK_FAILED
                    : instance->ranks.items[rank->held.rank].is_source ? RANK_RELEASED
                                                                       : RANK_READY;
-    ASSERT(text_set(&body->reason, lost ? lost : ""));
+    ASSERT(text_set(&body->reason, lost ? lost : there ? "memory" : ""));
     report(worker, input, outbox, &message);
 }
 

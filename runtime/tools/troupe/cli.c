@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -273,11 +274,23 @@ static enum status read_config(struct cli *cli, struct reason *reason)
     return status;
 }
 
+/* As the hub's own client reads its variables. */
+static bool is_yes(const char *value)
+{
+    static const char *const words[] = {"1", "ON", "YES", "TRUE"};
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strcasecmp(value, words[i]) == 0)
+            return true;
+    return false;
+}
+
 static void look_at_terminal(struct cli *cli)
 {
     const char *no_colour = getenv("NO_COLOR");
     const char *force = getenv("CLICOLOR_FORCE");
     const char *term = getenv("TERM");
+    const char *silence = getenv("HF_HUB_DISABLE_PROGRESS_BARS");
+    cli->is_without_progress = silence && is_yes(silence);
     cli->is_terminal = isatty(STDERR_FILENO) == 1 && !cli->is_json;
     cli->has_colour = isatty(STDOUT_FILENO) == 1 && (!term || strcmp(term, "dumb") != 0);
     if (force && *force && strcmp(force, "0") != 0)

@@ -61,6 +61,7 @@ struct cli {
     const char *connect_flag;
     bool is_json;
     bool is_terminal; /* of standard error: progress is drawn in place */
+    bool is_without_progress; /* HF_HUB_DISABLE_PROGRESS_BARS asks for silence */
     bool has_colour;
     struct config config;
     struct paths paths;

@@ -6,7 +6,9 @@
 #include "runtime/tools/troupe/commands.h"
 
 #include "runtime/event_log_reader.h"
+#include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/place.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -29,6 +31,40 @@ struct events {
 
 /* ---- printing ---- */
 
+/* Who carries what from now on; false: the event says nothing of that. */
+static bool print_carried(const struct message *event, struct buffer *text)
+{
+    const struct instance_record *placed = NULL;
+    const struct generation_started *started = NULL;
+    if (message_is(event, MESSAGE_EVENT, EVENT_INSTANCE_PLACED))
+        placed = &MESSAGE_BODY(event, instance_placed)->instance;
+    else if (message_is(event, MESSAGE_EVENT, EVENT_GENERATION_STARTED))
+        started = MESSAGE_BODY(event, generation_started);
+    else
+        return false;
+    const struct rank_record *ranks = placed ? placed->ranks.items : started->ranks.items;
+    const uint32_t count = placed ? placed->ranks.count : started->ranks.count;
+    char id[9];
+    bool is_whole =
+        buffer_append_format(
+            text, "%s %s, %s:",
+            id_print_short(placed ? &placed->instance_id : &started->instance_id, id),
+            placed ? text_or_empty(placed->model_id) : "",
+            placed ? sharding_title(placed->sharding, placed->is_asymmetric)
+                   : sharding_title(started->sharding, started->is_asymmetric)) == STATUS_OK;
+    for (uint32_t i = 0; i < count && is_whole; i++) {
+        char share[SHARE_SIZE];
+        char size[16];
+        is_whole = buffer_append_format(
+                       text, "%s node %s %s (%s)", i > 0 ? "," : "",
+                       id_print_short(&ranks[i].node_id, id),
+                       ranks[i].is_source ? "source" : share_print(ranks[i].share, share),
+                       size_print(ranks[i].weight_bytes + ranks[i].cache_bytes +
+                                      ranks[i].scratch_bytes, size)) == STATUS_OK;
+    }
+    return is_whole;
+}
+
 /* The body on one line, as far as it fits. */
 static void print_line(const struct events *events, const struct message *event)
 {
@@ -40,13 +76,17 @@ static void print_line(const struct events *events, const struct message *event)
     buffer_init(&json, 16u << 20);
     if (localtime_r(&seconds, &parts))
         (void)strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &parts);
-    if (record_print(type->record, event->body, &json) != STATUS_OK)
+    const bool is_said = print_carried(event, &json);
+    if (!is_said)
         buffer_clear(&json);
-    const int shown = json.size > SUMMARY_SIZE ? SUMMARY_SIZE : (int)json.size;
+    if (!is_said && record_print(type->record, event->body, &json) != STATUS_OK)
+        buffer_clear(&json);
+    const size_t most = is_said ? json.size : SUMMARY_SIZE;
+    const int shown = json.size > most ? (int)most : (int)json.size;
     (void)printf("%6" PRIu64 "  %s  %s%-24s%s %.*s%s\n", event->head.index, when,
                  events->cli->has_colour ? "\033[1m" : "", type->name,
                  events->cli->has_colour ? "\033[0m" : "", shown,
-                 json.size ? (const char *)json.bytes : "", json.size > SUMMARY_SIZE ? "..." : "");
+                 json.size ? (const char *)json.bytes : "", json.size > most ? "..." : "");
     buffer_fini(&json);
 }
 

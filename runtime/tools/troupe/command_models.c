@@ -15,6 +15,33 @@ static uint64_t files_size(const struct model_record *model)
     return size;
 }
 
+/* The last word about a model that is not at that node and not on its way either. */
+static bool is_failed_pull(const struct state *state, const struct download_end *end)
+{
+    const char *model_id = text_or_empty(end->model_id);
+    const struct model_record *model = state_find_model(state, model_id);
+    const struct holder_record *holder = model ? model_find_holder(model, &end->node_id) : NULL;
+    return end->status != STATUS_OK && !(holder && holder->has_weights) &&
+           !state_find_import(state, &end->node_id, model_id) &&
+           state_find_download_end(state, model_id, &end->node_id) == end;
+}
+
+static void print_failed_pulls(struct cli *cli)
+{
+    for (uint32_t i = 0; i < cli->state->download_ends.count; i++) {
+        const struct download_end *end = &cli->state->download_ends.items[i];
+        char line[SENTENCE_SIZE_MAX + 2 * NAME_SIZE_MAX + 64];
+        if (!is_failed_pull(cli->state, end))
+            continue;
+        (void)snprintf(line, sizeof(line), "the pull of %s to %s %s: %s",
+                       text_or_empty(end->model_id), cli_node_name(cli->state, &end->node_id),
+                       end->status == STATUS_CANCELLED ? "was cancelled" : "failed",
+                       text_or_empty(end->reason));
+        text_make_plain(line);
+        cli_say(cli, "%s", line);
+    }
+}
+
 static int print_json(struct cli *cli)
 {
     struct document document;
@@ -28,6 +55,11 @@ static int print_json(struct cli *cli)
     for (uint32_t i = 0; i < cli->state->imports.count; i++) {
         document_add(&document, "%s", i > 0 ? ", " : "");
         document_add_record(&document, &import_record_type, &cli->state->imports.items[i]);
+    }
+    document_add(&document, "], \"ended_pulls\": [");
+    for (uint32_t i = 0; i < cli->state->download_ends.count; i++) {
+        document_add(&document, "%s", i > 0 ? ", " : "");
+        document_add_record(&document, &download_end_type, &cli->state->download_ends.items[i]);
     }
     document_add(&document, "]}");
     return document_finish(cli, &document);
@@ -110,7 +142,10 @@ int command_models(struct cli *cli)
         else
             table_add(&table, "coming from the hub to %s", node);
     }
-    return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    if (!table_print(&table, cli))
+        return cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    print_failed_pulls(cli);
+    return EXIT_CODE_OK;
 }
 
 int command_remove(struct cli *cli)

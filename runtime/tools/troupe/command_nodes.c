@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/tools/troupe/commands.h"
 
+#include "protocol/sharding.h"
 #include "runtime/link_view.h"
+#include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/place.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 const struct option_row nodes_options[] = {
@@ -22,6 +26,81 @@ static const char *http_of(const struct state *state, const struct node_record *
     return address[0] ? address : text_or_empty(node->http);
 }
 
+/* ---- what they carry ---- */
+
+static bool is_carried(const struct rank_record *rank, const struct node_id *node_id)
+{
+    return ID_EQUAL(rank->node_id, *node_id) && rank->status != RANK_RELEASED;
+}
+
+/* A member of the node's object: its ranks with their shares and bytes. */
+static void add_carried(struct document *document, const struct state *state,
+                        const struct node_id *node_id)
+{
+    const char *comma = "";
+    document_add(document, ", \"carries\": [");
+    for (uint32_t i = 0; i < state->instances.count; i++) {
+        const struct instance_record *instance = &state->instances.items[i];
+        for (uint32_t k = 0; k < instance->ranks.count; k++) {
+            const struct rank_record *rank = &instance->ranks.items[k];
+            char hex[HEX_SIZE(16)];
+            if (!is_carried(rank, node_id))
+                continue;
+            document_add(document, "%s{\"instance_id\": \"%s\", \"model_id\": ", comma,
+                         hex_print(&instance->instance_id, 16, hex));
+            document_add_text(document, text_or_empty(instance->model_id));
+            document_add(document, ", \"sharding\": \"%s\", \"is_asymmetric\": %s, \"rank\": %u, "
+                         "\"is_source\": %s, \"share_percent\": %u.%02u, \"layers\": [%u, %u], "
+                         "\"weight_bytes\": %" PRIu64 ", \"cache_bytes\": %" PRIu64
+                         ", \"scratch_bytes\": %" PRIu64 "}",
+                         sharding_name(instance->sharding),
+                         instance->is_asymmetric ? "true" : "false", k,
+                         rank->is_source ? "true" : "false", rank->share / 100, rank->share % 100,
+                         rank->layer_first, rank->layer_end, rank->weight_bytes, rank->cache_bytes,
+                         rank->scratch_bytes);
+            comma = ", ";
+        }
+    }
+    document_add(document, "]");
+}
+
+/* "demo asymmetric 75.0 % (1.2 GB)", "demo layers 0-13 (1.2 GB), other as a source (70 MB)". */
+static const char *print_carried(const struct state *state, const struct node_id *node_id,
+                                 char text_out[CELL_SIZE])
+{
+    size_t used = (size_t)snprintf(text_out, CELL_SIZE, "-");
+    bool is_first = true;
+    for (uint32_t i = 0; i < state->instances.count; i++) {
+        const struct instance_record *instance = &state->instances.items[i];
+        for (uint32_t k = 0; k < instance->ranks.count && used + 1 < CELL_SIZE; k++) {
+            const struct rank_record *rank = &instance->ranks.items[k];
+            const char *model_id = text_or_empty(instance->model_id);
+            char what[48] = "all";
+            char share[SHARE_SIZE];
+            char size[16];
+            if (!is_carried(rank, node_id))
+                continue;
+            if (rank->is_source)
+                (void)snprintf(what, sizeof(what), "as a source");
+            else if (instance->sharding == SHARDING_PIPELINE)
+                (void)snprintf(what, sizeof(what), "layers %u-%u", rank->layer_first,
+                               rank->layer_end > 0 ? rank->layer_end - 1 : 0);
+            else if (instance->sharding != SHARDING_NONE)
+                (void)snprintf(what, sizeof(what), "%s%s",
+                               instance->is_asymmetric ? "asymmetric " : "",
+                               share_print(rank->share, share));
+            used = is_first ? 0 : used;
+            const int length = snprintf(
+                text_out + used, CELL_SIZE - used, "%s%.60s %s (%s)", is_first ? "" : ", ",
+                model_id, what,
+                size_print(rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes, size));
+            used += length > 0 ? (size_t)length : 0;
+            is_first = false;
+        }
+    }
+    return text_out;
+}
+
 static int print_json(struct cli *cli)
 {
     struct document document;
@@ -37,8 +116,10 @@ static int print_json(struct cli *cli)
         document_reopen(&document);
         document_add(&document, ", \"gateway\": ");
         document_add_text(&document, http_of(cli->state, node));
-        document_add(&document, ", \"is_leader\": %s, \"is_here\": %s}",
+        document_add(&document, ", \"is_leader\": %s, \"is_here\": %s",
                      is_leader ? "true" : "false", is_here ? "true" : "false");
+        add_carried(&document, cli->state, &node->node_id);
+        document_add(&document, "}");
     }
     document_add(&document, "]}");
     return document_finish(cli, &document);
@@ -148,7 +229,7 @@ static int command_links(struct cli *cli)
 int command_nodes(struct cli *cli)
 {
     static const char *const headings[] = {"NAME",  "ID",      "ROLE", "STATE",
-                                           "CORES", "MEMORY", "HTTP", "ADDRESS"};
+                                           "CORES", "MEMORY", "HTTP", "ADDRESS", "CARRIES"};
     struct table table;
     int code = cli_connect(cli, false);
     if (code != EXIT_CODE_OK)
@@ -163,6 +244,7 @@ int command_nodes(struct cli *cli)
         const struct node_record *node = &cli->state->nodes.items[i];
         char size[16];
         char id[9];
+        char carried[CELL_SIZE];
         const bool is_leader = ID_EQUAL(node->node_id, cli->state->epoch.leader);
         const bool is_here = ID_EQUAL(node->node_id, welcome->node_id);
         table_add(&table, "%s", text_or_empty(node->name));
@@ -173,6 +255,7 @@ int command_nodes(struct cli *cli)
         table_add(&table, "%s", size_print(node->memory_bytes, size));
         table_add(&table, "%s", http_of(cli->state, node));
         table_add(&table, "%s", text_or_empty(node->address));
+        table_add(&table, "%s", print_carried(cli->state, &node->node_id, carried));
     }
     return table_print(&table, cli) ? EXIT_CODE_OK : cli_failed(cli, STATUS_NO_MEMORY, NULL);
 }

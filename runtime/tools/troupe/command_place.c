@@ -2,7 +2,7 @@
 #include "runtime/tools/troupe/commands.h"
 
 #include "protocol/holdings.h"
-#include "protocol/sharding.h"
+#include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
 #include "runtime/tools/troupe/place.h"
 
@@ -34,7 +34,8 @@ static int print_placed(struct cli *cli, const struct instance_id *id)
         return EXIT_CODE_OK;
     }
     (void)printf("%s  %s, %s, %u rank%s, context %u\n", hex_print(id, 16, hex),
-                 text_or_empty(instance->model_id), sharding_name(instance->sharding),
+                 text_or_empty(instance->model_id),
+                 sharding_title(instance->sharding, instance->is_asymmetric),
                  instance_computing(instance), instance_computing(instance) == 1 ? "" : "s",
                  instance->context);
     (void)printf("  %s\n", text_or_empty(instance->why));
@@ -112,8 +113,8 @@ static int print_candidates(struct cli *cli, const struct candidates_listed *lis
             most = bytes > most ? bytes : most;
         }
         table_add(&table, "%s", candidate->is_possible ? "yes" : "no");
-        table_add(&table, "%s%s", candidate->is_asymmetric ? "asymmetric " : "",
-                  sharding_name(candidate->sharding));
+        table_add(&table, "%s",
+                  sharding_title(candidate->sharding, candidate->is_asymmetric));
         table_add(&table, "%s", nodes[0] ? nodes : "-");
         table_add(&table, "%u", candidate->context);
         table_add(&table, "%s", size_print(most, size));

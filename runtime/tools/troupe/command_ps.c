@@ -2,7 +2,7 @@
 #include "runtime/tools/troupe/commands.h"
 
 #include "protocol/instance_wait.h"
-#include "protocol/sharding.h"
+#include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
 #include "runtime/tools/troupe/place.h"
 
@@ -44,7 +44,8 @@ static void print_instance(const struct cli *cli, const struct instance_record *
     const char *why = text_or_empty(instance->last_reason);
     (void)printf("%s  %s  %s, %s, %s, context %u\n", hex_print(&instance->instance_id, 16, hex),
                  text_or_empty(instance->model_id), instance_status_name(instance->status),
-                 sharding_name(instance->sharding), mode_name(instance->mode), instance->context);
+                 sharding_title(instance->sharding, instance->is_asymmetric),
+                 mode_name(instance->mode), instance->context);
     place_print(cli, instance);
     if (instance_waits_for(cli->state, instance, waited_for))
         (void)printf("  waits for %s\n", waited_for);

@@ -76,6 +76,11 @@ static enum status supervisor_find(struct up *up, struct reason *reason)
         (void)snprintf(up->program, sizeof(up->program), "%s/%s", own, places[i]);
         if (access(up->program, X_OK) == 0)
             return STATUS_OK;
+        if (errno == EACCES) /* it is there, or somebody hides whether it is */
+            return refuse(reason, STATUS_NO_PERMISSION,
+                          "this user may not run %s: %s; give others the right to read and run "
+                          "troupe's programs and their directories",
+                          up->program, strerror(errno));
     }
     (void)snprintf(up->program, sizeof(up->program), "%s/troupe/troupe-supervisor",
                    TROUPE_LIBEXEC_DIR);

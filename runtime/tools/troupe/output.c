@@ -10,6 +10,13 @@
 
 /* ---- tables ---- */
 
+void text_make_plain(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
 void table_init(struct table *table, const char *const *headings, size_t columns)
 {
     ASSERT(columns <= TABLE_COLUMNS_MAX);
@@ -36,9 +43,7 @@ void table_add(struct table *table, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(cells[table->count], CELL_SIZE, format, arguments);
     va_end(arguments);
-    for (char *c = cells[table->count]; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    text_make_plain(cells[table->count]);
     table->count++;
 }
 
@@ -187,14 +192,12 @@ void progress_show(struct progress *progress, uint32_t percent, const char *form
     char line[CELL_SIZE];
     va_list arguments;
     const uint64_t now_ms = clock_now_ms();
-    if (progress->cli->is_json)
+    if (progress->cli->is_json || progress->cli->is_without_progress)
         return;
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    text_make_plain(line);
     if (strcmp(line, progress->last) == 0)
         return;
     const bool is_first = progress->last[0] == '\0';

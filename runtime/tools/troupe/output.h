@@ -33,6 +33,8 @@ void table_add(struct table *table, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Prints and frees; false without memory. */
 MUST_CHECK bool table_print(struct table *table, const struct cli *cli);
 
+/* Without control bytes. */
+void text_make_plain(char *text);
 /* "1.6 MB" of at most 16 characters; returns text_out. */
 const char *size_print(uint64_t bytes, char text_out[16]);
 /* The first 8 digits of a 16-byte id. */

@@ -5,6 +5,7 @@
 #include "protocol/sharding.h"
 #include "runtime/partition.h"
 #include "runtime/partition_table.h"
+#include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
 
 #include <errno.h>
@@ -334,6 +335,12 @@ static const char *print_sources(const struct cli *cli, const struct instance_re
     return text_out;
 }
 
+const char *share_print(uint32_t share, char text_out[SHARE_SIZE])
+{
+    (void)snprintf(text_out, SHARE_SIZE, "%.1f %%", (double)share / (RANK_SHARE_ALL / 100));
+    return text_out;
+}
+
 void place_print(const struct cli *cli, const struct instance_record *instance)
 {
     if (instance->status == INSTANCE_DOWNLOADING)
@@ -344,6 +351,7 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
         const struct rank_record *rank = &instance->ranks.items[i];
         char weights[16];
         char cache[16];
+        char share[SHARE_SIZE];
         char sources[CELL_SIZE];
         if (rank->is_source) {
             (void)printf("  source on %-10s sends %u of %u files and leaves, %s\n",
@@ -351,8 +359,9 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
                          instance->sources.count, rank_status_name(rank->status));
             continue;
         }
-        (void)printf("  rank %u on %-12s layers %u-%u", i,
-                     cli_node_name(cli->state, &rank->node_id), rank->layer_first,
+        (void)printf("  rank %u on %-12s %s, layers %u-%u", i,
+                     cli_node_name(cli->state, &rank->node_id),
+                     share_print(rank->share, share), rank->layer_first,
                      rank->layer_end > 0 ? rank->layer_end - 1 : 0);
         for (uint32_t k = 0; instance->sharding == SHARDING_TENSOR && k < rank->cuts.count; k++) {
             const struct cut_record *cut = &rank->cuts.items[k];

@@ -31,6 +31,9 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
 int place_send(struct cli *cli, struct message *command, struct instance_id *id_out);
 /* Shows progress until it is ready; else says why not. */
 int place_wait(struct cli *cli, const struct instance_id *id);
+enum { SHARE_SIZE = 16 };
+/* "33.3 %" of hundredths of a percent; returns text_out. */
+const char *share_print(uint32_t share, char text_out[SHARE_SIZE]);
 /* "rank 0 on alpha: layers 0-3, 1.2 MB; rank 1 on beta: ..." to standard output, a line a rank. */
 void place_print(const struct cli *cli, const struct instance_record *instance);
 

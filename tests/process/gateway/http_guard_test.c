@@ -361,6 +361,11 @@ START_TEST(asks_for_the_key_on_every_route_but_two)
             status_of("GET /x HTTP/1.1\r\n" HOST "Authorization: Bearer wrong\r\n\r\n"), 401);
     ck_assert_int_eq(status_of("GET /x HTTP/1.1\r\n" HOST "Authorization: Bearer right\r\n\r\n"),
                      429);
+    /* Whoever looks whether the node is alive is not told to wait, with a key or without. */
+    ck_assert_int_eq(status_of("GET /livez HTTP/1.1\r\n" HOST "\r\n"), 200);
+    ck_assert_int_eq(
+        status_of("GET /health HTTP/1.1\r\n" HOST "Authorization: Bearer wrong\r\n\r\n"), 200);
+    ck_assert_int_eq(status_of("DELETE /livez HTTP/1.1\r\n" HOST "\r\n"), 429);
     close_server();
 }
 END_TEST

@@ -124,7 +124,9 @@ START_TEST(reads_paths)
         {"/org/name/resolve//x", HUB_NOTHING, "", "", ""},
         {"/a/b/c/resolve/main/x", HUB_NOTHING, "", "", ""},
         {"//resolve/main/x", HUB_NOTHING, "", "", ""},
-        {"/org/name/raw/main/x", HUB_NOTHING, "", "", ""},
+        {"/org/name/raw/main/x", HUB_RAW, "org/name", "main", "x"},
+        {"/org/name/raw/main/resolve", HUB_RAW, "org/name", "main", "resolve"},
+        {"/org/name/raw/main", HUB_NOTHING, "", "", ""},
         {"/api/models", HUB_MODELS, "", "", ""},
         {"/api/models/", HUB_MODELS, "", "", ""},
         {"/api/modelsx", HUB_NOTHING, "", "", ""},
@@ -137,7 +139,9 @@ START_TEST(reads_paths)
         {"/api/models/org/name/tree/main/a/b/", HUB_TREE, "org/name", "main", "a/b"},
         {"/api/models/name/refs", HUB_REFS, "name", "", ""},
         {"/api/models/org/name/refs", HUB_REFS, "org/name", "", ""},
-        {"/api/models/org/name/commits/main", HUB_NOTHING, "", "", ""},
+        {"/api/models/org/name/commits/main", HUB_COMMITS, "org/name", "main", ""},
+        {"/api/models/org/name/commits/main/x", HUB_NOTHING, "", "", ""},
+        {"/api/models/org/name/commits", HUB_NOTHING, "", "", ""},
         {"/api/datasets/org/name", HUB_OTHER, "", "", ""},
         {"/", HUB_NOTHING, "", "", ""},
         {"", HUB_NOTHING, "", "", ""},
@@ -366,6 +370,12 @@ START_TEST(answers_what_clients_ask_beside_files)
     says("X-Error-Code: RepoNotFound");
     ck_assert_int_eq(get("/api/datasets/org/name", ""), 404);
     says("X-Error-Code: RepoNotFound");
+    ck_assert_int_eq(get("/api/models/org/name/commits/main", ""), 200);
+    ck_assert_ptr_nonnull(strstr(text_of(1), "[{\"id\":\"" COMMIT "\""));
+    ck_assert_int_eq(get("/api/models/org/name/commits/main", "p=1&limit=50"), 200);
+    ck_assert_str_eq(text_of(1), "[]");
+    ck_assert_int_eq(get("/api/models/org/name/commits/v9", ""), 404);
+    says("X-Error-Code: RevisionNotFound");
     ck_assert_int_eq(get("/api/models", "search=NAM"), 200);
     ck_assert_ptr_nonnull(strstr(text_of(1), "org/name"));
     ck_assert_int_eq(get("/api/models", "search=zzz"), 200);
@@ -376,6 +386,24 @@ START_TEST(answers_what_clients_ask_beside_files)
     ck_assert_str_eq(text_of(1), "[]");
     ck_assert_int_eq(get("/api/models", "limit=0"), 200);
     ck_assert_str_eq(text_of(1), "[]");
+    close_gateway();
+}
+END_TEST
+
+START_TEST(gives_of_a_large_file_what_git_has_of_it)
+{
+    open_cluster();
+    add_holder(add_model("org/name"), 1, true);
+    publish_cluster();
+    ck_assert_int_eq(get("/org/name/raw/main/model.safetensors", ""), 200);
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:";
+    ck_assert_int_eq(strncmp(text_of(1), pointer, strlen(pointer)), 0);
+    says("X-Repo-Commit: " COMMIT);
+    ck_assert_int_eq(get("/org/name/raw/main/none", ""), 404);
+    says("X-Error-Code: EntryNotFound");
+    ck_assert_int_eq(get("/org/name/raw/v9/config.json", ""), 404);
+    says("X-Error-Code: RevisionNotFound");
+    ck_assert_int_eq(get("/org/name/raw/main/config.json", ""), 0); /* it is being opened */
     close_gateway();
 }
 END_TEST
@@ -538,6 +566,7 @@ Suite *suite_of_tests(void)
         lists_a_tree_in_pages,
         says_what_is_at_some_paths,
         answers_what_clients_ask_beside_files,
+        gives_of_a_large_file_what_git_has_of_it,
         knows_the_branch_a_model_was_pulled_by,
         a_client_that_has_the_file_gets_no_byte,
         refuses_in_the_words_of_the_hub,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/master.h"
+#include "actors/master/model_names.h"
 #include "protocol/memory.h"
 #include "tests/support/check_main.h"
 
@@ -89,6 +90,39 @@ START_TEST(names_that_lead_out_of_a_store_are_refused_before_they_are_in_the_log
 }
 END_TEST
 
+START_TEST(names_that_differ_in_case_alone_are_refused)
+{
+    bool has_event = false;
+    struct model_record *known =
+        record_list_push(&model_record_type, RECORD_LIST(master->state.models), NULL, 2);
+    ck_assert(known && text_set(&known->model_id, "org/Name"));
+    ck_assert_int_eq(decide(&has_event), STATUS_EXISTS);
+    ck_assert(!has_event && strstr(reason.text, "org/name") && strstr(reason.text, "org/Name"));
+    /* Who has it under that name exactly may speak of it, whatever else there is. */
+    known = record_list_push(&model_record_type, RECORD_LIST(master->state.models), NULL, 2);
+    ck_assert(known && text_set(&known->model_id, "org/name"));
+    ck_assert_int_eq(decide(&has_event), STATUS_OK);
+}
+END_TEST
+
+START_TEST(a_name_is_taken_by_what_is_on_its_way_too)
+{
+    struct state *state = &master->state;
+    ck_assert_int_eq(model_name_check(state, "org/name", &reason), STATUS_OK);
+    struct import_record *import =
+        record_list_push(&import_record_type, RECORD_LIST(state->imports), NULL, 1);
+    ck_assert(import && text_set(&import->model_id, "org/namE"));
+    ck_assert_int_eq(model_name_check(state, "org/name", &reason), STATUS_EXISTS);
+    ck_assert_int_eq(model_name_check(state, "org/namE", &reason), STATUS_OK);
+    ck_assert(text_set(&import->model_id, "org/name2"));
+    ck_assert_int_eq(model_name_check(state, "org/name", &reason), STATUS_OK);
+    struct download_record *download =
+        record_list_push(&download_record_type, RECORD_LIST(state->downloads), NULL, 1);
+    ck_assert(download && text_set(&download->model_id, "ORG/name"));
+    ck_assert_int_eq(model_name_check(state, "org/name", &reason), STATUS_EXISTS);
+}
+END_TEST
+
 START_TEST(sizes_that_overflow_are_refused_before_they_are_in_the_log)
 {
     static const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX - 99, (uint64_t)INT64_MAX + 1,
@@ -168,6 +202,8 @@ Suite *suite_of_tests(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_a_node_took_in_becomes_an_event);
     tcase_add_test(tcase, names_that_lead_out_of_a_store_are_refused_before_they_are_in_the_log);
+    tcase_add_test(tcase, names_that_differ_in_case_alone_are_refused);
+    tcase_add_test(tcase, a_name_is_taken_by_what_is_on_its_way_too);
     tcase_add_test(tcase, sizes_that_overflow_are_refused_before_they_are_in_the_log);
     tcase_add_test(tcase,
                    files_that_cannot_be_had_matter_to_generations_that_wait_for_them_alone);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The runner's step, fed by hand: master, gateways, siblings, engine thread and time are the
  * test's. */
+#include "actors/runner/rank_memory.h"
 #include "actors/runner/runner.h"
 
 #include "protocol/memory.h"
@@ -737,6 +738,21 @@ START_TEST(looks_no_more_at_an_idle_engine)
 }
 END_TEST
 
+START_TEST(memory_that_is_gone_is_named_with_need_and_have)
+{
+    const struct rank_record rank = {.weight_bytes = 700, .cache_bytes = 200, .scratch_bytes = 100};
+    const struct rank_record absurd = {.weight_bytes = UINT64_MAX, .cache_bytes = 2};
+    struct reason reason = {""};
+    ck_assert_uint_eq(rank_memory_need(&rank), 1000);
+    ck_assert_int_eq(rank_memory_check(&rank, 1000, &reason), STATUS_OK);
+    ck_assert_int_eq(rank_memory_check(&rank, 999, &reason), STATUS_NO_CAPACITY);
+    ck_assert_msg(strstr(reason.text, "needs 1000 bytes of memory (weights 700, KV cache 200, "
+                                      "scratch 100) and 999 are free") != NULL, "%s", reason.text);
+    ck_assert_uint_eq(rank_memory_need(&absurd), UINT64_MAX);
+    ck_assert_int_eq(rank_memory_check(&absurd, UINT64_MAX - 1, &reason), STATUS_NO_CAPACITY);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const beginning[] = {
@@ -746,6 +762,7 @@ Suite *suite_of_tests(void)
         sends_the_canary_when_all_are_loaded_and_connected,
         reports_each_status_and_exits_after_a_failure,
         exits_when_its_generation_is_over,
+        memory_that_is_gone_is_named_with_need_and_have,
     };
     const TTest *const requests[] = {
         tells_what_the_disk_has_not_before_it_fails,

@@ -2,6 +2,7 @@
 /* Several ranks that hold the files send side by side, and one that always sends damage is replaced
  * by the others. */
 #include "actors/runner/engine/engine.h"
+#include "actors/runner/weight_parts.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "tests/unit/actors/runner/weight_worlds.h"
@@ -497,6 +498,60 @@ START_TEST(a_posted_message_keeps_every_bit)
 }
 END_TEST
 
+/* ---- words ---- */
+
+static const struct collective_ops *plain_ops;
+static struct collective_ops counting_ops;
+static uint32_t whole_words[RANKS_MAX]; /* each written by the thread of that rank alone */
+
+static enum status count_words(struct collective *collective, enum collective_channel channel,
+                               const void *bytes, size_t size, uint32_t target, uint32_t *post_out)
+{
+    const struct stream_word *word = bytes;
+    if (channel == CHANNEL_WORDS && word->kind == WORD_WHOLE) {
+        ck_assert_uint_eq(target, word->source);
+        whole_words[collective->rank]++;
+    }
+    return plain_ops->post_send(collective, channel, bytes, size, target, post_out);
+}
+
+/* Rank 0 alone has the files; whatever the batches are, a layer is one word. */
+static void check_words(enum sharding sharding, uint32_t count, size_t batch_size,
+                        uint32_t beside_layers)
+{
+    struct world world;
+    world_open(&world, sharding, count, 1);
+    memset(whole_words, 0, sizeof(whole_words));
+    for (uint32_t i = 0; i < count; i++) {
+        plain_ops = world.ranks[i].request.collective->ops;
+        counting_ops = *plain_ops;
+        counting_ops.post_send = count_words;
+        world.ranks[i].request.batch_size = batch_size;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        world.ranks[i].request.collective->ops = &counting_ops;
+    world_run(&world);
+    world_check_bytes(&world);
+    ck_assert_uint_eq(whole_words[0], 0);
+    for (uint32_t i = 1; i < count; i++) {
+        const struct partition *partition = &world.partitions[i];
+        const uint32_t layers = partition->layer_end - partition->layer_first;
+        ck_assert_uint_gt(layers, 0);
+        ck_assert_uint_eq(whole_words[i], layers + beside_layers);
+    }
+    world_close(&world);
+}
+
+START_TEST(a_receiver_answers_each_layer_with_one_word)
+{
+    check_words(SHARDING_PIPELINE, 2, 7001, 0);
+    check_words(SHARDING_PIPELINE, 3, 1 << 20, 0);
+    /* Embedding, last norm and head come before the first layer, as one step. */
+    check_words(SHARDING_TENSOR, 2, 7001, 1);
+    check_words(SHARDING_TENSOR, 3, 1 << 20, 1);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("weight_sources");
@@ -518,6 +573,7 @@ Suite *suite_of_tests(void)
         any_window_gives_the_same_bytes,
         scatters_of_every_type_and_cut_come_back_as_they_left,
         a_posted_message_keeps_every_bit,
+        a_receiver_answers_each_layer_with_one_word,
     };
     suite_add(suite, "sources", tests, COUNT_OF(tests));
     return suite;
