@@ -96,7 +96,7 @@ static bool apply_node_described(struct state *state, const struct message *even
     node->memory_bytes = body->node.memory_bytes;
     return text_set(&node->address, body->node.address) && text_set(&node->name, body->node.name) &&
            text_set(&node->fabric, body->node.fabric) && text_set(&node->http, body->node.http) &&
-           text_set(&node->build, body->node.build);
+           text_set(&node->build, body->node.build) && text_set(&node->hosts, body->node.hosts);
 }
 
 static bool apply_token_created(struct state *state, const struct message *event)
@@ -651,6 +651,24 @@ static bool apply_runner_status_changed(struct state *state, const struct messag
     return true;
 }
 
+/* RDMA by which no rank became ready is not tried again: TCP is. */
+static bool note_transport(struct instance_record *instance, const char *why)
+{
+    const char *device = "";
+    bool have_met = instance->ready_ms > 0;
+    for (uint32_t i = 0; i < instance->ranks.count; i++) {
+        const struct rank_record *rank = &instance->ranks.items[i];
+        device = *device ? device : text_or_empty(rank->rdma);
+        have_met = have_met || rank->status == RANK_READY || rank->status == RANK_RELEASED;
+    }
+    if (!*device || have_met)
+        return true;
+    char text[SENTENCE_SIZE_MAX];
+    (void)snprintf(text, sizeof(text),
+                   "TCP, because the ranks did not meet by RDMA (%.40s): %.400s", device, why);
+    return text_set(&instance->transport, text);
+}
+
 static bool apply_generation_failed(struct state *state, const struct message *event)
 {
     const struct generation_failed *body = event->body;
@@ -663,6 +681,8 @@ static bool apply_generation_failed(struct state *state, const struct message *e
         instance->failures = 0;
     }
     instance->failures++;
+    if (!note_transport(instance, text_or_empty(body->reason)))
+        return false;
     instance->ready_ms = 0;
     instance->retry_at_ms = body->retry_at_ms;
     memset(&instance->transfer_id, 0, sizeof(instance->transfer_id));

@@ -18,13 +18,26 @@
 
 /* ---- a row of the matrix ---- */
 
+/* Of its own addresses, one that another node may be told. */
+#define ADDRESS_OFFERED_FIELDS(F, L, R, S)                                                         \
+    F(S, text, host, ADDRESS_SIZE_MAX, "numeric; a v6 address in brackets")                        \
+    F(S, text, network, ADDRESS_SIZE_MAX, "10.0.0.0/24; empty: not known")                         \
+    F(S, text, interface, NAME_SIZE_MAX, "that carries it")                                        \
+    F(S, text, kind, NAME_SIZE_MAX, "wired, infiniband, thunderbolt, wireless, overlay, loopback") \
+    F(S, u64, speed_mbit, 0, "as its system tells; 0: not known")                                  \
+    F(S, text, rdma, NAME_SIZE_MAX, "RDMA device of that interface; empty: none")
+#define WAY_MEASURED_FIELDS(F, L, R, S)                                                            \
+    F(S, text, host, ADDRESS_SIZE_MAX, "of the other node")                                        \
+    F(S, boolean, reaches, 0, "it answers there")                                                  \
+    F(S, u64, latency_us, 0, "there and back; 0: not known")
 #define LINK_MEASURED_FIELDS(F, L, R, S)                                                           \
     F(S, node_id, node_id, 16, "the other node")                                                   \
     F(S, text, address, ADDRESS_SIZE_MAX, "at which it was asked")                                 \
     F(S, boolean, reaches, 0, "it answers there")                                                  \
     F(S, u64, latency_us, 0, "there and back; 0: not known")                                       \
     F(S, u64, bytes_per_s, 0, "of a burst through the sealed connection; 0: not known")            \
-    F(S, u64, bytes_age_ms, 0, "since that burst")
+    F(S, u64, bytes_age_ms, 0, "since that burst")                                                 \
+    L(S, way_measured, ways, ADDRESS_OFFER_COUNT_MAX, "to its other addresses")
 #define LINKS_MEASURED_FIELDS(F, L, R, S)                                                          \
     F(S, node_id, node_id, 16, "who measured")                                                     \
     F(S, u64, age_ms, 0, "since it told")                                                          \
@@ -32,7 +45,8 @@
     F(S, text, kind, NAME_SIZE_MAX, "wired, infiniband, thunderbolt, wireless, overlay, loopback") \
     F(S, u64, speed_mbit, 0, "of that interface, as its system tells; 0: not known")               \
     F(S, text, rdma, NAME_SIZE_MAX, "RDMA device of that interface; empty: none")                  \
-    L(S, link_measured, links, NODE_COUNT_MAX, "to each other node it knows")
+    L(S, link_measured, links, NODE_COUNT_MAX, "to each other node it knows")                      \
+    L(S, address_offered, offers, ADDRESS_OFFER_COUNT_MAX, "its addresses, best first")
 
 #define ASK_LINKS_FIELDS(F, L, R, S) F(S, u32, unused, 1, "an empty question")
 #define LINKS_LISTED_FIELDS(F, L, R, S)                                                            \
@@ -41,6 +55,8 @@
 #define REACH_RECORD_LIST(X)                                                                       \
     X(echo_asked, ECHO_ASKED)                                                                      \
     X(echo_told, ECHO_TOLD)                                                                        \
+    X(address_offered, ADDRESS_OFFERED)                                                            \
+    X(way_measured, WAY_MEASURED)                                                                  \
     X(link_measured, LINK_MEASURED)                                                                \
     X(links_measured, LINKS_MEASURED)                                                              \
     X(ask_links, ASK_LINKS)                                                                        \

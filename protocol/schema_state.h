@@ -83,7 +83,8 @@
     F(S, u64, memory_bytes, 0, "memory it may use for models")                                     \
     F(S, text, fabric, ADDRESS_SIZE_MAX, "address its ranks use for MPI")                          \
     F(S, text, http, ADDRESS_SIZE_MAX, "address of its HTTP API")                                  \
-    F(S, text, build, BUILD_SIZE_MAX, "ranks of one generation must be of one build")
+    F(S, text, build, BUILD_SIZE_MAX, "ranks of one generation must be of one build")              \
+    F(S, text, hosts, SENTENCE_SIZE_MAX, "its addresses, best first, with spaces between")
 
 #define TOKEN_RECORD_FIELDS(F, L, R, S)                                                            \
     F(S, public_key, key, 32, "one-time CURVE key, allowed to say join")                           \
@@ -168,7 +169,10 @@
     F(S, public_key, launcher_key, 32, "")                                                         \
     F(S, text, gateway_address, ADDRESS_SIZE_MAX, "of rank 0: where gateways connect")             \
     F(S, boolean, is_source, 0, "it sends weight files, keeps none and leaves; after all others")  \
-    F(S, u32, share, 0, "of all weights, in hundredths of a percent")
+    F(S, u32, share, 0, "of all weights, in hundredths of a percent")                              \
+    F(S, text, fabric, ADDRESS_SIZE_MAX, "proven for all its siblings; empty: that of its node")   \
+    F(S, text, front, ADDRESS_SIZE_MAX, "of rank 0, for gateways; empty: that of its node")        \
+    F(S, text, rdma, NAME_SIZE_MAX, "device its MPI uses; empty: TCP at its address")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -198,7 +202,8 @@
     F(S, boolean, is_upgraded, 0, "equal shares were asked for; why says why it has others")       \
     F(S, f64, tokens_per_s, 0, "predicted, of one request; 0: not")                                \
     F(S, f64, first_token_s, 0, "predicted, for a prompt of 512 tokens; 0: not")                   \
-    F(S, f64, load_s, 0, "predicted, to load the weights; 0: not")
+    F(S, f64, load_s, 0, "predicted, to load the weights; 0: not")                             \
+    F(S, text, transport, SENTENCE_SIZE_MAX, "why MPI uses TCP although there is RDMA")
 
 #define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \

@@ -55,6 +55,34 @@ const char *state_node_name(const struct state *state, const struct node_id *id)
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
+/* Is `host` one of those, with spaces between? */
+static bool is_host_of(const char *hosts, const char *host, size_t length)
+{
+    while (*(hosts += strspn(hosts, " "))) {
+        const size_t own = strcspn(hosts, " ");
+        if (own == length && strncmp(hosts, host, length) == 0)
+            return true;
+        hosts += own;
+    }
+    return false;
+}
+
+void state_endpoint_address(const struct state *state, const struct endpoint_record *endpoint,
+                            char address_out[ADDRESS_SIZE_MAX])
+{
+    static const char scheme[] = "tcp://";
+    const char *address = text_or_empty(endpoint->address);
+    const struct node_record *node = state_find_node(state, &endpoint->node_id);
+    const char *port = strrchr(address, ':');
+    const char *host = address + strlen(scheme);
+    if (node && port && strncmp(address, scheme, strlen(scheme)) == 0 && port > host &&
+        text_or_empty(node->fabric)[0] &&
+        is_host_of(text_or_empty(node->hosts), host, (size_t)(port - host)))
+        (void)snprintf(address_out, ADDRESS_SIZE_MAX, "%s%.200s%.8s", scheme, node->fabric, port);
+    else
+        (void)snprintf(address_out, ADDRESS_SIZE_MAX, "%s", address);
+}
+
 struct node_record *state_find_node_by_key(const struct state *state,
                                            const struct public_key *key)
 {

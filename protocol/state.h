@@ -36,6 +36,10 @@ struct node_record *state_find_node_by_key(const struct state *state,
 const char *state_node_name(const struct state *state, const struct node_id *id);
 /* By exact name, full hex id, or a hex prefix of at least 4 digits that only one node has. */
 struct node_record *state_find_node_named(const struct state *state, const char *name);
+/* Where an endpoint is reached.  One that listens at all addresses of its node tells one of them:
+ * in its place stands the one by which the other nodes reach that node, its `fabric`. */
+void state_endpoint_address(const struct state *state, const struct endpoint_record *endpoint,
+                            char address_out[ADDRESS_SIZE_MAX]);
 struct token_record *state_find_token(const struct state *state, const struct public_key *key);
 struct client_record *state_find_client(const struct state *state, const struct public_key *key);
 struct model_record *state_find_model(const struct state *state, const char *model_id);

@@ -25,6 +25,8 @@
       "commit only what a majority of all nodes holds")                                            \
     K(TRUSTED_NETWORKS, trusted_networks, TEXT, "127.0.0.0/8,::1/128", 0, 400,                     \
       "networks on which weights and activations may travel unencrypted by MPI")                   \
+    K(MPI_TRANSPORT, mpi_transport, TEXT, "auto", 3, 4,                                            \
+      "auto: RDMA where every rank has a device for it, TCP when that fails; tcp: never RDMA")     \
     K(THREADS, threads, NUMBER, "0", 0, 1024, "threads of a runner; 0: the cores it is given")     \
     K(MEMORY_MAX, memory_max, SIZE, "0", 0, 1ull << 50,                                            \
       "memory this node offers to models; 0: what is free")                                        \

@@ -215,10 +215,9 @@ const struct interface_address *interface_address_choose(const struct interface_
     return best;
 }
 
-bool interface_told_find(const struct interface_address *addresses, size_t count,
-                         const char *listen, struct interface_told *told_out)
+/* "tcp://[::]:7" is "::"; false: it is too long to be an address. */
+static bool host_of(const char *listen, char host_out[INTERFACE_ADDRESS_SIZE + 2])
 {
-    char host[INTERFACE_ADDRESS_SIZE + 2];
     const char *start = strncmp(listen, "tcp://", 6) == 0 ? listen + 6 : listen;
     const char *colon = strrchr(start, ':');
     size_t length = colon ? (size_t)(colon - start) : strlen(start);
@@ -226,11 +225,36 @@ bool interface_told_find(const struct interface_address *addresses, size_t count
         start++;
         length -= 2;
     }
-    if (length >= sizeof(host))
+    if (length >= INTERFACE_ADDRESS_SIZE + 2)
         return false;
-    (void)snprintf(host, sizeof(host), "%.*s", (int)length, start);
-    const bool is_any =
-        strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0;
+    (void)snprintf(host_out, INTERFACE_ADDRESS_SIZE + 2, "%.*s", (int)length, start);
+    return true;
+}
+
+static bool means_any(const char *host)
+{
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0;
+}
+
+const char *interface_listen_host(const char *listen, char host_out[INTERFACE_ADDRESS_SIZE + 2])
+{
+    return host_of(listen, host_out) && !means_any(host_out) ? host_out : NULL;
+}
+
+static void print_host(const char *address, char host_out[INTERFACE_ADDRESS_SIZE + 2])
+{
+    const bool is_six = strchr(address, ':') != NULL;
+    (void)snprintf(host_out, INTERFACE_ADDRESS_SIZE + 2, "%s%s%s", is_six ? "[" : "", address,
+                   is_six ? "]" : "");
+}
+
+bool interface_told_find(const struct interface_address *addresses, size_t count,
+                         const char *listen, struct interface_told *told_out)
+{
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    if (!host_of(listen, host))
+        return false;
+    const bool is_any = means_any(host);
     const struct interface_address *own =
         is_any ? interface_address_choose(addresses, count) : NULL;
     for (size_t i = 0; !is_any && i < count; i++)
@@ -239,9 +263,73 @@ bool interface_told_find(const struct interface_address *addresses, size_t count
             own = &addresses[i];
     if (!own)
         return false;
-    const bool is_six = strchr(own->address, ':') != NULL;
     *told_out = (struct interface_told){.interface = own->interface, .is_any = is_any};
-    (void)snprintf(told_out->host, sizeof(told_out->host), "%s%s%s", is_six ? "[" : "",
-                   own->address, is_six ? "]" : "");
+    print_host(own->address, told_out->host);
     return true;
+}
+
+/* ---- what others may try ---- */
+
+static bool is_six(const struct interface_address *address)
+{
+    return strchr(address->address, ':') != NULL;
+}
+
+/* How many of the same interface and family are better. */
+static size_t place_of(const struct interface_address *addresses, size_t count, size_t at)
+{
+    size_t place = 0;
+    for (size_t i = 0; i < count; i++)
+        place += i != at && interface_address_is_usable(&addresses[i], NULL) &&
+                 strcmp(addresses[i].interface.name, addresses[at].interface.name) == 0 &&
+                 is_six(&addresses[i]) == is_six(&addresses[at]) &&
+                 interface_address_compare(&addresses[i], &addresses[at]) < 0;
+    return place;
+}
+
+/* The next best after `last`, of those whose place among their like is `place`. */
+static const struct interface_address *next_best(const struct interface_address *addresses,
+                                                 size_t count, size_t place, bool is_four_only,
+                                                 const struct interface_address *last)
+{
+    const struct interface_address *best = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (interface_address_is_usable(&addresses[i], NULL) &&
+            place_of(addresses, count, i) == place && !(is_four_only && is_six(&addresses[i])) &&
+            (!last || interface_address_compare(&addresses[i], last) > 0) &&
+            (!best || interface_address_compare(&addresses[i], best) < 0))
+            best = &addresses[i];
+    return best;
+}
+
+void interface_offers_find(const struct interface_address *addresses, size_t count,
+                           const char *listen, struct interface_offers *offers_out)
+{
+    const struct interface_address *chosen[ADDRESS_OFFER_COUNT_MAX];
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    struct interface_offers offers = {.is_any = host_of(listen, host) && means_any(host)};
+    /* A socket at "*" has no v6 addresses either: transport_link.c. */
+    const bool is_four_only = offers.is_any && strcmp(host, "::") != 0;
+    struct interface_told told;
+    if (!offers.is_any && interface_told_find(addresses, count, listen, &told)) {
+        offers.items[0].interface = told.interface;
+        memcpy(offers.items[0].host, told.host, sizeof(told.host));
+        offers.count = 1;
+    }
+    for (size_t place = 0; offers.is_any && place < count; place++) {
+        const struct interface_address *next = NULL;
+        while (offers.count < ADDRESS_OFFER_COUNT_MAX &&
+               (next = next_best(addresses, count, place, is_four_only, next))) {
+            uint32_t at = offers.count++;
+            for (; at > 0 && interface_address_compare(next, chosen[at - 1]) < 0; at--)
+                chosen[at] = chosen[at - 1];
+            chosen[at] = next;
+        }
+    }
+    for (uint32_t i = 0; offers.is_any && i < offers.count; i++) {
+        offers.items[i].interface = chosen[i]->interface;
+        print_host(chosen[i]->address, offers.items[i].host);
+        memcpy(offers.items[i].network, chosen[i]->network, sizeof(offers.items[i].network));
+    }
+    *offers_out = offers;
 }

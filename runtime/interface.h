@@ -12,6 +12,8 @@
 #ifndef TROUPE_RUNTIME_INTERFACE_H
 #define TROUPE_RUNTIME_INTERFACE_H
 
+#include "protocol/limits.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,6 +60,7 @@ struct interface {
 struct interface_address {
     struct interface interface;
     char address[INTERFACE_ADDRESS_SIZE]; /* numeric */
+    char network[INTERFACE_ADDRESS_SIZE + 4]; /* "10.0.0.0/24"; empty: not known */
 };
 
 const char *interface_kind_name(enum interface_kind kind);
@@ -83,14 +86,39 @@ struct interface_told {
     bool is_any;                           /* `listen` means all of them; this is the best */
 };
 
+/* What other nodes may try, best first. */
+struct interface_offer {
+    struct interface interface;
+    char host[INTERFACE_ADDRESS_SIZE + 2]; /* a v6 address in brackets */
+    char network[INTERFACE_ADDRESS_SIZE + 4];
+};
+
+struct interface_offers {
+    struct interface_offer items[ADDRESS_OFFER_COUNT_MAX];
+    uint32_t count;
+    bool is_any; /* `listen` means all of them; else there is one at most */
+};
+
 /* `listen` is "HOST:PORT" or "tcp://HOST:PORT"; false: no address of this machine fits. */
 bool interface_told_find(const struct interface_address *addresses, size_t count,
                          const char *listen, struct interface_told *told_out);
 /* The same among the addresses of this machine. */
 bool interface_told_here(const char *listen, struct interface_told *told_out);
+/* All that is usable.  Of an interface with many addresses one v4 and one v6 come before the
+ * second of any, where not all fit. */
+void interface_offers_find(const struct interface_address *addresses, size_t count,
+                           const char *listen, struct interface_offers *offers_out);
+/* `thunderbolt_mbit`: the speed of its Thunderbolt interfaces where the system tells it beside; 0:
+ * it does not. */
+void interface_offers_here(const char *listen, uint32_t thunderbolt_mbit,
+                           struct interface_offers *offers_out);
 
-/* All addresses of this machine, classified, in no order; how many. */
-size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_COUNT_MAX]);
+/* All addresses of this machine, classified, in no order; how many.  With `host`, only those that
+ * are it: nothing else is looked at. */
+size_t interface_list(const char *host,
+                      struct interface_address addresses_out[INTERFACE_ADDRESS_COUNT_MAX]);
+/* The address in `listen` without brackets and port; NULL when it means all or is none. */
+const char *interface_listen_host(const char *listen, char host_out[INTERFACE_ADDRESS_SIZE + 2]);
 
 /* Linux: what `root` ("/sys") tells of the interface `name`; facts that are not there stay 0. */
 void interface_sysfs_read(const char *root, const char *name, struct interface_facts *facts_out);

@@ -55,7 +55,42 @@ static bool print_address(const struct sockaddr *address, char text_out[INTERFAC
     return false;
 }
 
-size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_COUNT_MAX])
+static size_t bytes_of(const struct sockaddr *address, uint8_t bytes_out[16])
+{
+    if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 six;
+        memcpy(&six, address, sizeof(six));
+        memcpy(bytes_out, &six.sin6_addr, 16);
+        return 16;
+    }
+    struct sockaddr_in four;
+    memcpy(&four, address, sizeof(four));
+    memcpy(bytes_out, &four.sin_addr, 4);
+    return 4;
+}
+
+static void print_network(const struct ifaddrs *entry,
+                          char text_out[INTERFACE_ADDRESS_SIZE + 4])
+{
+    uint8_t address[16];
+    uint8_t mask[16];
+    char text[INTERFACE_ADDRESS_SIZE];
+    unsigned bits = 0;
+    if (!entry->ifa_netmask || entry->ifa_netmask->sa_family != entry->ifa_addr->sa_family)
+        return;
+    const size_t size = bytes_of(entry->ifa_addr, address);
+    (void)bytes_of(entry->ifa_netmask, mask);
+    for (size_t i = 0; i < size; i++) {
+        address[i] &= mask[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            bits += (mask[i] >> bit) & 1;
+    }
+    if (inet_ntop(entry->ifa_addr->sa_family, address, text, sizeof(text)))
+        (void)snprintf(text_out, INTERFACE_ADDRESS_SIZE + 4, "%s/%u", text, bits);
+}
+
+size_t interface_list(const char *host,
+                      struct interface_address addresses_out[INTERFACE_ADDRESS_COUNT_MAX])
 {
     struct ifaddrs *all = NULL;
     size_t count = 0;
@@ -64,8 +99,10 @@ size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_C
     for (const struct ifaddrs *i = all; i && count < INTERFACE_ADDRESS_COUNT_MAX; i = i->ifa_next) {
         struct interface_address *next = &addresses_out[count];
         memset(next, 0, sizeof(*next));
-        if (!print_address(i->ifa_addr, next->address))
+        if (!print_address(i->ifa_addr, next->address) ||
+            (host && strcmp(host, next->address) != 0))
             continue;
+        print_network(i, next->network);
         next->interface = look_at(i->ifa_name, i->ifa_flags);
         count++;
     }
@@ -76,5 +113,19 @@ size_t interface_list(struct interface_address addresses_out[INTERFACE_ADDRESS_C
 bool interface_told_here(const char *listen, struct interface_told *told_out)
 {
     struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
-    return interface_told_find(addresses, interface_list(addresses), listen, told_out);
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    const size_t count = interface_list(interface_listen_host(listen, host), addresses);
+    return interface_told_find(addresses, count, listen, told_out);
+}
+
+void interface_offers_here(const char *listen, uint32_t thunderbolt_mbit,
+                           struct interface_offers *offers_out)
+{
+    struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    const size_t count = interface_list(interface_listen_host(listen, host), addresses);
+    for (size_t i = 0; i < count && thunderbolt_mbit > 0; i++)
+        if (addresses[i].interface.kind == INTERFACE_THUNDERBOLT)
+            addresses[i].interface.speed_mbit = thunderbolt_mbit;
+    interface_offers_find(addresses, count, listen, offers_out);
 }

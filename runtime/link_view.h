@@ -33,6 +33,15 @@ enum link_state {
 const char *link_state_name(enum link_state state);
 enum link_state link_view_state(const struct links_listed *listed, const struct node_id *from,
                                 const struct node_id *to);
+/* What that node told of late; NULL: nothing. */
+const struct links_measured *link_view_row(const struct links_listed *listed,
+                                           const struct node_id *node);
+/* "tcp://HOST:PORT" is an address of `host`. */
+bool link_view_address_is(const char *address, const char *host);
+/* At that one. */
+bool link_view_host_reaches(const struct link_measured *link, const char *host);
+/* At one address at least. */
+bool link_view_reaches(const struct link_measured *link);
 /* What `from` measured towards `to`; NULL: it has not told of late. */
 const struct link_measured *link_view_find(const struct links_listed *listed,
                                            const struct node_id *from, const struct node_id *to);

@@ -25,6 +25,8 @@
 #define GENERATION_VARIABLE "TROUPE_GENERATION"
 #define RANK_VARIABLE "TROUPE_RANK"
 #define FABRIC_VARIABLE "TROUPE_FABRIC_ADDRESS"
+/* Where rank 0 waits for gateways, when not there. */
+#define FRONT_VARIABLE "TROUPE_FRONT_ADDRESS"
 
 /* Exit codes of every program (documented in the manual pages). */
 enum exit_code {

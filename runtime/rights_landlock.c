@@ -171,6 +171,7 @@ static void allow_words(const struct ruleset *ruleset, unsigned rights,
         {RIGHT_SOURCE, "/", ACCESS_READ},
         {RIGHT_SPAWN, places->program, LANDLOCK_ACCESS_FS_READ_FILE},
         {RIGHT_MPI, "/dev/shm", ACCESS_READ | ACCESS_WRITE},
+        {RIGHT_MPI, "/dev/infiniband", ACCESS_READ | ACCESS_WRITE},
         {RIGHT_MPI, temporary && *temporary ? temporary : "/tmp", ACCESS_READ | ACCESS_WRITE},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++)

@@ -164,3 +164,15 @@ bool thunderbolt_port_is_five(const struct thunderbolt_port *port)
 {
     return port->peer_domain[0] != '\0' && port->speed_gbit > VERSION_FOUR_GBIT;
 }
+
+uint32_t thunderbolt_slowest_mbit(const struct thunderbolt_ports *ports)
+{
+    uint32_t slowest = 0;
+    for (uint32_t i = 0; i < ports->count; i++) {
+        const struct thunderbolt_port *port = &ports->items[i];
+        if (port->peer_domain[0] && port->speed_gbit > 0 &&
+            (slowest == 0 || port->speed_gbit < slowest))
+            slowest = port->speed_gbit;
+    }
+    return slowest * 1000u;
+}

@@ -24,6 +24,7 @@
 #define THUNDERBOLT_TEXT_SIZE_MAX (1u << 20)
 #define THUNDERBOLT_PORT_COUNT_MAX 32
 #define THUNDERBOLT_NAME_SIZE 64
+#define THUNDERBOLT_ASK_MS 5000
 
 struct thunderbolt_port {
     char bus[THUNDERBOLT_NAME_SIZE];
@@ -43,6 +44,16 @@ struct thunderbolt_ports {
 MUST_CHECK enum status thunderbolt_parse(const char *text, size_t size,
                                          struct thunderbolt_ports *ports_out,
                                          struct reason *reason);
+/* What the program tells within that time and THUNDERBOLT_TEXT_SIZE_MAX bytes; else TIMED_OUT,
+ * TOO_LARGE, or IO when it cannot be started or fails.  It is ended with all it started. */
+MUST_CHECK enum status thunderbolt_ask(const char *const *command, uint32_t timeout_ms,
+                                       struct thunderbolt_ports *ports_out,
+                                       struct reason *reason);
+/* The same of this machine's own program; elsewhere than on macOS there are no ports. */
+MUST_CHECK enum status thunderbolt_here(struct thunderbolt_ports *ports_out,
+                                        struct reason *reason);
+/* The slowest that leads to another machine; 0: none does, or it is not told. */
+uint32_t thunderbolt_slowest_mbit(const struct thunderbolt_ports *ports);
 /* "Up to 80 Gb/s" is 80; anything else 0. */
 uint32_t thunderbolt_speed_gbit(const char *text);
 /* Leads to a machine, above 40 Gb/s: version 4 reaches 40 too. */

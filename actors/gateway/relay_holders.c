@@ -129,7 +129,9 @@ int relay_connect(struct gateway *gateway, const struct endpoint_record *endpoin
         return -1;
     struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
                                    .message_size_max = MESSAGE_SIZE_MAX};
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", endpoint->address);
+    char address[ADDRESS_SIZE_MAX];
+    state_endpoint_address(&gateway->session.mirror.state, endpoint, address);
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     desk->holders[place] = (struct relay_holder){.is_used = true,
                                                      .node_id = endpoint->node_id,
                                                      .incarnation = endpoint->incarnation,

@@ -41,11 +41,27 @@ static bool parse_fabric(const char *text, struct launcher_options *options)
 {
     bool is_v6 = strchr(text, ':') != NULL;
     size_t length = strlen(text);
+    if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
+        text++;
+        length -= 2;
+    }
     if (length == 0 || length >= sizeof(options->fabric_address))
         return false;
-    memcpy(options->fabric_address, text, length + 1);
+    memcpy(options->fabric_address, text, length);
+    options->fabric_address[length] = '\0';
     (void)snprintf(options->settings.bind, sizeof(options->settings.bind),
-                   is_v6 ? "tcp://[%s]:0" : "tcp://%s:0", text);
+                   is_v6 ? "tcp://[%s]:0" : "tcp://%s:0", options->fabric_address);
+    return true;
+}
+
+/* As the kernel names them: nothing that another setting could hide in. */
+static bool parse_device(const char *text, char *device_out, size_t size)
+{
+    const size_t length = strlen(text);
+    if (length == 0 || length >= size ||
+        strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != length)
+        return false;
+    memcpy(device_out, text, length + 1);
     return true;
 }
 
@@ -73,6 +89,8 @@ static bool parse_option(const char *name, const char *value, struct launcher_op
         return parse_generation(value, &settings->generation);
     if (strcmp(name, "--fabric") == 0)
         return parse_fabric(value, options);
+    if (strcmp(name, "--rdma") == 0)
+        return parse_device(value, options->rdma, sizeof(options->rdma));
     if (strcmp(name, "--fabric-ports") == 0)
         return parse_ports(value, &options->fabric);
     if (strcmp(name, "--incarnation") == 0)

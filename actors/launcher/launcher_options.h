@@ -3,7 +3,7 @@
  * launcher_options: the command line by which a supervisor starts a launcher.
  *
  *     troupe-launcher --instance HEX --generation EPOCH:LEADER:COUNTER --rank N
- *                     --fabric ADDRESS [--fabric-ports FIRST:COUNT]
+ *                     --fabric ADDRESS [--fabric-ports FIRST:COUNT] [--rdma DEVICE]
  *                     [--incarnation N] [--rank-incarnation N] -- PROGRAM [ARGUMENT...]
  *
  * INSTANCE and LEADER are 32 hex digits; ADDRESS is numeric, of this node; PROGRAM is the runner.
@@ -20,6 +20,7 @@ struct launcher_options {
     struct launcher_settings settings; /* without key and build */
     struct pmix_host_fabric fabric;
     char fabric_address[64];
+    char rdma[64];
     char directory[160]; /* of the PMIx server, below the working directory */
     const char *const *command;
 };

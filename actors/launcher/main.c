@@ -68,6 +68,7 @@ static enum status run(struct launcher_options *options, int *exit_code_out,
     options->settings.key = pair.public_key;
     print_build(options->settings.build);
     options->fabric.address = options->fabric_address;
+    options->fabric.rdma = options->rdma;
     struct launcher_shell shell = {
         .command = options->command,
         .environment = environ,

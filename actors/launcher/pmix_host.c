@@ -732,8 +732,11 @@ enum status pmix_host_environment(struct pmix_host *host, const struct pmix_host
                                   struct reason *reason)
 {
     char **environment = NULL;
-    enum status status = rank_environment_open(base, fabric->address, fabric->port_first,
-                                               fabric->port_count, &environment, reason);
+    enum status status = rank_environment_open(
+        base,
+        &(struct rank_network){fabric->address, fabric->port_first, fabric->port_count,
+                               fabric->rdma},
+        &environment, reason);
     if (status != STATUS_OK)
         return status;
     pmix_proc_t proc;

@@ -44,6 +44,7 @@ struct pmix_host_fabric {
     const char *address;  /* numeric, IPv4 or IPv6, of this node */
     uint16_t port_first;  /* 0: any free port */
     uint16_t port_count;
+    const char *rdma; /* device that MPI uses instead of TCP; NULL or empty: TCP */
 };
 
 enum pmix_host_event_kind {

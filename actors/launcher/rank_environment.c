@@ -4,7 +4,6 @@
 #include "protocol/memory.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -13,12 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { VARIABLE_SIZE_MAX = 256, OWN_VARIABLES_MAX = 16, INTERFACE_SIZE = INET6_ADDRSTRLEN + 4 };
+enum { VARIABLE_SIZE_MAX = 256, OWN_VARIABLES_MAX = 32, INTERFACE_SIZE = INET6_ADDRSTRLEN + 4 };
 
 /* What a launcher of another kind may have left, and what ours sets itself: any of these would
  * make the rank look for a server that is not there. */
 static const char *const foreign_prefixes[] = {"PMIX_", "OMPI_", "ORTE_", "SLURM_", "FLUX_",
-                                               "JSM_",  "PMI_",  "TROUPE_FABRIC_"};
+                                               "JSM_",  "PMI_",  "UCX_",  "TROUPE_FABRIC_"};
 
 static bool is_foreign(const char *variable)
 {
@@ -71,9 +70,10 @@ static bool same_address(const struct sockaddr *have, const char *wanted)
     return strcmp(text, wanted) == 0;
 }
 
-/* What btl_tcp_if_include wants: the interface's name.  A network of one address, as /32 would be,
- * is to Open MPI 4.1 every network: it shifts 1 by 32 places for the mask.  What does not begin
- * with a letter is no name to it, but the network of two addresses is one. */
+/* What btl_tcp_if_include wants: a network for IPv4, the interface's name for IPv6, of which it
+ * understands no networks.  A network of one address, as /32 would be, is to Open MPI 4.1 every
+ * network: it shifts 1 by 32 places for the mask.  The name would let in all addresses of the
+ * interface, proven or not; of /31 the other address is another machine's, or no host's. */
 static enum status interface_of(const char *address, char interface_out[INTERFACE_SIZE],
                                 struct reason *reason)
 {
@@ -96,10 +96,8 @@ static enum status interface_of(const char *address, char interface_out[INTERFAC
     for (struct ifaddrs *i = interfaces; i && status != STATUS_OK; i = i->ifa_next) {
         if (!same_address(i->ifa_addr, plain))
             continue;
-        if (is_v4 && !isalpha((unsigned char)i->ifa_name[0]))
-            (void)snprintf(interface_out, INTERFACE_SIZE, "%s/31", plain);
-        else
-            (void)snprintf(interface_out, INTERFACE_SIZE, "%s", i->ifa_name);
+        (void)snprintf(interface_out, INTERFACE_SIZE, is_v4 ? "%s/31" : "%s",
+                       is_v4 ? plain : i->ifa_name);
         status = STATUS_OK;
     }
     freeifaddrs(interfaces);
@@ -109,14 +107,40 @@ static enum status interface_of(const char *address, char interface_out[INTERFAC
     return STATUS_OK;
 }
 
-static void list_set_own(struct variable_list *list, const char *address, const char *interface,
-                         uint16_t port_first, uint16_t port_count)
+/* UCX over that device and nothing else: a device it cannot use ends the start of MPI, rather than
+ * making it slow unseen. */
+static void list_set_rdma(struct variable_list *list, const char *device)
 {
+    list_set(list, "OMPI_MCA_pml=ucx");
+    list_set(list, "OMPI_MCA_osc=ucx");
+    list_set(list, "OMPI_MCA_btl=self");
+    list_set(list, "OMPI_MCA_pml_ucx_tls=any");
+    list_set(list, "OMPI_MCA_pml_ucx_devices=any");
+    list_set(list, "UCX_NET_DEVICES=%.64s:1", device);
+    list_set(list, "UCX_TLS=self,rc,ud");
+    list_set(list, "UCX_WARN_UNUSED_ENV_VARS=n");
+    /* Both would write into code to hear of mmap, which a runner may not: no hooks, no crash. */
+    list_set(list, "OMPI_MCA_memory=^patcher");
+    list_set(list, "OMPI_MCA_patcher=^overwrite");
+    list_set(list, "UCX_MEM_EVENTS=n");
+    list_set(list, "UCX_MEM_MMAP_HOOK_MODE=none");
+    list_set(list, "UCX_HANDLE_ERRORS=none");
+}
+
+static void list_set_own(struct variable_list *list, const struct rank_network *network,
+                         const char *interface)
+{
+    const uint16_t port_first = network->port_first;
+    const uint16_t port_count = network->port_count;
     /* Open MPI 4.1 does not take PMIX_* as a sign that it was launched: without this one every
      * rank silently is a world of its own. */
     list_set(list, "JSM_JSRUN_PORT=1");
-    list_set(list, "OMPI_MCA_pml=ob1");
-    list_set(list, "OMPI_MCA_btl=self,tcp");
+    if (network->rdma && network->rdma[0]) {
+        list_set_rdma(list, network->rdma);
+    } else {
+        list_set(list, "OMPI_MCA_pml=ob1");
+        list_set(list, "OMPI_MCA_btl=self,tcp");
+    }
     list_set(list, "OMPI_MCA_btl_base_warn_component_unused=0");
     list_set(list, "OMPI_MCA_btl_tcp_if_include=%s", interface);
     if (port_first) {
@@ -133,15 +157,14 @@ static void list_set_own(struct variable_list *list, const char *address, const 
      * name: on a host that knows no localhost they wait seconds for the name server. */
     list_set(list, "HWLOC_HIDE_ERRORS=2");
     list_set(list, "HWLOC_PLUGINS_PATH=/nonexistent");
-    list_set(list, FABRIC_ADDRESS_VARIABLE "=%s", address);
+    list_set(list, FABRIC_ADDRESS_VARIABLE "=%s", network->address);
 }
 
-enum status rank_environment_open(char *const *base, const char *address, uint16_t port_first,
-                                  uint16_t port_count, char ***environment_out,
-                                  struct reason *reason)
+enum status rank_environment_open(char *const *base, const struct rank_network *network,
+                                  char ***environment_out, struct reason *reason)
 {
     char interface[INTERFACE_SIZE];
-    enum status status = interface_of(address, interface, reason);
+    enum status status = interface_of(network->address, interface, reason);
     if (status != STATUS_OK)
         return status;
     size_t base_count = 0;
@@ -154,7 +177,7 @@ enum status rank_environment_open(char *const *base, const char *address, uint16
     for (size_t i = 0; i < base_count; i++)
         if (!is_foreign(base[i]))
             list_add(&list, base[i]);
-    list_set_own(&list, address, interface, port_first, port_count);
+    list_set_own(&list, network, interface);
     if (list.failed) {
         rank_environment_free(list.items);
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the environment of a rank");

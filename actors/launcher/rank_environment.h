@@ -18,8 +18,15 @@
 /* The runner's `bind` puts this address in place of the wildcard; see runner/collective.c. */
 #define FABRIC_ADDRESS_VARIABLE "TROUPE_FABRIC_ADDRESS"
 
-MUST_CHECK enum status rank_environment_open(char *const *base, const char *address,
-                                             uint16_t port_first, uint16_t port_count,
+/* Where its MPI talks. */
+struct rank_network {
+    const char *address; /* numeric */
+    uint16_t port_first; /* 0: any free port */
+    uint16_t port_count;
+    const char *rdma; /* device of Linux, "mlx5_0"; NULL or empty: TCP at the address */
+};
+
+MUST_CHECK enum status rank_environment_open(char *const *base, const struct rank_network *network,
                                              char ***environment_out, struct reason *reason);
 void rank_environment_free(char **environment);
 

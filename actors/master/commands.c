@@ -13,6 +13,7 @@
 #include "protocol/hash.h"
 #include "runtime/rank_shares.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct command {
@@ -102,17 +103,21 @@ struct survey {
 };
 
 static enum status survey_begin(struct master *master, const struct place_instance *request,
-                                const struct instance_id *replaced, struct survey *survey_out)
+                                const struct instance_record *replaced, struct survey *survey_out)
 {
+    const struct instance_id *id = replaced ? &replaced->instance_id : NULL;
+    const bool did_rdma_fail = replaced && text_or_empty(replaced->transport)[0];
     survey_out->links = (struct links_listed){.rows = {NULL, 0}};
     survey_out->question = (struct placement_question){
         .state = &master->state,
         .request = request,
         .nodes = survey_out->nodes,
-        .node_count = survey_nodes(master, replaced, survey_out->nodes),
-        .replaced = replaced,
+        .node_count = survey_nodes(master, id, survey_out->nodes),
+        .replaced = id,
         .settings = &master->settings->placement,
-        .links = &survey_out->links};
+        .links = &survey_out->links,
+        .trusted = &master->settings->trusted,
+        .may_rdma = master->settings->may_rdma && !did_rdma_fail};
     return links_list(master, &survey_out->links) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
@@ -540,16 +545,31 @@ enum status command_candidates(struct master *master, const struct message *mess
     return STATUS_NO_MEMORY;
 }
 
+/* Why it does not use the fast way stands beside why it was placed so. */
+static enum status add_transport(const struct instance_record *instance,
+                                 struct instance_record *placed)
+{
+    char text[SENTENCE_SIZE_MAX];
+    const char *transport = text_or_empty(instance->transport);
+    if (!*transport || placed->ranks.count < 2)
+        return STATUS_OK;
+    (void)snprintf(text, sizeof(text), "%.250s; MPI over %.240s", text_or_empty(placed->why),
+                   transport);
+    return text_set(&placed->why, text) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
 enum status generation_place(struct master *master, const struct instance_record *instance,
                              struct message *event_out, struct reason *reason)
 {
     struct survey survey;
     struct instance_record placed = {.model_id = NULL};
     enum status status =
-        survey_begin(master, &instance->request, &instance->instance_id, &survey);
+        survey_begin(master, &instance->request, instance, &survey);
     if (status == STATUS_OK)
         status = choose(&survey.question, &placed, reason);
     survey_end(&survey);
+    if (status == STATUS_OK)
+        status = add_transport(instance, &placed);
     if (status == STATUS_OK &&
         !message_begin(master, event_out, MESSAGE_EVENT, EVENT_GENERATION_STARTED))
         status = STATUS_NO_MEMORY;

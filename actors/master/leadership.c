@@ -137,6 +137,7 @@ static enum status found_cluster(struct master *master)
         return STATUS_NO_MEMORY;
     struct cluster_founded *body = event.body;
     const struct master_settings *settings = master->settings;
+    char address[LINK_ENDPOINT_SIZE];
     body->cluster_id = settings->cluster_id;
     enum status status = record_copy(&node_record_type, &settings->self, &body->node);
     body->node.node_id = settings->node_id;
@@ -144,8 +145,8 @@ static enum status found_cluster(struct master *master)
     body->node.sign_key = settings->sign_key;
     body->node.in_view = body->node.counts = true;
     if (status == STATUS_OK &&
-        !text_set(&body->node.address,
-                  settings->advertise[0] ? settings->advertise : master->endpoint))
+        (!text_set(&body->node.address, ways_own_address(master, address)) ||
+         !ways_describe(master, &body->node)))
         status = STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = replication_append(master, &event);

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
-void link_measure_begin(struct link_measure *measure, const struct node_id *node_id)
+void link_measure_begin(struct link_measure *measure, const struct node_id *node_id,
+                        uint64_t now_ms)
 {
     memset(measure, 0, sizeof(*measure));
+    measure->since_ms = now_ms;
     measure->node_id = *node_id;
 }
 
@@ -77,14 +79,16 @@ bool link_measure_told(struct link_measure *measure, const struct echo_told *tol
     return false;
 }
 
-void link_measure_lost(struct link_measure *measure)
+void link_measure_lost(struct link_measure *measure, uint64_t now_ms)
 {
+    if (measure->answered_ms > 0)
+        measure->since_ms = now_ms;
     measure->number = 0;
     measure->is_bursting = false;
     measure->answered_ms = 0;
 }
 
-void link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
+bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
                        struct link_measured *told_out)
 {
     told_out->node_id = measure->node_id;
@@ -93,4 +97,5 @@ void link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
     told_out->latency_us = told_out->reaches ? latency_of(measure) : 0;
     told_out->bytes_per_s = measure->bytes_per_s;
     told_out->bytes_age_ms = measure->bytes_per_s > 0 ? now_ms - measure->burst_ms : 0;
+    return measure->answered_ms > 0 || now_ms - measure->since_ms >= LINK_SILENT_MS;
 }

@@ -36,6 +36,7 @@ struct link_measure {
     uint32_t load;   /* its size */
     uint64_t sent_us;
     uint64_t answered_ms; /* 0: never */
+    uint64_t since_ms;    /* never answered since then */
     uint64_t latency_us[2]; /* the last two, newest first; the less counts */
     uint64_t bytes_per_s;   /* 0: not known */
     uint64_t burst_ms;      /* when that was measured */
@@ -45,7 +46,8 @@ struct link_measure {
 };
 
 /* Nothing is known of that node; `*measure` is forgotten. */
-void link_measure_begin(struct link_measure *measure, const struct node_id *node_id);
+void link_measure_begin(struct link_measure *measure, const struct node_id *node_id,
+                        uint64_t now_ms);
 /* The size of the load to send now under `number`; `may_burst`: nothing else needs the link. */
 uint32_t link_measure_ask(struct link_measure *measure, uint64_t number, uint64_t now_ms,
                           uint64_t now_us, bool may_burst);
@@ -53,9 +55,10 @@ uint32_t link_measure_ask(struct link_measure *measure, uint64_t number, uint64_
 bool link_measure_told(struct link_measure *measure, const struct echo_told *told,
                        uint64_t now_ms, uint64_t now_us);
 /* The connection broke: what was on its way is lost. */
-void link_measure_lost(struct link_measure *measure);
-/* All but the address. */
-void link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
+void link_measure_lost(struct link_measure *measure, uint64_t now_ms);
+/* All but the address; false while there is nothing to tell: it never answered, but had no time to
+ * do so either. */
+bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
                        struct link_measured *told_out);
 
 #endif

@@ -21,7 +21,7 @@ static struct link_measure *measure_of(struct master *master, const struct node_
 {
     struct link_measure *measure = &master->links.measures[slot->link - MASTER_LINK_NODE];
     if (!ID_EQUAL(measure->node_id, slot->node_id))
-        link_measure_begin(measure, &slot->node_id);
+        link_measure_begin(measure, &slot->node_id, master->input->now_ms);
     return measure;
 }
 
@@ -110,7 +110,12 @@ void links_message(struct master *master, struct node_slot *slot, const struct m
     if (link_measure_told(measure, message->body, master->input->now_ms, master->input->now_us))
         ask(master, slot);
     if (was_silent && measure->answered_ms > 0)
-        master->links.tell_at_ms = master->input->now_ms + TELL_AFTER_MS;
+        links_tell_soon(master);
+}
+
+void links_tell_soon(struct master *master)
+{
+    master->links.tell_at_ms = master->input->now_ms + TELL_AFTER_MS;
 }
 
 void links_up(struct master *master)
@@ -122,27 +127,53 @@ void links_up(struct master *master)
 
 void links_lost(struct master *master, const struct node_slot *slot)
 {
-    link_measure_lost(&master->links.measures[slot->link - MASTER_LINK_NODE]);
+    link_measure_lost(&master->links.measures[slot->link - MASTER_LINK_NODE],
+                      master->input->now_ms);
 }
 
 /* ---- telling ---- */
 
+static bool make_offer(const struct interface_offer *offer, struct address_offered *offered)
+{
+    const struct interface *interface = &offer->interface;
+    offered->speed_mbit = interface->speed_mbit;
+    return text_set(&offered->host, offer->host) && text_set(&offered->network, offer->network) &&
+           text_set(&offered->interface, interface->name) &&
+           text_set(&offered->rdma, interface->rdma) &&
+           text_set(&offered->kind, interface->kind ? interface_kind_name(interface->kind) : "");
+}
+
 static bool make_own(struct master *master, struct links_measured *row)
 {
-    const struct interface *interface = &master->settings->interface;
+    const struct interface_offers *offers = &master->links.offers;
     row->node_id = master->settings->node_id;
-    row->speed_mbit = interface->speed_mbit;
-    if (!text_set(&row->interface, interface->name) || !text_set(&row->rdma, interface->rdma) ||
-        !text_set(&row->kind, interface->kind ? interface_kind_name(interface->kind) : ""))
-        return false;
+    for (uint32_t i = 0; i < offers->count; i++) {
+        struct address_offered *offered = record_list_push(
+            &address_offered_type, RECORD_LIST(row->offers), NULL, ADDRESS_OFFER_COUNT_MAX);
+        if (!offered || !make_offer(&offers->items[i], offered))
+            return false;
+    }
+    if (offers->count > 0) {
+        const struct address_offered *best = &row->offers.items[0];
+        row->speed_mbit = best->speed_mbit;
+        if (!text_set(&row->interface, best->interface) || !text_set(&row->rdma, best->rdma) ||
+            !text_set(&row->kind, best->kind))
+            return false;
+    }
     for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
         if (!is_measured(slot))
             continue;
         struct link_measured told = {.address = slot->address};
-        link_measure_tell(measure_of(master, slot), master->input->now_ms, &told);
-        if (!record_list_push(&link_measured_type, RECORD_LIST(row->links), &told,
-                              NODE_COUNT_MAX))
+        const bool is_known =
+            link_measure_tell(measure_of(master, slot), master->input->now_ms, &told);
+        bool ok = ways_tell(master, slot, &told);
+        if (ok && (is_known || told.ways.count > 0))
+            ok = record_list_push(&link_measured_type, RECORD_LIST(row->links), &told,
+                                  NODE_COUNT_MAX) != NULL;
+        told.address = NULL; /* the slot's own */
+        record_fini(&link_measured_type, &told);
+        if (!ok)
             return false;
     }
     return true;
@@ -232,9 +263,12 @@ void links_tick(struct master *master)
     if (now_ms >= links->turn_at_ms) {
         links->turn_at_ms = now_ms + LINK_TURN_MS;
         links->tell_at_ms = now_ms + TELL_AFTER_MS;
-        for (size_t i = 0; i < COUNT_OF(master->nodes); i++)
+        for (size_t i = 0; i < COUNT_OF(master->nodes); i++) {
             if (is_measured(&master->nodes[i]) && master->nodes[i].is_up)
                 ask(master, &master->nodes[i]);
+            if (is_measured(&master->nodes[i]))
+                ways_ask(master, &master->nodes[i]);
+        }
     }
     if (links->tell_at_ms > 0 && now_ms >= links->tell_at_ms) {
         links->tell_at_ms = 0;

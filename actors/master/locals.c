@@ -185,8 +185,8 @@ static void send_welcome(struct master *master, const struct peer *peer)
     body->epoch.leader = master->leader;
     body->key = master->settings->key;
     body->is_leader = is_leader(master);
-    if (text_set(&body->address,
-                 master->settings->advertise[0] ? master->settings->advertise : master->endpoint))
+    char addresses[ADDRESS_SIZE_MAX];
+    if (text_set(&body->address, ways_all_addresses(master, addresses)))
         outbox_send(master->outbox, peer, &message);
     message_fini(&message);
 }

@@ -7,6 +7,7 @@
 #include "runtime/machine.h"
 #include "runtime/process.h"
 #include "runtime/kernel_rates.h"
+#include "runtime/thunderbolt.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -175,24 +176,6 @@ static enum status keep_listen(struct master_main *main, struct reason *reason)
     return file_replace(listen_name, main->settings.listen, strlen(main->settings.listen), reason);
 }
 
-/* A node that listens at all its addresses tells the best of them, whatever the order in which the
- * system has its interfaces; of one that listens at a certain address its interface is found. */
-static void find_interface(struct master_main *main, char host[INTERFACE_TEXT_SIZE])
-{
-    struct master_settings *settings = &main->settings;
-    struct interface_told told;
-    if (!interface_told_here(settings->listen, &told))
-        return;
-    settings->interface = told.interface;
-    if (!told.is_any)
-        return;
-    const char *port = strrchr(settings->listen, ':');
-    (void)snprintf(host, INTERFACE_TEXT_SIZE, "%s", told.host);
-    if (!settings->advertise[0])
-        (void)snprintf(settings->advertise, sizeof(settings->advertise), "tcp://%s%.16s",
-                       told.host, port ? port : "");
-}
-
 static enum status describe_self(struct master_main *main)
 {
     struct node_record *self = &main->settings.self;
@@ -212,7 +195,12 @@ static enum status describe_self(struct master_main *main)
     char *port = strrchr(text, ':');
     if (port)
         *port = '\0';
-    find_interface(main, text);
+    struct interface_offers *offers = &main->settings.offers;
+    interface_offers_here(main->settings.listen, main->shell.thunderbolt_mbit, offers);
+    main->settings.watches_interfaces = offers->is_any;
+    /* One that listens at all its addresses tells the best first, whatever the system's order. */
+    if (offers->is_any && offers->count > 0)
+        (void)snprintf(text, sizeof(text), "%s", offers->items[0].host);
     bool ok = text_set(&self->name, name) && text_set(&self->fabric, text) &&
               text_set(&self->http, config_text(config, CONFIG_KEY_HTTP)) &&
               text_set(&self->build, main->process.build);
@@ -242,6 +230,11 @@ static enum status read_settings(struct master_main *main, struct reason *reason
     if (!kv_format_parse(config_text(config, CONFIG_KEY_KV_CACHE), &settings->placement.kv_format))
         return refuse(reason, STATUS_INVALID, "kv_cache is bf16 or int8, not %.40s",
                       config_text(config, CONFIG_KEY_KV_CACHE));
+    const char *transport = config_text(config, CONFIG_KEY_MPI_TRANSPORT);
+    settings->may_rdma = strcmp(transport, "auto") == 0;
+    if (!settings->may_rdma && strcmp(transport, "tcp") != 0)
+        return refuse(reason, STATUS_INVALID, "mpi_transport is auto or tcp, not %.40s",
+                      transport);
     settings->state = &main->state;
     const char *advertise = config_text(config, CONFIG_KEY_ADVERTISE);
     if (advertise[0])
@@ -251,9 +244,21 @@ static enum status read_settings(struct master_main *main, struct reason *reason
     return STATUS_OK;
 }
 
+/* Before the rights to start programs are gone. */
+static void look_for_thunderbolt(struct master_main *main)
+{
+    struct thunderbolt_ports ports;
+    struct reason reason = {""};
+    if (thunderbolt_here(&ports, &reason) == STATUS_OK)
+        main->shell.thunderbolt_mbit = thunderbolt_slowest_mbit(&ports);
+    else
+        log_warning("%s", reason.text);
+}
+
 static enum status prepare(struct master_main *main, struct reason *reason)
 {
     enum status status = read_settings(main, reason);
+    look_for_thunderbolt(main);
     if (status == STATUS_OK)
         status = networks_parse(config_text(&main->process.config, CONFIG_KEY_TRUSTED_NETWORKS),
                                 &main->settings.trusted, reason);
@@ -273,6 +278,7 @@ static enum status prepare(struct master_main *main, struct reason *reason)
     main->shell.log_path = main->process.paths.log;
     main->shell.kernels_path = KERNEL_RATES_FILE;
     main->shell.store_path = main->process.paths.models;
+    main->shell.listen = main->settings.listen;
     main->shell.post = shell_post;
     main->shell.tell = shell_tell;
     if (status == STATUS_OK)

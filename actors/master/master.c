@@ -52,7 +52,18 @@ static void slot_connect(struct master *master, struct node_slot *slot)
         .role = LINK_CONNECT, .server_key = slot->key, .message_size_max = MESSAGE_SIZE_MAX};
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", slot->address);
     slot->is_up = false;
+    slot->down_ms = master->input->now_ms;
     outbox_link_open(master->outbox, slot->link, &options);
+}
+
+void slot_connect_to(struct master *master, struct node_slot *slot, const char *address)
+{
+    if (slot->address[0])
+        outbox_link_close(master->outbox, slot->link);
+    links_lost(master, slot); /* nothing is proven of the new one */
+    (void)snprintf(slot->address, sizeof(slot->address), "%s", address);
+    if (slot->address[0])
+        slot_connect(master, slot);
 }
 
 static struct node_slot *slot_take(struct master *master, const struct node_id *node_id,
@@ -104,15 +115,13 @@ void slots_refresh(struct master *master)
         struct node_slot *slot = slot_find(master, &node->node_id);
         if (!slot)
             slot = slot_take(master, &node->node_id, &node->key);
-        if (!slot || slot->is_hint || strcmp(slot->address, address) == 0 ||
-            strlen(address) >= sizeof(slot->address))
+        if (!slot || slot->is_hint || strcmp(slot->told, address) == 0 ||
+            strlen(address) >= sizeof(slot->told))
             continue;
-        if (slot->address[0])
-            outbox_link_close(master->outbox, slot->link);
-        links_lost(master, slot); /* nothing is proven of the new one */
-        (void)snprintf(slot->address, sizeof(slot->address), "%s", address);
-        if (slot->address[0])
-            slot_connect(master, slot);
+        (void)snprintf(slot->told, sizeof(slot->told), "%s", address);
+        /* One that works stays: what a node tells first may be what we do not reach. */
+        if (strcmp(slot->address, address) != 0 && !(slot->address[0] && slot->is_up))
+            slot_connect_to(master, slot, address);
     }
 }
 
@@ -187,7 +196,8 @@ static void send_join(struct master *master)
     join->sign_key = settings->sign_key;
     join->signature = settings->join_signature;
     join->token_key = settings->join->pair.public_key;
-    const char *address = settings->advertise[0] ? settings->advertise : master->endpoint;
+    char own[LINK_ENDPOINT_SIZE];
+    const char *address = ways_own_address(master, own);
     if (text_set(&join->name, settings->self.name) && text_set(&join->address, address)) {
         const struct peer peer = peer_of_link(MASTER_LINK_JOIN);
         outbox_send(master->outbox, &peer, &message);
@@ -287,6 +297,10 @@ static enum status peer_message(struct master *master, const struct message *mes
     if (slot) {
         if (message_is(message, MESSAGE_LINK, LINK_HELLO))
             return STATUS_OK;
+        if (message_is(message, MESSAGE_LINK, LINK_ECHO_ASKED)) {
+            links_message(master, slot, message); /* it only tries this way */
+            return STATUS_OK;
+        }
         slot->inbound = *peer;
         slot->has_inbound = true;
         return node_message(master, slot, message);
@@ -311,6 +325,10 @@ static enum status master_message(struct master *master)
         return peer_message(master, message);
     if (link == MASTER_LINK_JOIN)
         return message->head.kind == MESSAGE_ANSWER ? join_answered(master, message) : STATUS_OK;
+    if (link >= MASTER_LINK_WAY) {
+        ways_message(master, link, message);
+        return STATUS_OK;
+    }
     struct node_slot *slot = slot_of_link(master, link);
     if (slot)
         return node_message(master, slot, message);
@@ -338,6 +356,8 @@ static enum status link_up(struct master *master)
         send_join(master);
         return STATUS_OK;
     }
+    if (ways_link_changed(master, link, true))
+        return STATUS_OK;
     struct node_slot *slot = slot_of_link(master, link);
     if (!slot)
         return STATUS_OK;
@@ -372,6 +392,8 @@ static enum status link_bound(struct master *master)
 static enum status link_down(struct master *master)
 {
     const struct peer *peer = &master->input->peer;
+    if (ways_link_changed(master, peer->link, false))
+        return STATUS_OK;
     struct node_slot *slot = slot_of_link(master, peer->link);
     for (size_t i = 0; i < COUNT_OF(master->nodes) && peer->link == MASTER_LINK_PEERS; i++) {
         struct node_slot *other = &master->nodes[i];
@@ -388,6 +410,7 @@ static enum status link_down(struct master *master)
     }
     if (peer->link != MASTER_LINK_PEERS) {
         slot->is_up = false;
+        slot->down_ms = master->input->now_ms;
         links_lost(master, slot);
     }
     slot_forget_sent(slot);
@@ -445,10 +468,9 @@ static enum status describe_tick(struct master *master)
     wanted.in_view = known->in_view;
     wanted.counts = known->counts;
     struct message report = {.body = NULL};
-    bool ok =
-        text_set(&wanted.address,
-                 settings->advertise[0] ? settings->advertise : master->endpoint) &&
-        text_set(&wanted.http, http_address(master));
+    char address[LINK_ENDPOINT_SIZE];
+    bool ok = text_set(&wanted.address, ways_own_address(master, address)) &&
+              ways_describe(master, &wanted) && text_set(&wanted.http, http_address(master));
     bool same = ok && record_equal(&node_record_type, known, &wanted);
     enum status status = ok ? STATUS_OK : STATUS_NO_MEMORY;
     master->describe_at_ms = same ? 0 : master->input->now_ms + 1000;
@@ -484,6 +506,7 @@ static enum status master_tick(struct master *master)
         master->probe_at_ms = now_ms + 2000;
         outbox_effect(master->outbox, 0, EFFECT_PROBE, NULL, NULL);
     }
+    ways_tick(master);
     master->last_tick_ms = now_ms;
     master->had_peers = master->state.nodes.count > 1;
     return status;
@@ -508,6 +531,7 @@ static void wake_next(struct master *master)
         /* What waits for a leader is done when one is heard, not at a time. */
         master->describe_at_ms > master->input->now_ms ? master->describe_at_ms : UINT64_MAX,
         links_wake_ms(master),
+        ways_wake_ms(master),
         master->pending_count > 0 ? master->input->now_ms + 250 : UINT64_MAX,
     };
     for (size_t i = 0; i < COUNT_OF(wishes); i++)
@@ -587,6 +611,8 @@ static enum status master_init(void *actor, const void *settings, struct reason 
         master->state = *master->settings->state;
         memset(master->settings->state, 0, sizeof(struct state));
     }
+    master->links.offers = master->settings->offers;
+    master->links.are_offers_settled = true;
     master->tail = master->settings->tail;
     master->epoch = master->settings->promised;
     master->lost_index = master->settings->lost_index;

@@ -35,6 +35,8 @@
 
 /* Links.  LINK_NODE_FIRST + slot is our connection to the master of another node. */
 enum master_link { MASTER_LINK_LOCAL = 1, MASTER_LINK_PEERS, MASTER_LINK_JOIN, MASTER_LINK_NODE };
+/* ... and from here on, for each slot, to its other addresses: link_ways.c. */
+#define MASTER_LINK_WAY (MASTER_LINK_NODE + NODE_COUNT_MAX)
 
 enum master_effect {
     EFFECT_LOG_APPEND = 1, /* struct log_write: records made by this leader */
@@ -46,6 +48,7 @@ enum master_effect {
     EFFECT_EPOCH_WRITE,    /* struct epoch; done before anything that stands after it is sent */
     EFFECT_SNAPSHOT_WRITE, /* struct state_write */
     EFFECT_PROBE,          /* nothing -> struct node_load */
+    EFFECT_INTERFACES,     /* nothing -> struct interface_offers */
     EFFECT_NODES_WRITE,    /* struct known_nodes: whom to ask when the log is damaged one day */
     RESULT_LOG_SYNCED,     /* unasked, after a batch: struct log_synced */
     RESULT_LOG_FULL        /* unasked: the disk is full; what waits goes on waiting */
@@ -104,7 +107,9 @@ struct master_settings {
     uint64_t snapshot_every; /* events between snapshots; 0: 4096 */
     bool quorum;
     struct networks trusted; /* where MPI may travel */
-    struct interface interface; /* that carries self.fabric; kind 0: not known */
+    bool may_rdma;           /* past TCP, where there are devices for it */
+    struct interface_offers offers; /* the addresses of this machine that others may try */
+    bool watches_interfaces;        /* they are read again while it runs */
     struct placement_settings placement;
     const struct join_token *join; /* NULL: found a cluster when there is none */
     struct signature join_signature;
@@ -133,7 +138,9 @@ struct recent {
 struct node_slot {
     struct node_id node_id;
     struct public_key key;
-    char address[LINK_ENDPOINT_SIZE];
+    char address[LINK_ENDPOINT_SIZE]; /* we connect to */
+    char told[LINK_ENDPOINT_SIZE];    /* of the state; the one above may be another of its own */
+    uint64_t down_ms;                 /* our connection is not up since then */
     uint32_t link;
     bool is_used;
     bool is_hint;        /* not known from the state: stays until the log is whole */
@@ -216,8 +223,29 @@ struct links_heard {
     uint64_t heard_ms; /* 0: nothing yet */
 };
 
-/* Both by slot. */
+/* One of a node's addresses beside the one we are connected to. */
+struct link_way {
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    struct link_measure measure;
+    bool is_up;
+};
+
+struct node_ways {
+    struct node_id node_id;
+    char hosts[SENTENCE_SIZE_MAX]; /* as its record had them when these were opened */
+    char address[LINK_ENDPOINT_SIZE]; /* that is not among them */
+    struct link_way items[ADDRESS_OFFER_COUNT_MAX];
+    uint32_t count;
+};
+
+/* By slot. */
 struct links {
+    struct node_ways ways[NODE_COUNT_MAX];
+    struct interface_offers offers; /* our own, as read last */
+    bool are_offers_settled;        /* ... twice the same */
+    uint32_t own;                   /* of these, the one most others reach */
+    uint32_t own_next;              /* what it would be by the last look */
+    uint64_t read_at_ms;            /* when they are read again */
     struct link_measure measures[NODE_COUNT_MAX];
     struct links_heard heard[NODE_COUNT_MAX];
     uint64_t turn_at_ms;
@@ -432,7 +460,29 @@ void links_take(struct master *master, const struct node_slot *slot,
 void links_answer(struct master *master, const struct peer *peer, const struct message *asked);
 /* Appends what is known here; false without memory. */
 MUST_CHECK bool links_list(struct master *master, struct links_listed *listed);
+/* Something of ours is new: the others hear of it within moments. */
+void links_tell_soon(struct master *master);
 void links_fini(struct links *links);
+
+/* ---- link_ways.c: the other addresses of a node, tried beside the one in use ---- */
+void ways_tick(struct master *master);
+uint64_t ways_wake_ms(const struct master *master);
+/* Our connections to them. */
+bool ways_link_changed(struct master *master, uint32_t link, bool is_up);
+void ways_message(struct master *master, uint32_t link, const struct message *message);
+MUST_CHECK bool ways_tell(struct master *master, const struct node_slot *slot,
+                          struct link_measured *told);
+/* Asks along all of them; `links_tick` says when. */
+void ways_ask(struct master *master, struct node_slot *slot);
+/* What this node's interfaces are was read again. */
+void ways_offers_read(struct master *master, const struct interface_offers *offers);
+/* Where other masters find this one. */
+const char *ways_own_address(const struct master *master, char address_out[LINK_ENDPOINT_SIZE]);
+/* All of them, best first, with commas between: as many as fit. */
+const char *ways_all_addresses(const struct master *master, char addresses_out[ADDRESS_SIZE_MAX]);
+/* "10.0.0.1 10.1.0.1" */
+MUST_CHECK bool ways_describe(const struct master *master, struct node_record *node);
+void slot_connect_to(struct master *master, struct node_slot *slot, const char *address);
 
 /* ---- duties.c: what a leader does unasked ---- */
 MUST_CHECK enum status duties_tick(struct master *master);

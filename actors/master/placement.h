@@ -22,6 +22,7 @@
 #define TROUPE_ACTORS_MASTER_PLACEMENT_H
 
 #include "protocol/state.h"
+#include "runtime/network.h"
 
 /* One node as the placement sees it. */
 struct placement_node {
@@ -55,6 +56,8 @@ struct placement_question {
     const struct instance_id *replaced; /* its reservations do not count; NULL: none */
     const struct placement_settings *settings; /* NULL: the standard ones */
     const struct links_listed *links;          /* what nodes told of them; NULL: nothing */
+    const struct networks *trusted; /* where MPI may travel; NULL: as is_exposed says */
+    bool may_rdma;                  /* ... past TCP, where all ranks have a device for it */
 };
 
 #define PLACEMENT_CONTEXT_DEFAULT 32768u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_attempt.h"
 
+#include "actors/master/placement_reach.h"
 #include "actors/master/placement_senders.h"
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
@@ -82,9 +83,22 @@ static enum status choose_sources(const struct attempt *attempt, struct candidat
 static const struct placement_node *untrusted(const struct attempt *attempt)
 {
     for (uint32_t i = 0; i < attempt->count && attempt->count > 1; i++)
-        if (attempt->chosen[i]->is_exposed)
+        if (attempt->chosen[i]->is_exposed && !attempt->question->trusted)
             return attempt->chosen[i];
     return NULL;
+}
+
+static enum status choose_addresses(const struct attempt *attempt, struct candidate *candidate,
+                                    struct reason *reason)
+{
+    const struct placement_question *question = attempt->question;
+    const struct reach_question reach = {.state = question->state,
+                                         .nodes = question->nodes,
+                                         .node_count = question->node_count,
+                                         .links = question->links,
+                                         .trusted = question->trusted,
+                                         .may_rdma = question->may_rdma};
+    return placement_reach_addresses(&reach, candidate, reason);
 }
 
 enum status attempt_cut(const struct attempt *attempt, struct candidates_listed *listed)
@@ -136,6 +150,9 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
             text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
         return candidate_say(candidate, text);
     }
+    status = choose_addresses(attempt, candidate, &reason);
+    if (status != STATUS_OK)
+        return status == STATUS_NO_MEMORY ? status : candidate_say(candidate, reason.text);
     struct placement_fitting fitting = {.attempt = attempt, .cuts = cuts, .candidate = candidate};
     fitting.is_by_memory =
         !attempt->kind->is_equal && attempt->count > 1 && attempt_ranks_given(request) == 0;

@@ -6,6 +6,7 @@
  */
 #include "actors/master/placement_attempt.h"
 #include "actors/master/placement_order.h"
+#include "actors/master/placement_reach.h"
 #include "runtime/partition_table.h"
 
 #include <string.h>
@@ -119,7 +120,7 @@ static enum status try_kinds(struct attempt *attempt, struct candidates_listed *
     return status;
 }
 
-/* A set of nodes, once; its ranks are in the standing order. */
+/* A set of nodes, once; its ranks are in the standing order, after the largest that all reach. */
 static enum status try_set(struct trial *trial, uint64_t set)
 {
     struct tried *tried = &trial->tried;
@@ -133,6 +134,10 @@ static enum status try_set(struct trial *trial, uint64_t set)
     for (uint32_t i = 0; i < trial->usable; i++)
         if (set >> i & 1)
             trial->attempt->chosen[trial->attempt->count++] = trial->standing[i];
+    struct reason reason; /* where none can be rank 0, the choice of addresses says why */
+    if (attempt_ranks_given(trial->attempt->question->request) == 0)
+        (void)(placement_reach_order(trial->attempt->question->links, trial->attempt->chosen,
+                                     trial->attempt->count, &reason) == STATUS_OK);
     return try_kinds(trial->attempt, trial->listed);
 }
 
@@ -170,6 +175,22 @@ static enum status try_beginnings(struct trial *trial, const struct placement_no
     return status;
 }
 
+/* Where not all reach each other: those that do. */
+static enum status try_reaching(struct trial *trial, const struct placement_node *const *nodes,
+                                uint32_t count)
+{
+    const struct links_listed *links = trial->attempt->question->links;
+    const struct placement_node *joined[NODE_COUNT_MAX];
+    struct reason reason;
+    uint32_t joined_count = 0;
+    if (!placement_reach_has_gaps(links))
+        return STATUS_OK;
+    for (uint32_t i = 0; i < count; i++)
+        if (placement_reach_joins(links, joined, joined_count, nodes[i], &reason) == STATUS_OK)
+            joined[joined_count++] = nodes[i];
+    return joined_count < count ? try_beginnings(trial, joined, joined_count) : STATUS_OK;
+}
+
 static enum status try_several(struct trial *trial)
 {
     const struct placement_node *nodes[NODE_COUNT_MAX];
@@ -181,7 +202,9 @@ static enum status try_several(struct trial *trial)
             nodes[count++] = trial->standing[i];
     for (int order = 0; order < ORDER_END && status == STATUS_OK; order++) {
         attempt_order(trial->attempt, (enum placement_order)order, nodes, count);
-        status = try_beginnings(trial, nodes, count);
+        status = try_reaching(trial, nodes, count);
+        if (status == STATUS_OK)
+            status = try_beginnings(trial, nodes, count);
     }
     uint64_t all = 0;
     for (uint32_t i = 0; i < count; i++)

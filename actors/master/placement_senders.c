@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_senders.h"
 
+#include "actors/master/placement_reach.h"
+
 #include "actors/master/placement_bytes.h"
 #include "actors/master/placement_sources.h"
 #include "protocol/limits.h"
@@ -43,11 +45,15 @@ static uint32_t list_others(const struct placement_question *question,
     const struct placement_node *sorted[NODE_COUNT_MAX];
     uint32_t sorted_count = 0;
     uint32_t others = 0;
+    const bool has_gaps = placement_reach_has_gaps(question->links);
+    struct reason reason;
     for (uint32_t i = 0; i < question->node_count && sorted_count < NODE_COUNT_MAX; i++) {
         const struct placement_node *node = &question->nodes[i];
         if (!node->is_heard || node->is_exposed || is_among(node, chosen, count) ||
             !model_find_holder(model, &node->node->node_id) ||
-            strcmp(text_or_empty(node->node->build), text_or_empty(chosen[0]->node->build)) != 0)
+            strcmp(text_or_empty(node->node->build), text_or_empty(chosen[0]->node->build)) != 0 ||
+            (has_gaps &&
+             placement_reach_joins(question->links, chosen, count, node, &reason) != STATUS_OK))
             continue;
         uint32_t at = sorted_count++;
         for (; at > 0 && comes_before(node, sorted[at - 1]); at--)

@@ -677,6 +677,9 @@ enum status replication_result(struct master *master, struct result *result)
                     : STATUS_OK;
     case EFFECT_LOG_CHAIN:
         return slot ? catch_up_chain_read(master, slot, result->value, result->status) : STATUS_OK;
+    case EFFECT_INTERFACES:
+        ways_offers_read(master, result->value);
+        return STATUS_OK;
     case EFFECT_PROBE: {
         struct message signal;
         if (!message_begin(master, &signal, MESSAGE_SIGNAL, SIGNAL_NODE_LOAD))

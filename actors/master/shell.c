@@ -389,6 +389,16 @@ static enum status probe(struct master_shell *shell, const struct effect *effect
     return STATUS_OK;
 }
 
+static enum status read_interfaces(struct master_shell *shell, const struct effect *effect)
+{
+    struct interface_offers *offers = memory_zeroed(1, sizeof(*offers));
+    if (!offers)
+        return STATUS_NO_MEMORY;
+    interface_offers_here(shell->listen, shell->thunderbolt_mbit, offers);
+    answer(shell, effect, STATUS_OK, offers, memory_free);
+    return STATUS_OK;
+}
+
 static enum status write_epoch(struct master_shell *shell, const struct effect *effect,
                                struct reason *reason)
 {
@@ -418,6 +428,8 @@ enum status master_shell_perform(struct master_shell *shell, struct effect *effe
         return write_snapshot(shell, effect, reason);
     case EFFECT_PROBE:
         return probe(shell, effect);
+    case EFFECT_INTERFACES:
+        return read_interfaces(shell, effect);
     case EFFECT_NODES_WRITE:
         return shell_nodes_write(shell, effect->request, reason);
     case RESULT_LOG_SYNCED:

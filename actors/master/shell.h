@@ -24,6 +24,8 @@ enum lost_end {
 struct master_shell {
     const struct disk_ops *disk; /* NULL: the machine's */
     const char *log_path;
+    const char *listen;     /* of this master: which of its addresses are told */
+    uint32_t thunderbolt_mbit; /* speed of its Thunderbolt interfaces; 0: not told */
     const char *store_path; /* whose free space is told; NULL: that of the log */
     const char *kernels_path; /* of runtime/kernel_rates.h; NULL: none */
     uint64_t segment_size; /* of the log; 0: as event_log.h says */

@@ -317,14 +317,22 @@ static enum status fill_task(const struct planned_task *planned, struct message 
     return ok ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-static enum status set_fabric(const struct planner *planner, struct message *task)
+static enum status set_fabric(const struct planner *planner, const struct rank_record *rank,
+                              struct message *task)
 {
     const struct state *state = &planner->session.mirror.state;
     const struct node_record *node = state_find_node(state, &planner->session.mirror.node_id);
-    if (task->head.code != TASK_START_PROCESS || !node ||
-        text_set(&MESSAGE_BODY(task, start_process)->fabric, node->fabric))
+    if (task->head.code != TASK_START_PROCESS || !node)
         return STATUS_OK;
-    return STATUS_NO_MEMORY;
+    struct start_process *body = MESSAGE_BODY(task, start_process);
+    const bool is_placed = rank && text_or_empty(rank->fabric)[0];
+    const bool is_fronted = rank && text_or_empty(rank->front)[0];
+    /* A front of its own is told when it is not where the siblings meet. */
+    const char *front = is_fronted ? rank->front : is_placed ? node->fabric : "";
+    return text_set(&body->fabric, is_placed ? rank->fabric : node->fabric) &&
+                   text_set(&body->front, front) && text_set(&body->rdma, rank ? rank->rdma : "")
+               ? STATUS_OK
+               : STATUS_NO_MEMORY;
 }
 
 static void put_in_flight(struct planner_step *step, const struct planned_task *planned,
@@ -370,7 +378,7 @@ static enum status plan(struct planner_step *step)
         task.head.key = key;
         status = fill_task(&planned, &task);
         if (status == STATUS_OK)
-            status = set_fabric(planner, &task);
+            status = set_fabric(planner, planned.rank_record, &task);
         if (status == STATUS_OK) {
             session_send(&planner->session, &task, step->outbox);
             put_in_flight(step, &planned, &key);

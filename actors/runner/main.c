@@ -116,8 +116,11 @@ int main(int argc, char **argv)
                                              .rank = process->rank,
                                              .requests_waiting =
                                                  setting(&self, CONFIG_KEY_REQUESTS_WAITING)};
-    (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0",
-                   fabric && fabric[0] ? fabric : "127.0.0.1");
+    const char *front = getenv(FRONT_VARIABLE);
+    fabric = fabric && fabric[0] ? fabric : "127.0.0.1";
+    (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0", fabric);
+    (void)snprintf(self.settings.front, sizeof(self.settings.front), "tcp://%.100s:0",
+                   front && front[0] ? front : fabric);
     const struct loop_options options = {
         .ops = &runner_ops,
         .settings = &self.settings,

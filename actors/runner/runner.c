@@ -302,6 +302,8 @@ static void open_links(struct runner *runner)
     session_open(&runner->session, runner->outbox);
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", runner->settings->bind);
     outbox_link_open(runner->outbox, RUNNER_LINK_BOUND, &options);
+    if (runner->settings->front[0])
+        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", runner->settings->front);
     if (runner->settings->rank == 0)
         outbox_link_open(runner->outbox, RUNNER_LINK_GATEWAYS, &options);
 }

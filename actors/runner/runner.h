@@ -134,6 +134,7 @@ struct runner_settings {
     struct generation generation;
     uint32_t rank;
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0" */
+    char front[LINK_ENDPOINT_SIZE]; /* the same for gateways; empty: there too */
     uint32_t requests_waiting; /* beside those the instance runs; beyond they are refused */
 };
 

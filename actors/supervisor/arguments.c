@@ -91,11 +91,15 @@ static enum status add_launch(struct child_arguments *arguments, const char *pro
         keep(arguments, "%" PRIu64, request->incarnation),
         "--rank-incarnation",
         keep(arguments, "%" PRIu64, request->incarnation),
-        "--",
-        keep(arguments, "%s", runner),
     };
     for (size_t i = 0; i < COUNT_OF(options); i++)
         add_argument(arguments, options[i]);
+    if (request->rdma[0]) {
+        add_argument(arguments, "--rdma");
+        add_argument(arguments, keep(arguments, "%s", request->rdma));
+    }
+    add_argument(arguments, "--");
+    add_argument(arguments, keep(arguments, "%s", runner));
     return STATUS_OK;
 }
 
@@ -143,6 +147,8 @@ static void add_environment(struct child_arguments *arguments,
     add_variable(arguments, keep(arguments, RANK_VARIABLE "=%" PRIu32, request->rank));
     if (request->fabric[0])
         add_variable(arguments, keep(arguments, FABRIC_VARIABLE "=%s", request->fabric));
+    if (request->front[0])
+        add_variable(arguments, keep(arguments, FRONT_VARIABLE "=%s", request->front));
 }
 
 enum status child_arguments_make(struct child_arguments *arguments_out,

@@ -79,6 +79,8 @@ void child_start(struct supervisor *supervisor, struct supervised *child)
                                       .rank = child->rank,
                                       .threads = child->threads};
     memcpy(request->fabric, child->fabric, sizeof(request->fabric));
+    memcpy(request->front, child->front, sizeof(request->front));
+    memcpy(request->rdma, child->rdma, sizeof(request->rdma));
     outbox_effect(supervisor->outbox, child->id, SUPERVISOR_SPAWN, request, memory_free);
 }
 

@@ -88,6 +88,8 @@ struct spawn_request {
     uint32_t rank;
     uint32_t threads;
     char fabric[ADDRESS_SIZE_MAX];
+    char front[ADDRESS_SIZE_MAX];
+    char rdma[NAME_SIZE_MAX];
 };
 
 struct say_request {

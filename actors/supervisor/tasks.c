@@ -114,6 +114,8 @@ static enum status start_process(struct supervisor *supervisor, const struct mes
                                      .threads = body->threads,
                                      .key = task->head.key};
         (void)snprintf(child->fabric, sizeof(child->fabric), "%s", text_or_empty(body->fabric));
+        (void)snprintf(child->front, sizeof(child->front), "%s", text_or_empty(body->front));
+        (void)snprintf(child->rdma, sizeof(child->rdma), "%s", text_or_empty(body->rdma));
         child_start(supervisor, child);
         return answer_phase(supervisor, task, &key, TASK_RUNNING);
     }

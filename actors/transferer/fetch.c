@@ -147,7 +147,9 @@ static void connect_holder(struct transferer_step *step, const struct endpoint_r
     struct fetch *fetch = &transferer->fetch;
     struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
                                    .message_size_max = TRANSFER_MESSAGE_MAX};
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", endpoint->address);
+    char address[ADDRESS_SIZE_MAX];
+    state_endpoint_address(&transferer->session.mirror.state, endpoint, address);
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     fetch->link = FETCH_LINK_FIRST + transferer->links_used++ % FETCH_LINK_COUNT;
     fetch->holder = endpoint->node_id;
     fetch->tried[fetch->tried_count++] = endpoint->node_id;

@@ -146,8 +146,10 @@ bool sources_connect(struct transferer_step *step, struct sources *sources,
         .key = transferer_draw(transferer),
         .deadline_ms = step->input->now_ms + terms->connect_ms};
     memcpy(&source->session, &session, sizeof(source->session));
-    (void)snprintf(source->host, sizeof(source->host), "%s", endpoint->address);
-    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", endpoint->address);
+    char address[ADDRESS_SIZE_MAX];
+    state_endpoint_address(&transferer->session.mirror.state, endpoint, address);
+    (void)snprintf(source->host, sizeof(source->host), "%.127s", address);
+    (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     outbox_link_open(step->outbox, source->link, &options);
     return true;
 }

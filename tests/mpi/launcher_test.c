@@ -83,6 +83,15 @@ START_TEST(two_launchers_run_two_ranks_to_their_end)
 }
 END_TEST
 
+START_TEST(a_device_that_is_not_there_ends_the_start)
+{
+    char text[8192];
+    run_launchers(2, "rdma", "once", text);
+    ck_assert_ptr_nonnull(strstr(text, "reported rank 0"));
+    ck_assert_ptr_null(strstr(text, "ended with code 0 signal 0"));
+}
+END_TEST
+
 START_TEST(three_launchers_run_three_ranks_to_their_end)
 {
     char text[8192];
@@ -172,6 +181,7 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("launcher");
     const TTest *const tests[] = {two_launchers_run_two_ranks_to_their_end,
+                                  a_device_that_is_not_there_ends_the_start,
                                   three_launchers_run_three_ranks_to_their_end,
                                   a_rank_that_dies_takes_the_others_with_it_at_once,
                                   the_rank_of_a_killed_launcher_dies_and_the_others_follow,

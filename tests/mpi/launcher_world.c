@@ -277,9 +277,13 @@ static void spawn_launcher(uint32_t rank, struct loop *loop)
         "--instance",   "abababababababababababababababab",
         "--generation", "3:11111111111111111111111111111111:7",
         "--rank",       number,
-        "--fabric",     "127.0.0.1",
-        "--"};
-    size_t count = 9;
+        "--fabric",     "127.0.0.1"};
+    size_t count = 8;
+    if (strcmp(action, "rdma") == 0) {
+        arguments[count++] = "--rdma";
+        arguments[count++] = "none0"; /* no machine has it */
+    }
+    arguments[count++] = "--";
     for (size_t i = 0; rank_command[i]; i++) {
         ASSERT(count + 1 < COUNT_OF(arguments));
         arguments[count++] = rank_command[i];

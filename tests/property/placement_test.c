@@ -312,8 +312,10 @@ START_TEST(any_nodes_are_used_within_their_means)
         struct instance_record b = {.model_id = NULL};
         struct reason reason = {""};
         scene_init(&scene, &seeded);
-        struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                              scene.count, NULL, NULL, NULL};
+        struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         enum status status = placement_choose(&question, &a, &reason);
         if (status == STATUS_OK) {
             placed++;
@@ -367,8 +369,10 @@ START_TEST(a_context_beyond_the_limit_is_refused_with_it)
         scene_init(&scene, &seeded);
         scene.state.models.items[0].shape.context = is_of_model ? most : 4 * TOKEN_IDS_MAX;
         scene.request.context = turn < 50 ? 4000000000u : most + 1;
-        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL, NULL};
+        const struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         ck_assert_int_eq(placement_choose(&question, &instance, &reason), STATUS_INVALID);
         (void)snprintf(limit, sizeof(limit), "the %u %s", most,
                        is_of_model ? "the model" : "that a request");
@@ -392,8 +396,10 @@ START_TEST(a_context_at_the_limit_is_granted)
         scene.request.context = TOKEN_IDS_MAX;
         for (uint32_t i = 0; i < scene.count; i++)
             scene.nodes[i].memory_free = (uint64_t)1 << 40;
-        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL, NULL};
+        const struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         if (placement_choose(&question, &instance, &reason) == STATUS_OK) {
             placed++;
             ck_assert_uint_eq(instance.context, TOKEN_IDS_MAX);
@@ -415,8 +421,10 @@ START_TEST(a_model_without_units_is_refused)
         scene_init(&scene, &seeded);
         record_fini(&model_shape_type, &scene.state.models.items[0].shape);
         memset(&scene.state.models.items[0].shape, 0, sizeof(struct model_shape));
-        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL, NULL};
+        const struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         ck_assert_int_ne(placement_choose(&question, &instance, &reason), STATUS_OK);
         record_fini(&instance_record_type, &instance);
         scene_fini(&scene);
@@ -467,8 +475,10 @@ START_TEST(nodes_without_the_model_get_a_copy_and_those_that_share_it_need_none)
             ck_assert(bytes_set(&scene.request.node_ids, &named->node_id, 16));
             scene.request.nodes_min = 0;
         }
-        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL, NULL};
+        const struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         const bool is_held = is_held_here(&scene);
         const enum status status = placement_choose(&question, &instance, &reason);
         if (status == STATUS_OK) {
@@ -512,8 +522,10 @@ START_TEST(no_cut_is_offered_twice)
         /* Every second time of like memory, where shares by memory are equal shares. */
         for (uint32_t i = 0; i < scene.count && turn % 2; i++)
             scene.nodes[i].memory_free = 2048u << 20;
-        const struct placement_question question = {&scene.state, &scene.request, scene.nodes,
-                                                    scene.count, NULL, NULL, NULL};
+        const struct placement_question question = {.state = &scene.state,
+                                                    .request = &scene.request,
+                                                    .nodes = scene.nodes,
+                                                    .node_count = scene.count};
         if (placement_candidates(&question, &listed, &reason) == STATUS_OK)
             for (uint32_t i = 0; i < listed.candidates.count; i++) {
                 const struct candidate *one = &listed.candidates.items[i];

@@ -15,7 +15,7 @@ static struct link_measured told(struct sim *sim, uint32_t at, uint32_t other)
     memset(&measured, 0, sizeof(measured));
     for (size_t i = 0; i < NODE_COUNT_MAX; i++)
         if (ID_EQUAL(master->links.measures[i].node_id, sim->nodes[other].identity.node))
-            link_measure_tell(&master->links.measures[i], sim->now_ms, &measured);
+            (void)link_measure_tell(&master->links.measures[i], sim->now_ms, &measured);
     return measured;
 }
 

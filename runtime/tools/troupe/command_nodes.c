@@ -127,11 +127,21 @@ static int print_json(struct cli *cli)
 
 /* ---- links ---- */
 
+/* One of its other addresses that answers; NULL: none does. */
+static const struct way_measured *way_found(const struct link_measured *link)
+{
+    for (uint32_t i = 0; i < link->ways.count; i++)
+        if (link->ways.items[i].reaches)
+            return &link->ways.items[i];
+    return NULL;
+}
+
 /* "0.31 ms, 940 Mb/s" */
 static void print_cell(struct table *table, const struct links_listed *listed,
                        const struct node_record *from, const struct node_record *to)
 {
     const struct link_measured *link = link_view_find(listed, &from->node_id, &to->node_id);
+    const struct way_measured *way = link && !link->reaches ? way_found(link) : NULL;
     char speed[32] = "";
     if (link && link->bytes_per_s > 0)
         (void)snprintf(speed, sizeof(speed), ", %.3g Mb/s", (double)link->bytes_per_s * 8e-6);
@@ -139,6 +149,9 @@ static void print_cell(struct table *table, const struct links_listed *listed,
         table_add(table, "-");
     else if (!link)
         table_add(table, "unknown");
+    else if (way)
+        table_add(table, "%.2f ms at %.46s", (double)way->latency_us / 1000.0,
+                  text_or_empty(way->host));
     else if (!link->reaches)
         table_add(table, "no answer");
     else if (link->latency_us > 0)

@@ -234,6 +234,32 @@ START_TEST(generation_failed_waits_for_its_retry)
 }
 END_TEST
 
+START_TEST(generation_failed_by_rdma_goes_on_over_tcp)
+{
+    struct instance_record *instance = stage_start_instance();
+    stage_fail(&generation_one, stage.now_ms + 200);
+    ck_assert_str_eq(text_or_empty(stage_instance()->transport), "");
+    stage_start_generation(&generation_two);
+    instance = stage_instance();
+    ck_assert(text_set(&instance->ranks.items[0].rdma, "mlx5_0"));
+    stage_rank_status(&generation_two, 0, RANK_JOINED);
+    stage_fail(&generation_two, stage.now_ms + 200);
+    ck_assert_msg(strncmp(stage_instance()->transport,
+                          "TCP, because the ranks did not meet by RDMA (mlx5_0): ", 54) == 0,
+                  "%s", stage_instance()->transport);
+}
+END_TEST
+
+START_TEST(generation_failed_after_it_was_ready_by_rdma_tries_that_again)
+{
+    struct instance_record *instance = stage_start_instance();
+    ck_assert(text_set(&instance->ranks.items[0].rdma, "mlx5_0"));
+    all_ready(&generation_one);
+    stage_fail(&generation_one, stage.now_ms + 200);
+    ck_assert_str_eq(text_or_empty(stage_instance()->transport), "");
+}
+END_TEST
+
 START_TEST(generation_failed_without_a_retry_gives_up)
 {
     stage_start_instance();
@@ -460,6 +486,8 @@ Suite *suite_of_tests(void)
     const TTest *const failing[] = {
         runner_status_changed_after_a_failure_does_not_make_it_ready,
         generation_failed_waits_for_its_retry, generation_failed_without_a_retry_gives_up,
+        generation_failed_by_rdma_goes_on_over_tcp,
+        generation_failed_after_it_was_ready_by_rdma_tries_that_again,
         generation_failed_counts_within_its_window,
         generation_failed_forgives_what_lies_before_the_window,
         generation_failed_that_had_served_begins_a_new_window,

@@ -232,10 +232,11 @@ START_TEST(node_described_tells_facts_but_neither_key_nor_view)
     body->node.machine_id.bytes[0] = 4;
     ck_assert(text_set(&body->node.name, "renamed") && text_set(&body->node.address, "tcp://a:1") &&
               text_set(&body->node.fabric, "f") && text_set(&body->node.http, "h") &&
-              text_set(&body->node.build, "b"));
+              text_set(&body->node.build, "b") && text_set(&body->node.hosts, "c d"));
     stage_apply();
     const struct node_record *node = state_find_node(&stage.state, &node_one);
     ck_assert_str_eq(node->name, "renamed");
+    ck_assert_str_eq(node->hosts, "c d");
     ck_assert_str_eq(node->address, "tcp://a:1");
     ck_assert_str_eq(node->fabric, "f");
     ck_assert_str_eq(node->http, "h");
@@ -245,6 +246,33 @@ START_TEST(node_described_tells_facts_but_neither_key_nor_view)
     ck_assert_uint_eq(node->machine_id.bytes[0], 4);
     ck_assert_uint_eq(node->key.bytes[0], node_one.bytes[0]);
     ck_assert(!node->in_view);
+}
+END_TEST
+
+START_TEST(an_endpoint_is_reached_where_its_node_is)
+{
+    static const struct {
+        const char *told;
+        const char *used;
+    } rows[] = {{"tcp://10.0.0.1:7", "tcp://10.1.0.1:7"},
+                {"tcp://10.1.0.1:7", "tcp://10.1.0.1:7"},
+                {"tcp://[2001:db8::1]:7", "tcp://10.1.0.1:7"},
+                {"tcp://192.168.0.1:7", "tcp://192.168.0.1:7"}, /* what an operator advertises */
+                {"tcp://10.0.0.11:7", "tcp://10.0.0.11:7"},
+                {"http://10.0.0.1:7", "http://10.0.0.1:7"},
+                {"", ""}};
+    char address[ADDRESS_SIZE_MAX];
+    stage_add_node(&node_one, "one");
+    struct node_record *node = state_find_node(&stage.state, &node_one);
+    ck_assert(text_set(&node->hosts, "10.0.0.1 10.1.0.1 [2001:db8::1]") &&
+              text_set(&node->fabric, "10.1.0.1"));
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct endpoint_record endpoint = {.node_id = node_one};
+        ck_assert(text_set(&endpoint.address, rows[i].told));
+        state_endpoint_address(&stage.state, &endpoint, address);
+        ck_assert_str_eq(address, rows[i].used);
+        record_fini(&endpoint_record_type, &endpoint);
+    }
 }
 END_TEST
 
@@ -713,6 +741,7 @@ Suite *suite_of_tests(void)
         node_admitted_again_replaces_what_was_known,
         node_removed_forgets_its_endpoints_imports_and_holdings,
         node_described_tells_facts_but_neither_key_nor_view,
+        an_endpoint_is_reached_where_its_node_is,
         token_created_again_replaces_it,
         spent_and_expired_tokens_make_room_oldest_first,
         token_revoked_forgets_it,

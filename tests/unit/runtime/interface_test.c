@@ -220,10 +220,75 @@ START_TEST(a_node_that_listens_everywhere_tells_its_best_address)
 }
 END_TEST
 
+START_TEST(offers_are_the_usable_ones_best_first_whatever_the_order)
+{
+    static const char *const wanted[] = {"10.9.0.1", "10.8.0.1", "10.3.0.1", "10.1.0.9",
+                                         "10.2.0.1", "[2001:db8::9]"};
+    struct interface_address all[12];
+    struct interface_offers offers;
+    const size_t count = ordered(all);
+    for (size_t turn = 0; turn < count; turn++) {
+        const struct interface_address first = all[0];
+        memmove(&all[0], &all[1], (count - 1) * sizeof(all[0]));
+        all[count - 1] = first;
+        interface_offers_find(all, count, "[::]:7", &offers);
+        ck_assert(offers.is_any);
+        ck_assert_uint_eq(offers.count, ADDRESS_OFFER_COUNT_MAX);
+        for (uint32_t i = 0; i < offers.count; i++)
+            ck_assert_str_eq(offers.items[i].host, wanted[i]);
+    }
+    /* What listens at all v4 addresses has no others. */
+    interface_offers_find(all, count, "0.0.0.0:7", &offers);
+    ck_assert_uint_eq(offers.count, ADDRESS_OFFER_COUNT_MAX);
+    for (uint32_t i = 0; i < offers.count; i++)
+        ck_assert_ptr_null(strchr(offers.items[i].host, ':'));
+    interface_offers_find(all, count, "10.0.0.2:7", &offers);
+    ck_assert(!offers.is_any);
+    ck_assert_uint_eq(offers.count, 1);
+    ck_assert_str_eq(offers.items[0].host, "10.0.0.2");
+    interface_offers_find(all, count, "10.77.0.1:7", &offers);
+    ck_assert_uint_eq(offers.count, 0);
+    interface_offers_find(all, 0, "*:7", &offers);
+    ck_assert_uint_eq(offers.count, 0);
+}
+END_TEST
+
+START_TEST(many_addresses_of_one_interface_do_not_push_out_another)
+{
+    struct interface_address all[9];
+    struct interface_offers offers;
+    for (int i = 0; i < 8; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof(text), "10.0.0.%d", i + 1);
+        all[i] = address_of("eth0", INTERFACE_WIRED, 1000, text);
+    }
+    all[8] = address_of("wlan0", INTERFACE_WIRELESS, 0, "192.168.0.7");
+    interface_offers_find(all, COUNT_OF(all), "0.0.0.0:7", &offers);
+    ck_assert_uint_eq(offers.count, ADDRESS_OFFER_COUNT_MAX);
+    ck_assert_str_eq(offers.items[0].host, "10.0.0.1");
+    ck_assert_str_eq(offers.items[offers.count - 1].host, "192.168.0.7");
+}
+END_TEST
+
+START_TEST(a_certain_address_is_looked_at_alone)
+{
+    struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    ck_assert_str_eq(interface_listen_host("tcp://[::1]:7", host), "::1");
+    ck_assert_str_eq(interface_listen_host("127.0.0.1:0", host), "127.0.0.1");
+    ck_assert_ptr_null(interface_listen_host("0.0.0.0:7", host));
+    const size_t count = interface_list("127.0.0.1", addresses);
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_str_eq(addresses[i].address, "127.0.0.1");
+        ck_assert_str_eq(addresses[i].network, "127.0.0.0/8");
+    }
+}
+END_TEST
+
 START_TEST(this_machine_has_a_loopback)
 {
     struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
-    const size_t count = interface_list(addresses);
+    const size_t count = interface_list(NULL, addresses);
     bool found = false;
     for (size_t i = 0; i < count; i++)
         found = found || (addresses[i].interface.kind == INTERFACE_LOOPBACK &&
@@ -242,6 +307,9 @@ Suite *suite_of_tests(void)
                                   wired_goes_before_wireless_and_faster_before_slower,
                                   the_order_of_interfaces_never_changes_the_choice,
                                   a_node_that_listens_everywhere_tells_its_best_address,
+                                  offers_are_the_usable_ones_best_first_whatever_the_order,
+                                  many_addresses_of_one_interface_do_not_push_out_another,
+                                  a_certain_address_is_looked_at_alone,
                                   this_machine_has_a_loopback};
     suite_add(suite, "interface", tests, COUNT_OF(tests));
     return suite;

@@ -171,6 +171,69 @@ START_TEST(long_chains_are_followed_to_a_bound)
 }
 END_TEST
 
+/* ---- asking ---- */
+
+static enum status asked(const char *script, uint32_t timeout_ms, struct thunderbolt_ports *ports,
+                         struct reason *reason)
+{
+    const char *const command[] = {"/bin/sh", "-c", script, NULL};
+    memset(ports, 0, sizeof(*ports));
+    reason->text[0] = '\0';
+    return thunderbolt_ask(command, timeout_ms, ports, reason);
+}
+
+START_TEST(what_the_program_tells_is_read)
+{
+    struct thunderbolt_ports ports;
+    struct reason reason;
+    ck_assert_int_eq(
+        asked("echo '{\"SPThunderboltDataType\":[]}'", 20000, &ports, &reason), STATUS_OK);
+    ck_assert_uint_eq(ports.count, 0);
+    ck_assert_uint_eq(thunderbolt_slowest_mbit(&ports), 0);
+}
+END_TEST
+
+START_TEST(empty_truncated_and_strange_output_is_refused)
+{
+    static const char *const scripts[] = {"true", "echo '{\"SPThunderboltDataType\":[{'",
+                                          "echo '[]'", "printf '\\000\\377'", "echo hello"};
+    struct thunderbolt_ports ports;
+    struct reason reason;
+    for (size_t i = 0; i < COUNT_OF(scripts); i++) {
+        ck_assert_int_eq(asked(scripts[i], 20000, &ports, &reason), STATUS_MALFORMED);
+        ck_assert_msg(reason.text[0], "%s", scripts[i]);
+    }
+}
+END_TEST
+
+START_TEST(a_program_that_fails_hangs_or_does_not_stop_is_refused)
+{
+    struct thunderbolt_ports ports;
+    struct reason reason;
+    const char *const nothing[] = {"/nonexistent/program", NULL};
+    ck_assert_int_eq(asked("exit 3", 20000, &ports, &reason), STATUS_IO);
+    ck_assert_msg(strstr(reason.text, "exit code 3"), "%s", reason.text);
+    ck_assert_int_eq(asked("kill -9 $$", 20000, &ports, &reason), STATUS_IO);
+    ck_assert_msg(strstr(reason.text, "signal 9"), "%s", reason.text);
+    ck_assert_int_eq(thunderbolt_ask(nothing, 20000, &ports, &reason), STATUS_IO);
+    ck_assert_int_eq(asked("echo '{'; sleep 600", 200, &ports, &reason), STATUS_TIMED_OUT);
+    ck_assert_msg(strstr(reason.text, "200 ms"), "%s", reason.text);
+    ck_assert_int_eq(asked("exec >&-; sleep 600", 200, &ports, &reason), STATUS_IO);
+    ck_assert_int_eq(asked("yes", 20000, &ports, &reason), STATUS_TOO_LARGE);
+}
+END_TEST
+
+START_TEST(the_slowest_port_with_a_machine_counts)
+{
+    const struct thunderbolt_ports ports = {
+        .items = {{.speed_gbit = 20},
+                  {.peer_domain = "B", .speed_gbit = 80},
+                  {.peer_domain = "C", .speed_gbit = 40}},
+        .count = 3};
+    ck_assert_uint_eq(thunderbolt_slowest_mbit(&ports), 40000);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("thunderbolt");
@@ -180,7 +243,11 @@ Suite *suite_of_tests(void)
                                   only_a_number_of_gigabits_is_a_speed,
                                   empty_truncated_and_strange_text_is_refused_with_a_sentence,
                                   fields_of_other_types_are_as_if_absent,
-                                  long_chains_are_followed_to_a_bound};
+                                  long_chains_are_followed_to_a_bound,
+                                  what_the_program_tells_is_read,
+                                  empty_truncated_and_strange_output_is_refused,
+                                  a_program_that_fails_hangs_or_does_not_stop_is_refused,
+                                  the_slowest_port_with_a_machine_counts};
     suite_add(suite, "thunderbolt", tests, COUNT_OF(tests));
     return suite;
 }

@@ -6,7 +6,6 @@
 #include "tests/support/scratch.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <ifaddrs.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,8 +29,8 @@ START_TEST(the_environment_is_ours_and_nobody_elses)
     char slurm[] = "SLURM_JOBID=1";
     char *const base[] = {home, foreign, slurm, NULL};
     char **environment = NULL;
-    ck_assert_int_eq(rank_environment_open(base, "127.0.0.1", 52000, 100, &environment, NULL),
-                     STATUS_OK);
+    const struct rank_network network = {"127.0.0.1", 52000, 100, NULL};
+    ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
     ck_assert(has(environment, home));
     ck_assert(!has(environment, foreign));
     ck_assert(!has(environment, slurm));
@@ -50,8 +49,8 @@ START_TEST(the_environment_is_ours_and_nobody_elses)
 }
 END_TEST
 
-/* Its name: to Open MPI a network of one address is every network. */
-START_TEST(an_interface_of_this_machine_is_named)
+/* A network of two: to Open MPI one of a single address is every network. */
+START_TEST(an_address_of_this_machine_is_used_alone)
 {
     char *const base[] = {NULL};
     char text[INET_ADDRSTRLEN];
@@ -61,18 +60,37 @@ START_TEST(an_interface_of_this_machine_is_named)
         char **environment = NULL;
         char wanted[128];
         struct sockaddr_in v4;
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !isalpha(i->ifa_name[0]))
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET)
             continue;
         memcpy(&v4, i->ifa_addr, sizeof(v4));
         (void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+        const struct rank_network network = {text, 0, 0, NULL};
         if (strncmp(text, "127.", 4) == 0)
             continue;
-        ck_assert_int_eq(rank_environment_open(base, text, 0, 0, &environment, NULL), STATUS_OK);
-        (void)snprintf(wanted, sizeof(wanted), "OMPI_MCA_btl_tcp_if_include=%s", i->ifa_name);
+        ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
+        (void)snprintf(wanted, sizeof(wanted), "OMPI_MCA_btl_tcp_if_include=%s/31", text);
         ck_assert_msg(has(environment, wanted), "%s", wanted);
         rank_environment_free(environment);
     }
     freeifaddrs(interfaces);
+}
+END_TEST
+
+START_TEST(rdma_takes_the_place_of_tcp_and_falls_to_nothing_else)
+{
+    char foreign[] = "UCX_TLS=tcp";
+    char *const base[] = {foreign, NULL};
+    char **environment = NULL;
+    const struct rank_network network = {"127.0.0.1", 0, 0, "mlx5_0"};
+    ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
+    static const char *const wanted[] = {"JSM_JSRUN_PORT=1", "OMPI_MCA_pml=ucx",
+                                         "UCX_NET_DEVICES=mlx5_0:1", "UCX_TLS=self,rc,ud",
+                                         "TROUPE_FABRIC_ADDRESS=127.0.0.1"};
+    for (size_t i = 0; i < COUNT_OF(wanted); i++)
+        ck_assert_msg(has(environment, wanted[i]), "%s", wanted[i]);
+    ck_assert(!has(environment, foreign));
+    ck_assert(!has(environment, "OMPI_MCA_pml=ob1"));
+    rank_environment_free(environment);
 }
 END_TEST
 
@@ -81,10 +99,12 @@ START_TEST(an_address_of_no_interface_is_refused_by_name)
     char *const base[] = {NULL};
     char **environment = NULL;
     struct reason reason = {""};
-    ck_assert_int_eq(rank_environment_open(base, "192.0.2.77", 0, 0, &environment, &reason),
+    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){"192.0.2.77", 0, 0, NULL},
+                                           &environment, &reason),
                      STATUS_INVALID);
     ck_assert_ptr_nonnull(strstr(reason.text, "192.0.2.77"));
-    ck_assert_int_eq(rank_environment_open(base, "localhost", 0, 0, &environment, &reason),
+    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){"localhost", 0, 0, NULL},
+                                           &environment, &reason),
                      STATUS_INVALID);
     ck_assert_ptr_null(environment);
 }
@@ -152,7 +172,8 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("rank start");
     const TTest *const tests[] = {the_environment_is_ours_and_nobody_elses,
-                                  an_interface_of_this_machine_is_named,
+                                  an_address_of_this_machine_is_used_alone,
+                                  rdma_takes_the_place_of_tcp_and_falls_to_nothing_else,
                                   an_address_of_no_interface_is_refused_by_name,
                                   the_directory_is_private_locked_and_gone_at_the_end,
                                   what_a_killed_launcher_left_goes_when_the_next_one_starts};

@@ -40,8 +40,8 @@ static void teardown(void)
 
 static enum status place(void)
 {
-    const struct placement_question question = {&state, &request, nodes, COUNT_OF(nodes), NULL,
-                                                NULL, NULL};
+    const struct placement_question question = {
+        .state = &state, .request = &request, .nodes = nodes, .node_count = COUNT_OF(nodes)};
     record_fini(&instance_record_type, &instance);
     memset(&instance, 0, sizeof(instance));
     return hub_rules_place(&question, &instance, &reason);

@@ -21,7 +21,7 @@ static struct line line_of(uint64_t latency_us, uint64_t bytes_per_s)
 {
     struct line line = {.now_us = 1000000, .latency_us = latency_us, .bytes_per_s = bytes_per_s};
     const struct node_id node = {.bytes = {7}};
-    link_measure_begin(&line.measure, &node);
+    link_measure_begin(&line.measure, &node, line.now_us / 1000);
     return line;
 }
 
@@ -53,7 +53,7 @@ static struct link_measured told_of(const struct line *line)
 {
     struct link_measured told;
     memset(&told, 0, sizeof(told));
-    link_measure_tell(&line->measure, line->now_us / 1000, &told);
+    (void)link_measure_tell(&line->measure, line->now_us / 1000, &told);
     return told;
 }
 
@@ -119,7 +119,7 @@ START_TEST(one_slow_answer_makes_no_slow_link)
 }
 END_TEST
 
-START_TEST(silence_is_told_after_two_turns_and_a_broken_link_at_once)
+START_TEST(silence_is_told_after_two_turns)
 {
     struct line line = line_of(200, 125000000);
     run(&line, 30, true);
@@ -130,14 +130,36 @@ START_TEST(silence_is_told_after_two_turns_and_a_broken_link_at_once)
         ck_assert(!line.measure.is_bursting); /* nothing heavy into silence */
     }
     struct link_measured told = {.address = NULL};
-    link_measure_tell(&line.measure, now_ms, &told);
+    ck_assert(link_measure_tell(&line.measure, now_ms, &told));
     ck_assert(!told.reaches);
     ck_assert_uint_eq(told.latency_us, 0);
     line.now_us = now_ms * 1000;
     turn(&line, false);
     ck_assert(told_of(&line).reaches);
-    link_measure_lost(&line.measure);
+    link_measure_lost(&line.measure, line.now_us / 1000);
     ck_assert(!told_of(&line).reaches);
+}
+END_TEST
+
+START_TEST(a_node_that_had_no_time_to_answer_is_not_told_as_silent)
+{
+    struct line line = line_of(200, 125000000);
+    struct link_measured told = {.address = NULL};
+    const uint64_t begun_ms = line.now_us / 1000;
+    ck_assert(!link_measure_tell(&line.measure, begun_ms, &told));
+    ck_assert(!link_measure_tell(&line.measure, begun_ms + LINK_SILENT_MS - 1, &told));
+    ck_assert(link_measure_tell(&line.measure, begun_ms + LINK_SILENT_MS, &told));
+    ck_assert(!told.reaches);
+    turn(&line, false);
+    ck_assert(link_measure_tell(&line.measure, line.now_us / 1000, &told));
+    /* It comes back within moments, or it is told. */
+    line.now_us += 60000000;
+    const uint64_t lost_ms = line.now_us / 1000;
+    link_measure_lost(&line.measure, lost_ms);
+    link_measure_lost(&line.measure, lost_ms + 5000);
+    ck_assert(!link_measure_tell(&line.measure, lost_ms + LINK_SILENT_MS - 1, &told));
+    ck_assert(link_measure_tell(&line.measure, lost_ms + LINK_SILENT_MS, &told));
+    ck_assert(!told.reaches);
 }
 END_TEST
 
@@ -167,7 +189,8 @@ Suite *suite_of_tests(void)
         rates_from_a_megabit_to_ten_gigabits_are_measured_and_no_load_is_long,
         a_burst_comes_once_a_minute_and_never_while_the_link_is_needed,
         one_slow_answer_makes_no_slow_link,
-        silence_is_told_after_two_turns_and_a_broken_link_at_once,
+        silence_is_told_after_two_turns,
+        a_node_that_had_no_time_to_answer_is_not_told_as_silent,
         answers_of_another_number_or_size_are_not_ours};
     suite_add(suite, "link_measure", tests, COUNT_OF(tests));
     return suite;
