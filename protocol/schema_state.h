@@ -172,13 +172,14 @@
     F(S, u32, share, 0, "of all weights, in hundredths of a percent")                              \
     F(S, text, fabric, ADDRESS_SIZE_MAX, "proven for all its siblings; empty: that of its node")   \
     F(S, text, front, ADDRESS_SIZE_MAX, "of rank 0, for gateways; empty: that of its node")        \
-    F(S, text, rdma, NAME_SIZE_MAX, "device its MPI uses; empty: TCP at its address")
+    F(S, text, rdma, NAME_SIZE_MAX, "device its MPI uses; empty: TCP at its address")              \
+    F(S, u32, stage, RANK_COUNT_MAX, "of the pipeline; ranks of one stage share its layers")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
     F(S, text, model_id, NAME_SIZE_MAX, "")                                                        \
     F(S, hash, revision, 32, "")                                                                   \
-    F(S, sharding, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor")                         \
+    F(S, sharding, sharding, SHARDING_END, "0 none, 1 pipeline, 2 tensor, 3 pipeline-tensor")      \
     F(S, mode, mode, MODE_END, "1 exact, 2 fast")                                                  \
     F(S, u32, context, 0, "positions promised to a request")                                       \
     F(S, u32, positions, 0, "KV cache: for all requests together, at least the context")           \
@@ -310,6 +311,7 @@ enum instance_status {
     F(S, u32, nodes_min, NODE_COUNT_MAX, "at least so many nodes; 0: one")                         \
     F(S, bytes, node_ids, 1024, "ids of the nodes to use, 16 bytes each; empty: any")              \
     F(S, u32s, shares, RANK_COUNT_MAX, "manual shares per rank; empty: by memory")                 \
+    F(S, u32s, stages, RANK_COUNT_MAX, "ranks of each stage of pipeline-tensor; empty: by links")  \
     F(S, u32, context, 0, "positions to promise; 0: the most that fits, up to 32,768")             \
     F(S, u32, threads, 1024, "per rank; 0: share the machine's cores")                             \
     F(S, u32, requests, REQUESTS_RUNNING_MAX, "at once; 0: the leader's setting")                  \

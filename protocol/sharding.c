@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const char *const names[SHARDING_END] = {"none", "pipeline", "tensor"};
+static const char *const names[SHARDING_END] = {"none", "pipeline", "tensor",
+                                                "pipeline-tensor"};
 
 const char *sharding_name(uint32_t sharding)
 {

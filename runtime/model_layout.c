@@ -167,6 +167,7 @@ static void find_units(const struct model_config *config, struct model_layout *l
                 class.parts = shape->heads;
             }
             uint32_t at = partition_units_add(&layout->units, &class, 1);
+            partition_units_map(&layout->units, at, layer, 1);
             for (size_t i = layout->layer_first[layer]; i < layout->layer_first[layer + 1]; i++) {
                 if (kind_of(shape, &layout->modules[i]) != class.kind)
                     continue;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/partition.h"
 
+#include "runtime/partition_internal.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +67,13 @@ uint32_t partition_units_add(struct partition_units *units, const struct partiti
         units->classes[at].parts = 0;
     units->classes[at].layers += layers;
     return at;
+}
+
+void partition_units_map(struct partition_units *units, uint32_t class, uint32_t first,
+                         uint32_t layers)
+{
+    for (uint32_t i = first; i < first + layers && i < PARTITION_LAYERS_MAX; i++)
+        units->layer_classes[i] |= (uint16_t)(1u << class);
 }
 
 struct partition_span partition_cut_in(const struct partition_cut *cut, uint32_t ordinal)
@@ -199,9 +208,13 @@ enum status partition_check_shares(const uint64_t *shares, uint32_t count, uint3
 struct partition partition_whole(const struct partition_units *units, uint32_t rank,
                                  uint32_t count, enum sharding sharding)
 {
+    const bool is_pipeline = sharding == SHARDING_PIPELINE;
     struct partition whole = {.rank = rank,
                               .rank_count = count,
                               .sharding = sharding,
+                              .stage = is_pipeline ? rank : 0,
+                              .stage_first = is_pipeline ? rank : 0,
+                              .stage_ranks = is_pipeline ? 1 : count,
                               .layer_end = units->layers,
                               .vocab_end = units->vocab,
                               .has_embedding = true,
@@ -347,6 +360,9 @@ enum status partition_solve(enum sharding sharding, const struct partition_units
             return too_many(rank_count, partition_ranks_most(units), "vocabulary rows", reason);
         solve_tensor(units, shares, rank_count, partitions_out);
         return STATUS_OK;
+    case SHARDING_PIPELINE_TENSOR:
+        return refuse(reason, STATUS_INVALID, "sharding %s needs to know how many of the %u ranks "
+                      "each stage has", sharding_name(sharding), rank_count);
     case SHARDING_NONE:
     case SHARDING_END:
         break;
@@ -383,7 +399,8 @@ static enum status check_cut(const struct partition *p, uint32_t at,
                       "steps of 1 are always possible", p->rank, class->units,
                       partition_kind_name(class->kind), cut->step);
     const uint32_t total = partition_cut_total(cut);
-    if (p->sharding != SHARDING_TENSOR && (cut->first != 0 || cut->end != total))
+    const bool is_whole = cut->first == 0 && cut->end == total;
+    if (p->sharding != SHARDING_TENSOR && p->sharding != SHARDING_PIPELINE_TENSOR && !is_whole)
         return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
                       p->rank, sharding_name(p->sharding));
     return check_range(partition_kind_name(class->kind), cut->first, cut->end, total, true, reason);
@@ -392,8 +409,9 @@ static enum status check_cut(const struct partition *p, uint32_t at,
 enum status partition_check_one(const struct partition *p, const struct partition_units *units,
                                 struct reason *reason)
 {
+    const bool is_staged = p->sharding == SHARDING_PIPELINE_TENSOR;
     const bool is_tensor = p->sharding == SHARDING_TENSOR;
-    const bool is_pipeline = p->sharding == SHARDING_PIPELINE;
+    const bool is_pipeline = p->sharding == SHARDING_PIPELINE || is_staged;
     if (p->rank >= p->rank_count || p->rank_count > PARTITION_RANKS_MAX ||
         (p->rank_count > 1 && !is_tensor && !is_pipeline))
         return refuse(reason, STATUS_INVALID, "rank %u of %u with sharding %s", p->rank,
@@ -408,25 +426,27 @@ enum status partition_check_one(const struct partition *p, const struct partitio
         status = check_cut(p, i, units, reason);
     if (status == STATUS_OK)
         status = check_range("vocabulary rows", p->vocab_first, p->vocab_end, units->vocab,
-                             is_tensor || (is_pipeline && p->rank > 0), reason);
+                             is_tensor || is_staged || (is_pipeline && p->rank > 0), reason);
+    if (status == STATUS_OK)
+        status = partition_check_stage(p, units, reason);
     if (status != STATUS_OK)
         return status;
     const bool all_layers = p->layer_first == 0 && p->layer_end == units->layers;
     const bool holds_ends = p->has_embedding && p->has_head;
     if ((!is_pipeline && (!all_layers || !holds_ends)) ||
-        (is_pipeline && (holds_ends != (p->rank == 0) || p->has_embedding != p->has_head ||
+        (is_pipeline && (holds_ends != (p->stage == 0) || p->has_embedding != p->has_head ||
                          (!holds_ends && p->vocab_end > 0))))
         return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
                       p->rank, sharding_name(p->sharding));
-    if (!is_tensor && holds_ends && (p->vocab_first != 0 || p->vocab_end != units->vocab))
+    if (!is_tensor && !is_staged && holds_ends &&
+        (p->vocab_first != 0 || p->vocab_end != units->vocab))
         return refuse(reason, STATUS_INVALID, "rank %u holds %u of %u vocabulary rows", p->rank,
                       p->vocab_end - p->vocab_first, units->vocab);
     return STATUS_OK;
 }
 
-/* Gaps and overlaps, with the edge that would be right. */
-static enum status check_joint(const struct partition *p, const char *what, uint32_t first,
-                               uint32_t due, struct reason *reason)
+enum status partition_check_joint(const struct partition *p, const char *what, uint32_t first,
+                                  uint32_t due, struct reason *reason)
 {
     if (first == due)
         return STATUS_OK;
@@ -448,7 +468,8 @@ static enum status check_joints(const struct partition *p, const struct partitio
 {
     enum status status = STATUS_OK;
     if (p->sharding == SHARDING_PIPELINE)
-        return check_joint(p, "layers", p->layer_first, before ? before->layer_end : 0, reason);
+        return partition_check_joint(p, "layers", p->layer_first, before ? before->layer_end : 0,
+                                     reason);
     if (p->sharding != SHARDING_TENSOR)
         return STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && before && i < p->cut_count; i++)
@@ -458,12 +479,12 @@ static enum status check_joints(const struct partition *p, const struct partitio
                             partition_kind_name(p->cuts[i].kind), p->cuts[i].step,
                             before->cuts[i].step);
     for (uint32_t i = 0; status == STATUS_OK && i < p->cut_count; i++)
-        status = check_joint(p, partition_kind_name(p->cuts[i].kind), p->cuts[i].first,
-                             before ? before->cuts[i].end : 0, reason);
+        status = partition_check_joint(p, partition_kind_name(p->cuts[i].kind), p->cuts[i].first,
+                                       before ? before->cuts[i].end : 0, reason);
     if (status != STATUS_OK)
         return status;
-    return check_joint(p, "vocabulary rows", p->vocab_first, before ? before->vocab_end : 0,
-                       reason);
+    return partition_check_joint(p, "vocabulary rows", p->vocab_first,
+                                 before ? before->vocab_end : 0, reason);
 }
 
 enum status partition_check(const struct partition *partitions, uint32_t rank_count,
@@ -471,6 +492,8 @@ enum status partition_check(const struct partition *partitions, uint32_t rank_co
 {
     if (rank_count == 0)
         return refuse(reason, STATUS_INVALID, "no ranks");
+    if (partitions[0].sharding == SHARDING_PIPELINE_TENSOR)
+        return partition_check_stages(partitions, rank_count, units, reason);
     for (uint32_t i = 0; i < rank_count; i++) {
         const struct partition *p = &partitions[i];
         enum status status = partition_check_one(p, units, reason);

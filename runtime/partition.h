@@ -24,6 +24,11 @@
  * heads reads, also when another rank holds it too.  So it is with the value heads of DeltaNet and
  * their key heads, for which stands what is said of query heads and key-value heads.
  *
+ * A pipeline's ranks stand in stages, of whole layers that follow one another.  Where a stage has
+ * several ranks, they share its layers like a tensor cut: their cuts are counted through all layers
+ * of the class all the same, tile it among the ranks of the stage, and hold in the stage's layers
+ * alone.  Of a class that none of its layers has, a rank holds [0, 0).
+ *
  * A rank may hold nothing of a class, and then contributes zeros there; one that has vocabulary
  * rows alone still takes part.  Classes of few units
  * (below PARTITION_COARSE) are cut unlike in their layers, so that the sum comes near the share.
@@ -43,6 +48,7 @@
 
 #define PARTITION_RANKS_MAX 64u
 #define PARTITION_CLASSES_MAX 16u
+#define PARTITION_LAYERS_MAX 1024u
 /* Classes of FFN columns with fewer units than this may be cut unlike in their layers. */
 #define PARTITION_COARSE 16u
 
@@ -72,6 +78,9 @@ struct partition_units {
     uint32_t vocab; /* rows */
     uint32_t class_count;
     struct partition_class classes[PARTITION_CLASSES_MAX];
+    uint32_t mapped; /* layers of the runs so far: partition_run_add */
+    /* Bit c: the layer has class c.  Only what has stages of several ranks asks for it. */
+    uint16_t layer_classes[PARTITION_LAYERS_MAX];
 };
 
 struct partition_cut {
@@ -88,6 +97,9 @@ struct partition {
     uint32_t rank;
     uint32_t rank_count;
     enum sharding sharding;
+    uint32_t stage;       /* of the pipeline, 0 where there is none, */
+    uint32_t stage_first; /* its first rank, */
+    uint32_t stage_ranks; /* and how many share its layers */
     uint32_t layer_first;
     uint32_t layer_end;
     uint32_t vocab_first;
@@ -109,6 +121,9 @@ const char *partition_kind_name(enum partition_kind kind);
  * classes than there is room for, further ones are of one unit. */
 uint32_t partition_units_add(struct partition_units *units, const struct partition_class *like,
                              uint32_t layers);
+/* Notes that the layers [first, first + layers) have a class. */
+void partition_units_map(struct partition_units *units, uint32_t class, uint32_t first,
+                         uint32_t layers);
 /* Steps of all layers. */
 static inline uint32_t partition_cut_total(const struct partition_cut *cut)
 {
@@ -145,6 +160,13 @@ uint32_t partition_ranks_worth(const struct partition_units *units);
 /* Rank `rank` of `count` with everything. */
 struct partition partition_whole(const struct partition_units *units, uint32_t rank,
                                  uint32_t count, enum sharding sharding);
+/* The same for a pipeline of tensor groups: stage i is of sizes[i] ranks, and has layers by the
+ * shares of all of them. */
+MUST_CHECK enum status partition_solve_stages(const struct partition_units *units,
+                                              const uint32_t *sizes, uint32_t stage_count,
+                                              const uint64_t *shares,
+                                              struct partition *partitions_out,
+                                              struct reason *reason);
 /* All ranks together hold every unit exactly once, and each table is what its sharding allows. */
 MUST_CHECK enum status partition_check(const struct partition *partitions, uint32_t rank_count,
                                        const struct partition_units *units,

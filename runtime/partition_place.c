@@ -1,46 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "runtime/partition_place.h"
 
-#include "protocol/memory.h"
+#include "runtime/partition_internal.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Fillings of a pipeline are tried in such steps of its budgets. */
-#define FILL_STEPS 4096u
-
-static uint64_t times(uint64_t a, uint64_t b)
-{
-    return b && a > UINT64_MAX / b ? UINT64_MAX : a * b;
-}
-
-static uint64_t plus(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 /* --- counting --- */
 
 static uint64_t class_bytes(const struct partition_class *class, uint64_t unit_bytes,
                             uint64_t kv_bytes, const struct partition_cut *cut)
 {
-    uint64_t bytes = times((uint64_t)(cut->end - cut->first) * cut->step, unit_bytes);
+    uint64_t bytes = partition_times((uint64_t)(cut->end - cut->first) * cut->step, unit_bytes);
     const bool is_even = cut->first % cut->layers == 0 && cut->end % cut->layers == 0;
     const uint32_t step = is_even ? cut->layers : 1;
     if (class->per_kv == 0 || kv_bytes == 0)
         return bytes;
     for (uint32_t layer = 0; layer < cut->layers; layer += step) {
         const struct partition_span kv = partition_kv_of(class, partition_cut_in(cut, layer));
-        bytes = plus(bytes, times(kv_bytes, (uint64_t)(kv.end - kv.first) * step));
+        bytes = partition_plus(bytes,
+                               partition_times(kv_bytes, (uint64_t)(kv.end - kv.first) * step));
     }
     return bytes;
 }
 
 static uint64_t pipeline_bytes(const struct partition_costs *costs, const struct partition *p)
 {
-    uint64_t bytes = plus(costs->rank_bytes, p->has_embedding ? costs->ends_bytes : 0);
+    uint64_t bytes = partition_plus(costs->rank_bytes, p->has_embedding ? costs->ends_bytes : 0);
     for (uint32_t i = p->layer_first; i < p->layer_end; i++)
-        bytes = plus(bytes, costs->layer_bytes[i]);
+        bytes = partition_plus(bytes, costs->layer_bytes[i]);
     return bytes;
 }
 
@@ -49,16 +37,17 @@ uint64_t partition_bytes(const struct partition_units *units, const struct parti
 {
     if (p->sharding == SHARDING_PIPELINE)
         return pipeline_bytes(costs, p);
-    uint64_t bytes = plus(costs->whole_bytes,
-                          times(costs->vocab_bytes, p->vocab_end - p->vocab_first));
+    if (p->sharding == SHARDING_PIPELINE_TENSOR)
+        return partition_stage_bytes(units, costs, p);
+    uint64_t bytes = partition_plus(costs->whole_bytes,
+                          partition_times(costs->vocab_bytes, p->vocab_end - p->vocab_first));
     for (uint32_t i = 0; i < units->class_count; i++)
-        bytes = plus(bytes, class_bytes(&units->classes[i], costs->unit_bytes[i],
+        bytes = partition_plus(bytes, class_bytes(&units->classes[i], costs->unit_bytes[i],
                                         costs->kv_bytes[i], &p->cuts[i]));
     return bytes;
 }
 
-/* The rank that is furthest over its budget; the count when all fit. */
-static uint32_t most_over(const struct partition_units *units,
+uint32_t partition_most_over(const struct partition_units *units,
                           const struct partition_costs *costs, const uint64_t *budgets,
                           uint32_t count, const struct partition *partitions)
 {
@@ -151,8 +140,8 @@ static uint64_t units_that_fit(const struct placing *p, uint32_t at, uint64_t by
     while (low < high) {
         const uint64_t units = (low + high + 1) / 2;
         const uint64_t kv = kv_at_most(class, units);
-        if (plus(times(units * class->layers, p->costs->unit_bytes[at]),
-                 times(kv * class->layers, p->costs->kv_bytes[at])) <= bytes)
+        if (partition_plus(partition_times(units * class->layers, p->costs->unit_bytes[at]),
+                 partition_times(kv * class->layers, p->costs->kv_bytes[at])) <= bytes)
             low = units;
         else
             high = units - 1;
@@ -171,7 +160,7 @@ static void take(struct placing *p, uint32_t at, const uint32_t *held, uint32_t 
         cut->step = step;
         cut->first = next;
         cut->end = next += held[i] * alike;
-        p->used[i] = plus(p->used[i], class_bytes(class, p->costs->unit_bytes[at],
+        p->used[i] = partition_plus(p->used[i], class_bytes(class, p->costs->unit_bytes[at],
                                                   p->costs->kv_bytes[at], cut));
     }
 }
@@ -189,8 +178,8 @@ static uint64_t step_bytes(const struct placing *p, uint32_t at, uint32_t step, 
 {
     const struct partition_class *class = &p->units->classes[at];
     const uint32_t heads = class->per_kv ? step * class->unit_heads / class->per_kv : 0;
-    return times(alike, plus(times(step, p->costs->unit_bytes[at]),
-                             times(heads, p->costs->kv_bytes[at])));
+    return partition_times(alike, partition_plus(partition_times(step, p->costs->unit_bytes[at]),
+                             partition_times(heads, p->costs->kv_bytes[at])));
 }
 
 static bool place_class(struct placing *p, uint32_t at, const struct effort *effort)
@@ -243,8 +232,8 @@ static bool comes_before(const struct placing *p, uint32_t a, uint32_t b)
     const bool is_right_bulk = right->kind >= PARTITION_FFN;
     if (is_left_bulk != is_right_bulk)
         return is_right_bulk;
-    return times(p->costs->unit_bytes[a], left->layers) >
-           times(p->costs->unit_bytes[b], right->layers);
+    return partition_times(p->costs->unit_bytes[a], left->layers) >
+           partition_times(p->costs->unit_bytes[b], right->layers);
 }
 
 static bool place_all(struct placing *p, const struct effort *effort)
@@ -285,7 +274,7 @@ static bool find_room(struct placing *p, const uint64_t *budgets)
     return all >= (double)need;
 }
 
-static enum status lacks(uint32_t rank, uint64_t need, uint64_t have, struct reason *reason)
+enum status partition_lacks(uint32_t rank, uint64_t need, uint64_t have, struct reason *reason)
 {
     return refuse(reason, STATUS_NO_CAPACITY, "rank %u needs %.1f MB and has %.1f MB", rank,
                   (double)need / 1e6, (double)have / 1e6);
@@ -309,17 +298,17 @@ static enum status refuse_tensor(const struct placing *p, const uint64_t *budget
                                          p->partitions, reason);
     if (status != STATUS_OK)
         return status;
-    uint32_t rank = most_over(p->units, p->costs, budgets, p->count, p->partitions);
+    uint32_t rank = partition_most_over(p->units, p->costs, budgets, p->count, p->partitions);
     if (rank == p->count)
         return STATUS_OK; /* the shares of all the rest happened to fit */
-    return lacks(rank, partition_bytes(p->units, p->costs, &p->partitions[rank]), budgets[rank],
-                 reason);
+    return partition_lacks(rank, partition_bytes(p->units, p->costs, &p->partitions[rank]),
+                           budgets[rank], reason);
 }
 
-static enum status place_tensor(const struct partition_units *units,
-                                const struct partition_costs *costs, const uint64_t *budgets,
-                                uint32_t count, struct partition *partitions,
-                                struct reason *reason)
+enum status partition_place_tensor(const struct partition_units *units,
+                                   const struct partition_costs *costs, const uint64_t *budgets,
+                                   uint32_t count, bool is_thorough, struct partition *partitions,
+                                   struct reason *reason)
 {
     static const struct effort efforts[] = {
         {.is_even = true, .in_groups = true}, {.is_even = true}, {.in_groups = true},
@@ -332,145 +321,21 @@ static enum status place_tensor(const struct partition_units *units,
                       partition_ranks_most(units));
     for (uint32_t i = 0; i < count; i++)
         if (budgets[i] < costs->whole_bytes)
-            return lacks(i, costs->whole_bytes, budgets[i], reason);
+            return partition_lacks(i, costs->whole_bytes, budgets[i], reason);
     const bool is_room = find_room(&p, budgets);
     for (size_t i = 0; is_room && i < COUNT_OF(efforts); i++) {
         begin(units, count, partitions);
         if (place_all(&p, &efforts[i]) &&
-            most_over(units, costs, budgets, count, partitions) == count)
+            partition_most_over(units, costs, budgets, count, partitions) == count)
             return STATUS_OK;
     }
     begin(units, count, partitions);
-    if (is_room && partition_search(units, costs, budgets, count, partitions) == STATUS_OK &&
-        most_over(units, costs, budgets, count, partitions) == count)
+    if (is_room && is_thorough &&
+        partition_search(units, costs, budgets, count, partitions) == STATUS_OK &&
+        partition_most_over(units, costs, budgets, count, partitions) == count)
         return STATUS_OK;
     begin(units, count, partitions);
     return refuse_tensor(&p, budgets, reason);
-}
-
-/* --- the pipeline --- */
-
-/* What rank `rank` may take of layers at `steps` of FILL_STEPS of its budget. */
-static uint64_t layer_room(const struct partition_costs *costs, const uint64_t *budgets,
-                           uint32_t rank, uint32_t steps)
-{
-    const uint64_t kept = plus(costs->rank_bytes, rank == 0 ? costs->ends_bytes : 0);
-    const uint64_t room = budgets[rank] > kept ? budgets[rank] - kept : 0;
-    return room / FILL_STEPS * steps + room % FILL_STEPS * steps / FILL_STEPS;
-}
-
-struct laying {
-    const struct partition_units *units;
-    const struct partition_costs *costs;
-    /* [ranks so far][layers so far]: the layers before the last of these ranks, less 1; 0: there
-     * is no way */
-    uint16_t before[PARTITION_RANKS_MAX + 1][PARTITION_LAYERS_MAX + 1];
-};
-
-/* Every way of rank `rank`: from each layer it may begin at, to the furthest it can hold. */
-static void lay_rank(struct laying *l, uint32_t rank, uint64_t room)
-{
-    const uint32_t layers = l->units->layers;
-    const uint64_t *bytes = l->costs->layer_bytes;
-    uint64_t used = 0;
-    uint32_t end = 0;
-    uint32_t reached = 0;
-    memset(l->before[rank + 1], 0, sizeof l->before[rank + 1]);
-    for (uint32_t from = 0; from < layers; from++) {
-        if (end < from) {
-            end = from;
-            used = 0;
-        }
-        while (end < layers && bytes[end] <= room && used <= room - bytes[end])
-            used += bytes[end++];
-        if (l->before[rank][from] > 0)
-            for (uint32_t to = (reached > from ? reached : from) + 1; to <= end; to++) {
-                l->before[rank + 1][to] = (uint16_t)(from + 1);
-                reached = to;
-            }
-        if (end > from)
-            used -= bytes[from];
-    }
-}
-
-/* Whether there is a table; if so it is written. */
-static bool lay_layers(struct laying *l, const uint64_t *budgets, uint32_t count, uint32_t steps,
-                       struct partition *partitions)
-{
-    memset(l->before[0], 0, sizeof l->before[0]);
-    l->before[0][0] = 1;
-    for (uint32_t i = 0; i < count; i++)
-        lay_rank(l, i, layer_room(l->costs, budgets, i, steps));
-    uint32_t end = l->units->layers;
-    if (l->before[count][end] == 0)
-        return false;
-    for (uint32_t i = count; i-- > 0;) {
-        partitions[i].layer_end = end;
-        end = l->before[i + 1][end] - 1u;
-        partitions[i].layer_first = end;
-    }
-    return true;
-}
-
-/* Each rank takes what it can; the first that cannot take one, or the last with all that are
- * left. */
-static enum status refuse_pipeline(const struct partition_units *units,
-                                   const struct partition_costs *costs, const uint64_t *budgets,
-                                   uint32_t count, struct partition *partitions,
-                                   struct reason *reason)
-{
-    uint32_t next = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct partition *p = &partitions[i];
-        const uint32_t end = i + 1 == count ? units->layers : units->layers - (count - 1 - i);
-        p->layer_first = next;
-        p->layer_end = next + 1;
-        while (p->layer_end < end && (i + 1 == count ||
-               plus(partition_bytes(units, costs, p), costs->layer_bytes[p->layer_end]) <=
-                   budgets[i]))
-            p->layer_end++;
-        next = p->layer_end;
-        const uint64_t need = partition_bytes(units, costs, p);
-        if (need > budgets[i])
-            return lacks(i, need, budgets[i], reason);
-    }
-    return lacks(count - 1, partition_bytes(units, costs, &partitions[count - 1]),
-                 budgets[count - 1], reason);
-}
-
-static enum status place_pipeline(const struct partition_units *units,
-                                  const struct partition_costs *costs, const uint64_t *budgets,
-                                  uint32_t count, struct partition *partitions,
-                                  struct reason *reason)
-{
-    uint32_t low = 0;
-    uint32_t high = FILL_STEPS;
-    enum status status = partition_solve(SHARDING_PIPELINE, units, NULL, count, partitions, reason);
-    if (status == STATUS_OK && units->layers > PARTITION_LAYERS_MAX)
-        status = refuse(reason, STATUS_UNSUPPORTED, "%u layers; at most %u", units->layers,
-                        PARTITION_LAYERS_MAX);
-    if (status != STATUS_OK)
-        return status;
-    struct laying *l = memory_zeroed(1, sizeof *l);
-    if (!l)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory to place %u layers", units->layers);
-    l->units = units;
-    l->costs = costs;
-    if (!lay_layers(l, budgets, count, high, partitions)) {
-        memory_free(l);
-        return refuse_pipeline(units, costs, budgets, count, partitions, reason);
-    }
-    while (low + 1 < high) {
-        const uint32_t middle = (low + high) / 2;
-        if (lay_layers(l, budgets, count, middle, partitions))
-            high = middle;
-        else
-            low = middle;
-    }
-    const bool is_laid = lay_layers(l, budgets, count, high, partitions);
-    memory_free(l);
-    ASSERT(is_laid);
-    return STATUS_OK;
 }
 
 /* --- both --- */
@@ -480,14 +345,14 @@ static enum status place_free(enum sharding sharding, const struct partition_uni
                               uint32_t count, struct partition *partitions, struct reason *reason)
 {
     if (sharding == SHARDING_TENSOR)
-        return place_tensor(units, costs, budgets, count, partitions, reason);
+        return partition_place_tensor(units, costs, budgets, count, true, partitions, reason);
     if (sharding == SHARDING_PIPELINE)
-        return place_pipeline(units, costs, budgets, count, partitions, reason);
+        return partition_place_pipeline(units, costs, budgets, count, partitions, reason);
     enum status status = partition_solve(sharding, units, NULL, count, partitions, reason);
     if (status != STATUS_OK)
         return status;
     const uint64_t bytes = partition_bytes(units, costs, &partitions[0]);
-    return bytes <= budgets[0] ? STATUS_OK : lacks(0, bytes, budgets[0], reason);
+    return bytes <= budgets[0] ? STATUS_OK : partition_lacks(0, bytes, budgets[0], reason);
 }
 
 /* Shares near those given that fit; false when there are none. */
@@ -509,7 +374,7 @@ static bool find_nearest(enum sharding sharding, const struct partition_units *u
     for (uint32_t i = 0; i < count; i++)
         shares[i] = percent_out[i];
     return partition_solve(sharding, units, shares, count, tables, &reason) == STATUS_OK &&
-           most_over(units, costs, budgets, count, tables) == count;
+           partition_most_over(units, costs, budgets, count, tables) == count;
 }
 
 enum status partition_place(enum sharding sharding, const struct partition_units *units,
@@ -523,12 +388,12 @@ enum status partition_place(enum sharding sharding, const struct partition_units
         return status;
     if (!shares)
         return place_free(sharding, units, costs, budgets, count, partitions_out, reason);
-    const uint32_t rank = most_over(units, costs, budgets, count, partitions_out);
+    const uint32_t rank = partition_most_over(units, costs, budgets, count, partitions_out);
     if (rank == count)
         return STATUS_OK;
     const uint64_t need = partition_bytes(units, costs, &partitions_out[rank]);
     if (!find_nearest(sharding, units, costs, budgets, count, percent))
-        return lacks(rank, need, budgets[rank], reason);
+        return partition_lacks(rank, need, budgets[rank], reason);
     char text[256] = "";
     for (uint32_t i = 0, used = 0; i < count && used + 8 < sizeof text; i++)
         used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%u", i ? "," : "",
@@ -544,20 +409,26 @@ const char *partition_explain(const struct partition_units *units,
 {
     size_t used = (size_t)snprintf(text_out, PARTITION_SENTENCE_SIZE, "rank %u has %.1f MB: ",
                                    p->rank, (double)budget / 1e6);
-    if (p->sharding == SHARDING_PIPELINE)
+    const bool is_staged = p->sharding == SHARDING_PIPELINE_TENSOR;
+    const bool is_cut = p->sharding == SHARDING_TENSOR || is_staged;
+    if (p->sharding == SHARDING_PIPELINE || is_staged)
         used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                  "layers %u to %u of %u%s", p->layer_first, p->layer_end - 1,
                                  units->layers, p->has_head ? " with embedding and head" : "");
-    for (uint32_t i = 0; p->sharding == SHARDING_TENSOR && i < p->cut_count; i++) {
+    if (is_staged)
+        used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
+                                 " in stage %u of ranks %u to %u, ", p->stage, p->stage_first,
+                                 p->stage_first + p->stage_ranks - 1);
+    for (uint32_t i = 0; is_cut && i < p->cut_count; i++) {
         const struct partition_cut *cut = &p->cuts[i];
-        if (used + 96 < PARTITION_SENTENCE_SIZE)
+        if (used + 96 < PARTITION_SENTENCE_SIZE && !(is_staged && cut->end == 0))
             used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                      "%.3g of %u units of %s, ",
                                      (double)(cut->end - cut->first) * cut->step / cut->layers,
                                      cut->units,
                                      partition_kind_name(cut->kind));
     }
-    if (p->sharding == SHARDING_TENSOR && used + 96 < PARTITION_SENTENCE_SIZE)
+    if (is_cut && used + 96 < PARTITION_SENTENCE_SIZE)
         used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                  "%u vocabulary rows", p->vocab_end - p->vocab_first);
     const uint64_t bytes = partition_bytes(units, costs, p);

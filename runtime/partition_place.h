@@ -18,8 +18,6 @@
 
 #include <stddef.h>
 
-#define PARTITION_LAYERS_MAX 1024u
-
 /* Bytes of weights with what they keep in caches. */
 struct partition_costs {
     uint64_t unit_bytes[PARTITION_CLASSES_MAX]; /* of a unit in one layer, the most of any */
@@ -29,6 +27,8 @@ struct partition_costs {
     uint64_t rank_bytes;   /* what every rank of a pipeline keeps */
     uint64_t ends_bytes;   /* embedding and head, on rank 0 of a pipeline */
     const uint64_t *layer_bytes; /* [layers, at most PARTITION_LAYERS_MAX] for a pipeline */
+    const uint64_t *layer_whole; /* of these, what each rank of its stage keeps; for stages of
+                                  * several ranks */
 };
 
 /* What a rank of this table takes. */
@@ -42,6 +42,14 @@ MUST_CHECK enum status partition_place(enum sharding sharding,
                                        const uint64_t *shares, const uint64_t *budgets,
                                        uint32_t rank_count, struct partition *partitions_out,
                                        struct reason *reason);
+/* The same for a pipeline of tensor groups: layers by the memory of each stage, then units by that
+ * of its ranks. */
+MUST_CHECK enum status partition_place_stages(const struct partition_units *units,
+                                              const struct partition_costs *costs,
+                                              const uint32_t *sizes, uint32_t stage_count,
+                                              const uint64_t *shares, const uint64_t *budgets,
+                                              struct partition *partitions_out,
+                                              struct reason *reason);
 /* The ranks with room for anything: beside what each keeps a unit in a layer, a vocabulary row, or
  * a layer of a pipeline.  Writes their numbers; returns how many. */
 uint32_t partition_ranks_useful(enum sharding sharding, const struct partition_units *units,

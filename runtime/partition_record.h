@@ -26,7 +26,7 @@ struct partition_run {
 struct partition_run partition_run_add(struct partition_units *units, const struct layer_run *run);
 /* All runs. */
 struct partition_units partition_units_of_shape(const struct model_shape *shape);
-/* Layers, cuts and vocabulary rows of a rank; others of its fields are left alone. */
+/* Stage, layers, cuts and vocabulary rows of a rank; others of its fields are left alone. */
 MUST_CHECK enum status partition_to_record(const struct partition *partition,
                                            struct rank_record *rank);
 /* Not checked against any model. */

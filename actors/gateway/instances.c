@@ -288,10 +288,11 @@ static enum status rank_print(const struct gateway *gateway, const struct shown 
     if (status == STATUS_OK)
         status = buffer_append_format(
             json,
-            ",\"status\":\"%s\",\"share_percent\":%u.%02u,\"layers\":[%u,%u],"
-            "\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,\"weight_bytes\":%" PRIu64
+            ",\"status\":\"%s\",\"stage\":%u,\"share_percent\":%u.%02u,"
+            "\"layers\":[%u,%u],\"vocab\":[%u,%u],\"threads\":%u,\"has_weights\":%s,"
+            "\"weight_bytes\":%" PRIu64
             ",\"cache_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64,
-            rank_status_name(rank->status), rank->share / 100, rank->share % 100,
+            rank_status_name(rank->status), rank->stage, rank->share / 100, rank->share % 100,
             rank->layer_first, rank->layer_end, rank->vocab_first, rank->vocab_end, rank->threads,
             rank->has_weights ? "true" : "false", rank->weight_bytes, rank->cache_bytes,
             rank->scratch_bytes);

@@ -22,7 +22,7 @@ static bool read_sharding(const char *name, struct place_instance *place,
     else if (strcmp(name, "auto") == 0)
         place->any_sharding = true;
     else if (!sharding_parse(name, &sharding))
-        return field_is_wrong(fault_out, "sharding", "auto, none, pipeline, tensor or asymmetric");
+        return field_is_wrong(fault_out, "sharding", "auto, asymmetric, " SHARDING_NAMES);
     place->sharding = (uint32_t)sharding;
     return true;
 }
@@ -82,20 +82,20 @@ static bool read_nodes(const struct gateway *gateway, const json_t *list,
     return true;
 }
 
-static bool read_shares(const json_t *list, struct place_instance *place,
-                        struct http_fault *fault_out)
+static bool read_numbers(const json_t *list, const char *field, const char *what, int64_t least,
+                         int64_t most, struct u32s *numbers, struct http_fault *fault_out)
 {
     size_t count = json_array_size(list);
     if (!json_is_array(list) || count > RANK_COUNT_MAX)
-        return field_is_wrong(fault_out, "shares", "a list of whole numbers, one for each rank");
-    place->shares.items = memory_zeroed(count + 1, sizeof(uint32_t));
-    if (!place->shares.items)
+        return field_is_wrong(fault_out, field, what);
+    numbers->items = memory_zeroed(count + 1, sizeof(uint32_t));
+    if (!numbers->items)
         return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
     for (size_t i = 0; i < count; i++) {
-        int64_t share = 0;
-        if (!field_integer(json_array_get(list, i), "shares", 0, 1000000, &share, fault_out))
+        int64_t number = 0;
+        if (!field_integer(json_array_get(list, i), field, least, most, &number, fault_out))
             return false;
-        place->shares.items[place->shares.count++] = (uint32_t)share;
+        numbers->items[numbers->count++] = (uint32_t)number;
     }
     return true;
 }
@@ -152,7 +152,11 @@ static bool read_place_field(const struct gateway *gateway, const char *name, js
     if (strcmp(name, "nodes") == 0 || strcmp(name, "node_ids") == 0)
         return read_nodes(gateway, value, place, fault_out);
     if (strcmp(name, "shares") == 0)
-        return read_shares(value, place, fault_out);
+        return read_numbers(value, name, "a list of whole numbers, one for each rank", 0,
+                            1000000, &place->shares, fault_out);
+    if (strcmp(name, "stages") == 0)
+        return read_numbers(value, name, "a list of the numbers of ranks of each stage", 1,
+                            RANK_COUNT_MAX, &place->stages, fault_out);
     if (strcmp(name, "table") == 0)
         return read_table(value, place, fault_out);
     return http_fault_set_param(fault_out, 400, "unknown_parameter", name,

@@ -3,8 +3,9 @@
  * placement: where a model may run, from the state and what the nodes told of their load.
  *
  * Pure.  Each candidate is one of: one node; a pipeline; a tensor cut, over any number of nodes,
- * equal or by memory.  Its cost is bytes per node (weights, KV cache, scratch) against free memory;
- * its worth is predicted tokens per second.  Refused ones carry the reason.
+ * equal or by memory; where links ask for it, a pipeline of tensor groups (placement_groups.h).
+ * Its cost is bytes per node (weights, KV cache, scratch) against free memory; its worth is
+ * predicted tokens per second.  Refused ones carry the reason.
  *
  * What none of the nodes of a candidate of several holds is sent into their memory by another that
  * does, a source, which comes after the ranks (placement_senders.h).  A single node without the

@@ -17,7 +17,7 @@
 #include "protocol/memory.h"
 
 #define PLACEMENT_TRIES_MAX 256u /* sets of nodes */
-#define PLACEMENT_FOUND_MAX (PLACEMENT_TRIES_MAX * 4u)
+#define PLACEMENT_FOUND_MAX (PLACEMENT_TRIES_MAX * 5u)
 
 /* A way to cut a model.  A new kind is a row in placement_kinds.c. */
 struct placement_kind {
@@ -35,6 +35,8 @@ struct attempt {
     const struct placement_node *chosen[RANK_COUNT_MAX]; /* rank order */
     uint32_t count;
     const char *upgrade; /* why equal shares became unequal ones; NULL: they did not */
+    uint32_t stage_sizes[RANK_COUNT_MAX]; /* of a pipeline of tensor groups: ranks of each stage */
+    uint32_t stage_count;
 };
 
 /* ---- placement_wants.c: what is asked for ---- */
@@ -135,6 +137,21 @@ uint32_t placement_file_missing(const struct placement_question *question,
 /* Appends the candidate, possible or refused. */
 MUST_CHECK enum status attempt_cut(const struct attempt *attempt,
                                    struct candidates_listed *listed);
+
+/* ---- placement_stages.c: pipelines of tensor groups ---- */
+
+/* Of all stages that were asked for; 0: none were. */
+uint32_t attempt_stages_asked(const struct place_instance *request);
+/* Orders the nodes by their groups and says which they are; false: nothing asks for groups. */
+bool attempt_group(struct attempt *attempt);
+/* Tables of the attempt's kind by shares, and by memory. */
+MUST_CHECK enum status attempt_solve(const struct attempt *attempt,
+                                     const struct partition_units *units, const uint64_t *shares,
+                                     struct partition *cuts, struct reason *reason);
+MUST_CHECK enum status attempt_place(const struct attempt *attempt,
+                                     const struct placement_cache *cache, const uint64_t *shares,
+                                     const uint64_t *budgets, struct partition *cuts,
+                                     struct reason *reason);
 
 /* ---- placement_kinds.c ---- */
 

@@ -162,7 +162,8 @@ uint64_t placement_token_bytes(const struct model_shape *shape, const struct par
 
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut)
 {
-    const bool is_tensor = cut->sharding == SHARDING_TENSOR;
+    const bool is_tensor =
+        cut->sharding == SHARDING_TENSOR || cut->sharding == SHARDING_PIPELINE_TENSOR;
     const uint64_t head = shape->tied ? 0 : shape->head_bytes;
     uint64_t bytes = shape->norm_bytes;
     each_layer(shape, cut, take_weights, &bytes);
@@ -236,7 +237,7 @@ static void raise_to(uint64_t *bytes, uint64_t least)
 }
 
 void placement_costs(const struct model_shape *shape, const struct placement_cache *cache,
-                     uint64_t layers[LAYER_COUNT_MAX], struct partition_costs *costs_out)
+                     struct placement_layers *layers, struct partition_costs *costs_out)
 {
     struct partition_units units = {.layers = shape->layers};
     struct kv_sizes sizes = {.window = 0};
@@ -269,9 +270,11 @@ void placement_costs(const struct model_shape *shape, const struct placement_cac
                      part_of(run->shared_bytes, 1, run->shared_units));
         const uint64_t kept = run->whole_bytes + (run->is_shared ? one : 0);
         costs_out->whole_bytes += kept * run->layers;
-        for (uint32_t k = 0; k < run->layers && layer < LAYER_COUNT_MAX; k++)
-            layers[layer++] = kept + mixer * run->units + kv * kv_all + run->ffn_bytes +
-                              run->shared_bytes;
+        for (uint32_t k = 0; k < run->layers && layer < LAYER_COUNT_MAX; k++, layer++) {
+            layers->whole[layer] = kept;
+            layers->bytes[layer] = kept + mixer * run->units + kv * kv_all + run->ffn_bytes +
+                                   run->shared_bytes;
+        }
     }
     const uint64_t lists = 1 + (uint64_t)cache->requests * (sizes.window ? 2 : 1);
     costs_out->rank_bytes = shape->norm_bytes + placement_scratch_bytes(shape, cache->requests) +
@@ -279,7 +282,8 @@ void placement_costs(const struct model_shape *shape, const struct placement_cac
     costs_out->whole_bytes += costs_out->rank_bytes;
     costs_out->vocab_bytes = (shape->embedding_bytes + head) / shape->vocab;
     costs_out->ends_bytes = shape->embedding_bytes + head;
-    costs_out->layer_bytes = layers;
+    costs_out->layer_bytes = layers->bytes;
+    costs_out->layer_whole = layers->whole;
 }
 
 enum status placement_place(const struct model_shape *shape, const struct placement_cache *cache,
@@ -288,8 +292,22 @@ enum status placement_place(const struct model_shape *shape, const struct placem
                             struct reason *reason)
 {
     const struct partition_units units = partition_units_of_shape(shape);
-    uint64_t layers[LAYER_COUNT_MAX];
+    struct placement_layers layers;
     struct partition_costs costs;
-    placement_costs(shape, cache, layers, &costs);
+    placement_costs(shape, cache, &layers, &costs);
     return partition_place(sharding, &units, &costs, shares, budgets, count, cuts_out, reason);
+}
+
+enum status placement_place_stages(const struct model_shape *shape,
+                                   const struct placement_cache *cache, const uint32_t *sizes,
+                                   uint32_t stage_count, const uint64_t *shares,
+                                   const uint64_t *budgets, struct partition *cuts_out,
+                                   struct reason *reason)
+{
+    const struct partition_units units = partition_units_of_shape(shape);
+    struct placement_layers layers;
+    struct partition_costs costs;
+    placement_costs(shape, cache, &layers, &costs);
+    return partition_place_stages(&units, &costs, sizes, stage_count, shares, budgets, cuts_out,
+                                  reason);
 }

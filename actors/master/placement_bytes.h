@@ -35,16 +35,28 @@ void placement_cache_sizes(const struct model_shape *shape, const struct partiti
 uint64_t placement_cache_bytes(const struct model_shape *shape, const struct partition *cut,
                                const struct placement_cache *cache);
 
-/* The same in pieces, for a table by memory: never less than a rank then takes.  `layers` is what
- * costs_out->layer_bytes becomes. */
+/* What costs point to. */
+struct placement_layers {
+    uint64_t bytes[LAYER_COUNT_MAX];
+    uint64_t whole[LAYER_COUNT_MAX];
+};
+
+/* The same in pieces, for a table by memory: never less than a rank then takes. */
 void placement_costs(const struct model_shape *shape, const struct placement_cache *cache,
-                     uint64_t layers[LAYER_COUNT_MAX], struct partition_costs *costs_out);
+                     struct placement_layers *layers, struct partition_costs *costs_out);
 /* partition_place with these. */
 MUST_CHECK enum status placement_place(const struct model_shape *shape,
                                        const struct placement_cache *cache, enum sharding sharding,
                                        const uint64_t *shares, const uint64_t *budgets,
                                        uint32_t count, struct partition *cuts_out,
                                        struct reason *reason);
+
+/* partition_place_stages with these. */
+MUST_CHECK enum status placement_place_stages(const struct model_shape *shape,
+                                              const struct placement_cache *cache,
+                                              const uint32_t *sizes, uint32_t stage_count,
+                                              const uint64_t *shares, const uint64_t *budgets,
+                                              struct partition *cuts_out, struct reason *reason);
 
 /* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
  * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */

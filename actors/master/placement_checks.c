@@ -165,12 +165,48 @@ static enum status check_ranks(const struct attempt *attempt, struct reason *rea
     uint32_t most = is_tensor ? tensor : pipeline;
     if (request->any_sharding && !request->asymmetric)
         most = tensor > pipeline ? tensor : pipeline;
+    if (request->sharding == SHARDING_PIPELINE_TENSOR)
+        most = RANK_COUNT_MAX;
     if (wanted <= most || wanted < 2)
         return STATUS_OK;
     return refuse(reason, STATUS_INVALID,
                   "%u ranks are more than %.100s can be shared among%s; ask for at most %u", wanted,
                   text_or_empty(attempt->model->model_id),
                   request->any_sharding ? "" : is_tensor ? " by tensor" : " by pipeline", most);
+}
+
+/* Stages by hand, or none. */
+static enum status check_stages(const struct attempt *attempt, struct reason *reason)
+{
+    const struct place_instance *request = attempt->question->request;
+    const struct placement_node *sorted[NODE_COUNT_MAX];
+    const uint32_t ranks = attempt_stages_asked(request);
+    const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
+    if (request->stages.count == 0)
+        return STATUS_OK;
+    if (!request->any_sharding && request->sharding != SHARDING_PIPELINE_TENSOR)
+        return refuse(reason, STATUS_INVALID, "stages belong to sharding %s; leave them out or ask "
+                      "for it", sharding_name(SHARDING_PIPELINE_TENSOR));
+    if (request->table.count > 0)
+        return refuse(reason, STATUS_INVALID, "a table by hand has no stages; leave one of the two "
+                      "out");
+    if (request->stages.count < 2)
+        return refuse(reason, STATUS_INVALID, "one stage of all ranks is a tensor cut; ask for "
+                      "sharding tensor, or give the ranks of each stage like 2,1");
+    for (uint32_t i = 0; i < request->stages.count; i++)
+        if (request->stages.items[i] == 0 || request->stages.items[i] > RANK_COUNT_MAX)
+            return refuse(reason, STATUS_INVALID, "stage %u of %u ranks; give 1 to %u", i,
+                          request->stages.items[i], RANK_COUNT_MAX);
+    if ((named > 0 && named != ranks) ||
+        (request->shares.count > 0 && request->shares.count != ranks))
+        return refuse(reason, STATUS_INVALID, "the stages have %u ranks together, where %u %s are "
+                      "given; give as many", ranks, named > 0 ? named : request->shares.count,
+                      named > 0 ? "nodes" : "shares");
+    const uint32_t usable = attempt_nodes(attempt, sorted);
+    if (ranks > usable)
+        return refuse(reason, STATUS_NO_CAPACITY, "the stages have %u ranks together, but only %u "
+                      "node%s can take part now", ranks, usable, usable == 1 ? "" : "s");
+    return STATUS_OK;
 }
 
 enum status attempt_check(const struct attempt *attempt, struct reason *reason)
@@ -180,6 +216,8 @@ enum status attempt_check(const struct attempt *attempt, struct reason *reason)
         status = check_nodes(attempt, reason);
     if (status == STATUS_OK)
         status = check_ranks(attempt, reason);
+    if (status == STATUS_OK)
+        status = check_stages(attempt, reason);
     if (status == STATUS_OK)
         status = check_shares(attempt, reason);
     if (status == STATUS_OK)

@@ -125,8 +125,11 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     }
     struct partition cuts[RANK_COUNT_MAX];
     struct reason reason = {""};
-    if (partition_solve(attempt->kind->sharding, &units, shares, attempt->count, cuts, &reason) !=
-            STATUS_OK ||
+    if (attempt->kind->sharding == SHARDING_PIPELINE_TENSOR && attempt->stage_count == 0)
+        return candidate_say(candidate, "the links between these nodes are about alike, so that "
+                                        "nothing asks for groups; give the ranks of each stage, "
+                                        "like 2,1");
+    if (attempt_solve(attempt, &units, shares, cuts, &reason) != STATUS_OK ||
         partition_table_apply(request, &units, cuts, attempt->count, &reason) != STATUS_OK)
         return candidate_say(candidate, reason.text);
     enum status status = fill_ranks(attempt, candidate);

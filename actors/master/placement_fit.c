@@ -59,8 +59,7 @@ static void solve_by_memory(struct placement_fitting *fitting, const struct plac
         all = budgets[i] > UINT64_MAX - all ? UINT64_MAX : all + budgets[i];
     if (all < attempt->model->shape.weight_bytes)
         return;
-    if (placement_place(&attempt->model->shape, cache, attempt->kind->sharding, NULL, budgets,
-                        attempt->count, cuts, &reason) == STATUS_OK)
+    if (attempt_place(attempt, cache, NULL, budgets, cuts, &reason) == STATUS_OK)
         memcpy(fitting->cuts, cuts, attempt->count * sizeof(cuts[0]));
 }
 

@@ -29,6 +29,11 @@ static const struct placement_kind kinds[] = {
      .ranks_least = 2,
      .ranks_most = RANK_COUNT_MAX,
      .way = "tensor cut by memory"},
+    /* Last: it puts the nodes into the order of their groups. */
+    {.sharding = SHARDING_PIPELINE_TENSOR,
+     .ranks_least = 2,
+     .ranks_most = RANK_COUNT_MAX,
+     .way = "pipeline of tensor groups"},
 };
 
 /* Sets that were tried, as bits of the places in the standing order. */
@@ -58,6 +63,8 @@ static bool is_wanted(const struct place_instance *request, const struct placeme
         return false;
     if (request->table.count > 0 && kind->sharding != partition_table_sharding(request))
         return false;
+    if (request->stages.count > 0)
+        return kind->sharding == SHARDING_PIPELINE_TENSOR;
     if (request->asymmetric)
         return is_unequal(kind);
     if (request->any_sharding)
@@ -91,8 +98,8 @@ static enum status try_upgrade(struct attempt *attempt, struct candidates_listed
     if (upgrade == UPGRADE_REFUSED)
         return candidate_add(&listed->candidates.items[listed->candidates.count - 1], sentence);
     attempt->upgrade = sentence;
-    attempt->kind = &kinds[COUNT_OF(kinds) - 1];
-    ASSERT(is_unequal(attempt->kind));
+    for (attempt->kind = kinds; !is_unequal(attempt->kind);)
+        attempt->kind++;
     const uint32_t equal = listed->candidates.count - 1;
     enum status status = attempt_cut(attempt, listed);
     attempt->upgrade = NULL;
@@ -110,6 +117,10 @@ static enum status try_kinds(struct attempt *attempt, struct candidates_listed *
         attempt->kind = &kinds[i];
         if (attempt->count < kinds[i].ranks_least || attempt->count > kinds[i].ranks_most ||
             !is_wanted(attempt->question->request, &kinds[i]) || !is_worth(attempt, &kinds[i]))
+            continue;
+        if (kinds[i].sharding == SHARDING_PIPELINE_TENSOR && !attempt_group(attempt) &&
+            (attempt->question->request->any_sharding ||
+             attempt->question->request->stages.count > 0))
             continue;
         status = attempt_cut(attempt, listed);
         if (status == STATUS_OK && kinds[i].is_equal)
@@ -163,7 +174,9 @@ static bool is_number_tried(uint32_t count, uint32_t least, uint32_t most)
 static enum status try_beginnings(struct trial *trial, const struct placement_node *const *nodes,
                                   uint32_t count)
 {
-    const uint32_t given = attempt_ranks_given(trial->attempt->question->request);
+    const struct place_instance *request = trial->attempt->question->request;
+    const uint32_t stages = attempt_stages_asked(request);
+    const uint32_t given = stages ? stages : attempt_ranks_given(request);
     const uint32_t least = trial->least > 2 ? trial->least : 2;
     uint64_t set = 0;
     enum status status = STATUS_OK;

@@ -3,7 +3,7 @@
  * A token takes as long as the weights that are read for it, at the rate its node's kernels were
  * measured at, and what each layer costs besides; a prompt as long as its multiplications.  A
  * pipeline adds up its ranks and the hops between them, a tensor cut waits for its slowest rank and
- * for two sums in each layer.
+ * for two sums in each layer; a pipeline of tensor groups does both.
  */
 #include "actors/master/placement_attempt.h"
 #include "runtime/link_view.h"
@@ -89,7 +89,8 @@ static struct pace pace_of(const struct attempt *attempt, const struct candidate
     const struct placement_node *node = attempt->chosen[rank];
     const double slower = candidate->mode == MODE_EXACT ? EXACT_SLOWER : 1;
     struct pace pace = pace_measured(node, bits, candidate->ranks.items[rank].threads);
-    if (candidate->sharding == SHARDING_TENSOR) {
+    if (candidate->sharding == SHARDING_TENSOR ||
+        candidate->sharding == SHARDING_PIPELINE_TENSOR) {
         const uint32_t cores = node->node->cores ? node->node->cores : 1;
         const struct pace all = pace_measured(node, bits, cores);
         const double share = sharing(attempt, rank);
@@ -127,14 +128,15 @@ static struct way way_between(const struct attempt *attempt, uint32_t from, uint
     return way;
 }
 
-/* A sum of so many bytes over all ranks: each sends its part to all others. */
-static double sum_s(const struct attempt *attempt, double bytes)
+/* A sum of so many bytes over the ranks of a stage: each sends its part to all others. */
+static double sum_s(const struct attempt *attempt, const struct partition *first, double bytes)
 {
+    const uint32_t end = first->stage_first + first->stage_ranks;
     double slowest = 0;
-    for (uint32_t i = 0; i < attempt->count; i++) {
+    for (uint32_t i = first->stage_first; i < end; i++) {
         double sent = 0;
         double hop = 0;
-        for (uint32_t k = 0; k < attempt->count; k++) {
+        for (uint32_t k = first->stage_first; k < end; k++) {
             if (k == i)
                 continue;
             const struct way way = way_between(attempt, i, k, true);
@@ -146,13 +148,17 @@ static double sum_s(const struct attempt *attempt, double bytes)
     return slowest;
 }
 
-/* Round the ring of a pipeline. */
-static double ring_s(const struct attempt *attempt, double bytes)
+/* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
+ * on to the others of a stage. */
+static double ring_s(const struct attempt *attempt, const struct partition *cuts, double bytes)
 {
     double seconds = 0;
-    for (uint32_t i = 0; i < attempt->count; i++) {
-        const struct way way = way_between(attempt, i, (i + 1) % attempt->count, false);
+    for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
+        const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
+        const struct way way = way_between(attempt, i, next, false);
         seconds += way.hop_s + bytes / way.bytes_per_s;
+        if (cuts[i].stage_ranks > 1)
+            seconds += way_between(attempt, i, i + 1, false).hop_s;
     }
     return seconds;
 }
@@ -180,6 +186,8 @@ static double layers_s(const struct attempt *attempt, const struct candidate *ca
     double sum = 0;
     double slowest = 0;
     for (uint32_t i = 0; i < attempt->count; i++) {
+        if (i == cuts[i].stage_first)
+            slowest = 0;
         const struct pace pace = pace_of(attempt, candidate, i, bits);
         const double bytes = (double)placement_token_bytes(shape, &cuts[i], rows == 1);
         const double part = all ? (double)placement_token_bytes(shape, &cuts[i], false) /
@@ -188,10 +196,10 @@ static double layers_s(const struct attempt *attempt, const struct candidate *ca
         double own = rows == 1 ? bytes / pace.bytes_per_s
                                : products * part * rows / pace.products_per_s;
         own += (cuts[i].layer_end - cuts[i].layer_first) * LAYER_S;
-        sum += own;
+        sum += own > slowest ? own - slowest : 0;
         slowest = own > slowest ? own : slowest;
     }
-    return candidate->sharding == SHARDING_TENSOR ? slowest : sum;
+    return sum;
 }
 
 static double steps_s(const struct attempt *attempt, const struct candidate *candidate,
@@ -200,10 +208,13 @@ static double steps_s(const struct attempt *attempt, const struct candidate *can
     const struct model_shape *shape = &attempt->model->shape;
     const double row_bytes = (double)shape->hidden * sizeof(float) * rows;
     double seconds = layers_s(attempt, candidate, cuts, rows) + TOKEN_S;
-    if (candidate->sharding == SHARDING_TENSOR)
-        seconds += 2.0 * shape->layers * sum_s(attempt, row_bytes);
-    else if (candidate->sharding == SHARDING_PIPELINE)
-        seconds += ring_s(attempt, row_bytes);
+    for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks)
+        if (cuts[i].stage_ranks > 1)
+            seconds += 2.0 * (cuts[i].layer_end - cuts[i].layer_first) *
+                       sum_s(attempt, &cuts[i], row_bytes);
+    if (candidate->sharding == SHARDING_PIPELINE ||
+        candidate->sharding == SHARDING_PIPELINE_TENSOR)
+        seconds += ring_s(attempt, cuts, row_bytes);
     return seconds;
 }
 

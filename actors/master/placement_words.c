@@ -105,8 +105,7 @@ enum status fitting_describe(struct placement_fitting *fitting, const uint64_t *
     fitting_budgets(fitting, budgets);
     const size_t used =
         describe_lack(attempt, candidate, fitting->short_rank, fitting->short_have, text);
-    if (placement_place(&attempt->model->shape, &cache, attempt->kind->sharding, shares, budgets,
-                        attempt->count, cuts, &reason) != STATUS_OK &&
+    if (attempt_place(attempt, &cache, shares, budgets, cuts, &reason) != STATUS_OK &&
         used < sizeof(text))
         (void)snprintf(text + used, sizeof(text) - used, "; %.200s", reason.text);
     return candidate_say(candidate, text);

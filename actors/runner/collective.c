@@ -106,8 +106,8 @@ struct share {
 static enum status failed(struct collective *collective, enum status status, uint32_t rank,
                           const char *what)
 {
-    return refuse(&collective->why, status, "rank %" PRIu32 " %s in collective %" PRIu64, rank,
-                  what, collective->number);
+    return refuse(&collective->why, status, "rank %" PRIu32 " %s in collective %" PRIu64,
+                  collective->first + rank, what, collective->number);
 }
 
 /* Whose message did not come whole; all other ranks' did. */
@@ -631,6 +631,36 @@ static void mpi_post_drop(struct collective *collective)
     }
 }
 
+/* Only those that stay take part, so that the others may have left; it is not counted, as these do
+ * not count it. */
+static enum status mpi_narrow(struct collective *collective, uint32_t first, uint32_t count,
+                              struct reason *reason)
+{
+    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
+    int range[1][3] = {{(int)first, (int)(first + count) - 1, 1}};
+    MPI_Group all = MPI_GROUP_NULL;
+    MPI_Group stays = MPI_GROUP_NULL;
+    MPI_Comm comm = MPI_COMM_NULL;
+    ASSERT(count > 0 && first + count <= collective->size && collective->rank >= first &&
+           collective->rank - first < count);
+    const bool works =
+        MPI_Comm_group(mpi->comm, &all) == MPI_SUCCESS &&
+        MPI_Group_range_incl(all, 1, range, &stays) == MPI_SUCCESS &&
+        MPI_Comm_create_group(mpi->comm, stays, TAG_NARROW, &comm) == MPI_SUCCESS &&
+        MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN) == MPI_SUCCESS;
+    if (stays != MPI_GROUP_NULL)
+        (void)MPI_Group_free(&stays);
+    if (all != MPI_GROUP_NULL)
+        (void)MPI_Group_free(&all);
+    if (!works)
+        return refuse(reason, STATUS_IO, "the ranks that compute lost each other");
+    mpi->comm = comm;
+    collective->first += first;
+    collective->rank -= first;
+    collective->size = count;
+    return STATUS_OK;
+}
+
 static const struct collective_ops mpi_ops = {
     .sum = mpi_sum,
     .gather = mpi_gather,
@@ -641,6 +671,7 @@ static const struct collective_ops mpi_ops = {
     .post_send = mpi_post_send,
     .post_receive = mpi_post_receive,
     .post_look = mpi_post_look,
+    .narrow = mpi_narrow,
     .post_drop = mpi_post_drop,
 };
 
@@ -687,33 +718,6 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
     mpi->base.rank = (uint32_t)rank;
     mpi->base.size = (uint32_t)size;
     *collective_out = &mpi->base;
-    return STATUS_OK;
-}
-
-/* Only those that stay take part, so that the others may have left; it is not counted, as these do
- * not count it. */
-enum status collective_mpi_narrow(struct collective *collective, uint32_t count,
-                                  struct reason *reason)
-{
-    struct collective_mpi *mpi = (struct collective_mpi *)(void *)collective;
-    int range[1][3] = {{0, (int)count - 1, 1}};
-    MPI_Group all = MPI_GROUP_NULL;
-    MPI_Group stays = MPI_GROUP_NULL;
-    MPI_Comm comm = MPI_COMM_NULL;
-    ASSERT(count > 0 && count <= collective->size && collective->rank < count);
-    const bool works =
-        MPI_Comm_group(mpi->comm, &all) == MPI_SUCCESS &&
-        MPI_Group_range_incl(all, 1, range, &stays) == MPI_SUCCESS &&
-        MPI_Comm_create_group(mpi->comm, stays, TAG_NARROW, &comm) == MPI_SUCCESS &&
-        MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN) == MPI_SUCCESS;
-    if (stays != MPI_GROUP_NULL)
-        (void)MPI_Group_free(&stays);
-    if (all != MPI_GROUP_NULL)
-        (void)MPI_Group_free(&all);
-    if (!works)
-        return refuse(reason, STATUS_IO, "the ranks that compute lost each other");
-    mpi->comm = comm;
-    collective->size = count;
     return STATUS_OK;
 }
 

@@ -60,6 +60,11 @@ struct collective_ops {
                                 void *bytes_out, size_t size, uint32_t source,
                                 uint32_t *post_out);
     enum status (*post_look)(struct collective *collective, uint32_t post, bool *is_done_out);
+    /* From now on the ranks [first, first + count) alone, counted from 0, each of which calls; no
+     * post of theirs is open.  What the others do does not matter to them any more: they may be a
+     * group of their own, leave, or die. */
+    enum status (*narrow)(struct collective *collective, uint32_t first, uint32_t count,
+                          struct reason *reason);
     /* Forgets all that this rank posted, before its memory goes.  Only after a failure. */
     void (*post_drop)(struct collective *collective);
 };
@@ -68,6 +73,7 @@ struct collective {
     const struct collective_ops *ops;
     uint32_t rank;
     uint32_t size;
+    uint32_t first; /* of the generation's ranks the one that is 0 here: what people are told */
     /* Number of the call last entered and last finished, posted messages aside: the same on every
      * rank that is as far.  Read by the actor loop's beats, */
     _Atomic uint64_t entered;

@@ -24,10 +24,6 @@
 MUST_CHECK enum status collective_mpi_open(uint32_t expected_size,
                                            struct collective **collective_out,
                                            struct reason *reason);
-/* From now on the first `count` ranks alone, each of which calls; no post of theirs is open.  What
- * the others do does not matter to them any more: they may leave, or die. */
-MUST_CHECK enum status collective_mpi_narrow(struct collective *collective, uint32_t count,
-                                             struct reason *reason);
 /* Leaves in order, which needs all ranks; after a failure end the process instead. */
 void collective_mpi_close(struct collective *collective);
 

@@ -40,7 +40,7 @@ bool collective_mark_agrees(struct collective *collective, const struct collecti
     if (other->magic != MARK_MAGIC || other->rank != from) {
         (void)refuse(&collective->why, STATUS_MALFORMED,
                      "rank %" PRIu32 " sent no mark of a collective; the ranks no longer do the"
-                     " same", from);
+                     " same", collective->first + from);
         return false;
     }
     if (other->kind == own->kind && other->number == own->number && other->size == own->size &&
@@ -50,8 +50,9 @@ bool collective_mark_agrees(struct collective *collective, const struct collecti
                  "rank %" PRIu32 " is in collective %" PRIu64 ", %s of %" PRIu64 " bytes, where"
                  " rank %" PRIu32 " is in %" PRIu64 ", %s of %" PRIu64 " bytes; the ranks no"
                  " longer do the same",
-                 from, other->number, kind_name(other->kind), other->size, collective->rank,
-                 own->number, kind_name(own->kind), own->size);
+                 collective->first + from, other->number, kind_name(other->kind), other->size,
+                 collective->first + collective->rank, own->number, kind_name(own->kind),
+                 own->size);
     return false;
 }
 

@@ -108,7 +108,8 @@ enum status rank_sampling_open(struct engine *engine, struct collective *collect
     sampling->collective = collective;
     sampling->sequences = engine_sequences(engine);
     sampling->vocab = engine_vocab(engine);
-    sampling->own = engine_vocab_own(engine);
+    /* Without others all logits come to this rank, also where its stage gathers them. */
+    sampling->own = collective ? engine_vocab_own(engine) : engine_vocab(engine);
     if (!take_memory(sampling)) {
         rank_sampling_close(sampling);
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the logits of %u sequences",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "actors/runner/rank_world.h"
+#include "actors/runner/rank_world_parts.h"
 
 #include "actors/runner/collective_mpi.h"
 #include "actors/runner/collective_order.h"
@@ -114,8 +114,10 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         weight_load_close(&world->load);
         return STATUS_OK;
     }
-    if (world->rank_count < world->instance.ranks.count)
-        status = collective_mpi_narrow(world->collective, world->rank_count, reason);
+    if (world->instance.sharding == SHARDING_PIPELINE_TENSOR)
+        status = rank_stages_narrow(world, reason);
+    else if (world->rank_count < world->instance.ranks.count)
+        status = world->collective->ops->narrow(world->collective, 0, world->rank_count, reason);
     if (status != STATUS_OK)
         return status;
     world->model = (struct engine_model){world->config, world->load.table, world->load.layout,
@@ -130,7 +132,8 @@ enum status rank_world_load(struct rank_world *world, const char *directory,
         .kv_format = (enum kv_format)world->instance.kv_format,
         .observe = mark_layer,
         .observer = world,
-        .collective = world->instance.sharding == SHARDING_TENSOR ? world->collective : NULL};
+        .collective =
+            world->partitions[world->rank].stage_ranks > 1 ? world->collective : NULL};
     world->reading.step = "opened its engine";
     status = engine_open(&world->model, &world->partitions[world->rank], world->load.shard,
                          &options, &world->engine, reason);
@@ -161,7 +164,7 @@ void rank_world_close(struct rank_world *world)
 
 /* ---- messages to siblings ---- */
 
-static enum status tell(struct rank_world *world, uint32_t rank, struct message *message)
+enum status rank_tell(struct rank_world *world, uint32_t rank, struct message *message)
 {
     struct sibling_word *word = memory_zeroed(1, sizeof(*word));
     if (!word) {
@@ -181,8 +184,8 @@ static bool put_numbers(struct u32s *numbers, uint32_t count)
     return numbers->items != NULL;
 }
 
-static enum status tell_step(struct rank_world *world, const struct engine_row *rows,
-                             uint32_t count)
+enum status rank_tell_step(struct rank_world *world, uint32_t rank, const struct engine_row *rows,
+                           uint32_t count)
 {
     struct message message;
     enum status status = message_init(&message, MESSAGE_LINK, LINK_STEP_PLANNED);
@@ -204,10 +207,10 @@ static enum status tell_step(struct rank_world *world, const struct engine_row *
     }
     if (world->change_count > 0)
         memcpy(body->changes.items, world->changes, world->change_count * sizeof(uint32_t));
-    return tell(world, RANK_COUNT_MAX, &message);
+    return rank_tell(world, rank, &message);
 }
 
-static enum status tell_hidden(struct rank_world *world, uint32_t rows)
+enum status rank_tell_hidden(struct rank_world *world, uint32_t rank, uint32_t rows)
 {
     const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
     const uint8_t *bytes = (const uint8_t *)world->hidden;
@@ -225,16 +228,15 @@ static enum status tell_hidden(struct rank_world *world, uint32_t rows)
             message_fini(&message);
             return STATUS_NO_MEMORY;
         }
-        status = tell(world, RANK_COUNT_MAX, &message);
+        status = rank_tell(world, rank, &message);
         if (status != STATUS_OK)
             return status;
     }
     return STATUS_OK;
 }
 
-/* Takes one part; `is_whole_out` when it was the last. */
-static enum status take_hidden(struct rank_world *world, const struct hidden_sent *body,
-                               uint32_t rows, bool *is_whole_out, struct reason *reason)
+enum status rank_take_hidden(struct rank_world *world, const struct hidden_sent *body,
+                             uint32_t rows, bool *is_whole_out, struct reason *reason)
 {
     const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
     const size_t offset = (size_t)body->offset * sizeof(float);
@@ -367,7 +369,7 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
     enum status status = STATUS_OK;
     if (!world->is_busy) {
         world->number++;
-        status = tell_step(world, NULL, 0);
+        status = rank_tell_step(world, RANK_COUNT_MAX, NULL, 0);
         world->is_busy = true;
     }
     if (status == STATUS_OK)
@@ -377,7 +379,7 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
     return compute_cut(world, rows, count, asks, drawn_out, reason);
 }
 
-static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
+enum status rank_wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
 {
     const uint32_t limit_ms =
         world->sibling_limit_ms ? world->sibling_limit_ms : SIBLING_LIMIT_MS;
@@ -401,8 +403,8 @@ static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct r
         }
         struct message *message = command.request;
         if (message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
-            status =
-                take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole, reason);
+            status = rank_take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole,
+                                      reason);
         runner_message_free(message);
         if (status != STATUS_OK)
             return status;
@@ -410,24 +412,9 @@ static enum status wait_hidden(struct rank_world *world, uint32_t rows, struct r
     return STATUS_OK;
 }
 
-static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
-                                    uint32_t count, const struct rank_ask *asks,
-                                    struct rank_drawn *drawn_out, struct reason *reason)
+uint32_t rank_keep_wanted(struct rank_world *world, const struct engine_row *rows, uint32_t count)
 {
     const size_t width = engine_hidden(world->engine);
-    const struct engine_batch batch = {rows, count, NULL, world->hidden, NULL};
-    enum status status = engine_forward(world->engine, &batch, reason);
-    if (status != STATUS_OK)
-        return status;
-    world->number++;
-    status = tell_step(world, rows, count);
-    world->change_count = 0;
-    if (status == STATUS_OK)
-        status = tell_hidden(world, count);
-    if (status == STATUS_OK)
-        status = wait_hidden(world, count, reason);
-    if (status != STATUS_OK)
-        return status;
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (!rows[i].wants_logits)
@@ -435,6 +422,27 @@ static enum status forward_pipeline(struct rank_world *world, const struct engin
         memmove(world->hidden + wanted * width, world->hidden + i * width, width * sizeof(float));
         wanted++;
     }
+    return wanted;
+}
+
+static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
+                                    uint32_t count, const struct rank_ask *asks,
+                                    struct rank_drawn *drawn_out, struct reason *reason)
+{
+    const struct engine_batch batch = {rows, count, NULL, world->hidden, NULL};
+    enum status status = engine_forward(world->engine, &batch, reason);
+    if (status != STATUS_OK)
+        return status;
+    world->number++;
+    status = rank_tell_step(world, RANK_COUNT_MAX, rows, count);
+    world->change_count = 0;
+    if (status == STATUS_OK)
+        status = rank_tell_hidden(world, RANK_COUNT_MAX, count);
+    if (status == STATUS_OK)
+        status = rank_wait_hidden(world, count, reason);
+    if (status != STATUS_OK)
+        return status;
+    const uint32_t wanted = rank_keep_wanted(world, rows, count);
     if (wanted > 0)
         status = engine_logits(world->engine, world->hidden, wanted,
                                rank_sampling_logits(world->sampling), reason);
@@ -465,6 +473,8 @@ enum status rank_world_forward(struct rank_world *world, const struct engine_row
     ASSERT(count > 0 && count <= STEP_ROWS_MAX);
     if (world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR)
         return forward_tensor(world, rows, count, asks, drawn_out, reason);
+    if (world->rank_count > 1 && world->instance.sharding == SHARDING_PIPELINE_TENSOR)
+        return rank_stages_forward(world, rows, count, asks, drawn_out, reason);
     if (world->rank_count > 1)
         return forward_pipeline(world, rows, count, asks, drawn_out, reason);
     return forward_alone(world, rows, count, asks, drawn_out, reason);
@@ -483,8 +493,8 @@ enum status rank_world_rest(struct rank_world *world, struct reason *reason)
 
 /* ---- the other ranks ---- */
 
-static enum status apply_changes(struct rank_world *world, const uint32_t *changes, uint32_t count,
-                                 struct reason *reason)
+enum status rank_apply_changes(struct rank_world *world, const uint32_t *changes, uint32_t count,
+                               struct reason *reason)
 {
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t slot = changes[i] / 2;
@@ -557,8 +567,8 @@ static enum status follow_band(struct rank_world *world, bool *is_end_out, struc
         return status;
     const uint32_t *words = world->band.items;
     const uint32_t told = ROW_WORDS * band.row_count + band.change_count;
-    status = apply_changes(world, words + (size_t)ROW_WORDS * band.row_count, band.change_count,
-                           reason);
+    status = rank_apply_changes(world, words + (size_t)ROW_WORDS * band.row_count,
+                                band.change_count, reason);
     *is_end_out = band.is_end != 0;
     if (status != STATUS_OK || band.row_count == 0)
         return status;
@@ -598,7 +608,8 @@ static enum status compute_stage(struct rank_world *world, struct reason *reason
     for (uint32_t i = 0; i < count; i++)
         rows[i] = (struct engine_row){step->slots.items[i], step->tokens.items[i],
                                       step->positions.items[i], step->wanted.items[i] != 0};
-    enum status status = apply_changes(world, step->changes.items, step->changes.count, reason);
+    enum status status =
+        rank_apply_changes(world, step->changes.items, step->changes.count, reason);
     const struct engine_batch batch = {rows, count, world->hidden, world->hidden, NULL};
     if (status == STATUS_OK)
         status = engine_forward(world->engine, &batch, reason);
@@ -608,16 +619,16 @@ static enum status compute_stage(struct rank_world *world, struct reason *reason
         world->change_count = step->changes.count;
         if (step->changes.count > 0)
             memcpy(world->changes, step->changes.items, step->changes.count * sizeof(uint32_t));
-        status = tell_step(world, rows, count);
+        status = rank_tell_step(world, RANK_COUNT_MAX, rows, count);
         world->change_count = 0;
     }
     if (status == STATUS_OK)
-        status = tell_hidden(world, count);
+        status = rank_tell_hidden(world, RANK_COUNT_MAX, count);
     message_fini(&world->step);
     return status;
 }
 
-static bool step_is_sound(const struct step_planned *step)
+bool rank_step_is_sound(const struct step_planned *step)
 {
     const uint32_t count = step->slots.count;
     return count > 0 && count <= STEP_ROWS_MAX && step->positions.count == count &&
@@ -629,6 +640,8 @@ enum status rank_world_follow(struct rank_world *world, const struct message *me
                               bool *has_computed_out, struct reason *reason)
 {
     *has_computed_out = false;
+    if (world->instance.sharding == SHARDING_PIPELINE_TENSOR)
+        return rank_stages_follow(world, message, has_computed_out, reason);
     if (message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED)) {
         const struct step_planned *body = MESSAGE_BODY(message, step_planned);
         if (world->instance.sharding == SHARDING_TENSOR)
@@ -636,7 +649,7 @@ enum status rank_world_follow(struct rank_world *world, const struct message *me
         if (body->number != world->number + 1 || world->step.body)
             return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64, body->number,
                           world->number);
-        if (!step_is_sound(body))
+        if (!rank_step_is_sound(body))
             return refuse(reason, STATUS_MALFORMED,
                           "step %" PRIu64 " has rows without their places", body->number);
         world->number = body->number;
@@ -647,7 +660,7 @@ enum status rank_world_follow(struct rank_world *world, const struct message *me
     if (!world->step.body)
         return refuse(reason, STATUS_GAP, "hidden states came without their step");
     enum status status =
-        take_hidden(world, MESSAGE_BODY(message, hidden_sent),
+        rank_take_hidden(world, MESSAGE_BODY(message, hidden_sent),
                     MESSAGE_BODY(&world->step, step_planned)->slots.count, &is_whole, reason);
     if (status != STATUS_OK || !is_whole)
         return status;

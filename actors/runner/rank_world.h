@@ -7,6 +7,7 @@
  * draws; a rank that is idle waits for the next message, never inside MPI.  Pipeline: a ring of
  * messages; each stage takes the rows and the hidden states of the one before, and the last sends
  * its own to rank 0.
+ * Pipeline of tensor groups: rank_stages.c.
  *
  * Owner    the engine thread.
  * Memory   hidden states and rows of one step.
@@ -58,7 +59,7 @@ struct rank_world {
     struct words band; /* of a tensor cut's step: what goes in band behind its head */
     float *hidden;       /* [STEP_ROWS_MAX][hidden] */
     size_t hidden_have;  /* bytes of the present step that came from the stage before */
-    struct message step; /* pipeline, later stages: the rows that wait for their hidden states */
+    struct message step; /* pipeline: the rows that wait for their hidden states */
 };
 
 /* Joins MPI when there is more than one rank. */

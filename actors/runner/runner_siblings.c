@@ -6,6 +6,25 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool leads_stage(const struct instance_record *instance, uint32_t rank)
+{
+    const struct rank_record *ranks = instance->ranks.items;
+    return rank == 0 || ranks[rank - 1].stage != ranks[rank].stage;
+}
+
+/* In a ring of stages the first rank of each, to the others of its own and the first of the
+ * next. */
+static bool sends_in_stages(const struct instance_record *instance, uint32_t own, uint32_t rank)
+{
+    const struct rank_record *ranks = instance->ranks.items;
+    const uint32_t last = ranks[instance_computing(instance) - 1].stage;
+    const uint32_t next = ranks[own].stage == last ? 0 : ranks[own].stage + 1;
+    if (!leads_stage(instance, own))
+        return false;
+    return ranks[rank].stage == ranks[own].stage ||
+           (ranks[rank].stage == next && leads_stage(instance, rank));
+}
+
 /* Whom this rank sends to: the next stage of the ring, or, from rank 0 of a tensor cut, all. */
 static bool sends_to(const struct runner *runner, const struct instance_record *instance,
                      uint32_t rank)
@@ -16,6 +35,8 @@ static bool sends_to(const struct runner *runner, const struct instance_record *
         return false;
     if (instance->sharding == SHARDING_PIPELINE)
         return rank == (own + 1) % count;
+    if (instance->sharding == SHARDING_PIPELINE_TENSOR)
+        return sends_in_stages(instance, own, rank);
     return own == 0;
 }
 

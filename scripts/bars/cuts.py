@@ -6,7 +6,7 @@ import oracles
 
 
 def text_of(cut):
-    return f"{cut[1]} {cut[3]}"
+    return " ".join(str(word) for word in (cut[1], *cut[3::2]))
 
 
 class Alone:

@@ -259,7 +259,7 @@ static void check_narrow(struct collective *world, bool is_killed)
     if (own_rank == last)
         _exit(0);
     struct reason reason = {""};
-    EXPECT(collective_mpi_narrow(world, last, &reason) == STATUS_OK);
+    EXPECT(world->ops->narrow(world, 0, last, &reason) == STATUS_OK);
     EXPECT(world->size == last);
     for (uint32_t i = 0; i < 200; i++) {
         one = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every family over MPI: two ranks, of which one gets its weights from the other, give the greedy
- * tokens of the reference in a pipeline and in a tensor cut.
+ * tokens of the reference in a pipeline and in a tensor cut; three in stages of tensor groups.
  */
 #include "protocol/assert.h"
 #include "tests/engine/oracle.h"
@@ -24,7 +24,8 @@ static void join(const int32_t *ids, size_t count, char *text_out, size_t size)
                                    ids[i]);
 }
 
-static void check_family(const char *family, const char *name, const char *sharding)
+static void check_cut(const char *family, const char *name, const char *sharding,
+                      const char *shares)
 {
     struct scratch scratch;
     struct oracle oracle;
@@ -42,10 +43,13 @@ static void check_family(const char *family, const char *name, const char *shard
     ck_assert_uint_ge(token_count, wanted);
     join(prompt, id_count, ids, sizeof ids);
     join(greedy, wanted, tokens, sizeof tokens);
-    (void)snprintf(program, sizeof program, "./family_rank %s %s %s %s",
-                   oracle_model_path(name, path), sharding, ids, tokens);
+    uint32_t ranks = 1;
+    for (const char *at = shares; *at; at++)
+        ranks += *at == ',';
+    (void)snprintf(program, sizeof program, "./family_rank %s %s %s %s %s",
+                   oracle_model_path(name, path), sharding, ids, tokens, shares);
     scratch_open(&scratch);
-    int code = run_world(&scratch, "", 2, program, text, sizeof text);
+    int code = run_world(&scratch, "", (int)ranks, program, text, sizeof text);
     ck_assert_msg(code == 0, "%s, %s: %s", name, sharding, text);
     printf("# %s, %s, %s over MPI: %zu tokens\n", family, name, sharding, wanted);
     scratch_close(&scratch);
@@ -71,7 +75,7 @@ static void check_families(const char *sharding)
             memcpy(families[family_count++], model.config->model_type, MODEL_TYPE_SIZE_MAX);
         engine_model_close(&model);
         if (is_new)
-            check_family(families[known], names[i], sharding);
+            check_cut(families[known], names[i], sharding, "1,1");
     }
 }
 
@@ -87,11 +91,20 @@ START_TEST(tensor_cuts_of_two_give_the_reference)
 }
 END_TEST
 
+/* One rank of them has the weight files. */
+START_TEST(stages_of_tensor_groups_give_the_reference)
+{
+    check_cut("qwen3", "qwen3-tied__affine4-g64", "pipeline-tensor/2,1", "50,20,30");
+    check_cut("qwen3_5_moe", "qwen3_5_moe-slim__affine4-g32", "pipeline-tensor/1,2", "1,1,1");
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("families over MPI");
     const TTest *const tests[] = {pipelines_of_two_give_the_reference,
-                                  tensor_cuts_of_two_give_the_reference};
+                                  tensor_cuts_of_two_give_the_reference,
+                                  stages_of_tensor_groups_give_the_reference};
     suite_add(suite, "families", tests, COUNT_OF(tests));
     return suite;
 }

@@ -3,8 +3,9 @@
  * family_rank: one of some ranks that load a model, of which only rank 0 has the weight files, and
  * compute greedy tokens together in exact mode.
  *
- *     family_rank MODEL pipeline|tensor IDS TOKENS [SHARES [SMALL [LOGITS]]]
+ *     family_rank MODEL SHARDING IDS TOKENS [SHARES [SMALL [LOGITS]]]
  *
+ * SHARDING is pipeline, tensor, or pipeline-tensor/2,1 with the ranks of each stage.
  * IDS and TOKENS are "1,2,3", or several of them, "1,2,3/4,5", of as many prompts; SHARES "1,1"
  * (the default) or "50,30,20", one for each rank.  SMALL is a directory with the small files of
  * MODEL, which is all that the ranks but 0 have; "-": they have all.  Rank 0 writes the logits of
@@ -19,6 +20,7 @@
 #include "tests/mpi/expect.h"
 #include "tests/mpi/kept_bytes.h"
 
+#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,10 @@ struct rank {
     uint32_t count; /* of all ranks */
     uint64_t shares[RANKS_MAX];
     enum sharding sharding;
+    uint32_t sizes[RANKS_MAX]; /* of the stages of a pipeline of tensor groups */
+    uint32_t size_count;
+    const struct partition *partitions;
+    uint32_t number; /* among all ranks; the collective's is that in the stage */
     uint32_t sequence;
     float *hidden; /* [NUMBERS_MAX][hidden] */
     float *logits;
@@ -78,8 +84,13 @@ static void load(struct rank *rank, const char *directory, const char *own_direc
         .source_count = table->file_count,
         .opened = kept_bytes_poison,
     };
-    if (partition_solve(rank->sharding, &units, rank->shares, rank->count, partitions, &reason) !=
-            STATUS_OK ||
+    const enum status status =
+        rank->size_count > 0
+            ? partition_solve_stages(&units, rank->sizes, rank->size_count, rank->shares,
+                                     partitions, &reason)
+            : partition_solve(rank->sharding, &units, rank->shares, rank->count, partitions,
+                              &reason);
+    if (status != STATUS_OK ||
         weight_load_open(&request, load_out, &reason) != STATUS_OK) {
         fprintf(stderr, "load refused: %s\n", reason.text);
         _exit(5);
@@ -89,8 +100,48 @@ static void load(struct rank *rank, const char *directory, const char *own_direc
     tensor_table_free(table);
 }
 
+static bool leads(const struct rank *rank, uint32_t number)
+{
+    return rank->partitions[number].stage_first == number;
+}
+
+/* From the first rank of a stage to all of the next; what the last did, to those of the first. */
+static void step_in_stages(struct rank *rank, const struct engine_row *rows, size_t count)
+{
+    const struct partition *own = &rank->partitions[rank->number];
+    const size_t width = engine_hidden(rank->engine);
+    const int floats = (int)(count * width);
+    const uint32_t last = rank->partitions[rank->count - 1].stage;
+    const uint32_t next = own->stage == last ? 0 : own->stage + 1;
+    const uint32_t before = own->stage == 0 ? last : own->stage - 1;
+    uint32_t source = 0;
+    struct reason reason = {""};
+    const struct engine_batch batch = {rows, count, own->stage > 0 ? rank->hidden : NULL,
+                                       rank->hidden, NULL};
+    while (rank->partitions[source].stage != before)
+        source++;
+    if (own->stage > 0)
+        EXPECT(MPI_Recv(rank->hidden, floats, MPI_FLOAT, (int)source, 1, MPI_COMM_WORLD,
+                        MPI_STATUS_IGNORE) == MPI_SUCCESS);
+    EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
+    for (uint32_t i = 0; i < rank->count && leads(rank, rank->number); i++)
+        if (rank->partitions[i].stage == next)
+            EXPECT(MPI_Send(rank->hidden, floats, MPI_FLOAT, (int)i, 1, MPI_COMM_WORLD) ==
+                   MPI_SUCCESS);
+    if (own->stage > 0)
+        return;
+    EXPECT(MPI_Recv(rank->hidden, floats, MPI_FLOAT, (int)source, 1, MPI_COMM_WORLD,
+                    MPI_STATUS_IGNORE) == MPI_SUCCESS);
+    EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) * width, 1,
+                         rank->number == 0 ? rank->logits : NULL, &reason) == STATUS_OK);
+}
+
 static void step(struct rank *rank, const struct engine_row *rows, size_t count)
 {
+    if (rank->size_count > 0) {
+        step_in_stages(rank, rows, count);
+        return;
+    }
     struct collective *collective = rank->collective;
     size_t size = count * engine_hidden(rank->engine) * sizeof(float);
     struct reason reason = {""};
@@ -122,10 +173,13 @@ static void step(struct rank *rank, const struct engine_row *rows, size_t count)
 static uint32_t choose(struct rank *rank)
 {
     uint32_t best = 0;
-    for (uint32_t i = 1; rank->collective->rank == 0 && i < engine_vocab(rank->engine); i++)
+    for (uint32_t i = 1; rank->number == 0 && i < engine_vocab(rank->engine); i++)
         best = rank->logits[i] > rank->logits[best] ? i : best;
-    EXPECT(rank->collective->ops->broadcast(rank->collective, &best, sizeof best, 0) ==
-           STATUS_OK);
+    if (rank->size_count > 0)
+        EXPECT(MPI_Bcast(&best, 1, MPI_UINT32_T, 0, MPI_COMM_WORLD) == MPI_SUCCESS);
+    else
+        EXPECT(rank->collective->ops->broadcast(rank->collective, &best, sizeof best, 0) ==
+               STATUS_OK);
     return best;
 }
 
@@ -174,6 +228,14 @@ int main(int count, char **arguments)
     struct weight_load loaded;
     struct model_config *config = NULL;
     struct reason reason = {""};
+    char *sizes = count < 5 ? NULL : strchr(arguments[2], '/');
+    if (sizes) {
+        uint32_t numbers[NUMBERS_MAX];
+        *sizes = '\0';
+        rank.size_count = (uint32_t)parse_numbers(sizes + 1, numbers);
+        EXPECT(rank.size_count <= RANKS_MAX);
+        memcpy(rank.sizes, numbers, rank.size_count * sizeof(numbers[0]));
+    }
     if (count < 5 || !sharding_parse(arguments[2], &rank.sharding))
         return 2;
     rank.count = (uint32_t)parse_numbers(count > 5 ? arguments[5] : "1,1", shares);
@@ -181,6 +243,8 @@ int main(int count, char **arguments)
     for (uint32_t i = 0; i < rank.count; i++)
         rank.shares[i] = shares[i];
     EXPECT(collective_mpi_open(rank.count, &rank.collective, &reason) == STATUS_OK);
+    rank.number = rank.collective->rank;
+    rank.partitions = partitions;
     const bool is_small = count > 6 && strcmp(arguments[6], "-") != 0;
     const char *own_directory =
         is_small && rank.collective->rank > 0 ? arguments[6] : arguments[1];
@@ -192,8 +256,11 @@ int main(int count, char **arguments)
     struct engine_model model = {config, loaded.table, loaded.layout, loaded.files};
     const struct engine_options options = {.mode = ENGINE_EXACT, .threads = 1, .context = 512,
                                            .collective = rank.collective};
-    EXPECT(engine_open(&model, &partitions[rank.collective->rank], loaded.shard, &options,
-                       &rank.engine, &reason) == STATUS_OK);
+    const struct partition *own = &partitions[rank.number];
+    if (rank.size_count > 0)
+        EXPECT(rank.collective->ops->narrow(rank.collective, own->stage_first, own->stage_ranks,
+                                            &reason) == STATUS_OK);
+    EXPECT(engine_open(&model, own, loaded.shard, &options, &rank.engine, &reason) == STATUS_OK);
     rank.hidden = memory_zeroed(NUMBERS_MAX * (size_t)engine_hidden(rank.engine), sizeof(float));
     rank.logits = memory_zeroed(engine_vocab(rank.engine), sizeof(float));
     EXPECT(rank.hidden && rank.logits);

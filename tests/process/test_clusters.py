@@ -16,7 +16,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 BARS = os.path.join(ROOT, "scripts", "bars")
 sys.path.insert(0, BARS)
 
-from cluster import Cluster  # noqa: E402  (the path comes first)
+from cluster import Cluster, wait_for  # noqa: E402  (the path comes first)
 
 QUESTION = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
@@ -57,6 +57,36 @@ def test_any_process_may_be_killed():
 
 def test_answers_do_not_depend_on_the_cut():
     run_bar("01-answers", "--prompts", "6", timeout=120)
+
+
+def test_a_pipeline_of_tensor_groups_answers_as_one_node():
+    def said(node):
+        answers = [node.chat(question, max_tokens=24, **how)
+                   for question, how in ((QUESTION, {}), ("What is a fox?", {}),
+                                         (QUESTION, {"temperature": 0.9, "seed": 5}))]
+        assert all(status == 200 for status, _ in answers), answers
+        return [answer["choices"][0]["message"]["content"] for _, answer in answers]
+
+    with Cluster(["first", "second", "third"]) as cluster:
+        first, _, third = cluster.nodes
+        cluster.start()
+        cluster.wait_in_view()
+        cluster.take_model()
+        words = ["place", "demo", "--mode", "exact", "--wait", "--sharding"]
+        first.troupe(*words, "none")
+        alone = said(first)
+        first.troupe("delete", "demo")
+        wait_for("a placement on all nodes", lambda: first.troupe(
+            *words, "pipeline-tensor", "--stages", "2,1", check=False).returncode == 0, 60)
+        _, told = first.request("GET", "/instance")
+        instance, = told["instances"]
+        assert instance["sharding"] == "pipeline-tensor", instance
+        assert [rank["stage"] for rank in instance["ranks"]] == [0, 0, 1], instance
+        layers = [rank["layers"] for rank in instance["ranks"]]
+        assert layers[0] == layers[1] and layers[0][1] == layers[2][0], layers
+        assert said(first) == alone
+        assert said(third) == alone
+        assert cluster.stop() == []
 
 
 @pytest.mark.parametrize("sharding", ["pipeline", "tensor"])

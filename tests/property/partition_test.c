@@ -267,7 +267,8 @@ END_TEST
 
 START_TEST(tables_with_gaps_and_overlaps_are_refused_with_the_edge)
 {
-    struct partition_units units = {4, 100, 1, {{PARTITION_FFN, 4, 8, 0, 0, 0}}};
+    struct partition_units units = {.layers = 4, .vocab = 100, .class_count = 1,
+                                    .classes = {{PARTITION_FFN, 4, 8, 0, 0, 0}}};
     struct partition parts[2];
     struct reason reason = {""};
     ck_assert_int_eq(partition_solve(SHARDING_TENSOR, &units, NULL, 2, parts, &reason), STATUS_OK);
@@ -300,7 +301,8 @@ END_TEST
 
 START_TEST(one_rank_holds_everything)
 {
-    struct partition_units units = {28, 151936, 1, {{PARTITION_FFN, 28, 48, 0, 0, 0}}};
+    struct partition_units units = {.layers = 28, .vocab = 151936, .class_count = 1,
+                                    .classes = {{PARTITION_FFN, 28, 48, 0, 0, 0}}};
     struct partition partitions[2];
     struct reason reason = {""};
     ck_assert_int_eq(partition_solve(SHARDING_NONE, &units, NULL, 1, partitions, &reason),

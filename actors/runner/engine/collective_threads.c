@@ -41,15 +41,20 @@ struct member {
     size_t scratch_size;
 };
 
+/* Who meets: all members, or those of a group. */
+struct circle {
+    uint32_t arrived;
+    uint64_t meeting;
+};
+
 struct collective_threads {
     uint32_t size;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint32_t arrived;
-    uint64_t meeting;
+    struct circle circles[RANKS_MAX]; /* by their first member */
     bool is_lost;
     struct member members[RANKS_MAX];
-    struct mailbox boxes[RANKS_MAX][RANKS_MAX]; /* [from][to] */
+    struct mailbox boxes[RANKS_MAX][RANKS_MAX]; /* [from][to] of all members, as are the posts */
     struct posted *posts;                       /* of all members */
     uint32_t post_count;
     uint64_t posted;
@@ -60,19 +65,27 @@ static struct member *member_of(struct collective *collective)
     return (struct member *)(void *)collective;
 }
 
-/* Every member gets here before any goes on. */
-static enum status meet(struct collective_threads *world)
+/* Member `rank` of those that meet with this one. */
+static struct member *fellow(struct member *member, uint32_t rank)
 {
+    return &member->world->members[member->base.first + rank];
+}
+
+/* Every member gets here before any goes on. */
+static enum status meet(struct member *member)
+{
+    struct collective_threads *world = member->world;
+    struct circle *circle = &world->circles[member->base.first];
     pthread_mutex_lock(&world->lock);
-    uint64_t meeting = world->meeting;
-    if (++world->arrived == world->size) {
-        world->arrived = 0;
-        world->meeting++;
+    uint64_t meeting = circle->meeting;
+    if (++circle->arrived == member->base.size) {
+        circle->arrived = 0;
+        circle->meeting++;
         pthread_cond_broadcast(&world->changed);
     }
-    while (world->meeting == meeting && !world->is_lost)
+    while (circle->meeting == meeting && !world->is_lost)
         pthread_cond_wait(&world->changed, &world->lock);
-    enum status status = world->meeting == meeting ? STATUS_IO : STATUS_OK;
+    enum status status = circle->meeting == meeting ? STATUS_IO : STATUS_OK;
     pthread_mutex_unlock(&world->lock);
     return status;
 }
@@ -86,12 +99,11 @@ static void enter(struct collective *collective)
 static enum status begin(struct member *member, enum collective_kind kind, uint64_t size,
                          uint32_t root)
 {
-    struct collective_threads *world = member->world;
     enter(&member->base);
     member->mark = collective_mark_next(&member->base, kind, size, root);
-    enum status status = meet(world);
-    for (uint32_t rank = 0; rank < world->size && status == STATUS_OK; rank++)
-        if (!collective_mark_agrees(&member->base, &member->mark, &world->members[rank].mark,
+    enum status status = meet(member);
+    for (uint32_t rank = 0; rank < member->base.size && status == STATUS_OK; rank++)
+        if (!collective_mark_agrees(&member->base, &member->mark, &fellow(member, rank)->mark,
                                     rank))
             status = STATUS_MALFORMED;
     return status;
@@ -119,7 +131,6 @@ static enum status grow(struct member *member, size_t size)
 static enum status sum(struct collective *collective, float *values, size_t count)
 {
     struct member *member = member_of(collective);
-    struct collective_threads *world = member->world;
     enum status status = grow(member, count * sizeof(float));
     member->offered = values;
     if (status == STATUS_OK)
@@ -127,14 +138,14 @@ static enum status sum(struct collective *collective, float *values, size_t coun
     if (status != STATUS_OK)
         return status;
     float *total = member->scratch;
-    memcpy(total, world->members[0].offered, count * sizeof(float));
-    for (uint32_t rank = 1; rank < world->size; rank++) {
-        const float *other = world->members[rank].offered;
+    memcpy(total, fellow(member, 0)->offered, count * sizeof(float));
+    for (uint32_t rank = 1; rank < collective->size; rank++) {
+        const float *other = fellow(member, rank)->offered;
         for (size_t i = 0; i < count; i++)
             total[i] += other[i];
     }
     /* Nobody may overwrite what another still reads. */
-    status = meet(world);
+    status = meet(member);
     if (status == STATUS_OK)
         memcpy(values, total, count * sizeof(float));
     return leave(collective, status);
@@ -144,42 +155,46 @@ static enum status gather(struct collective *collective, const float *values,
                           const size_t *counts, float *all_out, uint32_t root)
 {
     struct member *member = member_of(collective);
-    struct collective_threads *world = member->world;
     uint64_t size = 0;
-    for (uint32_t rank = 0; rank < world->size; rank++)
+    for (uint32_t rank = 0; rank < collective->size; rank++)
         size += counts[rank] * sizeof(float);
     member->offered = values;
     enum status status = begin(member, COLLECTIVE_GATHER, size, root);
     if (status != STATUS_OK)
         return status;
     if (collective->rank == root) {
-        for (uint32_t rank = 0; rank < world->size; rank++) {
-            memcpy(all_out, world->members[rank].offered, counts[rank] * sizeof(float));
+        for (uint32_t rank = 0; rank < collective->size; rank++) {
+            memcpy(all_out, fellow(member, rank)->offered, counts[rank] * sizeof(float));
             all_out += counts[rank];
         }
     }
-    return leave(collective, meet(world));
+    return leave(collective, meet(member));
 }
 
 static enum status broadcast(struct collective *collective, void *bytes, size_t size,
                              uint32_t root)
 {
     struct member *member = member_of(collective);
-    struct collective_threads *world = member->world;
     member->offered = bytes;
     enum status status = begin(member, COLLECTIVE_BROADCAST, size, root);
     if (status != STATUS_OK)
         return status;
     if (collective->rank != root && size > 0)
-        memcpy(bytes, world->members[root].offered, size);
-    return leave(collective, meet(world));
+        memcpy(bytes, fellow(member, root)->offered, size);
+    return leave(collective, meet(member));
+}
+
+static struct mailbox *mailbox_of(struct collective *collective, uint32_t source, uint32_t target)
+{
+    return &member_of(collective)->world->boxes[collective->first + source]
+                                               [collective->first + target];
 }
 
 static enum status send(struct collective *collective, const void *bytes, size_t size,
                         uint32_t target)
 {
     struct collective_threads *world = member_of(collective)->world;
-    struct mailbox *box = &world->boxes[collective->rank][target];
+    struct mailbox *box = mailbox_of(collective, collective->rank, target);
     enter(collective);
     pthread_mutex_lock(&world->lock);
     *box = (struct mailbox){bytes, size, true};
@@ -195,7 +210,7 @@ static enum status receive(struct collective *collective, void *bytes_out, size_
                            uint32_t source)
 {
     struct collective_threads *world = member_of(collective)->world;
-    struct mailbox *box = &world->boxes[source][collective->rank];
+    struct mailbox *box = mailbox_of(collective, source, collective->rank);
     enter(collective);
     pthread_mutex_lock(&world->lock);
     while (!box->is_full && !world->is_lost)
@@ -217,7 +232,7 @@ static enum status barrier(struct collective *collective)
     struct member *member = member_of(collective);
     enum status status = begin(member, COLLECTIVE_BARRIER, 0, 0);
     /* Nobody may make its next mark while another still reads this one. */
-    return leave(collective, status == STATUS_OK ? meet(member->world) : status);
+    return leave(collective, status == STATUS_OK ? meet(member) : status);
 }
 
 /* ---- posted messages, all under the world's lock ---- */
@@ -282,7 +297,8 @@ static enum status post(struct collective *collective, const struct posted *want
 static enum status post_send(struct collective *collective, enum collective_channel channel,
                              const void *bytes, size_t size, uint32_t target, uint32_t *post_out)
 {
-    const struct posted wanted = {.is_send = true, .source = collective->rank, .target = target,
+    const struct posted wanted = {.is_send = true, .source = collective->first + collective->rank,
+                                  .target = collective->first + target,
                                   .channel = channel, .bytes = (void *)(uintptr_t)bytes,
                                   .size = size};
     return post(collective, &wanted, post_out);
@@ -291,7 +307,8 @@ static enum status post_send(struct collective *collective, enum collective_chan
 static enum status post_receive(struct collective *collective, enum collective_channel channel,
                                 void *bytes_out, size_t size, uint32_t source, uint32_t *post_out)
 {
-    const struct posted wanted = {.source = source, .target = collective->rank,
+    const struct posted wanted = {.source = collective->first + source,
+                                  .target = collective->first + collective->rank,
                                   .channel = channel, .bytes = bytes_out, .size = size};
     return post(collective, &wanted, post_out);
 }
@@ -315,10 +332,24 @@ static void post_drop(struct collective *collective)
     pthread_mutex_lock(&world->lock);
     for (uint32_t i = 0; i < world->post_count; i++) {
         struct posted *one = &world->posts[i];
-        if (one->is_used && (one->is_send ? one->source : one->target) == collective->rank)
+        if (one->is_used && (one->is_send ? one->source : one->target) ==
+                                collective->first + collective->rank)
             one->is_used = false;
     }
     pthread_mutex_unlock(&world->lock);
+}
+
+/* Nobody of the others is in a meeting that this one has left. */
+static enum status narrow(struct collective *collective, uint32_t first, uint32_t count,
+                          struct reason *reason)
+{
+    (void)reason;
+    ASSERT(count > 0 && first + count <= collective->size && collective->rank >= first &&
+           collective->rank - first < count);
+    collective->first += first;
+    collective->rank -= first;
+    collective->size = count;
+    return STATUS_OK;
 }
 
 static const struct collective_ops thread_ops = {
@@ -331,6 +362,7 @@ static const struct collective_ops thread_ops = {
     .post_send = post_send,
     .post_receive = post_receive,
     .post_look = post_look,
+    .narrow = narrow,
     .post_drop = post_drop,
 };
 

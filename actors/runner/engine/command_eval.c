@@ -53,6 +53,8 @@ struct eval {
     enum sharding sharding;
     uint32_t share_count; /* 0: equal ones */
     uint64_t shares[PARTITION_RANKS_MAX];
+    uint32_t stage_count; /* of a pipeline of tensor groups, */
+    uint32_t stages[PARTITION_RANKS_MAX]; /* the ranks of each */
     uint32_t ranks;
     struct engine_options options;
     const struct kernel_set *kernels[PARTITION_RANKS_MAX];
@@ -161,6 +163,36 @@ static const char *unknown_option(struct eval *eval, const char *name)
     return eval->problem;
 }
 
+static bool read_stages(struct eval *eval, const char *text)
+{
+    uint64_t sizes[PARTITION_RANKS_MAX];
+    size_t count = 0;
+    if (!read_list(text, 1, PARTITION_RANKS_MAX, sizes, PARTITION_RANKS_MAX, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        eval->stages[i] = (uint32_t)sizes[i];
+    eval->stage_count = (uint32_t)count;
+    return true;
+}
+
+/* Ranks are as many as the stages have together; NULL, or what is wrong. */
+static const char *check_stages(struct eval *eval)
+{
+    uint32_t ranks = 0;
+    for (uint32_t i = 0; i < eval->stage_count; i++)
+        ranks += eval->stages[i];
+    if ((eval->stage_count > 0) != (eval->sharding == SHARDING_PIPELINE_TENSOR))
+        return "--sharding pipeline-tensor and --stages, the ranks of each like 2,1, belong"
+               " together";
+    if (eval->stage_count == 0)
+        return NULL;
+    if (ranks > PARTITION_RANKS_MAX || (eval->share_count > 0 && eval->share_count != ranks) ||
+        (eval->ranks > 0 && eval->ranks != ranks))
+        return "--stages takes as many ranks together as --ranks or --shares";
+    eval->ranks = ranks;
+    return NULL;
+}
+
 /* NULL, or what is wrong. */
 static const char *read_value(struct eval *eval, const char *name, const char *value)
 {
@@ -173,8 +205,9 @@ static const char *read_value(struct eval *eval, const char *name, const char *v
     if (strcmp(name, "--ids") == 0)
         return read_ids(eval, value) ? NULL : "--ids takes token ids like 1,2,3";
     if (strcmp(name, "--sharding") == 0)
-        return sharding_parse(value, &eval->sharding) ? NULL
-                                                      : "--sharding is none, pipeline or tensor";
+        return sharding_parse(value, &eval->sharding) ? NULL : "--sharding is " SHARDING_NAMES;
+    if (strcmp(name, "--stages") == 0)
+        return read_stages(eval, value) ? NULL : "--stages takes the ranks of each, like 2,1";
     if (strcmp(name, "--shares") == 0) {
         if (!read_list(value, 1, UINT32_MAX, eval->shares, PARTITION_RANKS_MAX, &count))
             return "--shares takes numbers above 0 like 50,30,20";
@@ -233,12 +266,15 @@ static const char *read_arguments(struct eval *eval, int argc, char **argv)
         return "--model DIR is missing";
     if (eval->id_count == 0)
         return "--ids is missing";
+    const char *problem = check_stages(eval);
+    if (problem)
+        return problem;
     if (eval->share_count > 0 && eval->ranks > 0 && eval->ranks != eval->share_count)
         return "--shares takes a number for each of --ranks, which may be left out";
     if (eval->ranks == 0)
         eval->ranks = eval->share_count > 0 ? eval->share_count : 1;
     if (eval->ranks > 1 && eval->sharding == SHARDING_NONE)
-        return "several ranks need --sharding pipeline or tensor";
+        return "several ranks need --sharding pipeline, tensor or pipeline-tensor";
     if (eval->holds_experts && eval->ranks > 1)
         return "--exact-experts is for one rank";
     if (eval->kernel_count > 1 && eval->kernel_count != eval->ranks)
@@ -308,6 +344,14 @@ static enum status open_leader(struct eval *eval, const struct engine_model *mod
     return local_world_sequence_open(eval->leader, &eval->leader_sequence, reason);
 }
 
+static bool is_first_of_stage(const struct eval *eval, uint32_t rank)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < eval->stage_count && first < rank; i++)
+        first += eval->stages[i];
+    return first == rank;
+}
+
 /* A world whose ranks are watched as far as was asked for. */
 static enum status open_world(struct eval *eval, const struct engine_model *model, json_t *result,
                               struct reason *reason)
@@ -321,7 +365,10 @@ static enum status open_world(struct eval *eval, const struct engine_model *mode
         json_object_set(result, "experts", experts);
     for (uint32_t i = 0; i < eval->ranks; i++) {
         /* Ranks of a tensor cut compute at once and see the same, those of a pipeline in turn. */
-        bool sees_hidden = eval->wants_hidden && (i == 0 || eval->sharding == SHARDING_PIPELINE);
+        bool sees_hidden =
+            eval->wants_hidden &&
+            (eval->stage_count > 0 ? is_first_of_stage(eval, i)
+                                   : i == 0 || eval->sharding == SHARDING_PIPELINE);
         eval->watched[i] = (struct watched){eval, json_array()};
         json_array_append_new(experts, eval->watched[i].experts);
         options[i] = eval->options;
@@ -340,6 +387,9 @@ static enum status open_world(struct eval *eval, const struct engine_model *mode
             return status;
     }
     const uint64_t *shares = eval->share_count > 0 ? eval->shares : NULL;
+    if (eval->stage_count > 0)
+        return local_world_open_stages(model, eval->stages, eval->stage_count, shares, options,
+                                       &eval->world, reason);
     return local_world_open_each(model, eval->sharding, shares, eval->ranks, options, &eval->world,
                                  reason);
 }

@@ -80,11 +80,11 @@ static enum status learn_counts(struct engine *engine)
 {
     struct collective *collective = engine->options.collective;
     float rows[PARTITION_RANKS_MAX] = {0};
-    uint32_t ranks = engine->partition.rank_count;
+    uint32_t ranks = collective->size;
     if (engine->knows_counts)
         return STATUS_OK;
     /* Exact: a vocabulary has fewer than 2^24 rows. */
-    rows[engine->partition.rank] = (float)engine->vocab;
+    rows[collective->rank] = (float)engine->vocab;
     enum status status = collective->ops->sum(collective, rows, ranks);
     for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++)
         engine->vocab_counts[i] = (size_t)rows[i];
@@ -204,13 +204,20 @@ static enum status pass(struct engine *engine, const struct engine_row *rows, si
     return status;
 }
 
+enum status engine_admit(struct engine *engine, const struct engine_batch *batch,
+                         struct reason *reason)
+{
+    return admit(engine, batch, reason);
+}
+
 /* Logits go to one of the two, if to any. */
 static enum status forward(struct engine *engine, const struct engine_batch *batch, float *own,
                            struct reason *reason)
 {
     size_t hidden = engine->config->hidden;
     bool has_logits = engine->partition.has_head &&
-                      (batch->logits_out || engine_is_tensor_cut(engine));
+                      (batch->logits_out || (engine_is_tensor_cut(engine) &&
+                                             engine->partition.sharding == SHARDING_TENSOR));
     float *logits = batch->logits_out;
     engine_turn(engine, PROFILE_COPY);
     enum status status = admit(engine, batch, reason);

@@ -9,6 +9,9 @@
  * Pipeline cut: a ring.  Rank 0 calls engine_forward with `hidden_out`; every later rank calls it
  * with the same rows, `hidden_in` and `hidden_out`; the last hidden state returns to rank 0, which
  * calls engine_logits.
+ * Stages of several ranks: the same ring of stages; all ranks of a stage make the same calls with
+ * the same rows and hidden states, and end with the same bits.  Those of the first call
+ * engine_logits together; rank 0 gets the logits.
  *
  * Within one kernel set and mode, what a row yields depends on its sequence's tokens and its
  * position alone: not on the other rows, the chunks of a prompt or the number of threads.
@@ -49,7 +52,7 @@ struct engine_options {
     uint32_t sequences;       /* at a time; 0: 16 */
     enum kv_format kv_format; /* fast mode: bf16 (also 0) or int8; exact mode has f32 only */
     const struct kernel_set *kernels; /* NULL: kernel_set_choose */
-    struct collective *collective;    /* tensor cut only; borrowed */
+    struct collective *collective;    /* of those that share its layers; borrowed */
     /* Called after each layer with the residual stream [count][hidden]; for tests. */
     void (*observe)(void *observer, uint32_t layer, const float *hidden, size_t count);
     /* Called where a layer has experts, with the choices [count][used]; what it writes there is
@@ -106,6 +109,9 @@ MUST_CHECK enum status engine_open_local(const struct engine_model *model,
 /* Accepts NULL. */
 void engine_close(struct engine *engine);
 
+/* Takes what the rows need, or nothing: engine_forward then finds it. */
+MUST_CHECK enum status engine_admit(struct engine *engine, const struct engine_batch *batch,
+                                    struct reason *reason);
 MUST_CHECK enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
                                       struct reason *reason);
 /* The same on all ranks of a tensor cut, each with the logits of its rows of the vocabulary,

@@ -276,11 +276,11 @@ enum status engine_open(const struct engine_model *model, const struct partition
         return status;
     if (!shard_is_complete(shard))
         return refuse(reason, STATUS_NOT_READY, "the weights are not all there");
-    bool is_cut = partition->sharding == SHARDING_TENSOR && partition->rank_count > 1;
-    if (is_cut && (!options->collective || options->collective->size != partition->rank_count ||
-                   options->collective->rank != partition->rank))
+    bool is_cut = partition->stage_ranks > 1;
+    if (is_cut && (!options->collective || options->collective->size != partition->stage_ranks ||
+                   options->collective->rank != partition->rank - partition->stage_first))
         return refuse(reason, STATUS_INVALID, "a tensor cut of %u ranks needs a world of as many",
-                      partition->rank_count);
+                      partition->stage_ranks);
     struct engine *engine = memory_zeroed(1, sizeof *engine);
     if (!engine)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for an engine");

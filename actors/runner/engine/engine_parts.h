@@ -196,9 +196,10 @@ struct engine {
 extern const struct family *const engine_families[];
 const struct family *family_find(const char *model_type);
 
+/* Whether its layers are shared with other ranks. */
 static inline bool engine_is_tensor_cut(const struct engine *engine)
 {
-    return engine->partition.sharding == SHARDING_TENSOR && engine->partition.rank_count > 1;
+    return engine->partition.stage_ranks > 1;
 }
 
 static inline const struct layer_shape *engine_shape(const struct engine *engine, uint32_t index)

@@ -10,6 +10,7 @@ struct rank_call {
     struct local_world *world;
     struct engine *engine;
     struct engine_batch batch;
+    const float *returned; /* the last stage's hidden states: only logits are left to compute */
     enum status status;
     struct reason reason;
 };
@@ -19,7 +20,7 @@ struct local_world {
     enum sharding sharding;
     struct partition partitions[PARTITION_RANKS_MAX];
     struct engine *engines[PARTITION_RANKS_MAX];
-    struct collective_threads *collective;
+    struct collective_threads *collective; /* of all ranks; each meets those of its stage */
     float *hidden; /* [hidden_rows][hidden] between the stages of a pipeline */
     size_t hidden_rows;
 };
@@ -44,8 +45,12 @@ static enum status open_ranks(const struct engine_model *model, struct local_wor
     world->sharding = world->partitions[0].sharding;
     for (uint32_t i = 0; status == STATUS_OK && i < ranks; i++) {
         struct engine_options own = options[i];
+        const struct partition *p = &world->partitions[i];
         own.collective = collective_threads_member(world->collective, i);
-        status = engine_open_local(model, &world->partitions[i], &own, &world->engines[i], reason);
+        status = own.collective->ops->narrow(own.collective, p->stage_first, p->stage_ranks,
+                                             reason);
+        if (status == STATUS_OK)
+            status = engine_open_local(model, p, &own, &world->engines[i], reason);
         world->ranks += status == STATUS_OK;
     }
     if (status != STATUS_OK) {
@@ -72,6 +77,24 @@ enum status local_world_open_each(const struct engine_model *model, enum shardin
         return status;
     }
     return open_ranks(model, world, ranks, options, world_out, reason);
+}
+
+enum status local_world_open_stages(const struct engine_model *model, const uint32_t *sizes,
+                                    uint32_t stage_count, const uint64_t *shares,
+                                    const struct engine_options *options,
+                                    struct local_world **world_out, struct reason *reason)
+{
+    struct partition_units units = partition_units_of(model->config, model->layout);
+    struct local_world *world = memory_zeroed(1, sizeof *world);
+    if (!world)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u stages", stage_count);
+    enum status status = partition_solve_stages(&units, sizes, stage_count, shares,
+                                                world->partitions, reason);
+    if (status != STATUS_OK) {
+        local_world_close(world);
+        return status;
+    }
+    return open_ranks(model, world, world->partitions[0].rank_count, options, world_out, reason);
 }
 
 enum status local_world_open_tables(const struct engine_model *model,
@@ -105,6 +128,54 @@ void local_world_close(struct local_world *world)
     memory_free(world);
 }
 
+static void *rank_main(void *argument)
+{
+    struct rank_call *call = argument;
+    if (call->returned)
+        call->status = engine_logits(call->engine, call->returned, call->batch.count,
+                                     call->batch.logits_out, &call->reason);
+    else
+        call->status = engine_forward(call->engine, &call->batch, &call->reason);
+    if (call->status != STATUS_OK)
+        collective_threads_lose(call->world->collective);
+    return NULL;
+}
+
+/* All ranks of the stage that begins with rank `first`; what goes out, its first rank writes. */
+static enum status compute(struct local_world *world, uint32_t first,
+                           const struct engine_batch *batch, const float *returned,
+                           struct reason *reason)
+{
+    const uint32_t ranks = world->partitions[first].stage_ranks;
+    struct rank_call *calls = memory_zeroed(ranks, sizeof *calls);
+    pthread_t threads[PARTITION_RANKS_MAX];
+    uint32_t started = 1;
+    if (!calls)
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", ranks);
+    for (uint32_t i = 0; i < ranks; i++) {
+        calls[i].world = world;
+        calls[i].engine = world->engines[first + i];
+        calls[i].returned = returned;
+        calls[i].batch = *batch;
+        if (i > 0)
+            calls[i].batch.hidden_out = calls[i].batch.logits_out = NULL;
+    }
+    for (; started < ranks; started++) {
+        if (pthread_create(&threads[started], NULL, rank_main, &calls[started]) != 0) {
+            collective_threads_lose(world->collective);
+            break;
+        }
+    }
+    rank_main(&calls[0]);
+    for (uint32_t i = 1; i < started; i++)
+        pthread_join(threads[i], NULL);
+    enum status status = started < ranks ? STATUS_IO : calls[0].status;
+    if (status != STATUS_OK)
+        (void)refuse(reason, status, "%s", calls[0].reason.text);
+    memory_free(calls);
+    return status;
+}
+
 static enum status pipeline(struct local_world *world, const struct engine_row *rows, size_t count,
                             float *logits_out, struct reason *reason)
 {
@@ -117,10 +188,11 @@ static enum status pipeline(struct local_world *world, const struct engine_row *
         world->hidden_rows = count;
     }
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < world->ranks; i++) {
-        struct engine_batch batch = {rows, count, i > 0 ? world->hidden : NULL, world->hidden,
-                                     NULL};
-        status = engine_forward(world->engines[i], &batch, reason);
+    for (uint32_t i = 0; status == STATUS_OK && i < world->ranks;
+         i += world->partitions[i].stage_ranks) {
+        const struct engine_batch batch = {rows, count, i > 0 ? world->hidden : NULL,
+                                           world->hidden, NULL};
+        status = compute(world, i, &batch, NULL, reason);
     }
     size_t wanted = 0;
     for (size_t i = 0; i < count; i++) {
@@ -130,56 +202,19 @@ static enum status pipeline(struct local_world *world, const struct engine_row *
             world->hidden[wanted * width + k] = world->hidden[i * width + k];
         wanted++;
     }
-    if (status == STATUS_OK && logits_out)
-        status = engine_logits(world->engines[0], world->hidden, wanted, logits_out, reason);
-    return status;
-}
-
-static void *rank_main(void *argument)
-{
-    struct rank_call *call = argument;
-    call->status = engine_forward(call->engine, &call->batch, &call->reason);
-    if (call->status != STATUS_OK)
-        collective_threads_lose(call->world->collective);
-    return NULL;
-}
-
-static enum status tensor(struct local_world *world, const struct engine_row *rows, size_t count,
-                          float *logits_out, struct reason *reason)
-{
-    struct rank_call *calls = memory_zeroed(world->ranks, sizeof *calls);
-    pthread_t threads[PARTITION_RANKS_MAX];
-    uint32_t started = 1;
-    if (!calls)
-        return refuse(reason, STATUS_NO_MEMORY, "no memory for %u ranks", world->ranks);
-    for (uint32_t i = 0; i < world->ranks; i++) {
-        calls[i].world = world;
-        calls[i].engine = world->engines[i];
-        calls[i].batch = (struct engine_batch){rows, count, NULL, NULL,
-                                               i == 0 ? logits_out : NULL};
-    }
-    for (; started < world->ranks; started++) {
-        if (pthread_create(&threads[started], NULL, rank_main, &calls[started]) != 0) {
-            collective_threads_lose(world->collective);
-            break;
-        }
-    }
-    rank_main(&calls[0]);
-    for (uint32_t i = 1; i < started; i++)
-        pthread_join(threads[i], NULL);
-    enum status status = started < world->ranks ? STATUS_IO : calls[0].status;
-    if (status != STATUS_OK)
-        (void)refuse(reason, status, "%s", calls[0].reason.text);
-    memory_free(calls);
-    return status;
+    if (status != STATUS_OK || !logits_out || wanted == 0)
+        return status;
+    const struct engine_batch batch = {.count = wanted, .logits_out = logits_out};
+    return compute(world, 0, &batch, world->hidden, reason);
 }
 
 enum status local_world_forward(struct local_world *world, const struct engine_row *rows,
                                 size_t count, float *logits_out, struct reason *reason)
 {
-    if (world->sharding == SHARDING_PIPELINE)
+    const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
+    if (world->sharding == SHARDING_PIPELINE || world->sharding == SHARDING_PIPELINE_TENSOR)
         return pipeline(world, rows, count, logits_out, reason);
-    return tensor(world, rows, count, logits_out, reason);
+    return compute(world, 0, &batch, NULL, reason);
 }
 
 enum status local_world_sequence_open(struct local_world *world, uint32_t *sequence_out,

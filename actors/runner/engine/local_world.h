@@ -2,12 +2,12 @@
 /*
  * local_world: all ranks of a cut in one process, for troupe-engine and for tests.
  *
- * A pipeline's ranks compute one after another, a tensor cut's in threads that meet in
- * collective_threads: the same engine calls as in runners on several machines.
+ * A pipeline's stages compute one after another, the ranks of a stage or a tensor cut in threads
+ * that meet in collective_threads: the same engine calls as in runners on several machines.
  *
  * Owner    a command or a test.
  * Memory   one engine per rank.
- * Threads  one caller; a thread per further rank while a tensor cut computes.
+ * Threads  one caller; a thread per further rank while a tensor cut or a stage computes.
  * Fails    what partition_solve and the engine refuse.
  */
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_LOCAL_WORLD_H
@@ -28,6 +28,13 @@ MUST_CHECK enum status local_world_open_each(const struct engine_model *model,
                                              uint32_t ranks, const struct engine_options *options,
                                              struct local_world **world_out,
                                              struct reason *reason);
+/* A pipeline of tensor groups: stage i is of sizes[i] ranks; options[ranks]. */
+MUST_CHECK enum status local_world_open_stages(const struct engine_model *model,
+                                               const uint32_t *sizes, uint32_t stage_count,
+                                               const uint64_t *shares,
+                                               const struct engine_options *options,
+                                               struct local_world **world_out,
+                                               struct reason *reason);
 /* By tables made elsewhere, one for each rank. */
 MUST_CHECK enum status local_world_open_tables(const struct engine_model *model,
                                                const struct partition *partitions, uint32_t ranks,

@@ -2,6 +2,7 @@
 #include "runtime/tools/troupe/place.h"
 
 #include "protocol/holdings.h"
+#include "protocol/memory.h"
 #include "protocol/sharding.h"
 #include "runtime/partition.h"
 #include "runtime/partition_table.h"
@@ -37,30 +38,29 @@ static int read_nodes(struct cli *cli, const char *text, struct place_instance *
     return EXIT_CODE_OK;
 }
 
-static int read_shares(struct cli *cli, const char *text, struct place_instance *request)
+/* "50,30,20" of --shares or --stages. */
+static int read_numbers(struct cli *cli, const char *option, const char *example, uint32_t least,
+                        uint32_t most, const char *text, struct u32s *numbers_out)
 {
-    struct place_instance copied = {.model_id = NULL};
-    uint32_t shares[RANK_COUNT_MAX];
+    uint32_t numbers[RANK_COUNT_MAX];
     uint32_t count = 0;
     const char *at = text;
     for (bool is_more = true; is_more;) {
         char *end = NULL;
         errno = 0;
-        unsigned long share = strtoul(at, &end, 10);
-        if (errno != 0 || at[0] < '0' || at[0] > '9' || share > 1000000 ||
+        unsigned long number = strtoul(at, &end, 10);
+        if (errno != 0 || at[0] < '0' || at[0] > '9' || number < least || number > most ||
             (*end != ',' && *end != '\0') || count == RANK_COUNT_MAX)
-            return cli_usage_failed(cli, "--shares takes numbers with commas between, such as "
-                                         "50,30,20, not %.60s", text);
-        shares[count++] = (uint32_t)share;
+            return cli_usage_failed(cli, "--%s takes numbers with commas between, such as %s, "
+                                         "not %.60s", option, example, text);
+        numbers[count++] = (uint32_t)number;
         is_more = *end == ',';
         at = end + 1;
     }
-    /* record_copy makes the request own the numbers. */
-    copied.shares = (struct u32s){shares, count};
-    struct place_instance owned;
-    if (record_copy(&place_instance_type, &copied, &owned) != STATUS_OK)
+    numbers_out->items = memory_copied(numbers, count * sizeof(numbers[0]));
+    if (!numbers_out->items)
         return cli_failed(cli, STATUS_NO_MEMORY, NULL);
-    request->shares = owned.shares;
+    numbers_out->count = count;
     return EXIT_CODE_OK;
 }
 
@@ -84,7 +84,7 @@ static int read_choice(struct cli *cli, struct place_instance *request)
         parsed = SHARDING_TENSOR;
     else if (sharding && !sharding_parse(sharding, &parsed))
         return cli_usage_failed(
-            cli, "--sharding is none, pipeline, tensor or asymmetric, not %.40s", sharding);
+            cli, "--sharding is asymmetric, " SHARDING_NAMES ", not %.40s", sharding);
     request->sharding = parsed;
     if (format && !kv_format_parse(format, &kv_format))
         return cli_usage_failed(cli, "--kv-cache is bf16 or int8, not %.40s", format);
@@ -107,6 +107,7 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
     const char *nodes = cli_option(cli, "nodes");
     const char *shares = cli_option(cli, "shares");
     const char *table = cli_option(cli, "table");
+    const char *stages = cli_option(cli, "stages");
     if (!cli_number(cli, "min-nodes", NODE_COUNT_MAX, 0, &nodes_min) ||
         !cli_number(cli, "context", UINT32_MAX, 0, &context) ||
         !cli_number(cli, "requests", REQUESTS_RUNNING_MAX, 0, &requests) ||
@@ -121,7 +122,9 @@ int place_request(struct cli *cli, const char *model_id, struct place_instance *
     if (code == EXIT_CODE_OK && nodes)
         code = read_nodes(cli, nodes, request);
     if (code == EXIT_CODE_OK && shares)
-        code = read_shares(cli, shares, request);
+        code = read_numbers(cli, "shares", "50,30,20", 0, 1000000, shares, &request->shares);
+    if (code == EXIT_CODE_OK && stages)
+        code = read_numbers(cli, "stages", "2,1", 1, RANK_COUNT_MAX, stages, &request->stages);
     if (code == EXIT_CODE_OK && table)
         code = read_table(cli, table, request);
     if (code == EXIT_CODE_OK && !text_set(&request->model_id, model_id))
@@ -363,9 +366,15 @@ void place_print(const struct cli *cli, const struct instance_record *instance)
                      cli_node_name(cli->state, &rank->node_id),
                      share_print(rank->share, share), rank->layer_first,
                      rank->layer_end > 0 ? rank->layer_end - 1 : 0);
-        for (uint32_t k = 0; instance->sharding == SHARDING_TENSOR && k < rank->cuts.count; k++) {
+        const bool is_staged = instance->sharding == SHARDING_PIPELINE_TENSOR;
+        const bool is_cut = instance->sharding == SHARDING_TENSOR || is_staged;
+        if (is_staged)
+            (void)printf(" in stage %u", rank->stage);
+        for (uint32_t k = 0; is_cut && k < rank->cuts.count; k++) {
             const struct cut_record *cut = &rank->cuts.items[k];
             const double all = (double)cut->units * cut->layers;
+            if (is_staged && cut->end == 0)
+                continue; /* none, or none of its layers has any */
             (void)printf(", %.0f %% of %s",
                          all > 0 ? (double)(cut->end - cut->first) * cut->step / all * 100 : 0,
                          partition_kind_name((enum partition_kind)cut->kind));

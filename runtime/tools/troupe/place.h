@@ -7,11 +7,12 @@
 #ifndef TROUPE_RUNTIME_TOOLS_TROUPE_PLACE_H
 #define TROUPE_RUNTIME_TOOLS_TROUPE_PLACE_H
 
+#include "protocol/sharding.h"
 #include "runtime/tools/troupe/cli.h"
 
 /* What place and previews have in common, for their option tables. */
 #define PLACE_OPTION_ROWS                                                                          \
-    {"sharding", "WAY", "none, pipeline, tensor or asymmetric; else the best is chosen"},          \
+    {"sharding", "WAY", SHARDING_NAMES ", or asymmetric; else the best"},                          \
         {"mode", "MODE", "fast (default) or exact"},                                               \
         {"nodes", "A,B", "these nodes and no others, in the order of the ranks"},                  \
         {"kv-cache", "FORMAT", "bf16 or int8; else the leader's kv_cache"},                        \
@@ -19,6 +20,7 @@
         {"min-nodes", "N", "at least so many nodes"},                                              \
         {"shares", "50,30,20", "how much each rank gets; else by memory"},                         \
         {"table", "FILE", "JSON of what each rank holds, as in README.md; else by shares"},      \
+        {"stages", "2,1", "ranks of each stage of pipeline-tensor; else by the links"},            \
         {"context", "N", "tokens of context to promise; else the most that fits, to 32768"},       \
         {"no-download", NULL, "refuse ORG/NAME that no node knows, instead of asking the hub"},    \
     {                                                                                              \

@@ -24,19 +24,14 @@ static void ask_all(struct stage *stage)
 }
 
 /* Exact mode: the same tokens as one rank; busy, at rest, and busy again. */
-static void check_equal_to_one(enum sharding sharding, uint32_t ranks, bool has_one_copy)
+static void check_cut_equal_to_one(const struct stage_options *options)
 {
     static struct stage one;
     static struct stage several;
     const struct stage_options alone = {.ranks = 1, .context = 512, .mode = MODE_EXACT};
-    const struct stage_options options = {.sharding = sharding,
-                                          .ranks = ranks,
-                                          .context = 512,
-                                          .mode = MODE_EXACT,
-                                          .has_one_copy = has_one_copy};
     struct reason reason = {""};
     stage_open(&one, &alone);
-    stage_open(&several, &options);
+    stage_open(&several, options);
     ck_assert_int_eq(serving_canary(&several.serving, &reason), STATUS_OK);
     ask_all(&one);
     for (unsigned round = 0; round < 2; round++) {
@@ -52,10 +47,51 @@ static void check_equal_to_one(enum sharding sharding, uint32_t ranks, bool has_
         }
     }
     stage_close(&several); /* joins the threads, which write their status */
-    for (uint32_t i = 1; i < ranks; i++)
+    for (uint32_t i = 1; i < options->ranks; i++)
         ck_assert_int_eq(several.ranks[i].status, STATUS_OK);
     stage_close(&one);
 }
+
+static void check_equal_to_one(enum sharding sharding, uint32_t ranks, bool has_one_copy)
+{
+    const struct stage_options options = {.sharding = sharding,
+                                          .ranks = ranks,
+                                          .context = 512,
+                                          .mode = MODE_EXACT,
+                                          .has_one_copy = has_one_copy};
+    check_cut_equal_to_one(&options);
+}
+
+static const struct stage_options pair_and_one = {.sharding = SHARDING_PIPELINE_TENSOR,
+                                                  .ranks = 3,
+                                                  .sizes = {2, 1},
+                                                  .size_count = 2,
+                                                  .context = 512,
+                                                  .mode = MODE_EXACT};
+static const struct stage_options two_pairs = {.sharding = SHARDING_PIPELINE_TENSOR,
+                                               .ranks = 4,
+                                               .sizes = {2, 2},
+                                               .size_count = 2,
+                                               .shares = {35, 15, 20, 30},
+                                               .context = 512,
+                                               .mode = MODE_EXACT,
+                                               .has_one_copy = true};
+
+START_TEST(stages_of_tensor_groups_answer_as_one_rank)
+{
+    const struct stage_options one_and_pair = {.sharding = SHARDING_PIPELINE_TENSOR,
+                                               .ranks = 3,
+                                               .sizes = {1, 2},
+                                               .size_count = 2,
+                                               .shares = {20, 55, 25},
+                                               .context = 512,
+                                               .mode = MODE_EXACT,
+                                               .has_one_copy = true};
+    check_cut_equal_to_one(&pair_and_one);
+    check_cut_equal_to_one(&one_and_pair);
+    check_cut_equal_to_one(&two_pairs);
+}
+END_TEST
 
 START_TEST(a_pipeline_answers_as_one_rank)
 {
@@ -182,11 +218,11 @@ START_TEST(ranks_sample_from_their_rows_as_one_rank)
 END_TEST
 
 /* The cache of every rank is too small: the chats are put back on all of them alike. */
-static void check_small_cache(enum sharding sharding)
+static void check_small_cache(const struct stage_options *cut)
 {
     static struct stage stage;
-    const struct stage_options options = {
-        .sharding = sharding, .ranks = 2, .context = 192, .mode = MODE_EXACT};
+    struct stage_options options = *cut;
+    options.context = 192;
     stage_open(&stage, &options);
     for (size_t i = 0; i < CHATS; i++) {
         const struct stage_ask ask = {
@@ -203,8 +239,12 @@ static void check_small_cache(enum sharding sharding)
 
 START_TEST(ranks_stay_in_step_when_the_cache_is_full)
 {
-    check_small_cache(SHARDING_PIPELINE);
-    check_small_cache(SHARDING_TENSOR);
+    check_small_cache(&(struct stage_options){
+        .sharding = SHARDING_PIPELINE, .ranks = 2, .mode = MODE_EXACT});
+    check_small_cache(&(struct stage_options){
+        .sharding = SHARDING_TENSOR, .ranks = 2, .mode = MODE_EXACT});
+    check_small_cache(&pair_and_one);
+    check_small_cache(&two_pairs);
 }
 END_TEST
 
@@ -343,6 +383,26 @@ START_TEST(hidden_states_of_the_wrong_size_end_the_generation)
 }
 END_TEST
 
+/* What came for a rank of another stage, or twice. */
+static bool repeat_to_third(struct stage *stage, uint32_t source, uint32_t target,
+                            struct message *message)
+{
+    (void)source;
+    if (target == 3 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 3)
+        MESSAGE_BODY(message, step_planned)->number--;
+    return true;
+}
+
+START_TEST(what_goes_wrong_in_a_stage_ends_the_generation)
+{
+    check_ends(&two_pairs, skip_a_number, "came after");
+    check_ends(&two_pairs, repeat_to_third, "came after");
+    check_ends(&two_pairs, shorten_hidden, "were due from");
+    check_ends(&two_pairs, spoil_rows, "has rows without their places");
+    check_ends(&two_pairs, wrong_slot, "slot");
+}
+END_TEST
+
 START_TEST(a_lost_message_ends_the_generation)
 {
     struct stage_options hasty = ring;
@@ -374,12 +434,14 @@ Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {
         a_pipeline_answers_as_one_rank,
+        stages_of_tensor_groups_answer_as_one_rank,
         a_tensor_cut_answers_as_one_rank,
         ranks_sample_from_their_rows_as_one_rank,
         ranks_stay_in_step_when_the_cache_is_full,
         a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,
         hidden_states_of_the_wrong_size_end_the_generation,
+        what_goes_wrong_in_a_stage_ends_the_generation,
         a_lost_message_ends_the_generation,
         a_lost_sibling_ends_a_tensor_cut,
     };

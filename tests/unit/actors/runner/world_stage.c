@@ -25,14 +25,6 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
     return STATUS_OK;
 }
 
-/* Its worlds have no sources. */
-enum status collective_mpi_narrow(struct collective *collective, uint32_t count,
-                                  struct reason *reason)
-{
-    (void)collective;
-    return refuse(reason, STATUS_INVALID, "the stage keeps all, not %u", count);
-}
-
 void collective_mpi_close(struct collective *collective)
 {
     (void)collective;
@@ -59,7 +51,9 @@ static void tell(void *target, struct sibling_word *word)
     struct stage_rank *own = target;
     struct stage *stage = own->stage;
     const uint32_t source = own->world.rank;
-    if (stage->sharding == SHARDING_PIPELINE)
+    if (word->rank != RANK_COUNT_MAX)
+        deliver(stage, source, word->rank, &word->message);
+    else if (stage->sharding == SHARDING_PIPELINE)
         deliver(stage, source, (source + 1) % stage->rank_count, &word->message);
     else
         for (uint32_t i = 1; source == 0 && i < stage->rank_count; i++)
@@ -212,9 +206,14 @@ static void fill_instance(struct stage *stage, const struct stage_options *optio
     ck_assert_msg(engine_model_open(model_directory, &model, &reason) == STATUS_OK, "%s",
                   reason.text);
     const struct partition_units units = partition_units_of(model.config, model.layout);
-    ck_assert_msg(partition_solve(options->sharding, &units, NULL, stage->rank_count, partitions,
-                                  &reason) == STATUS_OK,
-                  "%s", reason.text);
+    const enum status status =
+        options->size_count > 0
+            ? partition_solve_stages(&units, options->sizes, options->size_count,
+                                     options->shares[0] ? options->shares : NULL, partitions,
+                                     &reason)
+            : partition_solve(options->sharding, &units, NULL, stage->rank_count, partitions,
+                              &reason);
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
     for (uint32_t i = 0; i < model.table->file_count; i++) {
         struct file_source *source = record_list_push(
             &file_source_type, RECORD_LIST(instance->sources), NULL, MODEL_FILE_COUNT_MAX);

@@ -66,6 +66,10 @@ struct stage {
 struct stage_options {
     enum sharding sharding;
     uint32_t ranks;
+    /* Of a pipeline of tensor groups: the ranks of each, and the shares of all if not 0. */
+    uint32_t sizes[STAGE_RANKS_MAX];
+    uint32_t size_count;
+    uint64_t shares[STAGE_RANKS_MAX];
     uint32_t context;
     uint32_t positions; /* of all chats together; 0: one context */
     enum kv_format kv_format;
