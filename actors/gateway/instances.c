@@ -336,10 +336,10 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
     if (status == STATUS_OK)
         status = buffer_append_format(
             json,
-            ",\"asymmetric\":%s,\"upgraded\":%s,\"predicted\":{\"tokens_per_s\":%.3f,"
+            ",\"is_upgraded\":%s,\"predicted\":{\"tokens_per_s\":%.3f,"
             "\"first_token_s\":%.3f,\"load_s\":%.3f}",
-            instance->is_asymmetric ? "true" : "false", instance->is_upgraded ? "true" : "false",
-            instance->tokens_per_s, instance->first_token_s, instance->load_s);
+            instance->is_upgraded ? "true" : "false", instance->tokens_per_s,
+            instance->first_token_s, instance->load_s);
     if (status == STATUS_OK && instance->status == INSTANCE_COPYING)
         status = buffer_append_format(
             json, ",\"transfer_id\":\"%s\"",
@@ -426,12 +426,11 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
         if (status == STATUS_OK)
             status = buffer_append_format(
                 &json,
-                ",\"sharding\":\"%s\",\"is_asymmetric\":%s,\"asymmetric\":%s,\"upgraded\":%s,"
+                ",\"sharding\":\"%s\",\"is_asymmetric\":%s,\"is_upgraded\":%s,"
                 "\"mode\":\"%s\",\"is_possible\":%s,\"context\":%u,"
                 "\"positions\":%u,\"requests\":%u,\"kv_cache\":\"%s\",\"tokens_per_s\":%.3f,"
                 "\"first_token_s\":%.3f,\"load_s\":%.3f",
                 sharding_name(candidate->sharding),
-                candidate->is_asymmetric ? "true" : "false",
                 candidate->is_asymmetric ? "true" : "false",
                 candidate->is_upgraded ? "true" : "false", mode_name(candidate->mode),
                 candidate->is_possible ? "true" : "false", candidate->context,

@@ -53,6 +53,22 @@ static bool name_is_plain(const char *name)
 
 /* ---- instances ---- */
 
+/* None of its addresses is in a network where MPI may travel. */
+static bool is_exposed(const struct master *master, const struct node_record *node)
+{
+    const struct networks *trusted = &master->settings->trusted;
+    const char *hosts = text_or_empty(node->hosts);
+    bool is_trusted = networks_contain(trusted, text_or_empty(node->fabric));
+    while (!is_trusted && *(hosts += strspn(hosts, " "))) {
+        char host[ADDRESS_SIZE_MAX];
+        const size_t length = strcspn(hosts, " ");
+        (void)snprintf(host, sizeof(host), "%.*s", (int)length, hosts);
+        is_trusted = networks_contain(trusted, host);
+        hosts += length;
+    }
+    return !is_trusted;
+}
+
 /* The nodes with what is free on them, reservations of present instances taken off. */
 static uint32_t survey_nodes(struct master *master, const struct instance_id *replaced,
                              struct placement_node nodes[NODE_COUNT_MAX])
@@ -63,10 +79,7 @@ static uint32_t survey_nodes(struct master *master, const struct instance_id *re
         const struct node_record *node = &state->nodes.items[i];
         uint64_t reserved = 0;
         struct placement_node *place = &nodes[count++];
-        *place =
-            (struct placement_node){.node = node,
-                                    .is_exposed = !networks_contain(&master->settings->trusted,
-                                                                    text_or_empty(node->fabric))};
+        *place = (struct placement_node){.node = node, .is_exposed = is_exposed(master, node)};
         for (uint32_t k = 0; k < state->instances.count; k++) {
             const struct instance_record *instance = &state->instances.items[k];
             if (replaced && ID_EQUAL(instance->instance_id, *replaced))

@@ -33,7 +33,7 @@ struct placement_node {
     const struct kernel_rate *kernels; /* what its kernels manage; NULL: not measured yet */
     uint32_t kernel_count;
     bool is_heard;        /* in view and its load told in this epoch */
-    bool is_exposed;      /* its fabric address is in no network the operator trusts */
+    bool is_exposed;      /* none of its addresses is in a network the operator trusts */
 };
 
 /* The leader's, for what a request leaves open. */

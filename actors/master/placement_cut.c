@@ -88,6 +88,16 @@ static const struct placement_node *untrusted(const struct attempt *attempt)
     return NULL;
 }
 
+static enum status say_exposed(struct candidate *candidate, const struct placement_node *exposed)
+{
+    char text[SENTENCE_SIZE_MAX];
+    (void)snprintf(text, sizeof(text),
+                   "the ranks would talk unencrypted with %.60s at %.60s, which is in no trusted "
+                   "network; name it in trusted_networks of every node's config.ini",
+                   text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
+    return candidate_say(candidate, text);
+}
+
 static enum status choose_addresses(const struct attempt *attempt, struct candidate *candidate,
                                     struct reason *reason)
 {
@@ -144,15 +154,8 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     if (!are_all_held)
         candidate->copied_to = attempt->chosen[0]->node->node_id;
     const struct placement_node *exposed = untrusted(attempt);
-    if (exposed) {
-        char text[SENTENCE_SIZE_MAX];
-        (void)snprintf(
-            text, sizeof(text),
-            "the ranks would talk unencrypted with %.60s at %.60s, which is in no trusted "
-            "network; name it in trusted_networks of every node's config.ini",
-            text_or_empty(exposed->node->name), text_or_empty(exposed->node->fabric));
-        return candidate_say(candidate, text);
-    }
+    if (exposed)
+        return say_exposed(candidate, exposed);
     status = choose_addresses(attempt, candidate, &reason);
     if (status != STATUS_OK)
         return status == STATUS_NO_MEMORY ? status : candidate_say(candidate, reason.text);

@@ -15,9 +15,14 @@ static void check(const struct config *config)
 {
     for (int key = 0; key < CONFIG_KEY_COUNT; key++) {
         const struct config_row *row = &config_rows[key];
-        uint64_t measured = row->type == CONFIG_TEXT ? strlen(config->texts[key])
-                                                     : config->numbers[key];
-        ASSERT(measured >= row->least && measured <= row->most);
+        if (row->type == CONFIG_SHARE) {
+            const double share = config_share(config, (enum config_key)key);
+            ASSERT(share >= (double)row->least && share <= (double)row->most);
+        } else {
+            uint64_t measured = row->type == CONFIG_TEXT ? strlen(config->texts[key])
+                                                         : config->numbers[key];
+            ASSERT(measured >= row->least && measured <= row->most);
+        }
         ASSERT(config->origins[key] <= CONFIG_FILE);
     }
     ASSERT(config->origins[CONFIG_KEY_HOME] == CONFIG_DEFAULT);
