@@ -118,7 +118,7 @@ void slots_refresh(struct master *master)
         if (!slot || slot->is_hint || strcmp(slot->told, address) == 0 ||
             strlen(address) >= sizeof(slot->told))
             continue;
-        (void)snprintf(slot->told, sizeof(slot->told), "%s", address);
+        memcpy(slot->told, address, strlen(address) + 1);
         /* One that works stays: what a node tells first may be what we do not reach. */
         if (strcmp(slot->address, address) != 0 && !(slot->address[0] && slot->is_up))
             slot_connect_to(master, slot, address);

@@ -15,6 +15,9 @@
 #include "runtime/partition_place.h"
 #include "runtime/partition_record.h"
 
+/* Of each node, for what nobody counts: libraries, buffers of a load, the heap's own room. */
+#define PLACEMENT_HEAD_ROOM ((uint64_t)32 << 20)
+
 struct placement_cache {
     uint64_t positions; /* of all requests together */
     uint32_t requests;  /* at once */
@@ -58,9 +61,10 @@ MUST_CHECK enum status placement_place_stages(const struct model_shape *shape,
                                               const uint64_t *shares, const uint64_t *budgets,
                                               struct partition *cuts_out, struct reason *reason);
 
-/* What a rank takes beside weights and cache: the process with its tokenizer and the load window,
- * buffers of a step's rows (hidden states, the FFN's middle) and logits of the requests. */
-uint64_t placement_scratch_bytes(const struct model_shape *shape, uint32_t requests);
+/* What a rank takes beside weights and cache: the process, buffers of a step's rows (hidden states,
+ * its part of the FFN's middle) and logits of the requests; rank 0 the tokenizer, too. */
+uint64_t placement_scratch_bytes(const struct model_shape *shape, const struct partition *cut,
+                                 uint32_t requests);
 /* What a rank takes that only sends: the process and the load window. */
 uint64_t placement_source_bytes(const struct model_shape *shape);
 

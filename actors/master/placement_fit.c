@@ -95,7 +95,8 @@ static bool fits(struct placement_fitting *fitting, uint64_t positions, uint32_t
         rank->weight_bytes = fitting->weights[i];
         rank->cache_bytes =
             kv_total_bytes(&fitting->sizes[i], positions, requests, KV_STEP_ROWS);
-        rank->scratch_bytes = placement_scratch_bytes(shape, requests);
+        rank->scratch_bytes =
+            placement_scratch_bytes(shape, &fitting->cuts[i], requests);
     }
     take_up(fitting, taken);
     for (uint32_t i = 0; i < fitting->attempt->count; i++) {
@@ -137,7 +138,8 @@ bool fitting_context(struct placement_fitting *fitting)
     for (uint32_t i = 0; i < attempt->count; i++) {
         const uint64_t taken =
             placement_senders_taken(attempt->question->state, fitting->candidate,
-                                    &attempt->chosen[i]->node->machine_id);
+                                    &attempt->chosen[i]->node->machine_id) +
+            PLACEMENT_HEAD_ROOM;
         const uint64_t memory_free = attempt->chosen[i]->memory_free;
         fitting->limits[i] = memory_free > taken ? memory_free - taken : 0;
     }

@@ -131,6 +131,12 @@ static enum status try_kinds(struct attempt *attempt, struct candidates_listed *
     return status;
 }
 
+/* Whoever names nodes, shares or a table says which rank is which. */
+static bool is_order_given(const struct place_instance *request)
+{
+    return request->node_ids.count > 0 || attempt_ranks_given(request) > 0;
+}
+
 /* A set of nodes, once; its ranks are in the standing order, after the largest that all reach. */
 static enum status try_set(struct trial *trial, uint64_t set)
 {
@@ -146,7 +152,7 @@ static enum status try_set(struct trial *trial, uint64_t set)
         if (set >> i & 1)
             trial->attempt->chosen[trial->attempt->count++] = trial->standing[i];
     struct reason reason; /* where none can be rank 0, the choice of addresses says why */
-    if (attempt_ranks_given(trial->attempt->question->request) == 0)
+    if (!is_order_given(trial->attempt->question->request))
         (void)(placement_reach_order(trial->attempt->question->links, trial->attempt->chosen,
                                      trial->attempt->count, &reason) == STATUS_OK);
     return try_kinds(trial->attempt, trial->listed);

@@ -15,7 +15,6 @@ static void fill(const struct attempt *attempt, const struct partition *cuts,
                  const struct placement_cache *cache, struct filling *filling_out)
 {
     const struct model_shape *shape = &attempt->model->shape;
-    const uint64_t scratch = placement_scratch_bytes(shape, cache->requests);
     memset(filling_out, 0, sizeof(*filling_out));
     for (uint32_t i = 0; i < attempt->count; i++) {
         uint32_t first = 0;
@@ -23,7 +22,8 @@ static void fill(const struct attempt *attempt, const struct partition *cuts,
                          attempt->chosen[i]->node->machine_id))
             first++;
         const uint64_t bytes = placement_weight_bytes(shape, &cuts[i]) +
-                               placement_cache_bytes(shape, &cuts[i], cache) + scratch;
+                               placement_cache_bytes(shape, &cuts[i], cache) +
+                               placement_scratch_bytes(shape, &cuts[i], cache->requests);
         filling_out->taken[first] += bytes;
         filling_out->all_taken += bytes;
         filling_out->all_free += first == i ? attempt->chosen[i]->memory_free : 0;
@@ -46,6 +46,11 @@ static double share_of(uint64_t bytes, uint64_t of)
     return of > 0 ? (double)bytes / (double)of : 1e3;
 }
 
+static uint64_t room_on(const struct placement_node *node)
+{
+    return node->memory_free > PLACEMENT_HEAD_ROOM ? node->memory_free - PLACEMENT_HEAD_ROOM : 0;
+}
+
 /* Cuts by memory that every rank has room for, counted again after rounding. */
 static bool place_unequal(const struct attempt *attempt, const struct placement_cache *cache,
                           struct filling *filling_out, struct reason *reason)
@@ -57,18 +62,18 @@ static bool place_unequal(const struct attempt *attempt, const struct placement_
         for (uint32_t k = 0; k < attempt->count; k++)
             sharing += ID_EQUAL(attempt->chosen[k]->node->machine_id,
                                 attempt->chosen[i]->node->machine_id);
-        budgets[i] = attempt->chosen[i]->memory_free / sharing;
+        budgets[i] = room_on(attempt->chosen[i]) / sharing;
     }
     if (placement_place(&attempt->model->shape, cache, SHARDING_TENSOR, NULL, budgets,
                         attempt->count, cuts, reason) != STATUS_OK)
         return false;
     fill(attempt, cuts, cache, filling_out);
     for (uint32_t i = 0; i < attempt->count; i++)
-        if (filling_out->taken[i] > attempt->chosen[i]->memory_free) {
+        if (filling_out->taken[i] > room_on(attempt->chosen[i])) {
             (void)refuse(reason, STATUS_NO_CAPACITY, "%.64s would need %llu bytes and has %llu",
                          text_or_empty(attempt->chosen[i]->node->name),
                          (unsigned long long)filling_out->taken[i],
-                         (unsigned long long)attempt->chosen[i]->memory_free);
+                         (unsigned long long)room_on(attempt->chosen[i]));
             return false;
         }
     return true;

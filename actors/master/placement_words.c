@@ -41,20 +41,21 @@ static const char *node_name(const struct attempt *attempt, const struct node_id
     return node ? text_or_empty(node->name) : "";
 }
 
-/* ": beta needs 300 bytes (weights 200, cache 50, scratch 50) and has 250". */
+/* ": beta needs 300 bytes of memory (weights 200, cache 50, scratch 50) and has 250 beside its
+ * head-room of 100". */
 static size_t describe_lack(const struct attempt *attempt, const struct candidate *candidate,
                             uint32_t rank, uint64_t have, char text[SENTENCE_SIZE_MAX])
 {
     const struct rank_record *record = &candidate->ranks.items[rank];
     return (size_t)snprintf(
         text, SENTENCE_SIZE_MAX,
-        "%s: %.64s needs %llu bytes (weights %llu, cache of %u tokens %llu, scratch %llu) and has "
-        "%llu",
+        "%s: %.64s needs %llu bytes of memory (weights %llu, cache of %u tokens %llu, scratch "
+        "%llu) and has %llu beside its head-room of %llu",
         way_of(attempt), name_of(attempt, rank),
         (unsigned long long)(record->weight_bytes + record->cache_bytes + record->scratch_bytes),
         (unsigned long long)record->weight_bytes, candidate->positions,
         (unsigned long long)record->cache_bytes, (unsigned long long)record->scratch_bytes,
-        (unsigned long long)have);
+        (unsigned long long)have, (unsigned long long)PLACEMENT_HEAD_ROOM);
 }
 
 static void describe_possible(const struct attempt *attempt, const struct candidate *candidate,

@@ -259,6 +259,8 @@ static enum status plan_all(struct weight_load *load, const struct weight_load_r
     if (status != STATUS_OK)
         return status;
     status = shard_open(load->plans[load->rank], &load->shard, reason);
+    if (status == STATUS_OK && !request->has_files[load->rank])
+        shard_receives_all(load->shard);
     if (status == STATUS_OK && request->opened && !request->has_files[load->rank])
         request->opened(request->context, load->plans[load->rank], load->shard);
     return status;

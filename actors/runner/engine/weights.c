@@ -316,8 +316,6 @@ static enum status allocate(struct shard *shard, struct reason *reason)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for %zu slices", plan->slice_count);
     void *memory = mmap(NULL, (size_t)plan->target_size + 1, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory != MAP_FAILED && plan->target_size >= HUGE_PAGE_SIZE)
-        (void)madvise(memory, (size_t)plan->target_size + 1, MADV_HUGEPAGE);
     if (memory == MAP_FAILED)
         return refuse(reason, STATUS_NO_MEMORY, "no memory for a shard of %llu bytes",
                       (unsigned long long)plan->target_size);
@@ -327,6 +325,12 @@ static enum status allocate(struct shard *shard, struct reason *reason)
     for (size_t i = 0; i < plan->slice_count; i++)
         shard->slice_of[plan->slices[i].module * MODULE_PART_COUNT + plan->slices[i].part] = i;
     return STATUS_OK;
+}
+
+void shard_receives_all(struct shard *shard)
+{
+    if (shard->plan->target_size >= HUGE_PAGE_SIZE)
+        (void)madvise(shard->memory, (size_t)shard->plan->target_size + 1, MADV_HUGEPAGE);
 }
 
 enum status shard_open(const struct shard_plan *plan, struct shard **shard_out,

@@ -141,6 +141,9 @@ struct shard;
 /* Reserves memory for the plan; borrows it until close. */
 MUST_CHECK enum status shard_open(const struct shard_plan *plan, struct shard **shard_out,
                                   struct reason *reason);
+/* Of a shard without files of its own: large pages, which would else also back what lies between
+ * slices that are used where their files are mapped. */
+void shard_receives_all(struct shard *shard);
 /* Accepts NULL. */
 void shard_close(struct shard *shard);
 /* Fills from local files what was not received: what lies together in runs of some size is used

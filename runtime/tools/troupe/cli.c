@@ -138,6 +138,7 @@ static const struct option_row *row_find(const struct option_row *rows, const ch
 {
     for (size_t i = 0; rows && rows[i].name; i++) {
         if (strlen(rows[i].name) == length && memcmp(rows[i].name, name, length) == 0) {
+            ASSERT(i < CLI_OPTIONS_MAX);
             *at_out = i;
             return &rows[i];
         }

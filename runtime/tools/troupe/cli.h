@@ -21,7 +21,7 @@
 
 #include <stdio.h>
 
-enum { CLI_OPTIONS_MAX = 16, CLI_WORDS_MAX = 64 };
+enum { CLI_OPTIONS_MAX = 24, CLI_WORDS_MAX = 64 };
 
 #define EXIT_CODE_INTERRUPTED 130
 
