@@ -239,7 +239,8 @@ def begins_again(first, second, transfer_id):
 
 
 def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
-    with running("n1", "n2", transfer_rate="10M") as (first, second):
+    # Slow: what is whole before it is cancelled stays, and would be done at once the second time.
+    with running("n1", "n2", transfer_rate="4M") as (first, second):
         path = big_model()
         first.troupe("add", path, "--name", "big")
         told = distribute(first, "big", ["n2"])[1]
