@@ -55,6 +55,10 @@ bool attempt_holds(const struct attempt *attempt, const struct placement_node *n
 
 /* ---- placement_nodes.c ---- */
 
+/* The first of the ranks on the machine of this one. */
+uint32_t attempt_machine(const struct attempt *attempt, uint32_t rank);
+/* How many ranks share the machine of this one, itself included. */
+uint32_t attempt_sharing(const struct attempt *attempt, uint32_t rank);
 bool placement_is_named(const struct place_instance *request, const struct node_id *id);
 /* Those that may take part: in the order in which they are named, else those that hold most come
  * first; returns how many. */

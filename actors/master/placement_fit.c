@@ -24,26 +24,16 @@ static void take_up(const struct placement_fitting *fitting, uint64_t taken_out[
 static void find_machines(struct placement_fitting *fitting)
 {
     const struct attempt *attempt = fitting->attempt;
-    for (uint32_t i = 0; i < attempt->count; i++) {
-        uint32_t first = 0;
-        while (!ID_EQUAL(attempt->chosen[first]->node->machine_id,
-                         attempt->chosen[i]->node->machine_id))
-            first++;
-        fitting->machines[i] = first;
-    }
+    for (uint32_t i = 0; i < attempt->count; i++)
+        fitting->machines[i] = attempt_machine(attempt, i);
 }
 
 /* Of what is free on a node, what one of the ranks there may take. */
 void fitting_budgets(const struct placement_fitting *fitting, uint64_t budgets[RANK_COUNT_MAX])
 {
     const struct attempt *attempt = fitting->attempt;
-    for (uint32_t i = 0; i < attempt->count; i++) {
-        uint32_t sharing = 0;
-        for (uint32_t k = 0; k < attempt->count; k++)
-            sharing += ID_EQUAL(attempt->chosen[k]->node->machine_id,
-                                attempt->chosen[i]->node->machine_id);
-        budgets[i] = fitting->limits[i] / (sharing ? sharing : 1);
-    }
+    for (uint32_t i = 0; i < attempt->count; i++)
+        budgets[i] = fitting->limits[i] / attempt_sharing(attempt, i);
 }
 
 /* The table by memory for so large a cache; where there is none the one there was stays. */

@@ -77,6 +77,24 @@ static void cover_first(const struct attempt *attempt, const struct placement_no
     }
 }
 
+uint32_t attempt_machine(const struct attempt *attempt, uint32_t rank)
+{
+    uint32_t first = 0;
+    while (!ID_EQUAL(attempt->chosen[first]->node->machine_id,
+                     attempt->chosen[rank]->node->machine_id))
+        first++;
+    return first;
+}
+
+uint32_t attempt_sharing(const struct attempt *attempt, uint32_t rank)
+{
+    uint32_t sharing = 0;
+    for (uint32_t i = 0; i < attempt->count; i++)
+        sharing += ID_EQUAL(attempt->chosen[i]->node->machine_id,
+                            attempt->chosen[rank]->node->machine_id);
+    return sharing;
+}
+
 /* By where they are named, which is the order of their ranks. */
 static uint32_t named_place(const struct place_instance *request, const struct node_id *id)
 {

@@ -17,10 +17,7 @@ static void fill(const struct attempt *attempt, const struct partition *cuts,
     const struct model_shape *shape = &attempt->model->shape;
     memset(filling_out, 0, sizeof(*filling_out));
     for (uint32_t i = 0; i < attempt->count; i++) {
-        uint32_t first = 0;
-        while (!ID_EQUAL(attempt->chosen[first]->node->machine_id,
-                         attempt->chosen[i]->node->machine_id))
-            first++;
+        const uint32_t first = attempt_machine(attempt, i);
         const uint64_t bytes = placement_weight_bytes(shape, &cuts[i]) +
                                placement_cache_bytes(shape, &cuts[i], cache) +
                                placement_scratch_bytes(shape, &cuts[i], cache->requests);
@@ -57,13 +54,8 @@ static bool place_unequal(const struct attempt *attempt, const struct placement_
 {
     struct partition cuts[RANK_COUNT_MAX];
     uint64_t budgets[RANK_COUNT_MAX];
-    for (uint32_t i = 0; i < attempt->count; i++) {
-        uint32_t sharing = 0;
-        for (uint32_t k = 0; k < attempt->count; k++)
-            sharing += ID_EQUAL(attempt->chosen[k]->node->machine_id,
-                                attempt->chosen[i]->node->machine_id);
-        budgets[i] = room_on(attempt->chosen[i]) / sharing;
-    }
+    for (uint32_t i = 0; i < attempt->count; i++)
+        budgets[i] = room_on(attempt->chosen[i]) / attempt_sharing(attempt, i);
     if (placement_place(&attempt->model->shape, cache, SHARDING_TENSOR, NULL, budgets,
                         attempt->count, cuts, reason) != STATUS_OK)
         return false;

@@ -66,10 +66,7 @@ uint32_t attempt_threads(const struct attempt *attempt, uint32_t rank)
     const struct placement_node *node = attempt->chosen[rank];
     if (attempt->question->request->threads)
         return attempt->question->request->threads;
-    uint32_t sharing = 0;
-    for (uint32_t i = 0; i < attempt->count; i++)
-        sharing += ID_EQUAL(attempt->chosen[i]->node->machine_id, node->node->machine_id);
-    uint32_t threads = node->node->cores / (sharing ? sharing : 1);
+    const uint32_t threads = node->node->cores / attempt_sharing(attempt, rank);
     return threads ? threads : 1;
 }
 

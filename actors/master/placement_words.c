@@ -35,12 +35,6 @@ static const char *name_of(const struct attempt *attempt, uint32_t rank)
     return text_or_empty(attempt->chosen[rank]->node->name);
 }
 
-static const char *node_name(const struct attempt *attempt, const struct node_id *id)
-{
-    const struct node_record *node = state_find_node(attempt->question->state, id);
-    return node ? text_or_empty(node->name) : "";
-}
-
 /* ": beta needs 300 bytes of memory (weights 200, cache 50, scratch 50) and has 250 beside its
  * head-room of 100". */
 static size_t describe_lack(const struct attempt *attempt, const struct candidate *candidate,
@@ -76,7 +70,8 @@ static void describe_possible(const struct attempt *attempt, const struct candid
          i < candidate->ranks.count && used < SENTENCE_SIZE_MAX - 120; i++)
         used += (size_t)snprintf(text + used, SENTENCE_SIZE_MAX - used, "%s %.40s",
                                  i == attempt->count ? "; weights are sent by" : ",",
-                                 node_name(attempt, &candidate->ranks.items[i].node_id));
+                                 state_node_name(attempt->question->state,
+                                                 &candidate->ranks.items[i].node_id));
     if (!ID_IS_ZERO(candidate->copied_to))
         (void)snprintf(text + used, SENTENCE_SIZE_MAX - used,
                        "; the model is copied to %.40s first", name_of(attempt, 0));

@@ -92,12 +92,8 @@ enum status rank_stages_forward(struct rank_world *world, const struct engine_ro
     const uint32_t wanted = rank_keep_wanted(world, rows, count);
     if (wanted > 0)
         status = tell_group_hidden(world, wanted);
-    if (status == STATUS_OK && wanted > 0)
-        status = engine_logits(world->engine, world->hidden, wanted,
-                               rank_sampling_logits(world->sampling), reason);
-    return status == STATUS_OK
-               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
-               : status;
+    return status == STATUS_OK ? rank_draw_hidden(world, wanted, asks, drawn_out, reason)
+                               : status;
 }
 
 /* ---- the other ranks ---- */

@@ -347,14 +347,20 @@ static enum status send_band(struct rank_world *world, const struct engine_row *
 }
 
 /* This rank's part of a tensor cut's step. */
+static uint32_t count_wanted(const struct engine_row *rows, uint32_t count)
+{
+    uint32_t wanted = 0;
+    for (uint32_t i = 0; i < count; i++)
+        wanted += rows[i].wants_logits;
+    return wanted;
+}
+
 static enum status compute_cut(struct rank_world *world, const struct engine_row *rows,
                                uint32_t count, const struct rank_ask *asks,
                                struct rank_drawn *drawn_out, struct reason *reason)
 {
     const struct engine_batch batch = {rows, count, NULL, NULL, NULL};
-    uint32_t wanted = 0;
-    for (uint32_t i = 0; i < count; i++)
-        wanted += rows[i].wants_logits;
+    const uint32_t wanted = count_wanted(rows, count);
     enum status status = engine_forward_own(world->engine, &batch,
                                             rank_sampling_logits(world->sampling), reason);
     return status == STATUS_OK
@@ -425,6 +431,19 @@ uint32_t rank_keep_wanted(struct rank_world *world, const struct engine_row *row
     return wanted;
 }
 
+enum status rank_draw_hidden(struct rank_world *world, uint32_t wanted,
+                             const struct rank_ask *asks, struct rank_drawn *drawn_out,
+                             struct reason *reason)
+{
+    enum status status = STATUS_OK;
+    if (wanted > 0)
+        status = engine_logits(world->engine, world->hidden, wanted,
+                               rank_sampling_logits(world->sampling), reason);
+    return status == STATUS_OK
+               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
+               : status;
+}
+
 static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
                                     uint32_t count, const struct rank_ask *asks,
                                     struct rank_drawn *drawn_out, struct reason *reason)
@@ -442,13 +461,7 @@ static enum status forward_pipeline(struct rank_world *world, const struct engin
         status = rank_wait_hidden(world, count, reason);
     if (status != STATUS_OK)
         return status;
-    const uint32_t wanted = rank_keep_wanted(world, rows, count);
-    if (wanted > 0)
-        status = engine_logits(world->engine, world->hidden, wanted,
-                               rank_sampling_logits(world->sampling), reason);
-    return status == STATUS_OK
-               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
-               : status;
+    return rank_draw_hidden(world, rank_keep_wanted(world, rows, count), asks, drawn_out, reason);
 }
 
 static enum status forward_alone(struct rank_world *world, const struct engine_row *rows,
@@ -457,9 +470,7 @@ static enum status forward_alone(struct rank_world *world, const struct engine_r
 {
     const struct engine_batch batch = {rows, count, NULL, NULL,
                                        rank_sampling_logits(world->sampling)};
-    uint32_t wanted = 0;
-    for (uint32_t i = 0; i < count; i++)
-        wanted += rows[i].wants_logits;
+    const uint32_t wanted = count_wanted(rows, count);
     enum status status = engine_forward(world->engine, &batch, reason);
     return status == STATUS_OK
                ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)

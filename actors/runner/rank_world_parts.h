@@ -26,6 +26,10 @@ MUST_CHECK enum status rank_wait_hidden(struct rank_world *world, uint32_t rows,
                                         struct reason *reason);
 /* Those of world->hidden that want logits to the front; returns how many. */
 uint32_t rank_keep_wanted(struct rank_world *world, const struct engine_row *rows, uint32_t count);
+/* Draws from these. */
+MUST_CHECK enum status rank_draw_hidden(struct rank_world *world, uint32_t wanted,
+                                        const struct rank_ask *asks,
+                                        struct rank_drawn *drawn_out, struct reason *reason);
 MUST_CHECK enum status rank_apply_changes(struct rank_world *world, const uint32_t *changes,
                                           uint32_t count, struct reason *reason);
 bool rank_step_is_sound(const struct step_planned *step);
