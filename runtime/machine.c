@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <mach/mach.h>
+#endif
 
 static size_t read_text(const char *path, char *text_out, size_t size)
 {
@@ -99,6 +102,42 @@ uint64_t machine_memory_free(void)
     }
     return available;
 }
+
+#ifdef __APPLE__
+bool machine_busy_us(uint64_t *busy_us_out)
+{
+    host_cpu_load_info_data_t load;
+    mach_msg_type_number_t count = HOST_CPU_LOAD_INFO_COUNT;
+    const long ticks = sysconf(_SC_CLK_TCK);
+    if (ticks <= 0 || host_statistics(mach_host_self(), HOST_CPU_LOAD_INFO,
+                                      (host_info_t)&load, &count) != KERN_SUCCESS)
+        return false;
+    const uint64_t busy = (uint64_t)load.cpu_ticks[CPU_STATE_USER] +
+                          load.cpu_ticks[CPU_STATE_SYSTEM] + load.cpu_ticks[CPU_STATE_NICE];
+    *busy_us_out = busy * 1000000u / (uint64_t)ticks;
+    return true;
+}
+#else
+/* "cpu  user nice system idle iowait irq softirq steal ..." in ticks (proc(5)); what a hypervisor
+ * takes away is as much in the way as what runs here. */
+bool machine_busy_us(uint64_t *busy_us_out)
+{
+    enum { IDLE = 3, IOWAIT = 4, FIELDS = 8 };
+    char text[256];
+    const long ticks = sysconf(_SC_CLK_TCK);
+    if (ticks <= 0 || read_text("/proc/stat", text, sizeof(text)) == 0 ||
+        strncmp(text, "cpu ", 4) != 0)
+        return false;
+    uint64_t busy = 0;
+    char *at = text + 4;
+    for (int i = 0; i < FIELDS; i++) {
+        const uint64_t value = strtoull(at, &at, 10);
+        busy += i == IDLE || i == IOWAIT ? 0 : value;
+    }
+    *busy_us_out = busy * 1000000u / (uint64_t)ticks;
+    return true;
+}
+#endif
 
 double machine_load(void)
 {

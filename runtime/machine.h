@@ -11,6 +11,7 @@
 
 #include "protocol/ids.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Hash of the machine's own id and of the network namespace: nodes that agree share cores and
@@ -20,6 +21,8 @@ uint32_t machine_cores(void);
 /* Bytes: all of it (a cgroup limit counts), and what could be taken now. */
 uint64_t machine_memory_total(void);
 uint64_t machine_memory_free(void);
+/* What the cores were busy with since the machine's start, all of them together; false: unknown. */
+bool machine_busy_us(uint64_t *busy_us_out);
 /* Share of all cores in use over the last minute, 0 to 1. */
 double machine_load(void);
 /* Bytes free for this user on the file system of `path`. */

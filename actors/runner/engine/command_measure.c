@@ -2,7 +2,8 @@
 /*
  * Measures what the kernels manage on this machine: packed weights of 4, 8 and 16 bits read for a
  * token at a time, and multiplied with many; with one thread and with all.  Short, at the lowest
- * priority, and once: a file that says so of this build and CPU is left as it is.
+ * priority, while nobody else computes (a turn beside others says nothing), and once: a file that
+ * says so of this program and CPU is left as it is.
  */
 #include "actors/runner/engine/commands.h"
 #include "actors/runner/engine/kernels/kernels.h"
@@ -10,10 +11,12 @@
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "runtime/kernel_rates.h"
+#include "runtime/quiet.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define COLUMNS 2048u
@@ -21,7 +24,8 @@
 #define MANY_ROWS 4096u                /* of the matrix, for many tokens */
 #define TOKENS 64u
 #define ROUNDS 4u
-#define TURNS 3u /* a second apart */
+#define TURNS 3u /* at least a second apart */
+#define QUIET_LIMIT_MS ((uint64_t)24 * 3600 * 1000)
 #define GROUP 64u
 
 struct measure {
@@ -166,26 +170,57 @@ static void release(struct measure *m)
     }
 }
 
-static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struct reason *reason)
+/* Every size of weights, with one thread and with all. */
+static enum status measure_turn(struct measure *m, uint32_t cores, struct kernel_rates *rates,
+                                struct reason *reason)
 {
     static const uint32_t bits[] = {4, 8, 16};
-    struct measure m = {.kernels = NULL};
-    enum status status = kernel_set_choose(NULL, &m.kernels, reason);
-    if (status == STATUS_OK && !allocate(&m))
-        status = refuse(reason, STATUS_NO_MEMORY, "no memory to measure the kernels");
-    if (status == STATUS_OK)
-        fill_inputs(&m);
-    for (size_t i = 0; i < TURNS * COUNT_OF(bits) && status == STATUS_OK; i++) {
-        const uint32_t of = bits[i % COUNT_OF(bits)];
-        if (i > 0 && i % COUNT_OF(bits) == 0)
-            clock_sleep_ms(1000);
-        fill_matrix(&m, of);
-        status = measure_with(&m, of, 1, rates, reason);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < COUNT_OF(bits) && status == STATUS_OK; i++) {
+        fill_matrix(m, bits[i]);
+        status = measure_with(m, bits[i], 1, rates, reason);
         if (status == STATUS_OK && cores > 1)
-            status = measure_with(&m, of, cores, rates, reason);
+            status = measure_with(m, bits[i], cores, rates, reason);
     }
-    release(&m);
     return status;
+}
+
+static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struct reason *reason)
+{
+    const uint64_t end_us = clock_now_us() + QUIET_LIMIT_MS * 1000;
+    struct measure m = {.kernels = NULL};
+    struct quiet_watch watch;
+    enum status status = kernel_set_choose(NULL, &m.kernels, reason);
+    uint32_t turns = 0;
+    while (turns < TURNS && status == STATUS_OK) {
+        const uint64_t now_us = clock_now_us();
+        if (now_us >= end_us || !quiet_wait((end_us - now_us) / 1000))
+            return refuse(reason, STATUS_TIMED_OUT, "others computed all the time");
+        struct kernel_rates found = *rates;
+        if (!allocate(&m))
+            status = refuse(reason, STATUS_NO_MEMORY, "no memory to measure the kernels");
+        quiet_watch_start(&watch);
+        if (status == STATUS_OK) {
+            fill_inputs(&m);
+            status = measure_turn(&m, cores, &found, reason);
+        }
+        release(&m);
+        if (status == STATUS_OK && quiet_watch_others(&watch) < QUIET_SHARE) {
+            *rates = found;
+            turns++;
+        }
+    }
+    return status;
+}
+
+/* The version, and of which moment and size this program is: a build of the same version may have
+ * other kernels. */
+static void name_build(char name_out[KERNEL_RATES_NAME_SIZE], const char *program)
+{
+    struct stat stat_of = {.st_size = 0};
+    (void)stat(program, &stat_of);
+    (void)snprintf(name_out, KERNEL_RATES_NAME_SIZE, "%s %llu %lld", TROUPE_BUILD,
+                   (unsigned long long)stat_of.st_size, (long long)stat_of.st_mtime);
 }
 
 int engine_command_measure(int argc, char **argv)
@@ -204,7 +239,7 @@ int engine_command_measure(int argc, char **argv)
     }
     if (!path || argc % 2 == 0)
         return engine_command_usage("measure", "--out FILE is missing");
-    (void)snprintf(rates.build, sizeof rates.build, "%s", TROUPE_BUILD);
+    name_build(rates.build, argv[-1]);
     kernel_rates_cpu(rates.cpu);
     if (kernel_rates_read(path, &old) && strcmp(old.build, rates.build) == 0 &&
         strcmp(old.cpu, rates.cpu) == 0)

@@ -2,8 +2,8 @@
 /*
  * commands: the subcommands of troupe-engine, one function and one file each.
  *
- * `argv[0]` is the name of the subcommand.  Results go to standard output, one sentence about a
- * failure to standard error; the exit code is one of enum engine_exit.
+ * `argv[0]` is the name of the subcommand, `argv[-1]` the program's.  Results go to standard
+ * output, one sentence about a failure to standard error; the exit code is one of enum engine_exit.
  */
 #ifndef TROUPE_ACTORS_RUNNER_ENGINE_COMMANDS_H
 #define TROUPE_ACTORS_RUNNER_ENGINE_COMMANDS_H
