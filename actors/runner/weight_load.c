@@ -352,6 +352,17 @@ static enum status open_all(struct weight_load *load, const struct weight_load_r
     return status;
 }
 
+/* What is kept of rows that lie apart: receivers follow each other through the file, so what a batch
+ * of one was cut from serves the next.  Where there is one, nothing is wanted twice, and a little
+ * memory, read over and over, stays in the caches. */
+static uint64_t rows_room(uint32_t rank_count, uint64_t window)
+{
+    const uint64_t most = (window ? window : WEIGHT_WINDOW_SIZE) / WEIGHT_WINDOW_ROWS;
+    const uint64_t wanted =
+        rank_count <= 2 ? WEIGHT_BATCH_SIZE / 2 : 2 * WEIGHT_BATCH_SIZE * rank_count;
+    return wanted < most ? wanted : most;
+}
+
 static enum status load_steps(struct weight_load *load,
                               const struct weight_load_request *request, struct spread *spread,
                               struct reason *reason)
@@ -380,8 +391,7 @@ static enum status load_steps(struct weight_load *load,
         status = open_some(load, request, spread, reason);
     if (status == STATUS_OK && load->files) {
         weight_fault_watch(load->files);
-        weight_files_limit(load->files, (head.window ? head.window : WEIGHT_WINDOW_SIZE) /
-                                            WEIGHT_WINDOW_ROWS);
+        weight_files_limit(load->files, rows_room(load->rank_count, head.window));
     }
     note_step(request, "planned who gets what");
     if (status == STATUS_OK)
