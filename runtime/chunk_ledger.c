@@ -116,6 +116,12 @@ void chunk_ledger_trust(struct chunk_ledger *ledger, uint32_t chunk)
     set_state(ledger, chunk, CHUNK_HERE);
 }
 
+void chunk_ledger_doubt(struct chunk_ledger *ledger, uint32_t chunk)
+{
+    ASSERT(chunk < ledger->chunk_count && ledger->states[chunk] == CHUNK_HERE);
+    set_state(ledger, chunk, CHUNK_LISTED);
+}
+
 void chunk_ledger_forget(struct chunk_ledger *ledger, uint32_t chunk)
 {
     ASSERT(chunk < ledger->chunk_count);

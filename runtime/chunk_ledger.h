@@ -79,6 +79,8 @@ void chunk_ledger_add(struct chunk_ledger *ledger, uint32_t chunk, const struct 
 void chunk_ledger_judge(struct chunk_ledger *ledger, uint32_t chunk, const struct hash *hash);
 /* A listed chunk that another process of this node checked while we run: it is here. */
 void chunk_ledger_trust(struct chunk_ledger *ledger, uint32_t chunk);
+/* One that is here is to be read again: it is listed. */
+void chunk_ledger_doubt(struct chunk_ledger *ledger, uint32_t chunk);
 /* Its bytes are wrong after all. */
 void chunk_ledger_forget(struct chunk_ledger *ledger, uint32_t chunk);
 

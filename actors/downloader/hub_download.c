@@ -127,12 +127,12 @@ static enum status open_source(struct work *work, struct hub_source *source, str
     return STATUS_OK;
 }
 
-/* One that others fetch: whoever has it now, perhaps the transferer or a node that shares the
- * cache, is not waited for. */
+/* One that others fetch: hashed while the transferer writes it; a node that shares the cache and
+ * has it is not waited for. */
 static enum status open_fed(struct work *work, struct hub_source *source, struct reason *reason)
 {
     const enum status status =
-        hub_incoming_open(&source->blob, source->file, work->download->place, 0, reason);
+        hub_incoming_follow(&source->blob, source->file, work->download->place, reason);
     if (status == STATUS_OK)
         source_opened(work, source);
     return status == STATUS_BUSY ? STATUS_OK : status;

@@ -95,6 +95,14 @@ static enum status ledger_open(struct hub_incoming *blob, struct reason *reason)
         memory_free(bytes);
     }
     blob->ledger_read = sound ? sound : LEDGER_HEAD_SIZE;
+    if (!blob->is_writer && sound == 0) {
+        (void)close(blob->ledger_file);
+        blob->ledger_file = -1;
+        return refuse(reason, STATUS_BUSY, "%s is being written by another process",
+                      blob->file->path);
+    }
+    if (!blob->is_writer)
+        return STATUS_OK;
     if (sound == 0)
         return ledger_begin(blob, reason);
     if (ftruncate(blob->ledger_file, (off_t)sound) != 0)
@@ -216,15 +224,27 @@ static enum status check_present(struct hub_incoming *blob, struct reason *reaso
     return status;
 }
 
-static enum status prepare(struct hub_incoming *blob, struct reason *reason)
+/* Who writes it has the ledger, and would not learn of a chunk that is judged here: what the ledger
+ * names counts, and is read when the whole turns out to be wrong. */
+static void trust_listed(struct hub_incoming *blob)
+{
+    for (uint32_t i = 0; i < blob->ledger.chunk_count; i++) {
+        if (blob->ledger.states[i] != CHUNK_LISTED)
+            continue;
+        chunk_ledger_trust(&blob->ledger, i);
+        blob->is_unread = true;
+    }
+}
+
+static enum status prepare(struct hub_incoming *blob, bool follows, struct reason *reason)
 {
     const struct hub_place *place = blob->place;
     enum status status = hub_cache_partial_open(place->cache, place->model_id, blob->file->etag,
                                                 blob->file->size, &blob->partial, reason);
-    if (status == STATUS_OK && store_lock(blob->partial) != 0)
+    blob->is_writer = status == STATUS_OK && store_lock(blob->partial) == 0;
+    if (status == STATUS_OK && !blob->is_writer && !follows)
         status = refuse(reason, STATUS_BUSY, "%s is being written by another process",
                         blob->file->path);
-    blob->is_writer = status == STATUS_OK;
     if (status == STATUS_OK)
         status = ledger_open(blob, reason);
     if (status == STATUS_OK)
@@ -232,12 +252,14 @@ static enum status prepare(struct hub_incoming *blob, struct reason *reason)
     for (uint32_t i = 0; status == STATUS_OK && i < blob->ledger.chunk_count; i++)
         if (blob->ledger.states[i] == CHUNK_LISTED)
             blob->bytes_kept += chunk_size_of(&blob->ledger, i);
+    if (status == STATUS_OK && !blob->is_writer)
+        trust_listed(blob);
     return status;
 }
 
-enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *file,
-                              const struct hub_place *place, uint64_t lock_timeout_ms,
-                              struct reason *reason)
+static enum status open_blob(struct hub_incoming *blob, const struct hub_file *file,
+                             const struct hub_place *place, uint64_t lock_timeout_ms, bool follows,
+                             struct reason *reason)
 {
     *blob = (struct hub_incoming){
         .file = file, .place = place, .partial = -1, .ledger_file = -1, .lock = {-1}};
@@ -255,10 +277,23 @@ enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *
     if (status == STATUS_OK)
         status = check_present(blob, reason);
     if (status == STATUS_OK && !blob->is_placed)
-        status = prepare(blob, reason);
+        status = prepare(blob, follows, reason);
     if (status != STATUS_OK)
         hub_incoming_close(blob);
     return status;
+}
+
+enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *file,
+                              const struct hub_place *place, uint64_t lock_timeout_ms,
+                              struct reason *reason)
+{
+    return open_blob(blob, file, place, lock_timeout_ms, false, reason);
+}
+
+enum status hub_incoming_follow(struct hub_incoming *blob, const struct hub_file *file,
+                                const struct hub_place *place, struct reason *reason)
+{
+    return open_blob(blob, file, place, 0, true, reason);
 }
 
 /* Nothing to go on with: what was set aside is given back. */
@@ -526,6 +561,18 @@ static enum status begin_anew(struct hub_incoming *blob, struct reason *reason)
     return status == STATUS_OK ? whole_begin(blob, reason) : status;
 }
 
+/* What counted unread is read first: those that are wrong alone come again. */
+static enum status read_again(struct hub_incoming *blob, struct reason *reason)
+{
+    blob->is_unread = false;
+    blob->bytes_kept = 0;
+    for (uint32_t i = 0; i < blob->ledger.chunk_count; i++) {
+        chunk_ledger_doubt(&blob->ledger, i);
+        blob->bytes_kept += chunk_size_of(&blob->ledger, i);
+    }
+    return whole_begin(blob, reason);
+}
+
 static enum status begin_search(struct hub_incoming *blob, struct reason *reason)
 {
     if (++blob->searches > HUB_SEARCHES_MAX)
@@ -564,6 +611,8 @@ enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason
     enum status status = etag_stream_final(blob->whole, etag, reason);
     if (status != STATUS_OK)
         return status;
+    if (strcmp(etag, blob->file->etag) != 0 && blob->is_unread)
+        return read_again(blob, reason);
     if (strcmp(etag, blob->file->etag) != 0 && blob->was_fed)
         return begin_anew(blob, reason);
     if (strcmp(etag, blob->file->etag) != 0) {

@@ -67,6 +67,7 @@ struct hub_incoming {
     bool was_fed;         /* some of them did */
     bool is_set_aside;    /* its room stays taken, whatever came of it */
     bool is_writer;       /* the partial file's own lock is ours */
+    bool is_unread;       /* chunks of an earlier process were taken as here, unread */
     bool has_judged;      /* a listed chunk was wrong: the ledger is to be written anew */
     uint32_t refeeds;     /* how often the whole was wrong when fed */
     uint64_t ledger_read; /* bytes of the ledger that are in memory, while others write it */
@@ -85,6 +86,9 @@ struct hub_cursor {
 MUST_CHECK enum status hub_incoming_open(struct hub_incoming *blob, const struct hub_file *file,
                                          const struct hub_place *place, uint64_t lock_timeout_ms,
                                          struct reason *reason);
+/* The same for a file that others fetch: when the transferer writes it already, it is followed. */
+MUST_CHECK enum status hub_incoming_follow(struct hub_incoming *blob, const struct hub_file *file,
+                                           const struct hub_place *place, struct reason *reason);
 /* Takes its room on the disk; what others work on has its room. */
 MUST_CHECK enum status hub_incoming_set_aside(const struct hub_file *file,
                                               const struct hub_place *place,
