@@ -352,9 +352,9 @@ static enum status open_all(struct weight_load *load, const struct weight_load_r
     return status;
 }
 
-/* What is kept of rows that lie apart: receivers follow each other through the file, so what a batch
- * of one was cut from serves the next.  Where there is one, nothing is wanted twice, and a little
- * memory, read over and over, stays in the caches. */
+/* What is kept of rows that lie apart: receivers follow each other through the file, so what a
+ * batch of one was cut from serves the next.  Where there is one, nothing is wanted twice, and a
+ * little memory, read over and over, stays in the caches. */
 static uint64_t rows_room(uint32_t rank_count, uint64_t window)
 {
     const uint64_t most = (window ? window : WEIGHT_WINDOW_SIZE) / WEIGHT_WINDOW_ROWS;
