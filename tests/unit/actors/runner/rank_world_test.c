@@ -176,17 +176,17 @@ static void ask_samplings(struct stage *stage)
     stage_run(stage);
 }
 
-static void check_samplings(uint32_t ranks)
+static void check_samplings(const struct stage_options *cut)
 {
     static struct stage one;
     static struct stage several;
     const struct stage_options alone = {
         .ranks = 1, .context = 512, .positions = 4096, .mode = MODE_EXACT};
-    const struct stage_options options = {.sharding = SHARDING_TENSOR,
-                                          .ranks = ranks,
-                                          .context = 512,
-                                          .positions = 4096,
-                                          .mode = MODE_EXACT};
+    struct stage_options options = *cut;
+    const uint32_t ranks = options.ranks;
+    options.context = 512;
+    options.positions = 4096;
+    options.mode = MODE_EXACT;
     stage_open(&one, &alone);
     stage_open(&several, &options);
     ask_samplings(&one);
@@ -212,8 +212,17 @@ static void check_samplings(uint32_t ranks)
 
 START_TEST(ranks_sample_from_their_rows_as_one_rank)
 {
-    check_samplings(2);
-    check_samplings(3);
+    check_samplings(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 2});
+    check_samplings(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 3});
+}
+END_TEST
+
+START_TEST(rank_0_draws_from_what_the_last_stage_tells)
+{
+    check_samplings(&(struct stage_options){.sharding = SHARDING_PIPELINE, .ranks = 2});
+    check_samplings(&(struct stage_options){.sharding = SHARDING_PIPELINE, .ranks = 3});
+    check_samplings(&pair_and_one);
+    check_samplings(&two_pairs);
 }
 END_TEST
 
@@ -437,6 +446,7 @@ Suite *suite_of_tests(void)
         stages_of_tensor_groups_answer_as_one_rank,
         a_tensor_cut_answers_as_one_rank,
         ranks_sample_from_their_rows_as_one_rank,
+        rank_0_draws_from_what_the_last_stage_tells,
         ranks_stay_in_step_when_the_cache_is_full,
         a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,
