@@ -392,6 +392,61 @@ START_TEST(hidden_states_of_the_wrong_size_end_the_generation)
 }
 END_TEST
 
+/* A word less than was asked for, which is also said. */
+static bool shorten_told(struct stage *stage, uint32_t source, uint32_t target,
+                         struct message *message)
+{
+    (void)source;
+    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3) {
+        struct bytes *values = &MESSAGE_BODY(message, hidden_sent)->values;
+        uint32_t count = 0;
+        memcpy(&count, values->items, sizeof(count));
+        count--;
+        memcpy(values->items, &count, sizeof(count));
+        values->count -= (uint32_t)sizeof(count);
+    }
+    return true;
+}
+
+/* An id beyond the vocabulary. */
+static bool spoil_told(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)source;
+    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3)
+        memset(MESSAGE_BODY(message, hidden_sent)->values.items + 2 * sizeof(uint32_t), 0xff,
+               sizeof(uint32_t));
+    return true;
+}
+
+static bool break_told(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)source;
+    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3)
+        MESSAGE_BODY(message, hidden_sent)->values.count--;
+    return true;
+}
+
+static bool forget_asks(struct stage *stage, uint32_t source, uint32_t target,
+                        struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 2)
+        MESSAGE_BODY(message, step_planned)->asks.count = 0;
+    return true;
+}
+
+START_TEST(what_is_not_drawn_from_ends_the_generation)
+{
+    check_ends(&ring, shorten_told, "is not what was asked for");
+    check_ends(&ring, spoil_told, "is not what was asked for");
+    check_ends(&two_pairs, shorten_told, "is not what was asked for");
+    check_ends(&ring, break_told, "which are no words");
+    check_ends(&ring, forget_asks, "sampling does not fit its rows");
+}
+END_TEST
+
 /* What came for a rank of another stage, or twice. */
 static bool repeat_to_third(struct stage *stage, uint32_t source, uint32_t target,
                             struct message *message)
@@ -451,6 +506,7 @@ Suite *suite_of_tests(void)
         a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,
         hidden_states_of_the_wrong_size_end_the_generation,
+        what_is_not_drawn_from_ends_the_generation,
         what_goes_wrong_in_a_stage_ends_the_generation,
         a_lost_message_ends_the_generation,
         a_lost_sibling_ends_a_tensor_cut,
