@@ -478,12 +478,12 @@ END_TEST
 START_TEST(both_ends_of_a_tied_pipeline_have_to_fit)
 {
     add_model(32, 64);
-    add_node(0, 700);
-    add_node(1, 700);
+    add_node(0, 750);
+    add_node(1, 750);
     request.sharding = SHARDING_PIPELINE;
     request.nodes_min = 2;
     set_ends(300, 0);
-    ck_assert_int_eq(place(2), STATUS_OK);
+    ck_assert_msg(place(2) == STATUS_OK, "%s", reason.text);
     ck_assert_uint_eq(instance.ranks.items[0].layer_end, 8);
     nodes[0].memory_free = nodes[1].memory_free = 600 * MB;
     ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);

@@ -392,12 +392,18 @@ START_TEST(hidden_states_of_the_wrong_size_end_the_generation)
 }
 END_TEST
 
+static bool is_third_told(struct stage *stage, uint32_t target, const struct message *message)
+{
+    return target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) &&
+           ++stage->passed == 3;
+}
+
 /* A word less than was asked for, which is also said. */
 static bool shorten_told(struct stage *stage, uint32_t source, uint32_t target,
                          struct message *message)
 {
     (void)source;
-    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3) {
+    if (is_third_told(stage, target, message)) {
         struct bytes *values = &MESSAGE_BODY(message, hidden_sent)->values;
         uint32_t count = 0;
         memcpy(&count, values->items, sizeof(count));
@@ -413,7 +419,7 @@ static bool spoil_told(struct stage *stage, uint32_t source, uint32_t target,
                        struct message *message)
 {
     (void)source;
-    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3)
+    if (is_third_told(stage, target, message))
         memset(MESSAGE_BODY(message, hidden_sent)->values.items + 2 * sizeof(uint32_t), 0xff,
                sizeof(uint32_t));
     return true;
@@ -423,7 +429,7 @@ static bool break_told(struct stage *stage, uint32_t source, uint32_t target,
                        struct message *message)
 {
     (void)source;
-    if (target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) && ++stage->passed == 3)
+    if (is_third_told(stage, target, message))
         MESSAGE_BODY(message, hidden_sent)->values.count--;
     return true;
 }
