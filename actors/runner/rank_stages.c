@@ -343,10 +343,11 @@ static enum status take_step(struct rank_world *world, const struct message *mes
     world->number = body->number;
     world->hidden_have = 0;
     enum status status = message_copy(message, &world->step);
-    if (status == STATUS_OK && own_of(world)->stage > 0)
+    if (status != STATUS_OK)
+        return status;
+    if (own_of(world)->stage > 0)
         return pass_on(world, message);
-    if (status == STATUS_OK)
-        status = compute(world, NULL, reason);
+    status = compute(world, NULL, reason);
     message_fini(&world->step);
     *has_computed_out = status == STATUS_OK;
     return status;
