@@ -144,7 +144,7 @@
     M(22, MODEX_TOLD, modex_told, "launcher: its answer")                                          \
     M(23, RANK_ENDED, process_ended, "launcher: my rank is dead, end yours")                       \
     M(30, STEP_PLANNED, step_planned, "rank 0: rows of the next step")                             \
-    M(31, HIDDEN_SENT, hidden_sent, "stage to stage: hidden states of a step")                     \
+    M(31, HIDDEN_SENT, hidden_sent, "what a stage computed, to the next")                     \
     M(40, GENERATE, generate, "gateway: answer this")                                              \
     M(41, GENERATION_ACCEPTED, generation_accepted, "runner: these are its prompt ids")            \
     M(42, GENERATION_REFUSED, generation_refused, "runner: no, because")                           \

@@ -237,12 +237,14 @@
     F(S, u32s, positions, TOKEN_IDS_MAX, "position of each row")                                   \
     F(S, u32s, tokens, TOKEN_IDS_MAX, "token id of each row")                                      \
     F(S, u32s, wanted, TOKEN_IDS_MAX, "1 where logits are wanted")                                 \
-    F(S, u32s, changes, 4096, "before the step, in order: 2 * slot is opened, 2 * slot + 1 closed")
+    F(S, u32s, changes, 4096, "before the step, in order: 2 * slot opens, 2 * slot + 1 closes")    \
+    F(S, u32s, asks, MESSAGE_SIZE_MAX / 4, "how the wanted rows are sampled, for the last stage")
 #define HIDDEN_SENT_FIELDS(F, L, R, S)                                                             \
     F(S, u64, number, 0, "of the step")                                                            \
     F(S, u32, rows, 0, "")                                                                         \
-    F(S, u32, offset, 0, "in floats; a wide state comes in parts")                                 \
-    F(S, bytes, values, MESSAGE_SIZE_MAX, "little-endian fp32")
+    F(S, u32, offset, 0, "in words of 4 bytes; what is long comes in parts")                       \
+    F(S, bytes, values, MESSAGE_SIZE_MAX,                                                          \
+      "little-endian fp32; from the last stage to rank 0 what a token is drawn from")
 
 /* ---- gateway to runner ---- */
 

@@ -10,10 +10,10 @@
 
 enum sharding {
     SHARDING_NONE = 0,     /* one rank */
-    SHARDING_PIPELINE = 1, /* whole layers; rank 0 also holds embedding, final norm and head */
+    SHARDING_PIPELINE = 1, /* whole layers; the first rank has the embedding, the last the head */
     SHARDING_TENSOR = 2,   /* heads, FFN columns and vocabulary rows of every layer */
-    /* Stages of whole layers, each a tensor cut over its ranks; the first also holds embedding,
-     * final norm and head, cut by rows. */
+    /* Stages of whole layers, each a tensor cut over its ranks; the first has the embedding, the
+     * last the head, cut by rows. */
     SHARDING_PIPELINE_TENSOR = 3,
     SHARDING_END
 };

@@ -261,8 +261,9 @@ static enum status solve_pipeline(const struct partition_units *units, const uin
         partitions[i].layer_first = next;
         next += layers[i];
         partitions[i].layer_end = next;
-        partitions[i].has_embedding = partitions[i].has_head = i == 0;
-        if (i > 0)
+        partitions[i].has_embedding = i == 0;
+        partitions[i].has_head = i + 1 == count;
+        if (!partition_has_rows(&partitions[i]))
             partitions[i].vocab_end = 0;
     }
     return STATUS_OK;
@@ -426,19 +427,19 @@ enum status partition_check_one(const struct partition *p, const struct partitio
         status = check_cut(p, i, units, reason);
     if (status == STATUS_OK)
         status = check_range("vocabulary rows", p->vocab_first, p->vocab_end, units->vocab,
-                             is_tensor || is_staged || (is_pipeline && p->rank > 0), reason);
+                             is_tensor || is_staged || !partition_has_rows(p), reason);
     if (status == STATUS_OK)
         status = partition_check_stage(p, units, reason);
     if (status != STATUS_OK)
         return status;
     const bool all_layers = p->layer_first == 0 && p->layer_end == units->layers;
-    const bool holds_ends = p->has_embedding && p->has_head;
-    if ((!is_pipeline && (!all_layers || !holds_ends)) ||
-        (is_pipeline && (holds_ends != (p->stage == 0) || p->has_embedding != p->has_head ||
-                         (!holds_ends && p->vocab_end > 0))))
+    const bool is_last = p->stage_first + p->stage_ranks == p->rank_count;
+    if ((!is_pipeline && (!all_layers || !p->has_embedding || !p->has_head)) ||
+        (is_pipeline && (p->has_embedding != (p->stage == 0) || p->has_head != is_last ||
+                         (!partition_has_rows(p) && p->vocab_end > 0))))
         return refuse(reason, STATUS_INVALID, "the table of rank %u is none of sharding %s",
                       p->rank, sharding_name(p->sharding));
-    if (!is_tensor && !is_staged && holds_ends &&
+    if (!is_tensor && !is_staged && partition_has_rows(p) &&
         (p->vocab_first != 0 || p->vocab_end != units->vocab))
         return refuse(reason, STATUS_INVALID, "rank %u holds %u of %u vocabulary rows", p->rank,
                       p->vocab_end - p->vocab_first, units->vocab);

@@ -27,7 +27,9 @@
  * A pipeline's ranks stand in stages, of whole layers that follow one another.  Where a stage has
  * several ranks, they share its layers like a tensor cut: their cuts are counted through all layers
  * of the class all the same, tile it among the ranks of the stage, and hold in the stage's layers
- * alone.  Of a class that none of its layers has, a rank holds [0, 0).
+ * alone.  Of a class that none of its layers has, a rank holds [0, 0).  The first stage has the
+ * embedding, the last the head, each all vocabulary rows of it, cut over its ranks; where both are
+ * one table, both have it.
  *
  * A rank may hold nothing of a class, and then contributes zeros there; one that has vocabulary
  * rows alone still takes part.  Classes of few units
@@ -102,10 +104,10 @@ struct partition {
     uint32_t stage_ranks; /* and how many share its layers */
     uint32_t layer_first;
     uint32_t layer_end;
-    uint32_t vocab_first;
+    uint32_t vocab_first; /* rows of embedding and head, of what it has of them */
     uint32_t vocab_end;
-    bool has_embedding;
-    bool has_head;
+    bool has_embedding; /* every rank of a tensor cut, those of a pipeline's first stage */
+    bool has_head;      /* with the final norm; those of its last */
     uint32_t cut_count;
     struct partition_cut cuts[PARTITION_CLASSES_MAX];
 };

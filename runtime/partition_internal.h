@@ -20,6 +20,22 @@ static inline uint64_t partition_plus(uint64_t a, uint64_t b)
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+/* Whether vocabulary rows are anything to it. */
+static inline bool partition_has_rows(const struct partition *p)
+{
+    return p->has_embedding || p->has_head;
+}
+
+/* The ends of a model on a stage that is the first, the last or both. */
+static inline uint64_t partition_ends_bytes(const struct partition_costs *costs, bool is_first,
+                                            bool is_last)
+{
+    return is_first && is_last ? costs->both_bytes
+           : is_first          ? costs->first_bytes
+           : is_last           ? costs->last_bytes
+                               : 0;
+}
+
 /* --- checking --- */
 
 /* Gaps and overlaps, with the edge that would be right. */
@@ -36,7 +52,8 @@ MUST_CHECK enum status partition_check_stages(const struct partition *partitions
 
 /* --- stages --- */
 
-/* What the layers [first, end) have, as if they were the model, with `vocab` rows. */
+/* What the layers [first, end) have, as if they were the model, with `vocab` rows: all of them in
+ * the first stage and the last, else none. */
 struct partition_stage {
     struct partition_units units;
     uint32_t classes[PARTITION_CLASSES_MAX]; /* of the model, by that of the stage */

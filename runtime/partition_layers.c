@@ -139,7 +139,7 @@ enum status partition_place_pipeline(const struct partition_units *units,
         return status;
     for (uint32_t i = 0; i < count; i++) {
         const uint64_t kept =
-            partition_plus(costs->rank_bytes, i == 0 ? costs->ends_bytes : 0);
+            partition_plus(costs->rank_bytes, partition_ends_bytes(costs, i == 0, i + 1 == count));
         rooms[i] = budgets[i] > kept ? budgets[i] - kept : 0;
     }
     const struct partition_laying laying = {.layers = units->layers, .count = count,

@@ -26,7 +26,8 @@ static uint64_t class_bytes(const struct partition_class *class, uint64_t unit_b
 
 static uint64_t pipeline_bytes(const struct partition_costs *costs, const struct partition *p)
 {
-    uint64_t bytes = partition_plus(costs->rank_bytes, p->has_embedding ? costs->ends_bytes : 0);
+    uint64_t bytes = partition_plus(
+        costs->rank_bytes, partition_ends_bytes(costs, p->has_embedding, p->has_head));
     for (uint32_t i = p->layer_first; i < p->layer_end; i++)
         bytes = partition_plus(bytes, costs->layer_bytes[i]);
     return bytes;
@@ -414,7 +415,11 @@ const char *partition_explain(const struct partition_units *units,
     if (p->sharding == SHARDING_PIPELINE || is_staged)
         used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                  "layers %u to %u of %u%s", p->layer_first, p->layer_end - 1,
-                                 units->layers, p->has_head ? " with embedding and head" : "");
+                                 units->layers,
+                                 p->has_embedding && p->has_head ? " with embedding and head"
+                                 : p->has_embedding              ? " with the embedding"
+                                 : p->has_head                   ? " with the head"
+                                                                 : "");
     if (is_staged)
         used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
                                  " in stage %u of ranks %u to %u, ", p->stage, p->stage_first,

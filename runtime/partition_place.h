@@ -25,7 +25,9 @@ struct partition_costs {
     uint64_t vocab_bytes;                       /* of a row */
     uint64_t whole_bytes;  /* what every rank of a tensor cut keeps */
     uint64_t rank_bytes;   /* what every rank of a pipeline keeps */
-    uint64_t ends_bytes;   /* embedding and head, on rank 0 of a pipeline */
+    uint64_t first_bytes;  /* on a pipeline's first stage: the embedding, */
+    uint64_t last_bytes;   /* on its last: the head, the same table where they are tied; */
+    uint64_t both_bytes;   /* on one that is both; vocab_bytes a row */
     const uint64_t *layer_bytes; /* [layers, at most PARTITION_LAYERS_MAX] for a pipeline */
     const uint64_t *layer_whole; /* of these, what each rank of its stage keeps; for stages of
                                   * several ranks */

@@ -73,8 +73,8 @@ struct partition partition_of_record(const struct instance_record *instance, uin
     const struct rank_record *rank = &instance->ranks.items[number];
     const bool is_pipeline = instance->sharding == SHARDING_PIPELINE;
     const bool is_staged = instance->sharding == SHARDING_PIPELINE_TENSOR;
-    const bool has_ends = instance->sharding == SHARDING_TENSOR || number == 0 ||
-                          (is_staged && rank->stage == 0);
+    const struct rank_record *last = &instance->ranks.items[instance_computing(instance) - 1];
+    const bool is_cut = instance->sharding == SHARDING_TENSOR;
     struct partition partition = {
         .rank = number,
         .rank_count = instance_computing(instance),
@@ -86,8 +86,8 @@ struct partition partition_of_record(const struct instance_record *instance, uin
         .layer_end = rank->layer_end,
         .vocab_first = rank->vocab_first,
         .vocab_end = rank->vocab_end,
-        .has_embedding = has_ends,
-        .has_head = has_ends,
+        .has_embedding = is_cut || number == 0 || (is_staged && rank->stage == 0),
+        .has_head = is_cut || rank == last || (is_staged && rank->stage == last->stage),
         .cut_count = rank->cuts.count < PARTITION_CLASSES_MAX ? rank->cuts.count
                                                               : PARTITION_CLASSES_MAX,
     };

@@ -121,7 +121,8 @@ struct partition partition_stage_rank(const struct partition_units *units, const
     p.stage_ranks = sizes[at];
     p.layer_first = layers.first;
     p.layer_end = layers.end;
-    p.has_embedding = p.has_head = at == 0;
+    p.has_embedding = at == 0;
+    p.has_head = at + 1 == stage_count;
     return p;
 }
 
@@ -179,8 +180,9 @@ enum status partition_solve_stages(const struct partition_units *units, const ui
     for (uint32_t i = 0, first = 0; status == STATUS_OK && i < stage_count; i++) {
         struct partition_stage stage;
         span = (struct partition_span){span.end, span.end + layers[i]};
-        status = partition_stage_make(units, span.first, span.end, i == 0 ? units->vocab : 0,
-                                      &stage, reason);
+        status = partition_stage_make(units, span.first, span.end,
+                                      i == 0 || i + 1 == stage_count ? units->vocab : 0, &stage,
+                                      reason);
         if (status == STATUS_OK)
             status = partition_check_ranks(&stage, i, sizes[i], reason);
         if (status == STATUS_OK)
@@ -256,7 +258,7 @@ static enum status check_last(const struct partition *p, const struct partition_
         status = check_edge(p, partition_kind_name(cut->kind), cut->end, partition_cut_total(cut),
                             reason);
     }
-    if (status == STATUS_OK && p->stage == 0)
+    if (status == STATUS_OK && partition_has_rows(p))
         status = check_edge(p, "vocabulary rows", p->vocab_end, units->vocab, reason);
     return status;
 }
@@ -275,7 +277,7 @@ static enum status check_cuts(const struct partition *p, const struct partition 
         status = partition_check_joint(p, partition_kind_name(cut->kind), cut->first,
                                        before ? before->cuts[i].end : 0, reason);
     }
-    if (status != STATUS_OK || p->stage > 0)
+    if (status != STATUS_OK || !partition_has_rows(p))
         return status;
     return partition_check_joint(p, "vocabulary rows", p->vocab_first,
                                  before ? before->vocab_end : 0, reason);

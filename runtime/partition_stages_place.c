@@ -14,10 +14,19 @@
 #define ROOM_PARTS 16u
 #define PERCENT 100u
 
-static struct partition_costs costs_of(const struct partition_costs *costs,
+/* A row of one end: what is lost by dividing is less than a byte of each row. */
+static uint64_t row_bytes(uint64_t end_bytes, uint32_t vocab)
+{
+    return vocab > 0 ? end_bytes / vocab : 0;
+}
+
+static struct partition_costs costs_of(const struct partition_units *units,
+                                       const struct partition_costs *costs,
                                        const struct partition_stage *stage, uint32_t first)
 {
-    struct partition_costs own = {.vocab_bytes = costs->vocab_bytes,
+    const bool is_last = first + stage->units.layers == units->layers;
+    const uint64_t ends = partition_ends_bytes(costs, first == 0, is_last);
+    struct partition_costs own = {.vocab_bytes = row_bytes(ends, units->vocab),
                                   .rank_bytes = costs->rank_bytes,
                                   .whole_bytes = costs->rank_bytes};
     for (uint32_t i = 0; i < stage->units.layers && costs->layer_whole; i++)
@@ -37,7 +46,7 @@ uint64_t partition_stage_bytes(const struct partition_units *units,
     struct reason unused;
     if (partition_stage_make(units, p->layer_first, p->layer_end, 0, &stage, &unused) != STATUS_OK)
         return UINT64_MAX;
-    const struct partition_costs own = costs_of(costs, &stage, p->layer_first);
+    const struct partition_costs own = costs_of(units, costs, &stage, p->layer_first);
     partition_stage_gather(units, &stage, p, &local);
     return partition_bytes(&stage.units, &own, &local);
 }
@@ -64,12 +73,17 @@ static enum status stage_lacks(const struct groups *g, uint32_t at, uint64_t nee
                            g->budgets[rank], reason);
 }
 
+static uint64_t ends_of(const struct groups *g, uint32_t at)
+{
+    return partition_ends_bytes(g->costs, at == 0, at + 1 == g->count);
+}
+
 /* What each stage has for layers: its memory, less what its ranks and the ends keep anyway. */
 static enum status find_rooms(struct groups *g, struct reason *reason)
 {
     uint32_t rank = 0;
     for (uint32_t i = 0; i < g->count; i++) {
-        const uint64_t ends = i == 0 ? g->costs->ends_bytes : 0;
+        const uint64_t ends = ends_of(g, i);
         uint64_t room = 0;
         for (uint32_t k = 0; k < g->sizes[i]; k++, rank++) {
             if (g->budgets[rank] < g->costs->rank_bytes)
@@ -90,13 +104,14 @@ static enum status place_stage(const struct groups *g, uint32_t at, struct parti
     struct partition_stage stage;
     struct partition local[PARTITION_RANKS_MAX];
     const uint32_t first = partition_stage_total(g->sizes, at);
+    const bool has_rows = at == 0 || at + 1 == g->count;
     enum status status = partition_stage_make(g->units, span.first, span.end,
-                                              at == 0 ? g->units->vocab : 0, &stage, reason);
+                                              has_rows ? g->units->vocab : 0, &stage, reason);
     if (status == STATUS_OK)
         status = partition_check_ranks(&stage, at, g->sizes[at], reason);
     if (status != STATUS_OK)
         return status;
-    const struct partition_costs own = costs_of(g->costs, &stage, span.first);
+    const struct partition_costs own = costs_of(g->units, g->costs, &stage, span.first);
     status = partition_place_tensor(&stage.units, &own, g->budgets + first, g->sizes[at], false,
                                     local, reason);
     for (uint32_t i = 0; i < g->sizes[at]; i++)
@@ -148,7 +163,7 @@ static enum status refuse_layers(const struct groups *g, struct reason *reason)
         if (at + 1 == g->count || used == 0)
             break;
     }
-    return stage_lacks(g, at, partition_plus(need, at == 0 ? g->costs->ends_bytes : 0), reason);
+    return stage_lacks(g, at, partition_plus(need, ends_of(g, at)), reason);
 }
 
 static enum status place_by_memory(const struct partition_units *units,

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ranks whose budget is too small for anything are left out of a table. */
-#include "runtime/partition_place.h"
+#include "runtime/partition_internal.h"
 
 #include <stdio.h>
-
-static uint64_t plus(uint64_t a, uint64_t b)
-{
-    return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 static uint64_t least_of(uint64_t a, uint64_t b)
 {
@@ -20,23 +15,24 @@ static uint64_t least_tensor(const struct partition_units *units,
 {
     uint64_t least = units->vocab > 0 ? costs->vocab_bytes : UINT64_MAX;
     for (uint32_t i = 0; i < units->class_count; i++)
-        least = least_of(least, plus(costs->unit_bytes[i], costs->kv_bytes[i]));
-    return plus(costs->whole_bytes, least);
+        least = least_of(least, partition_plus(costs->unit_bytes[i], costs->kv_bytes[i]));
+    return partition_plus(costs->whole_bytes, least);
 }
 
 static uint64_t least_pipeline(const struct partition_units *units,
-                               const struct partition_costs *costs, bool is_first)
+                               const struct partition_costs *costs, bool is_first, bool is_last)
 {
     uint64_t least = UINT64_MAX;
     for (uint32_t i = 0; i < units->layers; i++)
         least = least_of(least, costs->layer_bytes[i]);
-    return plus(plus(costs->rank_bytes, least), is_first ? costs->ends_bytes : 0);
+    return partition_plus(partition_plus(costs->rank_bytes, least),
+                          partition_ends_bytes(costs, is_first, is_last));
 }
 
 static uint64_t least_for(enum sharding sharding, const struct partition_units *units,
-                          const struct partition_costs *costs, bool is_first)
+                          const struct partition_costs *costs, bool is_first, bool is_last)
 {
-    return sharding == SHARDING_PIPELINE ? least_pipeline(units, costs, is_first)
+    return sharding == SHARDING_PIPELINE ? least_pipeline(units, costs, is_first, is_last)
                                          : least_tensor(units, costs);
 }
 
@@ -46,8 +42,11 @@ uint32_t partition_ranks_useful(enum sharding sharding, const struct partition_u
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < rank_count && i < PARTITION_RANKS_MAX; i++)
-        if (budgets[i] >= least_for(sharding, units, costs, count == 0))
+        if (budgets[i] >= least_for(sharding, units, costs, count == 0, false))
             ranks_out[count++] = i;
+    while (count > 0 && budgets[ranks_out[count - 1]] <
+                            least_for(sharding, units, costs, count == 1, true))
+        count--;
     return count;
 }
 
@@ -64,7 +63,8 @@ static void say_left_out(enum sharding sharding, const struct partition_units *u
             next++;
             continue;
         }
-        const uint64_t need = least_for(sharding, units, costs, next == 0);
+        const uint64_t need =
+            least_for(sharding, units, costs, next == 0, next == useful->count);
         used += (size_t)snprintf(useful->left_out + used, sizeof useful->left_out - used,
                                  "%srank %u is left out: it needs %.1f MB for anything and has "
                                  "%.1f MB", used ? "; " : "", i, (double)need / 1e6,

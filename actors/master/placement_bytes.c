@@ -149,30 +149,37 @@ static void take_used(void *taker, const struct layer_run *run, const struct hel
     *bytes += layers * ffn;
 }
 
+/* A table that serves both ends is the head. */
+static uint64_t head_of(const struct model_shape *shape)
+{
+    return shape->tied ? shape->embedding_bytes : shape->head_bytes;
+}
+
+/* Of tables of so many bytes, those of the rank's rows. */
+static uint64_t rows_of(const struct model_shape *shape, const struct partition *cut,
+                        uint64_t bytes)
+{
+    return cut->vocab_end - cut->vocab_first == shape->vocab
+               ? bytes
+               : bytes / shape->vocab * (cut->vocab_end - cut->vocab_first);
+}
+
 uint64_t placement_token_bytes(const struct model_shape *shape, const struct partition *cut,
                                bool has_head)
 {
-    const uint64_t head = shape->tied ? shape->embedding_bytes : shape->head_bytes;
     uint64_t bytes = 0;
     each_layer(shape, cut, take_used, &bytes);
-    if (has_head && cut->sharding == SHARDING_TENSOR)
-        bytes += head / shape->vocab * (cut->vocab_end - cut->vocab_first);
-    else if (has_head && cut->has_head)
-        bytes += head;
-    return bytes;
+    return bytes + (has_head && cut->has_head ? rows_of(shape, cut, head_of(shape)) : 0);
 }
 
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut)
 {
-    const bool is_tensor =
-        cut->sharding == SHARDING_TENSOR || cut->sharding == SHARDING_PIPELINE_TENSOR;
-    const uint64_t head = shape->tied ? 0 : shape->head_bytes;
+    /* In a pipeline the first stage and the last each hold a table that serves both. */
+    const bool is_once = shape->tied && cut->has_embedding;
     uint64_t bytes = shape->norm_bytes;
     each_layer(shape, cut, take_weights, &bytes);
-    if (is_tensor)
-        return bytes + (shape->embedding_bytes + head) / shape->vocab *
-                           (cut->vocab_end - cut->vocab_first);
-    return bytes + (cut->has_embedding ? shape->embedding_bytes : 0) + (cut->has_head ? head : 0);
+    return bytes + rows_of(shape, cut, (cut->has_embedding ? shape->embedding_bytes : 0) +
+                                           (cut->has_head && !is_once ? head_of(shape) : 0));
 }
 
 struct cache_taker {
@@ -237,7 +244,9 @@ uint64_t placement_scratch_bytes(const struct model_shape *shape, const struct p
     const bool is_first = cut->rank == 0;
     const uint64_t row = (uint64_t)shape->hidden * HIDDEN_BYTES +
                          middle_columns(shape, cut) * MIDDLE_BYTES;
-    const uint64_t rows = is_first ? shape->vocab : cut->vocab_end - cut->vocab_first;
+    const uint64_t rows = !cut->has_head ? 0
+                          : is_first     ? shape->vocab
+                                         : cut->vocab_end - cut->vocab_first;
     return PROCESS_BYTES + KV_STEP_ROWS * row + requests * rows * sizeof(float) +
            (is_first ? (uint64_t)shape->vocab * TOKEN_BYTES : 0);
 }
@@ -305,13 +314,16 @@ void placement_costs(const struct model_shape *shape, const struct placement_cac
     }
     const uint64_t lists = 1 + (uint64_t)cache->requests * (sizes.window ? 2 : 1);
     /* As much for each rank as for the one that takes most. */
-    const struct partition whole = {.layer_end = shape->layers, .vocab_end = shape->vocab};
+    const struct partition whole = {
+        .layer_end = shape->layers, .vocab_end = shape->vocab, .has_head = true};
     costs_out->rank_bytes = shape->norm_bytes +
                             placement_scratch_bytes(shape, &whole, cache->requests) +
                             pages * lists * sizeof(void *);
     costs_out->whole_bytes += costs_out->rank_bytes;
     costs_out->vocab_bytes = (shape->embedding_bytes + head) / shape->vocab;
-    costs_out->ends_bytes = shape->embedding_bytes + head;
+    costs_out->first_bytes = shape->embedding_bytes;
+    costs_out->last_bytes = head_of(shape);
+    costs_out->both_bytes = shape->embedding_bytes + head;
     costs_out->layer_bytes = layers->bytes;
     costs_out->layer_whole = layers->whole;
 }

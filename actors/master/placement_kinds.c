@@ -110,8 +110,33 @@ static enum status try_upgrade(struct attempt *attempt, struct candidates_listed
     return status;
 }
 
+/* Whoever names nodes, shares or a table says which rank is which. */
+static bool is_order_given(const struct place_instance *request)
+{
+    return request->node_ids.count > 0 || attempt_ranks_given(request) > 0;
+}
+
+/* The last rank of a pipeline has the head: of those after rank 0 the largest shall be it, in the
+ * place of a smaller one. */
+static enum status cut_with_largest_last(struct attempt *attempt, struct candidates_listed *listed)
+{
+    const struct attempt before = *attempt;
+    const uint32_t last = attempt->count - 1;
+    uint32_t largest = last;
+    for (uint32_t i = 1; i < last; i++)
+        if (attempt->chosen[i]->memory_free > attempt->chosen[largest]->memory_free)
+            largest = i;
+    attempt->chosen[last] = before.chosen[largest];
+    for (uint32_t i = largest; i < last; i++)
+        attempt->chosen[i] = before.chosen[i + 1];
+    enum status status = attempt_cut(attempt, listed);
+    *attempt = before;
+    return status;
+}
+
 static enum status try_kinds(struct attempt *attempt, struct candidates_listed *listed)
 {
+    const bool is_free = !is_order_given(attempt->question->request);
     enum status status = STATUS_OK;
     for (size_t i = 0; i < COUNT_OF(kinds) && status == STATUS_OK; i++) {
         attempt->kind = &kinds[i];
@@ -122,19 +147,15 @@ static enum status try_kinds(struct attempt *attempt, struct candidates_listed *
             (attempt->question->request->any_sharding ||
              attempt->question->request->stages.count > 0))
             continue;
-        status = attempt_cut(attempt, listed);
+        status = kinds[i].sharding == SHARDING_PIPELINE && is_free
+                     ? cut_with_largest_last(attempt, listed)
+                     : attempt_cut(attempt, listed);
         if (status == STATUS_OK && kinds[i].is_equal)
             status = try_upgrade(attempt, listed);
         if (status == STATUS_OK)
             candidates_drop_twin(listed);
     }
     return status;
-}
-
-/* Whoever names nodes, shares or a table says which rank is which. */
-static bool is_order_given(const struct place_instance *request)
-{
-    return request->node_ids.count > 0 || attempt_ranks_given(request) > 0;
 }
 
 /* A set of nodes, once; its ranks are in the standing order, after the largest that all reach. */

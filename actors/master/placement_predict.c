@@ -149,14 +149,14 @@ static double sum_s(const struct attempt *attempt, const struct partition *first
 }
 
 /* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
- * on to the others of a stage. */
+ * on to the others of a stage.  Of the last stage comes little: what a token is drawn from. */
 static double ring_s(const struct attempt *attempt, const struct partition *cuts, double bytes)
 {
     double seconds = 0;
     for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
         const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
         const struct way way = way_between(attempt, i, next, false);
-        seconds += way.hop_s + bytes / way.bytes_per_s;
+        seconds += way.hop_s + (next == 0 ? 0 : bytes / way.bytes_per_s);
         if (cuts[i].stage_ranks > 1)
             seconds += way_between(attempt, i, i + 1, false).hop_s;
     }

@@ -22,6 +22,8 @@ struct top_words {
     float broken;
 };
 enum { TOP_FLOATS = 3 };
+/* Between two ranks alone it goes as it is. */
+enum { TOP_WORDS = sizeof(struct sampler_top) / sizeof(uint32_t) };
 
 /* A sequence at the ranks that do not ask. */
 struct followed {
@@ -33,23 +35,27 @@ struct followed {
 
 struct rank_sampling {
     struct engine *engine;
-    struct collective *collective; /* NULL: all logits are here */
+    struct collective *collective; /* of those with logits; NULL: there is one */
+    bool is_apart;                 /* it asks and others have the logits, or the other way round */
+    uint32_t parts;                /* ranks that have rows */
     uint32_t sequences;
     size_t vocab;
     size_t own;             /* rows of this rank */
     float *logits;          /* [sequences][own]; after the processors the scores */
     struct sampler *whole;  /* rank 0's, borrowed */
-    struct sampler *part;   /* of a cut: of the own rows */
+    struct sampler *part;   /* where others ask or have rows: of the own rows */
     uint32_t *defined;      /* [SAMPLER_MASK_WORDS(vocab)] */
     bool is_defined_told;
     struct followed *followed;      /* [sequences] */
     struct sampler_top *tops;       /* [sequences] of all ranks */
     struct top_words *exchanged;    /* [ranks][sequences] */
     unsigned char *shares_sent;     /* of this rank, one behind the other */
-    unsigned char *shares_taken;    /* rank 0: of each rank */
-    struct sampler_share *shares;   /* rank 0: [ranks] of one row */
-    struct token_score *kept;       /* rank 0: [ranks][SAMPLER_LIST_MAX] */
-    float *scores;                  /* rank 0: [vocab] of one row */
+    /* Where shares are merged: at rank 0, and in a last stage at its first. */
+    unsigned char *shares_taken;    /* of each rank */
+    struct sampler_share *shares;   /* [parts] of one row */
+    struct token_score *kept;       /* [parts][SAMPLER_LIST_MAX] */
+    float *scores;                  /* [vocab] of one row */
+    struct rank_drawn *merged;      /* [sequences] in a last stage, to find what is undecided */
 };
 
 bool words_add(struct words *words, const void *items, size_t count)
@@ -68,6 +74,7 @@ bool words_add(struct words *words, const void *items, size_t count)
     return true;
 }
 
+/* Rank 0, and the first of a last stage. */
 static bool is_root(const struct rank_sampling *sampling)
 {
     return !sampling->collective || sampling->collective->rank == 0;
@@ -77,39 +84,37 @@ static bool is_root(const struct rank_sampling *sampling)
 
 static bool take_memory(struct rank_sampling *s)
 {
-    const size_t ranks = s->collective ? s->collective->size : 1;
     const size_t shares = s->sequences * sizeof(struct sampler_share);
     s->logits = memory_zeroed(s->sequences * (s->own > 0 ? s->own : 1), sizeof(float));
     s->tops = memory_zeroed(s->sequences, sizeof(*s->tops));
-    if (!s->collective)
+    if (!s->collective && !s->is_apart)
         return s->logits && s->tops;
     s->defined = memory_zeroed(SAMPLER_MASK_WORDS(s->vocab), sizeof(uint32_t));
     s->followed = memory_zeroed(s->sequences, sizeof(*s->followed));
-    s->exchanged = memory_zeroed(ranks * s->sequences, sizeof(*s->exchanged));
+    s->exchanged = memory_zeroed(s->parts * s->sequences, sizeof(*s->exchanged));
     s->shares_sent = memory_zeroed(shares, 1);
     if (!s->logits || !s->tops || !s->defined || !s->followed || !s->exchanged || !s->shares_sent)
         return false;
     if (!is_root(s))
         return true;
-    s->shares_taken = memory_zeroed(ranks, shares);
-    s->shares = memory_zeroed(ranks, sizeof(*s->shares));
-    s->kept = memory_zeroed(ranks * SAMPLER_LIST_MAX, sizeof(*s->kept));
+    s->shares_taken = memory_zeroed(s->parts, shares);
+    s->shares = memory_zeroed(s->parts, sizeof(*s->shares));
+    s->kept = memory_zeroed((size_t)s->parts * SAMPLER_LIST_MAX, sizeof(*s->kept));
     s->scores = memory_zeroed(s->vocab, sizeof(float));
-    return s->shares_taken && s->shares && s->kept && s->scores;
+    s->merged = memory_zeroed(s->sequences, sizeof(*s->merged));
+    return s->shares_taken && s->shares && s->kept && s->scores && s->merged;
 }
 
-enum status rank_sampling_open(struct engine *engine, struct collective *collective,
-                               struct rank_sampling **sampling_out, struct reason *reason)
+static enum status open_as(const struct rank_sampling *as, struct rank_sampling **sampling_out,
+                           struct reason *reason)
 {
-    struct rank_sampling *sampling = memory_zeroed(1, sizeof(*sampling));
+    struct engine *engine = as->engine;
+    struct rank_sampling *sampling = memory_copied(as, sizeof(*as));
     if (!sampling)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to sample");
-    sampling->engine = engine;
-    sampling->collective = collective;
     sampling->sequences = engine_sequences(engine);
     sampling->vocab = engine_vocab(engine);
-    /* Without others all logits come to this rank, also where its stage gathers them. */
-    sampling->own = collective ? engine_vocab_own(engine) : engine_vocab(engine);
+    sampling->own = engine_vocab_own(engine);
     if (!take_memory(sampling)) {
         rank_sampling_close(sampling);
         return refuse(reason, STATUS_NO_MEMORY, "no memory for the logits of %u sequences",
@@ -117,6 +122,32 @@ enum status rank_sampling_open(struct engine *engine, struct collective *collect
     }
     *sampling_out = sampling;
     return STATUS_OK;
+}
+
+enum status rank_sampling_open(struct engine *engine, struct collective *collective,
+                               struct rank_sampling **sampling_out, struct reason *reason)
+{
+    const struct rank_sampling as = {.engine = engine,
+                                     .collective = collective,
+                                     .parts = collective ? collective->size : 1};
+    return open_as(&as, sampling_out, reason);
+}
+
+enum status rank_sampling_open_first(struct engine *engine, uint32_t parts,
+                                     struct rank_sampling **sampling_out, struct reason *reason)
+{
+    const struct rank_sampling as = {.engine = engine, .is_apart = true, .parts = parts};
+    return open_as(&as, sampling_out, reason);
+}
+
+enum status rank_sampling_open_last(struct engine *engine, struct collective *collective,
+                                    struct rank_sampling **sampling_out, struct reason *reason)
+{
+    const struct rank_sampling as = {.engine = engine,
+                                     .collective = collective,
+                                     .is_apart = true,
+                                     .parts = collective ? collective->size : 1};
+    return open_as(&as, sampling_out, reason);
 }
 
 void rank_sampling_close(struct rank_sampling *sampling)
@@ -138,6 +169,7 @@ void rank_sampling_close(struct rank_sampling *sampling)
     memory_free(sampling->shares);
     memory_free(sampling->kept);
     memory_free(sampling->scores);
+    memory_free(sampling->merged);
     memory_free(sampling);
 }
 
@@ -313,7 +345,8 @@ struct drawing {
     struct rank_sampling *sampling;
     const struct rank_ask *asks;
     uint32_t count;
-    struct rank_drawn *drawn; /* NULL but at rank 0 */
+    struct rank_drawn *drawn; /* NULL but where shares are merged */
+    struct words *told;       /* the first of a last stage, to rank 0; else NULL */
     /* A bit for each row of which the shares do not decide. */
     uint32_t undecided[(REQUESTS_RUNNING_MAX + 31) / 32];
 };
@@ -366,6 +399,8 @@ static enum status exchange_tops(struct drawing *drawing)
     struct top_words own[REQUESTS_RUNNING_MAX];
     const size_t floats = (size_t)drawing->count * TOP_FLOATS;
     enum status status;
+    if (!collective)
+        return STATUS_OK;
     for (uint32_t rank = 0; rank < collective->size; rank++)
         counts[rank] = floats;
     for (uint32_t row = 0; row < drawing->count; row++)
@@ -410,6 +445,10 @@ static enum status gather_shares(struct drawing *drawing, size_t *size_out)
     *size_out = size;
     if (size == 0)
         return STATUS_OK;
+    if (!s->collective) {
+        memcpy(s->shares_taken, s->shares_sent, size);
+        return STATUS_OK;
+    }
     for (uint32_t rank = 0; rank < s->collective->size; rank++)
         counts[rank] = size / sizeof(float);
     return s->collective->ops->gather(s->collective, (const float *)(const void *)s->shares_sent,
@@ -417,40 +456,78 @@ static enum status gather_shares(struct drawing *drawing, size_t *size_out)
 }
 _Static_assert(SAMPLER_SHARE_SIZE(1) % sizeof(float) == 0, "a share is whole floats");
 
-static bool merge_row(struct drawing *drawing, uint32_t row, size_t offset, size_t stride)
+/* False: the shares of the row do not decide. */
+static bool merge_shares(struct drawing *drawing, uint32_t row)
 {
     struct rank_sampling *s = drawing->sampling;
     const struct rank_ask *ask = &drawing->asks[row];
     const uint32_t listed = sampling_listed(ask->sampling, s->vocab);
-    for (uint32_t rank = 0; rank < s->collective->size; rank++) {
-        memcpy(&s->shares[rank], s->shares_taken + rank * stride + offset,
-               share_size(drawing, row));
+    for (uint32_t rank = 0; rank < s->parts; rank++)
         if (s->shares[rank].count > listed)
             s->shares[rank].count = listed;
-    }
     return sampler_shares_merge(ask->sampling, s->vocab, ask->history.answer_count, &s->tops[row],
-                                s->shares, s->collective->size, s->kept,
-                                &drawing->drawn[row].sampled);
+                                s->shares, s->parts, s->kept, &drawing->drawn[row].sampled);
 }
 
-/* Rank 0, from what came of all. */
+static void begin_row(struct drawing *drawing, uint32_t row)
+{
+    struct rank_sampling *s = drawing->sampling;
+    struct rank_drawn *drawn = &drawing->drawn[row];
+    drawn->status = sampler_top_check(&s->tops[row], s->vocab, &drawn->reason);
+    drawn->sampled = (struct sampled){.id = s->tops[row].id};
+}
+
+static void find_undecided(struct drawing *drawing, uint32_t row)
+{
+    if (!merge_shares(drawing, row))
+        drawing->undecided[row / 32] |= 1U << (row % 32);
+}
+
+/* Whether all rows of it come. */
+static bool wants_all(const struct drawing *drawing, uint32_t row)
+{
+    return (drawing->undecided[row / 32] >> (row % 32) & 1U) != 0 ||
+           drawing->asks[row].wants_rows;
+}
+
+/* Where shares are merged, from what came of all. */
 static void decide(struct drawing *drawing, size_t stride)
 {
     struct rank_sampling *s = drawing->sampling;
     size_t offset = 0;
     for (uint32_t row = 0; row < drawing->count; row++) {
-        struct rank_drawn *drawn = &drawing->drawn[row];
-        drawn->status = sampler_top_check(&s->tops[row], s->vocab, &drawn->reason);
-        drawn->sampled = (struct sampled){.id = s->tops[row].id};
+        begin_row(drawing, row);
         if (!needs_share(drawing, row))
             continue;
-        if (!merge_row(drawing, row, offset, stride))
-            drawing->undecided[row / 32] |= 1U << (row % 32);
+        for (uint32_t rank = 0; rank < s->parts; rank++)
+            memcpy(&s->shares[rank], s->shares_taken + rank * stride + offset,
+                   share_size(drawing, row));
+        find_undecided(drawing, row);
         offset += share_size(drawing, row);
     }
 }
 
-/* Which rows are asked for: rank 0 says where the samplings leave it open. */
+/* To rank 0: of each row the greatest, then the shares of all; the rows that it needs all of come
+ * behind. */
+static enum status tell_shares(struct drawing *drawing, size_t stride)
+{
+    struct rank_sampling *s = drawing->sampling;
+    size_t offset = 0;
+    for (uint32_t row = 0; row < drawing->count; row++) {
+        if (!words_add(drawing->told, &s->tops[row], TOP_WORDS))
+            return STATUS_NO_MEMORY;
+        if (!needs_share(drawing, row))
+            continue;
+        for (uint32_t rank = 0; rank < s->parts; rank++)
+            if (!words_add(drawing->told, s->shares_taken + rank * stride + offset,
+                           share_size(drawing, row) / sizeof(uint32_t)))
+                return STATUS_NO_MEMORY;
+        offset += share_size(drawing, row);
+    }
+    return STATUS_OK;
+}
+
+/* Which rows are asked for: whoever merges says where the samplings leave it open. */
 static enum status tell_undecided(struct drawing *drawing)
 {
     struct rank_sampling *s = drawing->sampling;
@@ -458,27 +535,37 @@ static enum status tell_undecided(struct drawing *drawing)
     for (uint32_t row = 0; row < drawing->count; row++)
         may = may || (needs_share(drawing, row) &&
                       sampling_may_need_rows(drawing->asks[row].sampling, s->vocab));
-    if (!may)
+    if (!may || !s->collective)
         return STATUS_OK;
     return s->collective->ops->broadcast(s->collective, drawing->undecided,
                                          (drawing->count + 31) / 32 * sizeof(uint32_t), 0);
+}
+
+static void choose(struct drawing *drawing, uint32_t row, const float *scores)
+{
+    struct rank_sampling *s = drawing->sampling;
+    const struct rank_ask *ask = &drawing->asks[row];
+    if (drawing->drawn[row].status == STATUS_OK)
+        sampler_choose(s->whole, ask->sampling, ask->history.answer_count, scores, &s->tops[row],
+                       &drawing->drawn[row].sampled);
 }
 
 static enum status gather_rows(struct drawing *drawing, struct reason *reason)
 {
     struct rank_sampling *s = drawing->sampling;
     for (uint32_t row = 0; row < drawing->count; row++) {
-        const struct rank_ask *ask = &drawing->asks[row];
-        const bool is_open = drawing->undecided[row / 32] >> (row % 32) & 1U;
-        if (!is_open && !ask->wants_rows)
+        if (!wants_all(drawing, row))
             continue;
-        enum status status =
-            engine_gather(s->engine, row_scores(drawing, row), s->scores, reason);
+        const float *scores = s->collective ? s->scores : row_scores(drawing, row);
+        enum status status = STATUS_OK;
+        if (s->collective)
+            status = engine_gather(s->engine, row_scores(drawing, row), s->scores, reason);
         if (status != STATUS_OK)
             return status;
-        if (drawing->drawn && drawing->drawn[row].status == STATUS_OK)
-            sampler_choose(s->whole, ask->sampling, ask->history.answer_count, s->scores,
-                           &s->tops[row], &drawing->drawn[row].sampled);
+        if (drawing->told && !words_add(drawing->told, scores, s->vocab))
+            return refuse(reason, STATUS_NO_MEMORY, "no memory for logits of %zu rows", s->vocab);
+        if (drawing->drawn && !drawing->told)
+            choose(drawing, row, scores);
     }
     return STATUS_OK;
 }
@@ -498,6 +585,8 @@ static enum status draw_together(struct drawing *drawing, struct reason *reason)
         status = gather_shares(drawing, &stride);
     if (status == STATUS_OK && drawing->drawn)
         decide(drawing, stride);
+    if (status == STATUS_OK && drawing->told)
+        status = tell_shares(drawing, stride);
     if (status == STATUS_OK && stride > 0)
         status = tell_undecided(drawing);
     if (status != STATUS_OK)
@@ -510,7 +599,7 @@ enum status rank_sampling_draw(struct rank_sampling *sampling, const struct rank
                                uint32_t count, struct rank_drawn *drawn_out,
                                struct reason *reason)
 {
-    struct drawing drawing = {sampling, asks, count, drawn_out, {0}};
+    struct drawing drawing = {sampling, asks, count, drawn_out, NULL, {0}};
     ASSERT(count <= sampling->sequences && count <= REQUESTS_RUNNING_MAX);
     for (uint32_t row = 0; drawn_out && row < count; row++)
         drawn_out[row].reason.text[0] = '\0';
@@ -521,4 +610,78 @@ enum status rank_sampling_draw(struct rank_sampling *sampling, const struct rank
             sampling->whole, asks[row].sampling, row_scores(&drawing, row), &asks[row].history,
             &drawn_out[row].sampled, &drawn_out[row].reason);
     return STATUS_OK;
+}
+
+/* ---- in a pipeline ---- */
+
+enum status rank_sampling_share(struct rank_sampling *sampling, const struct rank_ask *asks,
+                                uint32_t count, struct words *told_out, struct reason *reason)
+{
+    const bool tells = is_root(sampling);
+    struct drawing drawing = {sampling, asks, count, tells ? sampling->merged : NULL,
+                              tells ? told_out : NULL, {0}};
+    const uint32_t none = 0;
+    ASSERT(count <= sampling->sequences && count <= REQUESTS_RUNNING_MAX);
+    told_out->count = 0;
+    if (!words_add(told_out, &none, 1))
+        return refuse(reason, STATUS_NO_MEMORY, "no memory for what rank 0 draws from");
+    enum status status = count > 0 ? draw_together(&drawing, reason) : STATUS_OK;
+    told_out->items[0] = (uint32_t)told_out->count;
+    return status;
+}
+
+/* The shares of a row as they came; false: they are none. */
+static bool read_shares(struct drawing *drawing, uint32_t row, struct unread *unread)
+{
+    struct rank_sampling *s = drawing->sampling;
+    for (uint32_t rank = 0; rank < s->parts; rank++) {
+        struct sampler_share *share = &s->shares[rank];
+        if (!read_words(unread, share, share_size(drawing, row) / sizeof(uint32_t)) ||
+            share->first.id > s->vocab)
+            return false;
+        const uint32_t listed = sampling_listed(drawing->asks[row].sampling, s->vocab);
+        for (uint32_t i = 0; i < share->count && i < listed; i++)
+            if (share->list[i].id >= s->vocab)
+                return false;
+    }
+    return true;
+}
+
+static bool read_told(struct drawing *drawing, struct unread *unread)
+{
+    struct rank_sampling *s = drawing->sampling;
+    uint32_t total = 0;
+    bool good = read_words(unread, &total, 1) && total == unread->left + 1;
+    for (uint32_t row = 0; good && row < drawing->count; row++) {
+        good = read_words(unread, &s->tops[row], TOP_WORDS) && s->tops[row].id < s->vocab;
+        begin_row(drawing, row);
+        if (!good || !needs_share(drawing, row))
+            continue;
+        good = read_shares(drawing, row, unread);
+        if (good)
+            find_undecided(drawing, row);
+    }
+    for (uint32_t row = 0; good && row < drawing->count; row++) {
+        if (!wants_all(drawing, row))
+            continue;
+        good = read_words(unread, s->scores, s->vocab);
+        if (good)
+            choose(drawing, row, s->scores);
+    }
+    return good && unread->left == 0;
+}
+
+enum status rank_sampling_draw_told(struct rank_sampling *sampling, const struct rank_ask *asks,
+                                    uint32_t count, const struct words *told,
+                                    struct rank_drawn *drawn_out, struct reason *reason)
+{
+    struct drawing drawing = {sampling, asks, count, drawn_out, NULL, {0}};
+    struct unread unread = {told->items, told->count};
+    ASSERT(count <= sampling->sequences && count <= REQUESTS_RUNNING_MAX);
+    for (uint32_t row = 0; row < count; row++)
+        drawn_out[row].reason.text[0] = '\0';
+    return read_told(&drawing, &unread)
+               ? STATUS_OK
+               : refuse(reason, STATUS_GAP, "what the last stage computed is not what was asked "
+                        "for");
 }

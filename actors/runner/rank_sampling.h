@@ -9,6 +9,10 @@
  * which rank 0 then says.  So a step has one small gather when it is greedy; else a sum and a
  * gather, and where top_p, min_p or a large top_k filters, one word of rank 0.
  *
+ * In a pipeline the ranks of the last stage have the rows and do the same among themselves; the
+ * first of them tells rank 0 the greatest and the shares of all, and finds as rank 0 will where
+ * these do not decide: there all rows go with them.
+ *
  * What the others need to know goes with the step: the sampling of a sequence once, a mask with
  * each row that has one.  The ids before it they know from the rows they computed.
  *
@@ -52,6 +56,15 @@ struct rank_sampling;
 MUST_CHECK enum status rank_sampling_open(struct engine *engine, struct collective *collective,
                                           struct rank_sampling **sampling_out,
                                           struct reason *reason);
+/* Rank 0 of a pipeline, which has no logits; `parts` ranks of the last stage have them. */
+MUST_CHECK enum status rank_sampling_open_first(struct engine *engine, uint32_t parts,
+                                                struct rank_sampling **sampling_out,
+                                                struct reason *reason);
+/* A rank of the last stage; `collective` of that stage, NULL: it is one rank. */
+MUST_CHECK enum status rank_sampling_open_last(struct engine *engine,
+                                               struct collective *collective,
+                                               struct rank_sampling **sampling_out,
+                                               struct reason *reason);
 /* Accepts NULL. */
 void rank_sampling_close(struct rank_sampling *sampling);
 /* Rank 0, before the first step: the sampler of all rows, borrowed. */
@@ -61,7 +74,7 @@ float *rank_sampling_logits(struct rank_sampling *sampling);
 /* A sequence was opened: nothing is known of it. */
 void rank_sampling_forget(struct rank_sampling *sampling, uint32_t sequence);
 
-/* Rank 0 of a cut: what the others need to know of rows that want logits. */
+/* Rank 0, where others have logits: what they need to know of rows that want them. */
 MUST_CHECK enum status rank_sampling_tell(struct rank_sampling *sampling,
                                           const struct engine_row *rows, uint32_t count,
                                           const struct rank_ask *asks, struct words *words);
@@ -71,9 +84,20 @@ MUST_CHECK enum status rank_sampling_hear(struct rank_sampling *sampling,
                                           const struct engine_row *rows, uint32_t count,
                                           const uint32_t *words, size_t word_count,
                                           struct rank_ask *asks_out, struct reason *reason);
-/* All ranks that have logits; `drawn_out` [count] at rank 0, else NULL. */
+/* Alone or in a tensor cut, all ranks; `drawn_out` [count] at rank 0, else NULL. */
 MUST_CHECK enum status rank_sampling_draw(struct rank_sampling *sampling,
                                           const struct rank_ask *asks, uint32_t count,
                                           struct rank_drawn *drawn_out, struct reason *reason);
+/* All ranks of the last stage; its first gets what rank 0 draws from, as words, the first of which
+ * is how many. */
+MUST_CHECK enum status rank_sampling_share(struct rank_sampling *sampling,
+                                           const struct rank_ask *asks, uint32_t count,
+                                           struct words *told_out, struct reason *reason);
+/* Rank 0 of a pipeline, from these. */
+MUST_CHECK enum status rank_sampling_draw_told(struct rank_sampling *sampling,
+                                               const struct rank_ask *asks, uint32_t count,
+                                               const struct words *told,
+                                               struct rank_drawn *drawn_out,
+                                               struct reason *reason);
 
 #endif

@@ -9,9 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Each rank watches its own engine and every link its peer: this is for what neither sees. */
-#define SIBLING_LIMIT_MS 120000u
-#define HIDDEN_PART_SIZE (4u << 20)
 #define BAND_MAGIC 0x54525032u /* "TRP2" */
 #define BAND_WORDS 121u        /* 512 bytes with the head */
 #define ROW_WORDS 4u
@@ -86,14 +83,21 @@ static enum status check_granted(const struct rank_world *world, struct reason *
                   "; remove the model and add it again", taken, granted);
 }
 
-/* Where there are logits: at rank 0, and on every rank of a tensor cut. */
+/* Where tokens are drawn, at rank 0, and where there are logits: on every rank of a tensor cut, in
+ * the last stage of a pipeline. */
 static enum status open_sampling(struct rank_world *world, struct reason *reason)
 {
-    const bool is_cut = world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR;
-    if (world->rank > 0 && !is_cut)
-        return STATUS_OK;
-    return rank_sampling_open(world->engine, is_cut ? world->collective : NULL, &world->sampling,
-                              reason);
+    const struct partition *own = &world->partitions[world->rank];
+    struct collective *collective = own->stage_ranks > 1 ? world->collective : NULL;
+    if (!rank_has_stages(world))
+        return rank_sampling_open(world->engine, collective, &world->sampling, reason);
+    if (world->rank == 0)
+        return rank_sampling_open_first(world->engine,
+                                        world->partitions[world->rank_count - 1].stage_ranks,
+                                        &world->sampling, reason);
+    return own->has_head ? rank_sampling_open_last(world->engine, collective, &world->sampling,
+                                                   reason)
+                         : STATUS_OK;
 }
 
 enum status rank_world_load(struct rank_world *world, const char *directory,
@@ -174,86 +178,6 @@ enum status rank_tell(struct rank_world *world, uint32_t rank, struct message *m
     word->rank = rank;
     word->message = message_take(message);
     world->tell(world->target, word);
-    return STATUS_OK;
-}
-
-static bool put_numbers(struct u32s *numbers, uint32_t count)
-{
-    numbers->items = memory_zeroed(count, sizeof(uint32_t));
-    numbers->count = numbers->items ? count : 0;
-    return numbers->items != NULL;
-}
-
-enum status rank_tell_step(struct rank_world *world, uint32_t rank, const struct engine_row *rows,
-                           uint32_t count)
-{
-    struct message message;
-    enum status status = message_init(&message, MESSAGE_LINK, LINK_STEP_PLANNED);
-    if (status != STATUS_OK)
-        return status;
-    struct step_planned *body = message.body;
-    body->number = world->number;
-    if (!put_numbers(&body->slots, count) || !put_numbers(&body->positions, count) ||
-        !put_numbers(&body->tokens, count) || !put_numbers(&body->wanted, count) ||
-        !put_numbers(&body->changes, world->change_count)) {
-        message_fini(&message);
-        return STATUS_NO_MEMORY;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        body->slots.items[i] = rows[i].sequence;
-        body->positions.items[i] = rows[i].position;
-        body->tokens.items[i] = rows[i].token;
-        body->wanted.items[i] = rows[i].wants_logits;
-    }
-    if (world->change_count > 0)
-        memcpy(body->changes.items, world->changes, world->change_count * sizeof(uint32_t));
-    return rank_tell(world, rank, &message);
-}
-
-enum status rank_tell_hidden(struct rank_world *world, uint32_t rank, uint32_t rows)
-{
-    const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
-    const uint8_t *bytes = (const uint8_t *)world->hidden;
-    for (size_t offset = 0; offset < size; offset += HIDDEN_PART_SIZE) {
-        const size_t part = size - offset < HIDDEN_PART_SIZE ? size - offset : HIDDEN_PART_SIZE;
-        struct message message;
-        enum status status = message_init(&message, MESSAGE_LINK, LINK_HIDDEN_SENT);
-        if (status != STATUS_OK)
-            return status;
-        struct hidden_sent *body = message.body;
-        body->number = world->number;
-        body->rows = rows;
-        body->offset = (uint32_t)(offset / sizeof(float));
-        if (!bytes_set(&body->values, bytes + offset, part)) {
-            message_fini(&message);
-            return STATUS_NO_MEMORY;
-        }
-        status = rank_tell(world, rank, &message);
-        if (status != STATUS_OK)
-            return status;
-    }
-    return STATUS_OK;
-}
-
-enum status rank_take_hidden(struct rank_world *world, const struct hidden_sent *body,
-                             uint32_t rows, bool *is_whole_out, struct reason *reason)
-{
-    const size_t size = (size_t)rows * engine_hidden(world->engine) * sizeof(float);
-    const size_t offset = (size_t)body->offset * sizeof(float);
-    if (body->number != world->number)
-        return refuse(reason, STATUS_GAP,
-                      "hidden states of step %" PRIu64 " came where step %" PRIu64 " was due",
-                      body->number, world->number);
-    if (body->rows != rows || offset != world->hidden_have || body->values.count == 0 ||
-        body->values.count > size - offset)
-        return refuse(reason, STATUS_GAP,
-                      "hidden states of step %" PRIu64 " came with %u bytes at %zu of %u rows "
-                      "where %zu bytes of %u rows were due from %zu",
-                      body->number, body->values.count, offset, body->rows, size, rows,
-                      world->hidden_have);
-    memcpy((uint8_t *)world->hidden + offset, body->values.items, body->values.count);
-    world->hidden_have += body->values.count;
-    *is_whole_out = world->hidden_have == size;
     return STATUS_OK;
 }
 
@@ -346,8 +270,7 @@ static enum status send_band(struct rank_world *world, const struct engine_row *
     return status;
 }
 
-/* This rank's part of a tensor cut's step. */
-static uint32_t count_wanted(const struct engine_row *rows, uint32_t count)
+uint32_t rank_count_wanted(const struct engine_row *rows, uint32_t count)
 {
     uint32_t wanted = 0;
     for (uint32_t i = 0; i < count; i++)
@@ -355,17 +278,29 @@ static uint32_t count_wanted(const struct engine_row *rows, uint32_t count)
     return wanted;
 }
 
+/* This rank's part of a tensor cut's step. */
 static enum status compute_cut(struct rank_world *world, const struct engine_row *rows,
                                uint32_t count, const struct rank_ask *asks,
                                struct rank_drawn *drawn_out, struct reason *reason)
 {
     const struct engine_batch batch = {rows, count, NULL, NULL, NULL};
-    const uint32_t wanted = count_wanted(rows, count);
+    const uint32_t wanted = rank_count_wanted(rows, count);
     enum status status = engine_forward_own(world->engine, &batch,
                                             rank_sampling_logits(world->sampling), reason);
     return status == STATUS_OK
                ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
                : status;
+}
+
+/* To all: they meet in MPI until rank 0 says that it is over. */
+static enum status tell_busy(struct rank_world *world)
+{
+    struct message message;
+    enum status status = message_init(&message, MESSAGE_LINK, LINK_STEP_PLANNED);
+    if (status != STATUS_OK)
+        return status;
+    ((struct step_planned *)message.body)->number = world->number;
+    return rank_tell(world, RANK_COUNT_MAX, &message);
 }
 
 static enum status forward_tensor(struct rank_world *world, const struct engine_row *rows,
@@ -375,7 +310,7 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
     enum status status = STATUS_OK;
     if (!world->is_busy) {
         world->number++;
-        status = rank_tell_step(world, RANK_COUNT_MAX, NULL, 0);
+        status = tell_busy(world);
         world->is_busy = true;
     }
     if (status == STATUS_OK)
@@ -385,92 +320,13 @@ static enum status forward_tensor(struct rank_world *world, const struct engine_
     return compute_cut(world, rows, count, asks, drawn_out, reason);
 }
 
-enum status rank_wait_hidden(struct rank_world *world, uint32_t rows, struct reason *reason)
-{
-    const uint32_t limit_ms =
-        world->sibling_limit_ms ? world->sibling_limit_ms : SIBLING_LIMIT_MS;
-    bool is_whole = false;
-    world->hidden_have = 0;
-    while (!is_whole) {
-        struct engine_command command;
-        world->is_waiting = true;
-        enum status status =
-            command_queue_take(world->queue, EFFECT_ENGINE_STEP, limit_ms, &command);
-        world->is_waiting = false;
-        if (status != STATUS_OK)
-            return refuse(reason, status,
-                          "no rank answered step %" PRIu64 " within %u ms; the network between "
-                          "the nodes may be cut",
-                          world->number, limit_ms);
-        if (command.effect == COMMAND_STOP) { /* whoever waits for it next shall find it */
-            status = command_queue_put(world->queue, &command);
-            return refuse(reason, status == STATUS_OK ? STATUS_CANCELLED : status,
-                          "the runner stops");
-        }
-        struct message *message = command.request;
-        if (message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT))
-            status = rank_take_hidden(world, MESSAGE_BODY(message, hidden_sent), rows, &is_whole,
-                                      reason);
-        runner_message_free(message);
-        if (status != STATUS_OK)
-            return status;
-    }
-    return STATUS_OK;
-}
-
-uint32_t rank_keep_wanted(struct rank_world *world, const struct engine_row *rows, uint32_t count)
-{
-    const size_t width = engine_hidden(world->engine);
-    uint32_t wanted = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!rows[i].wants_logits)
-            continue;
-        memmove(world->hidden + wanted * width, world->hidden + i * width, width * sizeof(float));
-        wanted++;
-    }
-    return wanted;
-}
-
-enum status rank_draw_hidden(struct rank_world *world, uint32_t wanted,
-                             const struct rank_ask *asks, struct rank_drawn *drawn_out,
-                             struct reason *reason)
-{
-    enum status status = STATUS_OK;
-    if (wanted > 0)
-        status = engine_logits(world->engine, world->hidden, wanted,
-                               rank_sampling_logits(world->sampling), reason);
-    return status == STATUS_OK
-               ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
-               : status;
-}
-
-static enum status forward_pipeline(struct rank_world *world, const struct engine_row *rows,
-                                    uint32_t count, const struct rank_ask *asks,
-                                    struct rank_drawn *drawn_out, struct reason *reason)
-{
-    const struct engine_batch batch = {rows, count, NULL, world->hidden, NULL};
-    enum status status = engine_forward(world->engine, &batch, reason);
-    if (status != STATUS_OK)
-        return status;
-    world->number++;
-    status = rank_tell_step(world, RANK_COUNT_MAX, rows, count);
-    world->change_count = 0;
-    if (status == STATUS_OK)
-        status = rank_tell_hidden(world, RANK_COUNT_MAX, count);
-    if (status == STATUS_OK)
-        status = rank_wait_hidden(world, count, reason);
-    if (status != STATUS_OK)
-        return status;
-    return rank_draw_hidden(world, rank_keep_wanted(world, rows, count), asks, drawn_out, reason);
-}
-
 static enum status forward_alone(struct rank_world *world, const struct engine_row *rows,
                                  uint32_t count, const struct rank_ask *asks,
                                  struct rank_drawn *drawn_out, struct reason *reason)
 {
     const struct engine_batch batch = {rows, count, NULL, NULL,
                                        rank_sampling_logits(world->sampling)};
-    const uint32_t wanted = count_wanted(rows, count);
+    const uint32_t wanted = rank_count_wanted(rows, count);
     enum status status = engine_forward(world->engine, &batch, reason);
     return status == STATUS_OK
                ? rank_sampling_draw(world->sampling, asks, wanted, drawn_out, reason)
@@ -484,10 +340,8 @@ enum status rank_world_forward(struct rank_world *world, const struct engine_row
     ASSERT(count > 0 && count <= STEP_ROWS_MAX);
     if (world->rank_count > 1 && world->instance.sharding == SHARDING_TENSOR)
         return forward_tensor(world, rows, count, asks, drawn_out, reason);
-    if (world->rank_count > 1 && world->instance.sharding == SHARDING_PIPELINE_TENSOR)
+    if (rank_has_stages(world))
         return rank_stages_forward(world, rows, count, asks, drawn_out, reason);
-    if (world->rank_count > 1)
-        return forward_pipeline(world, rows, count, asks, drawn_out, reason);
     return forward_alone(world, rows, count, asks, drawn_out, reason);
 }
 
@@ -611,70 +465,14 @@ static enum status follow_busy_period(struct rank_world *world, const struct ste
     return STATUS_OK;
 }
 
-static enum status compute_stage(struct rank_world *world, struct reason *reason)
-{
-    const struct step_planned *step = MESSAGE_BODY(&world->step, step_planned);
-    struct engine_row rows[STEP_ROWS_MAX];
-    const uint32_t count = step->slots.count;
-    for (uint32_t i = 0; i < count; i++)
-        rows[i] = (struct engine_row){step->slots.items[i], step->tokens.items[i],
-                                      step->positions.items[i], step->wanted.items[i] != 0};
-    enum status status =
-        rank_apply_changes(world, step->changes.items, step->changes.count, reason);
-    const struct engine_batch batch = {rows, count, world->hidden, world->hidden, NULL};
-    if (status == STATUS_OK)
-        status = engine_forward(world->engine, &batch, reason);
-    if (status != STATUS_OK)
-        return status;
-    if (world->rank + 1 < world->rank_count) {
-        world->change_count = step->changes.count;
-        if (step->changes.count > 0)
-            memcpy(world->changes, step->changes.items, step->changes.count * sizeof(uint32_t));
-        status = rank_tell_step(world, RANK_COUNT_MAX, rows, count);
-        world->change_count = 0;
-    }
-    if (status == STATUS_OK)
-        status = rank_tell_hidden(world, RANK_COUNT_MAX, count);
-    message_fini(&world->step);
-    return status;
-}
-
-bool rank_step_is_sound(const struct step_planned *step)
-{
-    const uint32_t count = step->slots.count;
-    return count > 0 && count <= STEP_ROWS_MAX && step->positions.count == count &&
-           step->tokens.count == count && step->wanted.count == count &&
-           step->changes.count <= STEP_CHANGES_MAX;
-}
-
 enum status rank_world_follow(struct rank_world *world, const struct message *message,
                               bool *has_computed_out, struct reason *reason)
 {
     *has_computed_out = false;
-    if (world->instance.sharding == SHARDING_PIPELINE_TENSOR)
+    if (rank_has_stages(world))
         return rank_stages_follow(world, message, has_computed_out, reason);
-    if (message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED)) {
-        const struct step_planned *body = MESSAGE_BODY(message, step_planned);
-        if (world->instance.sharding == SHARDING_TENSOR)
-            return follow_busy_period(world, body, has_computed_out, reason);
-        if (body->number != world->number + 1 || world->step.body)
-            return refuse(reason, STATUS_GAP, "step %" PRIu64 " came after %" PRIu64, body->number,
-                          world->number);
-        if (!rank_step_is_sound(body))
-            return refuse(reason, STATUS_MALFORMED,
-                          "step %" PRIu64 " has rows without their places", body->number);
-        world->number = body->number;
-        world->hidden_have = 0;
-        return message_copy(message, &world->step);
-    }
-    bool is_whole = false;
-    if (!world->step.body)
-        return refuse(reason, STATUS_GAP, "hidden states came without their step");
-    enum status status =
-        rank_take_hidden(world, MESSAGE_BODY(message, hidden_sent),
-                    MESSAGE_BODY(&world->step, step_planned)->slots.count, &is_whole, reason);
-    if (status != STATUS_OK || !is_whole)
-        return status;
-    *has_computed_out = true;
-    return compute_stage(world, reason);
+    return message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED)
+               ? follow_busy_period(world, MESSAGE_BODY(message, step_planned), has_computed_out,
+                                    reason)
+               : refuse(reason, STATUS_GAP, "hidden states came, which no tensor cut sends");
 }

@@ -5,9 +5,8 @@
  * Whole: the engine alone.  Tensor: rank 0 opens a busy period by a numbered message; within it the
  * steps go in band, by a small broadcast before each, the engine sums over MPI, and rank_sampling
  * draws; a rank that is idle waits for the next message, never inside MPI.  Pipeline: a ring of
- * messages; each stage takes the rows and the hidden states of the one before, and the last sends
- * its own to rank 0.
- * Pipeline of tensor groups: rank_stages.c.
+ * messages; each stage takes the rows and the hidden states of the one before, and the last, which
+ * has the head, sends to rank 0 what a token is drawn from: rank_stages.c.
  *
  * Owner    the engine thread.
  * Memory   hidden states and rows of one step.
@@ -56,7 +55,8 @@ struct rank_world {
     bool is_busy;                       /* tensor, rank 0: a busy period is open */
     uint32_t changes[STEP_CHANGES_MAX]; /* rank 0: slots opened and closed since the last step */
     uint32_t change_count;
-    struct words band; /* of a tensor cut's step: what goes in band behind its head */
+    struct words band; /* of a tensor cut's step: what goes in band behind its head; of a pipeline's
+                        * what is asked, and what is drawn from */
     float *hidden;       /* [STEP_ROWS_MAX][hidden] */
     size_t hidden_have;  /* bytes of the present step that came from the stage before */
     struct message step; /* pipeline: the rows that wait for their hidden states */

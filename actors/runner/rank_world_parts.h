@@ -9,32 +9,23 @@
 
 #include "actors/runner/rank_world.h"
 
+/* Whether it is a pipeline, of ranks or of tensor groups. */
+static inline bool rank_has_stages(const struct rank_world *world)
+{
+    return world->rank_count > 1 && (world->instance.sharding == SHARDING_PIPELINE ||
+                                     world->instance.sharding == SHARDING_PIPELINE_TENSOR);
+}
+
 /* ---- rank_world.c ---- */
 
 /* Takes the message; RANK_COUNT_MAX: to all this rank sends to. */
 MUST_CHECK enum status rank_tell(struct rank_world *world, uint32_t rank, struct message *message);
-/* The rows of a step with the changes before it. */
-MUST_CHECK enum status rank_tell_step(struct rank_world *world, uint32_t rank,
-                                      const struct engine_row *rows, uint32_t count);
-/* The first `rows` of world->hidden. */
-MUST_CHECK enum status rank_tell_hidden(struct rank_world *world, uint32_t rank, uint32_t rows);
-/* Takes one part; `is_whole_out` when it was the last. */
-MUST_CHECK enum status rank_take_hidden(struct rank_world *world, const struct hidden_sent *body,
-                                        uint32_t rows, bool *is_whole_out, struct reason *reason);
-/* Rank 0: what comes back from the last stage. */
-MUST_CHECK enum status rank_wait_hidden(struct rank_world *world, uint32_t rows,
-                                        struct reason *reason);
-/* Those of world->hidden that want logits to the front; returns how many. */
-uint32_t rank_keep_wanted(struct rank_world *world, const struct engine_row *rows, uint32_t count);
-/* Draws from these. */
-MUST_CHECK enum status rank_draw_hidden(struct rank_world *world, uint32_t wanted,
-                                        const struct rank_ask *asks,
-                                        struct rank_drawn *drawn_out, struct reason *reason);
+/* Rows that want logits. */
+uint32_t rank_count_wanted(const struct engine_row *rows, uint32_t count);
 MUST_CHECK enum status rank_apply_changes(struct rank_world *world, const uint32_t *changes,
                                           uint32_t count, struct reason *reason);
-bool rank_step_is_sound(const struct step_planned *step);
 
-/* ---- rank_stages.c: a pipeline of tensor groups ---- */
+/* ---- rank_stages.c: pipelines ---- */
 
 /* From now on the ranks of its stage alone meet. */
 MUST_CHECK enum status rank_stages_narrow(struct rank_world *world, struct reason *reason);

@@ -9,6 +9,9 @@
 #define WEIGHT_SIZE_MAX ((uint64_t)1 << 20)
 /* Who watches the reading is told at each. */
 #define ROWS_COUNTED 64u
+#define BYTES_COUNTED ((uint64_t)256 << 10)
+/* No page of any system is smaller. */
+#define PAGE_LEAST 4096u
 
 /* Bits of the exponent all set: an infinity or no number. */
 static bool is_finite_row(const uint8_t *row, uint64_t size, enum tensor_type type)
@@ -66,4 +69,22 @@ enum status weight_check(const struct shard_plan *plan, const struct shard *shar
                           "; its file is damaged: add the model again", slice->tensor->name, row);
     }
     return STATUS_OK;
+}
+
+void weight_bring_ends(const struct shard_plan *plan, const struct shard *shard,
+                       struct weight_reading *reading)
+{
+    for (size_t i = 0; i < plan->slice_count; i++) {
+        const struct shard_slice *slice = &plan->slices[i];
+        uint64_t stride = 0;
+        if (slice->layer != MODULE_NO_LAYER)
+            continue;
+        const volatile uint8_t *bytes = shard_part(shard, slice->module, slice->part, &stride);
+        const uint64_t size = bytes ? (slice->row_end - slice->row_first) * stride : 0;
+        for (uint64_t at = 0; at < size; at += PAGE_LEAST) {
+            (void)bytes[at];
+            if (reading && at % BYTES_COUNTED == 0)
+                reading->count++;
+        }
+    }
 }

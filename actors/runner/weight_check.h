@@ -16,6 +16,10 @@
 
 #include "actors/runner/engine/weights.h"
 
+/* Brings into memory what a rank has of no layer: the table of which a step takes a few rows, so
+ * that the memory it was counted with is taken and no token waits for the disk. */
+void weight_bring_ends(const struct shard_plan *plan, const struct shard *shard,
+                       struct weight_reading *reading);
 /* `reading` counts on; it may be NULL. */
 MUST_CHECK enum status weight_check(const struct shard_plan *plan, const struct shard *shard,
                                     struct weight_reading *reading, struct reason *reason);

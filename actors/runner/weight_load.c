@@ -245,12 +245,18 @@ static enum status open_some(struct weight_load *load, const struct weight_load_
     return status;
 }
 
+static uint32_t request_computing(const struct weight_load *load,
+                                  const struct weight_load_request *request)
+{
+    return request->computing ? request->computing : load->rank_count;
+}
+
 static enum status plan_all(struct weight_load *load, const struct weight_load_request *request,
                             struct reason *reason)
 {
     enum status status =
         model_layout_make(request->config, load->table, &load->layout, reason);
-    const uint32_t computing = request->computing ? request->computing : load->rank_count;
+    const uint32_t computing = request_computing(load, request);
     for (uint32_t rank = 0; rank < load->rank_count && status == STATUS_OK; rank++)
         status = rank < computing
                      ? shard_plan_make(request->config, load->layout, &request->partitions[rank],
@@ -317,9 +323,13 @@ static enum status stream_slices(struct weight_load *load,
 }
 
 /* What the own files hold of the shard, and a look at the values of all of it. */
-static enum status fill_own(struct weight_load *load, struct weight_reading *reading,
+static enum status fill_own(struct weight_load *load, const struct weight_load_request *request,
                             struct reason *reason)
 {
+    struct weight_reading *reading = request->reading;
+    const struct partition *own = load->rank < request_computing(load, request)
+                                      ? &request->partitions[load->rank]
+                                      : NULL;
     enum status status = STATUS_OK;
     if (load->files)
         status = shard_fill(load->shard, load->files, reason);
@@ -329,6 +339,9 @@ static enum status fill_own(struct weight_load *load, struct weight_reading *rea
         status = weight_check(load->plans[load->rank], load->shard, reading, reason);
     if (status == STATUS_OK && load->files)
         shard_keep_only(load->shard, load->files);
+    /* Whoever has the head as well reads all of a table for each token, or maps it for itself. */
+    if (status == STATUS_OK && own && own->has_embedding && !own->has_head)
+        weight_bring_ends(load->plans[load->rank], load->shard, reading);
     return status;
 }
 
@@ -413,7 +426,7 @@ static enum status load_steps(struct weight_load *load,
     const uint64_t streamed_us = clock_now_us();
     note_step(request, "filled its own part");
     note_reading(request, load->files ? "the weight files" : NULL);
-    status = fill_own(load, request->reading, reason);
+    status = fill_own(load, request, reason);
     note_reading(request, NULL);
     load->filling_us = clock_now_us() - streamed_us;
     return weight_agree(collective, status, reason);

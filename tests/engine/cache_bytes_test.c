@@ -24,11 +24,14 @@ static const struct {
     enum sharding sharding;
     uint32_t ranks;
     uint64_t shares[3];
+    uint32_t sizes[2]; /* of stages */
 } cuts[] = {
-    {SHARDING_NONE, 1, {1}},           {SHARDING_PIPELINE, 2, {1, 1}},
-    {SHARDING_PIPELINE, 3, {1, 2, 1}}, {SHARDING_PIPELINE, 2, {5, 1}},
-    {SHARDING_TENSOR, 2, {1, 1}},      {SHARDING_TENSOR, 2, {3, 1}},
-    {SHARDING_TENSOR, 3, {2, 1, 1}},
+    {SHARDING_NONE, 1, {1}, {0}},           {SHARDING_PIPELINE, 2, {1, 1}, {0}},
+    {SHARDING_PIPELINE, 3, {1, 2, 1}, {0}}, {SHARDING_PIPELINE, 2, {5, 1}, {0}},
+    {SHARDING_PIPELINE, 1, {1}, {0}},       {SHARDING_TENSOR, 2, {1, 1}, {0}},
+    {SHARDING_TENSOR, 2, {3, 1}, {0}},      {SHARDING_TENSOR, 3, {2, 1, 1}, {0}},
+    {SHARDING_PIPELINE_TENSOR, 3, {1, 1, 2}, {2, 1}},
+    {SHARDING_PIPELINE_TENSOR, 3, {2, 1, 1}, {1, 2}},
 };
 
 static const struct {
@@ -71,9 +74,13 @@ static void check_cut(const char *name, const struct engine_model *model,
                                                .positions = cache->positions,
                                                .sequences = cache->requests,
                                                .kv_format = cache->format};
+        const struct engine_options each[] = {options, options, options};
         const enum status status =
-            local_world_open(model, cuts[at].sharding, cuts[at].shares, cuts[at].ranks, &options,
-                             &world, &reason);
+            cuts[at].sizes[0] > 0
+                ? local_world_open_stages(model, cuts[at].sizes, 2, cuts[at].shares, each, &world,
+                                          &reason)
+                : local_world_open(model, cuts[at].sharding, cuts[at].shares, cuts[at].ranks,
+                                   &options, &world, &reason);
         if (status == STATUS_NO_CAPACITY || status == STATUS_UNSUPPORTED)
             return; /* fewer units than ranks, or groups that cannot be cut there */
         ck_assert_msg(status == STATUS_OK, "%s: %s", name, reason.text);

@@ -65,6 +65,15 @@ static uint64_t bytes_twice(const struct engine_model *model, const struct parti
     return bytes;
 }
 
+/* A table that serves both ends is on the first rank of a pipeline and on the last. */
+static uint64_t bytes_at_both_ends(const struct engine_model *model)
+{
+    return model_layout_is_tied(model->layout)
+               ? model_module_bytes(
+                     model_layout_find(model->layout, MODULE_EMBEDDING, MODULE_NO_LAYER))
+               : 0;
+}
+
 START_TEST(ranks_keep_once_all_but_norms_and_shared_heads)
 {
     for (size_t i = 0; i < COUNT_OF(names); i++) {
@@ -79,7 +88,9 @@ START_TEST(ranks_keep_once_all_but_norms_and_shared_heads)
                          ? model_module_bytes(&model.layout->modules[k])
                          : 0;
         }
-        ck_assert_uint_eq(solve_and_sum(&model, SHARDING_PIPELINE, 3, partitions), all);
+        ck_assert_uint_eq(solve_and_sum(&model, SHARDING_PIPELINE, 3, partitions),
+                          all + bytes_at_both_ends(&model));
+        ck_assert_uint_eq(solve_and_sum(&model, SHARDING_PIPELINE, 1, partitions), all);
         const uint64_t kept = solve_and_sum(&model, SHARDING_TENSOR, 3, partitions);
         ck_assert_uint_eq(kept, all + 2 * norms + bytes_twice(&model, partitions, 3));
         engine_model_close(&model);

@@ -105,68 +105,46 @@ static bool leads(const struct rank *rank, uint32_t number)
     return rank->partitions[number].stage_first == number;
 }
 
-/* From the first rank of a stage to all of the next; what the last did, to those of the first. */
+/* From the first rank of a stage to all of the next; the logits of the last, to rank 0. */
 static void step_in_stages(struct rank *rank, const struct engine_row *rows, size_t count)
 {
     const struct partition *own = &rank->partitions[rank->number];
-    const size_t width = engine_hidden(rank->engine);
-    const int floats = (int)(count * width);
-    const uint32_t last = rank->partitions[rank->count - 1].stage;
-    const uint32_t next = own->stage == last ? 0 : own->stage + 1;
-    const uint32_t before = own->stage == 0 ? last : own->stage - 1;
+    const int floats = (int)(count * engine_hidden(rank->engine));
+    const int vocab = (int)engine_vocab(rank->engine);
+    const int last = (int)rank->partitions[rank->count - 1].stage_first;
+    const bool tells = leads(rank, rank->number);
     uint32_t source = 0;
     struct reason reason = {""};
     const struct engine_batch batch = {rows, count, own->stage > 0 ? rank->hidden : NULL,
-                                       rank->hidden, NULL};
-    while (rank->partitions[source].stage != before)
+                                       own->has_head ? NULL : rank->hidden,
+                                       own->has_head && tells ? rank->logits : NULL};
+    while (own->stage > 0 && rank->partitions[source].stage + 1 != own->stage)
         source++;
     if (own->stage > 0)
         EXPECT(MPI_Recv(rank->hidden, floats, MPI_FLOAT, (int)source, 1, MPI_COMM_WORLD,
                         MPI_STATUS_IGNORE) == MPI_SUCCESS);
     EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-    for (uint32_t i = 0; i < rank->count && leads(rank, rank->number); i++)
-        if (rank->partitions[i].stage == next)
+    for (uint32_t i = 0; i < rank->count && tells; i++)
+        if (rank->partitions[i].stage == own->stage + 1)
             EXPECT(MPI_Send(rank->hidden, floats, MPI_FLOAT, (int)i, 1, MPI_COMM_WORLD) ==
                    MPI_SUCCESS);
-    if (own->stage > 0)
-        return;
-    EXPECT(MPI_Recv(rank->hidden, floats, MPI_FLOAT, (int)source, 1, MPI_COMM_WORLD,
-                    MPI_STATUS_IGNORE) == MPI_SUCCESS);
-    EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) * width, 1,
-                         rank->number == 0 ? rank->logits : NULL, &reason) == STATUS_OK);
+    if (own->has_head && tells)
+        EXPECT(MPI_Send(rank->logits, vocab, MPI_FLOAT, 0, 2, MPI_COMM_WORLD) == MPI_SUCCESS);
+    if (rank->number == 0)
+        EXPECT(MPI_Recv(rank->logits, vocab, MPI_FLOAT, last, 2, MPI_COMM_WORLD,
+                        MPI_STATUS_IGNORE) == MPI_SUCCESS);
 }
 
 static void step(struct rank *rank, const struct engine_row *rows, size_t count)
 {
-    if (rank->size_count > 0) {
+    struct engine_batch batch = {.rows = rows, .count = count};
+    struct reason reason = {""};
+    if (rank->sharding != SHARDING_TENSOR) {
         step_in_stages(rank, rows, count);
         return;
     }
-    struct collective *collective = rank->collective;
-    size_t size = count * engine_hidden(rank->engine) * sizeof(float);
-    struct reason reason = {""};
-    struct engine_batch batch = {.rows = rows, .count = count};
-    if (rank->sharding == SHARDING_TENSOR) {
-        batch.logits_out = collective->rank == 0 ? rank->logits : NULL;
-        EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-        return;
-    }
-    batch.hidden_out = rank->hidden;
-    const uint32_t next = (collective->rank + 1) % rank->count;
-    const uint32_t before = (collective->rank + rank->count - 1) % rank->count;
-    if (collective->rank == 0) {
-        EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-        EXPECT(collective->ops->send(collective, rank->hidden, size, next) == STATUS_OK);
-        EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
-        EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) *
-                                                              engine_hidden(rank->engine),
-                             1, rank->logits, &reason) == STATUS_OK);
-        return;
-    }
-    EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
-    batch.hidden_in = rank->hidden;
+    batch.logits_out = rank->collective->rank == 0 ? rank->logits : NULL;
     EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-    EXPECT(collective->ops->send(collective, rank->hidden, size, next) == STATUS_OK);
 }
 
 /* Rank 0 chooses, all know. */

@@ -142,8 +142,7 @@ static void step(struct rank *rank, const struct engine_row *rows, size_t count)
     struct collective *collective = rank->collective;
     const size_t width = engine_hidden(rank->engine);
     const size_t size = count * width * sizeof(float);
-    const uint32_t next = (collective->rank + 1) % collective->size;
-    const uint32_t before = (collective->rank + collective->size - 1) % collective->size;
+    const size_t logits_size = engine_vocab(rank->engine) * sizeof(float);
     struct reason reason = {""};
     struct engine_batch batch = {.rows = rows, .count = count};
     if (rank->world->sharding == SHARDING_TENSOR) {
@@ -151,18 +150,23 @@ static void step(struct rank *rank, const struct engine_row *rows, size_t count)
         EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
         return;
     }
-    batch.hidden_out = rank->hidden;
+    const bool is_last = collective->rank + 1 == collective->size;
     if (collective->rank > 0) {
-        EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
+        EXPECT(collective->ops->receive(collective, rank->hidden, size, collective->rank - 1) ==
+               STATUS_OK);
         batch.hidden_in = rank->hidden;
     }
+    batch.hidden_out = is_last ? NULL : rank->hidden;
+    batch.logits_out = is_last ? rank->logits : NULL;
     EXPECT(engine_forward(rank->engine, &batch, &reason) == STATUS_OK);
-    EXPECT(collective->ops->send(collective, rank->hidden, size, next) == STATUS_OK);
-    if (collective->rank > 0)
-        return;
-    EXPECT(collective->ops->receive(collective, rank->hidden, size, before) == STATUS_OK);
-    EXPECT(engine_logits(rank->engine, rank->hidden + (count - 1) * width, 1, rank->logits,
-                         &reason) == STATUS_OK);
+    if (is_last)
+        EXPECT(collective->ops->send(collective, rank->logits, logits_size, 0) == STATUS_OK);
+    else
+        EXPECT(collective->ops->send(collective, rank->hidden, size, collective->rank + 1) ==
+               STATUS_OK);
+    if (collective->rank == 0)
+        EXPECT(collective->ops->receive(collective, rank->logits, logits_size,
+                                        collective->size - 1) == STATUS_OK);
 }
 
 /* Rank 0 chooses, all know. */

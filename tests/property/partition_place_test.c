@@ -88,16 +88,25 @@ static void check_tensor(const struct scene *s, const struct partition *parts)
     ck_assert_uint_eq(vocab, s->units.vocab);
 }
 
+/* The first rank has the embedding, the last the head, one alone both, and a tied table once. */
+static uint64_t ends_of(const struct scene *s, uint32_t rank)
+{
+    if (s->ranks == 1)
+        return s->costs.both_bytes;
+    return rank == 0 ? s->costs.first_bytes : rank + 1 == s->ranks ? s->costs.last_bytes : 0;
+}
+
 static void check_pipeline(const struct scene *s, const struct partition *parts)
 {
     uint32_t next = 0;
     for (uint32_t i = 0; i < s->ranks; i++) {
-        uint64_t bytes = s->costs.rank_bytes + (i == 0 ? s->costs.ends_bytes : 0);
+        uint64_t bytes = s->costs.rank_bytes + ends_of(s, i);
         ck_assert_uint_eq(parts[i].layer_first, next);
         ck_assert_uint_gt(parts[i].layer_end, next);
         for (; next < parts[i].layer_end; next++)
             bytes += s->layer_bytes[next];
         ck_assert_uint_le(bytes, s->budgets[i]);
+        ck_assert_uint_eq(bytes, partition_bytes(&s->units, &s->costs, &parts[i]));
     }
     ck_assert_uint_eq(next, s->units.layers);
 }
@@ -158,7 +167,11 @@ static void random_scene(struct scene *s, struct seeded *seeded, uint32_t units_
     s->costs.vocab_bytes = 1 + below(seeded, 5000);
     s->costs.whole_bytes = below(seeded, 100000);
     s->costs.rank_bytes = below(seeded, 1000);
-    s->costs.ends_bytes = s->costs.vocab_bytes * s->units.vocab;
+    const bool is_tied = below(seeded, 2) == 1;
+    s->costs.first_bytes = s->costs.vocab_bytes * s->units.vocab / (is_tied ? 1 : 2);
+    s->costs.last_bytes =
+        s->costs.vocab_bytes * s->units.vocab - (is_tied ? 0 : s->costs.first_bytes);
+    s->costs.both_bytes = s->costs.vocab_bytes * s->units.vocab;
     s->costs.layer_bytes = s->layer_bytes;
     for (uint32_t i = 0; i < s->units.layers; i++)
         s->layer_bytes[i] = 1 + below(seeded, 100000);
@@ -224,11 +237,12 @@ START_TEST(layers_are_placed_whenever_they_fit_in_order)
         for (uint32_t i = 0; i < s.units.layers; i++)
             need += s.layer_bytes[i];
         random_budgets(&s, &seeded, need, s.costs.rank_bytes, 95 + below(&seeded, 60));
-        s.budgets[0] += s.costs.ends_bytes;
+        for (uint32_t i = 0; i < s.ranks; i++)
+            s.budgets[i] += ends_of(&s, i);
         for (uint32_t i = 0; i < s.ranks; i++) {
             bool next[65] = {false};
             for (uint32_t from = 0; from < s.units.layers; from++) {
-                uint64_t bytes = s.costs.rank_bytes + (i == 0 ? s.costs.ends_bytes : 0);
+                uint64_t bytes = s.costs.rank_bytes + ends_of(&s, i);
                 for (uint32_t to = from; fits[from] && to < s.units.layers; to++) {
                     bytes += s.layer_bytes[to];
                     next[to + 1] = next[to + 1] || bytes <= s.budgets[i];

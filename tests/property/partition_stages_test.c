@@ -60,7 +60,9 @@ static void random_scene(struct scene *s, struct seeded *seeded)
     s->costs.rank_bytes = below(seeded, 10000);
     s->costs.layer_bytes = s->layer_bytes;
     s->costs.layer_whole = s->layer_whole;
-    s->costs.ends_bytes = s->costs.vocab_bytes * s->units.vocab;
+    s->costs.first_bytes = s->costs.vocab_bytes * s->units.vocab;
+    s->costs.last_bytes = below(seeded, 2) ? s->costs.first_bytes
+                                           : (1 + below(seeded, 500)) * (uint64_t)s->units.vocab;
     const bool is_hybrid = below(seeded, 2) == 1;
     const bool has_experts = below(seeded, 2) == 1;
     for (uint32_t layer = 0; layer < s->units.layers; layer++) {
@@ -112,8 +114,11 @@ static struct partition_span held(const struct scene *s, const struct partition 
 
 static uint64_t count_bytes(const struct scene *s, const struct partition *p)
 {
+    const uint64_t end = p->stage == 0               ? s->costs.first_bytes
+                         : p->stage + 1 == s->stages ? s->costs.last_bytes
+                                                     : 0;
     uint64_t bytes =
-        s->costs.rank_bytes + (uint64_t)(p->vocab_end - p->vocab_first) * s->costs.vocab_bytes;
+        s->costs.rank_bytes + (p->vocab_end - p->vocab_first) * (end / s->units.vocab);
     for (uint32_t layer = p->layer_first; layer < p->layer_end; layer++) {
         bytes += s->layer_whole[layer];
         for (uint32_t c = 0; c < s->units.class_count; c++) {
@@ -156,13 +161,18 @@ static void check_tiles(const struct scene *s, const struct partition *parts)
     }
     uint32_t rows = 0;
     for (uint32_t i = 0, stage = 0, first = 0; i < s->ranks; i++) {
-        if (i == first + s->sizes[stage])
+        if (i == first + s->sizes[stage]) {
+            const bool has_rows = stage == 0 || stage + 1 == s->stages;
+            ck_assert_uint_eq(rows, has_rows ? s->units.vocab : 0);
+            rows = 0;
             first += s->sizes[stage++];
+        }
         ck_assert_uint_eq(parts[i].stage, stage);
         ck_assert_uint_eq(parts[i].stage_first, first);
         ck_assert_uint_eq(parts[i].stage_ranks, s->sizes[stage]);
-        ck_assert(parts[i].has_head == (stage == 0) && parts[i].has_embedding == (stage == 0));
-        ck_assert_uint_eq(parts[i].vocab_first, stage == 0 ? rows : 0);
+        ck_assert(parts[i].has_embedding == (stage == 0));
+        ck_assert(parts[i].has_head == (stage + 1 == s->stages));
+        ck_assert_uint_eq(parts[i].vocab_first, rows);
         rows += parts[i].vocab_end - parts[i].vocab_first;
     }
     ck_assert_uint_eq(rows, s->units.vocab);
@@ -216,8 +226,12 @@ static void random_budgets(struct scene *s, uint32_t percent)
     for (uint32_t i = 0; i < s->ranks; i++)
         s->budgets[i] = s->costs.rank_bytes + (uint64_t)((double)need * percent / 100.0 *
                                                          (double)s->shares[i] / (double)sum);
-    for (uint32_t i = 0; i < s->sizes[0]; i++) /* the rows of both ends are on the first stage */
-        s->budgets[i] += s->costs.ends_bytes / s->sizes[0] + s->costs.vocab_bytes;
+    const uint32_t last = s->sizes[s->stages - 1];
+    for (uint32_t i = 0; i < s->sizes[0]; i++) /* the embedding on the first stage, */
+        s->budgets[i] += s->costs.first_bytes / s->sizes[0] + s->costs.vocab_bytes;
+    for (uint32_t i = 0; i < last; i++) /* the head on the last */
+        s->budgets[s->ranks - 1 - i] +=
+            s->costs.last_bytes / last + s->costs.last_bytes / s->units.vocab;
 }
 
 START_TEST(placed_stages_tile_and_fit)
@@ -303,7 +317,7 @@ START_TEST(what_is_no_pipeline_of_groups_is_refused)
     } rows[] = {{{3, 0, 0}, 1, "a pipeline has 2 to"},
                 {{2, 0, 1}, 3, "stage 1 has no rank"},
                 {{1, 1, 1}, 3, "3 stages cannot share 2 layers"},
-                {{1, 9, 0}, 2, "9 ranks cannot share 8 units of a layer of stage 1"},
+                {{1, 11, 0}, 2, "11 ranks cannot share 10 units of a layer of stage 1"},
                 {{63, 2, 0}, 2, "65 ranks"}};
     struct partition_units units = {.layers = 2, .vocab = 10};
     const struct partition_class class = {PARTITION_FFN, 0, 8, 0, 0, 0};

@@ -84,8 +84,14 @@ START_TEST(every_layer_is_on_exactly_one_rank_of_a_pipeline)
                 ck_assert_uint_eq(partitions[i].layer_first, next);
                 ck_assert(held == layers / ranks || held == (layers + ranks - 1) / ranks);
                 next = partitions[i].layer_end;
+                ck_assert(partitions[i].has_embedding == (i == 0));
+                ck_assert(partitions[i].has_head == (i + 1 == ranks));
+                ck_assert_uint_eq(partitions[i].vocab_first, 0);
+                ck_assert_uint_eq(partitions[i].vocab_end, i == 0 || i + 1 == ranks ? 10 : 0);
             }
             ck_assert(status != STATUS_OK || next == layers);
+            ck_assert(status != STATUS_OK ||
+                      partition_check(partitions, ranks, &units, &reason) == STATUS_OK);
         }
     }
 }

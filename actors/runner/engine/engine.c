@@ -136,23 +136,17 @@ enum status engine_gather(struct engine *engine, const float *own, float *all_ou
                                    "another rank was lost while logits were gathered");
 }
 
-enum status engine_own_logits(struct engine *engine, const float *hidden, size_t count,
-                              float *own_out, struct reason *reason)
+static void own_logits(struct engine *engine, const float *hidden, size_t count, float *own_out)
 {
-    if (!engine->partition.has_head)
-        return refuse(reason, STATUS_INVALID, "rank %u has no head", engine->partition.rank);
     for (size_t i = 0; i < count; i += ENGINE_LOGIT_ROWS) {
         const size_t rows = count - i < ENGINE_LOGIT_ROWS ? count - i : ENGINE_LOGIT_ROWS;
         own_rows(engine, hidden + i * engine->config->hidden, rows, own_out + i * engine->vocab);
     }
-    return STATUS_OK;
 }
 
-enum status engine_logits(struct engine *engine, const float *hidden, size_t count,
-                          float *logits_out, struct reason *reason)
+static enum status all_logits(struct engine *engine, const float *hidden, size_t count,
+                              float *logits_out, struct reason *reason)
 {
-    if (!engine->partition.has_head)
-        return refuse(reason, STATUS_INVALID, "rank %u has no head", engine->partition.rank);
     for (size_t i = 0; i < count; i += ENGINE_LOGIT_ROWS) {
         size_t rows = count - i < ENGINE_LOGIT_ROWS ? count - i : ENGINE_LOGIT_ROWS;
         enum status status =
@@ -215,10 +209,12 @@ static enum status forward(struct engine *engine, const struct engine_batch *bat
                            struct reason *reason)
 {
     size_t hidden = engine->config->hidden;
-    bool has_logits = engine->partition.has_head &&
-                      (batch->logits_out || (engine_is_tensor_cut(engine) &&
-                                             engine->partition.sharding == SHARDING_TENSOR));
+    /* In a cut whoever gets none computes its part of them all the same. */
+    const bool has_logits = engine->partition.has_head &&
+                            (batch->logits_out || own || engine_is_tensor_cut(engine));
     float *logits = batch->logits_out;
+    if ((batch->logits_out || own) && !has_logits)
+        return refuse(reason, STATUS_INVALID, "rank %u has no head", engine->partition.rank);
     engine_turn(engine, PROFILE_COPY);
     enum status status = admit(engine, batch, reason);
     for (size_t i = 0; status == STATUS_OK && i < batch->count; i += ENGINE_ROWS) {
@@ -235,11 +231,11 @@ static enum status forward(struct engine *engine, const struct engine_batch *bat
             continue;
         size_t wanted = keep_wanted(engine, rows, count);
         if (own) {
-            status = engine_own_logits(engine, engine->hidden, wanted, own, reason);
+            own_logits(engine, engine->hidden, wanted, own);
             own += wanted * engine->vocab;
             continue;
         }
-        status = engine_logits(engine, engine->hidden, wanted, logits, reason);
+        status = all_logits(engine, engine->hidden, wanted, logits, reason);
         logits = logits ? logits + wanted * engine->config->vocab : NULL;
     }
     engine_turn(engine, PROFILE_OUTSIDE);
@@ -298,12 +294,12 @@ uint32_t engine_vocab(const struct engine *engine)
 
 uint32_t engine_vocab_first(const struct engine *engine)
 {
-    return engine->partition.vocab_first;
+    return engine->partition.has_head ? engine->partition.vocab_first : 0;
 }
 
 uint32_t engine_vocab_own(const struct engine *engine)
 {
-    return engine->vocab;
+    return engine->partition.has_head ? engine->vocab : 0;
 }
 
 uint64_t engine_positions_free(const struct engine *engine)

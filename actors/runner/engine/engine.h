@@ -6,12 +6,13 @@
  * Tensor cut: every rank calls engine_forward with the same batch; the engine sums over
  * `options.collective`, and rank 0 gets the logits (the others pass NULL), or each those of its own
  * rows (engine_forward_own).
- * Pipeline cut: a ring.  Rank 0 calls engine_forward with `hidden_out`; every later rank calls it
- * with the same rows, `hidden_in` and `hidden_out`; the last hidden state returns to rank 0, which
- * calls engine_logits.
- * Stages of several ranks: the same ring of stages; all ranks of a stage make the same calls with
- * the same rows and hidden states, and end with the same bits.  Those of the first call
- * engine_logits together; rank 0 gets the logits.
+ * Pipeline cut: a row.  Rank 0 has the embedding and calls engine_forward with `hidden_out`; every
+ * later rank calls it with the same rows, `hidden_in` and `hidden_out`; the last has final norm and
+ * head, and gets the logits in the place of hidden states.  A table that serves both ends is on
+ * both.
+ * Stages of several ranks: the same row of stages; all ranks of a stage make the same calls with
+ * the same rows and hidden states, and end with the same bits.  Of the last its first rank gets the
+ * logits (the others pass NULL), or each those of its own rows (engine_forward_own).
  *
  * Within one kernel set and mode, what a row yields depends on its sequence's tokens and its
  * position alone: not on the other rows, the chunks of a prompt or the number of threads.
@@ -114,19 +115,12 @@ MUST_CHECK enum status engine_admit(struct engine *engine, const struct engine_b
                                     struct reason *reason);
 MUST_CHECK enum status engine_forward(struct engine *engine, const struct engine_batch *batch,
                                       struct reason *reason);
-/* The same on all ranks of a tensor cut, each with the logits of its rows of the vocabulary,
- * [rows that want them][engine_vocab_own]; nothing is gathered. */
+/* The same on all ranks of a tensor cut or a last stage, each with the logits of its rows of the
+ * vocabulary, [rows that want them][engine_vocab_own]; nothing is gathered. */
 MUST_CHECK enum status engine_forward_own(struct engine *engine, const struct engine_batch *batch,
                                           float *own_out, struct reason *reason);
-/* Final norm and head of `count` hidden states, on a rank that has them. */
-MUST_CHECK enum status engine_logits(struct engine *engine, const float *hidden, size_t count,
-                                     float *logits_out, struct reason *reason);
-
-/* Of the rows of the vocabulary that this rank has: [count][engine_vocab_own]. */
-MUST_CHECK enum status engine_own_logits(struct engine *engine, const float *hidden, size_t count,
-                                         float *own_out, struct reason *reason);
-/* A number for each row of this rank, [engine_vocab_own], to all of them at rank 0, [vocab]; NULL
- * elsewhere.  Every rank of a cut calls it. */
+/* A number for each row of this rank, [engine_vocab_own], to all of them at the first rank of a cut
+ * or a last stage, [vocab]; NULL elsewhere.  Every rank of it calls. */
 MUST_CHECK enum status engine_gather(struct engine *engine, const float *own, float *all_out,
                                      struct reason *reason);
 
@@ -141,7 +135,7 @@ uint32_t engine_sequence_truncate(struct engine *engine, uint32_t sequence, uint
 
 uint32_t engine_hidden(const struct engine *engine);
 uint32_t engine_vocab(const struct engine *engine);
-/* The rows of it that this rank has: from which on, and how many. */
+/* The rows of it of which this rank computes logits: from which on, and how many. */
 uint32_t engine_vocab_first(const struct engine *engine);
 uint32_t engine_vocab_own(const struct engine *engine);
 uint64_t engine_positions_free(const struct engine *engine);

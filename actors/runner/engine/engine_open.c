@@ -170,7 +170,7 @@ static bool open_buffers(struct engine *e)
 {
     const struct engine_widths *w = &e->widths;
     size_t hidden = e->config->hidden;
-    bool is_cut = engine_is_tensor_cut(e);
+    const bool is_cut = engine_is_tensor_cut(e) && e->partition.has_head;
     e->hidden = take(e, ENGINE_ROWS * hidden, sizeof(float));
     e->part = take(e, ENGINE_ROWS * hidden, sizeof(float));
     e->queries = take(e, ENGINE_ROWS * w->queries, sizeof(float));

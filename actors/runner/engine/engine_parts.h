@@ -185,7 +185,8 @@ struct engine {
     float *values;
     float *gates;
     float *ups;
-    float *logits;            /* [ENGINE_LOGIT_ROWS][vocab of this rank], tensor cut only */
+    float *logits;            /* [ENGINE_LOGIT_ROWS][vocab of this rank], where others
+                               * have rows of it too */
     uint32_t *next;           /* per sequence: the position due, while a batch is checked */
     size_t vocab_counts[PARTITION_RANKS_MAX]; /* of each rank, once known */
     bool knows_counts;

@@ -10,7 +10,6 @@ struct rank_call {
     struct local_world *world;
     struct engine *engine;
     struct engine_batch batch;
-    const float *returned; /* the last stage's hidden states: only logits are left to compute */
     enum status status;
     struct reason reason;
 };
@@ -131,11 +130,7 @@ void local_world_close(struct local_world *world)
 static void *rank_main(void *argument)
 {
     struct rank_call *call = argument;
-    if (call->returned)
-        call->status = engine_logits(call->engine, call->returned, call->batch.count,
-                                     call->batch.logits_out, &call->reason);
-    else
-        call->status = engine_forward(call->engine, &call->batch, &call->reason);
+    call->status = engine_forward(call->engine, &call->batch, &call->reason);
     if (call->status != STATUS_OK)
         collective_threads_lose(call->world->collective);
     return NULL;
@@ -143,8 +138,7 @@ static void *rank_main(void *argument)
 
 /* All ranks of the stage that begins with rank `first`; what goes out, its first rank writes. */
 static enum status compute(struct local_world *world, uint32_t first,
-                           const struct engine_batch *batch, const float *returned,
-                           struct reason *reason)
+                           const struct engine_batch *batch, struct reason *reason)
 {
     const uint32_t ranks = world->partitions[first].stage_ranks;
     struct rank_call *calls = memory_zeroed(ranks, sizeof *calls);
@@ -155,7 +149,6 @@ static enum status compute(struct local_world *world, uint32_t first,
     for (uint32_t i = 0; i < ranks; i++) {
         calls[i].world = world;
         calls[i].engine = world->engines[first + i];
-        calls[i].returned = returned;
         calls[i].batch = *batch;
         if (i > 0)
             calls[i].batch.hidden_out = calls[i].batch.logits_out = NULL;
@@ -190,22 +183,13 @@ static enum status pipeline(struct local_world *world, const struct engine_row *
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < world->ranks;
          i += world->partitions[i].stage_ranks) {
+        const bool is_last = world->partitions[i].has_head;
         const struct engine_batch batch = {rows, count, i > 0 ? world->hidden : NULL,
-                                           world->hidden, NULL};
-        status = compute(world, i, &batch, NULL, reason);
+                                           is_last ? NULL : world->hidden,
+                                           is_last ? logits_out : NULL};
+        status = compute(world, i, &batch, reason);
     }
-    size_t wanted = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!rows[i].wants_logits)
-            continue;
-        for (size_t k = 0; k < width; k++)
-            world->hidden[wanted * width + k] = world->hidden[i * width + k];
-        wanted++;
-    }
-    if (status != STATUS_OK || !logits_out || wanted == 0)
-        return status;
-    const struct engine_batch batch = {.count = wanted, .logits_out = logits_out};
-    return compute(world, 0, &batch, world->hidden, reason);
+    return status;
 }
 
 enum status local_world_forward(struct local_world *world, const struct engine_row *rows,
@@ -214,7 +198,7 @@ enum status local_world_forward(struct local_world *world, const struct engine_r
     const struct engine_batch batch = {rows, count, NULL, NULL, logits_out};
     if (world->sharding == SHARDING_PIPELINE || world->sharding == SHARDING_PIPELINE_TENSOR)
         return pipeline(world, rows, count, logits_out, reason);
-    return compute(world, 0, &batch, NULL, reason);
+    return compute(world, 0, &batch, reason);
 }
 
 enum status local_world_sequence_open(struct local_world *world, uint32_t *sequence_out,

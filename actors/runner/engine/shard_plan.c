@@ -4,18 +4,21 @@
 
 #define TARGET_ALIGNMENT UINT64_C(64)
 
-static bool is_held(const struct model_module *module, const struct partition *p)
+static bool is_held(const struct model_layout *layout, const struct model_module *module,
+                    const struct partition *p)
 {
     if (module->layer != MODULE_NO_LAYER)
         return module->layer >= p->layer_first && module->layer < p->layer_end;
-    return p->has_head || (p->has_embedding && module->role == MODULE_EMBEDDING);
+    if (module->role != MODULE_EMBEDDING)
+        return p->has_head;
+    return p->has_embedding || (p->has_head && model_layout_is_tied(layout));
 }
 
 bool shard_range(const struct model_layout *layout, const struct model_module *module,
                  const struct partition *p, struct module_range *range_out)
 {
     *range_out = model_module_range(layout, module, p);
-    return is_held(module, p) && range_out->row_first < range_out->row_end &&
+    return is_held(layout, module, p) && range_out->row_first < range_out->row_end &&
            range_out->column_first < range_out->column_end;
 }
 

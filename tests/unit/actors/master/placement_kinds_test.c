@@ -431,6 +431,93 @@ START_TEST(more_ranks_than_the_model_can_use)
 }
 END_TEST
 
+/* ---- the ends of a pipeline ---- */
+
+/* What a rank has beside its layers of 40 MB, in MB. */
+static uint64_t beside_layers(uint32_t rank)
+{
+    const struct rank_record *one = &instance.ranks.items[rank];
+    return one->weight_bytes / MB - 40 * (one->layer_end - one->layer_first);
+}
+
+static void set_ends(uint64_t embedding_mb, uint64_t head_mb)
+{
+    struct model_shape *shape = &state.models.items[0].shape;
+    shape->tied = head_mb == 0;
+    shape->embedding_bytes = embedding_mb * MB;
+    shape->head_bytes = head_mb * MB;
+    shape->weight_bytes = (640 + embedding_mb + head_mb) * MB;
+}
+
+START_TEST(a_tied_table_is_counted_on_the_first_and_the_last_of_a_pipeline)
+{
+    add_model(32, 64);
+    for (uint32_t i = 0; i < 3; i++)
+        add_node(i, 1000);
+    request.sharding = SHARDING_PIPELINE;
+    request.nodes_min = 3;
+    set_ends(100, 0);
+    ck_assert_int_eq(place(3), STATUS_OK);
+    ck_assert_uint_eq(beside_layers(0), 100);
+    ck_assert_uint_eq(beside_layers(1), 0);
+    ck_assert_uint_eq(beside_layers(2), 100);
+    set_ends(90, 60);
+    ck_assert_int_eq(place(3), STATUS_OK);
+    ck_assert_uint_eq(beside_layers(0), 90);
+    ck_assert_uint_eq(beside_layers(1), 0);
+    ck_assert_uint_eq(beside_layers(2), 60);
+    set_ends(100, 0);
+    request.sharding = SHARDING_NONE;
+    request.nodes_min = 1;
+    ck_assert_int_eq(place(3), STATUS_OK);
+    ck_assert_uint_eq(beside_layers(0), 100);
+}
+END_TEST
+
+/* With the table once they would fit. */
+START_TEST(both_ends_of_a_tied_pipeline_have_to_fit)
+{
+    add_model(32, 64);
+    add_node(0, 750);
+    add_node(1, 750);
+    request.sharding = SHARDING_PIPELINE;
+    request.nodes_min = 2;
+    set_ends(300, 0);
+    ck_assert_msg(place(2) == STATUS_OK, "%s", reason.text);
+    ck_assert_uint_eq(instance.ranks.items[0].layer_end, 8);
+    nodes[0].memory_free = nodes[1].memory_free = 600 * MB;
+    ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);
+    check_says(reason.text, "pipeline");
+}
+END_TEST
+
+START_TEST(the_largest_after_rank_0_is_the_last_of_a_pipeline)
+{
+    static const uint8_t orders[2][3] = {{1, 3, 2}, {1, 2, 3}};
+    struct node_id ids[3];
+    add_model(32, 64);
+    add_node(0, 900);
+    add_node(1, 800);
+    add_node(2, 300);
+    request.sharding = SHARDING_PIPELINE;
+    request.nodes_min = 3;
+    set_ends(250, 0);
+    for (uint32_t is_named = 0; is_named < 2; is_named++) {
+        ck_assert_int_eq(place(3), is_named ? STATUS_NO_CAPACITY : STATUS_OK);
+        for (uint32_t i = 0; i < 3; i++) {
+            ids[i] = state.nodes.items[i].node_id;
+            if (!is_named)
+                ck_assert_uint_eq(instance.ranks.items[i].node_id.bytes[0], orders[0][i]);
+        }
+        ck_assert(bytes_set(&request.node_ids, ids, sizeof(ids)));
+    }
+    set_ends(100, 0);
+    ck_assert_int_eq(place(3), STATUS_OK);
+    for (uint32_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(instance.ranks.items[i].node_id.bytes[0], orders[1][i]);
+}
+END_TEST
+
 START_TEST(bad_shares_are_refused_with_the_nearest)
 {
     static const struct {
@@ -459,7 +546,10 @@ END_TEST
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("placement kinds");
-    const TTest *const tests[] = {upgrade_gate_off,
+    const TTest *const tests[] = {a_tied_table_is_counted_on_the_first_and_the_last_of_a_pipeline,
+                                  both_ends_of_a_tied_pipeline_have_to_fit,
+                                  the_largest_after_rank_0_is_the_last_of_a_pipeline,
+                                  upgrade_gate_off,
                                   upgrade_equal_fits,
                                   upgrade_equal_too_tight,
                                   upgrade_asymmetric_over_its_limit,

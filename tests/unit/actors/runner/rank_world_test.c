@@ -176,17 +176,17 @@ static void ask_samplings(struct stage *stage)
     stage_run(stage);
 }
 
-static void check_samplings(uint32_t ranks)
+static void check_samplings(const struct stage_options *cut)
 {
     static struct stage one;
     static struct stage several;
     const struct stage_options alone = {
         .ranks = 1, .context = 512, .positions = 4096, .mode = MODE_EXACT};
-    const struct stage_options options = {.sharding = SHARDING_TENSOR,
-                                          .ranks = ranks,
-                                          .context = 512,
-                                          .positions = 4096,
-                                          .mode = MODE_EXACT};
+    struct stage_options options = *cut;
+    const uint32_t ranks = options.ranks;
+    options.context = 512;
+    options.positions = 4096;
+    options.mode = MODE_EXACT;
     stage_open(&one, &alone);
     stage_open(&several, &options);
     ask_samplings(&one);
@@ -212,8 +212,17 @@ static void check_samplings(uint32_t ranks)
 
 START_TEST(ranks_sample_from_their_rows_as_one_rank)
 {
-    check_samplings(2);
-    check_samplings(3);
+    check_samplings(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 2});
+    check_samplings(&(struct stage_options){.sharding = SHARDING_TENSOR, .ranks = 3});
+}
+END_TEST
+
+START_TEST(rank_0_draws_from_what_the_last_stage_tells)
+{
+    check_samplings(&(struct stage_options){.sharding = SHARDING_PIPELINE, .ranks = 2});
+    check_samplings(&(struct stage_options){.sharding = SHARDING_PIPELINE, .ranks = 3});
+    check_samplings(&pair_and_one);
+    check_samplings(&two_pairs);
 }
 END_TEST
 
@@ -383,6 +392,67 @@ START_TEST(hidden_states_of_the_wrong_size_end_the_generation)
 }
 END_TEST
 
+static bool is_third_told(struct stage *stage, uint32_t target, const struct message *message)
+{
+    return target == 0 && message_is(message, MESSAGE_LINK, LINK_HIDDEN_SENT) &&
+           ++stage->passed == 3;
+}
+
+/* A word less than was asked for, which is also said. */
+static bool shorten_told(struct stage *stage, uint32_t source, uint32_t target,
+                         struct message *message)
+{
+    (void)source;
+    if (is_third_told(stage, target, message)) {
+        struct bytes *values = &MESSAGE_BODY(message, hidden_sent)->values;
+        uint32_t count = 0;
+        memcpy(&count, values->items, sizeof(count));
+        count--;
+        memcpy(values->items, &count, sizeof(count));
+        values->count -= (uint32_t)sizeof(count);
+    }
+    return true;
+}
+
+/* An id beyond the vocabulary. */
+static bool spoil_told(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)source;
+    if (is_third_told(stage, target, message))
+        memset(MESSAGE_BODY(message, hidden_sent)->values.items + 2 * sizeof(uint32_t), 0xff,
+               sizeof(uint32_t));
+    return true;
+}
+
+static bool break_told(struct stage *stage, uint32_t source, uint32_t target,
+                       struct message *message)
+{
+    (void)source;
+    if (is_third_told(stage, target, message))
+        MESSAGE_BODY(message, hidden_sent)->values.count--;
+    return true;
+}
+
+static bool forget_asks(struct stage *stage, uint32_t source, uint32_t target,
+                        struct message *message)
+{
+    (void)target;
+    if (source == 0 && message_is(message, MESSAGE_LINK, LINK_STEP_PLANNED) && ++stage->passed == 2)
+        MESSAGE_BODY(message, step_planned)->asks.count = 0;
+    return true;
+}
+
+START_TEST(what_is_not_drawn_from_ends_the_generation)
+{
+    check_ends(&ring, shorten_told, "is not what was asked for");
+    check_ends(&ring, spoil_told, "is not what was asked for");
+    check_ends(&two_pairs, shorten_told, "is not what was asked for");
+    check_ends(&ring, break_told, "which are no words");
+    check_ends(&ring, forget_asks, "sampling does not fit its rows");
+}
+END_TEST
+
 /* What came for a rank of another stage, or twice. */
 static bool repeat_to_third(struct stage *stage, uint32_t source, uint32_t target,
                             struct message *message)
@@ -437,10 +507,12 @@ Suite *suite_of_tests(void)
         stages_of_tensor_groups_answer_as_one_rank,
         a_tensor_cut_answers_as_one_rank,
         ranks_sample_from_their_rows_as_one_rank,
+        rank_0_draws_from_what_the_last_stage_tells,
         ranks_stay_in_step_when_the_cache_is_full,
         a_slot_no_sibling_hears_of_is_given_back,
         a_gap_ends_the_generation,
         hidden_states_of_the_wrong_size_end_the_generation,
+        what_is_not_drawn_from_ends_the_generation,
         what_goes_wrong_in_a_stage_ends_the_generation,
         a_lost_message_ends_the_generation,
         a_lost_sibling_ends_a_tensor_cut,
