@@ -27,11 +27,15 @@ enum status placement_candidates(const struct placement_question *question,
     status = text_set(&listed.model_id, model_id) ? STATUS_OK : STATUS_NO_MEMORY;
     if (status == STATUS_OK)
         status = attempt_all_kinds(&attempt, &listed);
+    if (status == STATUS_OK)
+        candidates_sort(question, &listed);
+    if (status == STATUS_OK && listed.candidates.count > 0 &&
+        listed.candidates.items[0].is_possible)
+        status = attempt_describe_left_out(&attempt, &listed.candidates.items[0]);
     if (status != STATUS_OK) {
         record_fini(&candidates_listed_type, &listed);
         return status;
     }
-    candidates_sort(&listed);
     while (listed.candidates.count > CANDIDATE_COUNT_MAX) {
         record_list_remove(&candidate_type, RECORD_LIST(listed.candidates),
                            listed.candidates.count - 1);
