@@ -333,18 +333,3 @@ void interface_offers_find(const struct interface_address *addresses, size_t cou
     }
     *offers_out = offers;
 }
-
-bool interface_host_next(const char **hosts, char host_out[INTERFACE_ADDRESS_SIZE + 2])
-{
-    const char *at = *hosts;
-    size_t length = 0;
-    do {
-        at += length;
-        at += strspn(at, " ");
-        length = strcspn(at, " ");
-    } while (length >= INTERFACE_ADDRESS_SIZE + 2);
-    memcpy(host_out, at, length);
-    host_out[length] = '\0';
-    *hosts = at + length;
-    return length > 0;
-}

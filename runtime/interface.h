@@ -126,8 +126,4 @@ void interface_sysfs_read(const char *root, const char *name, struct interface_f
 void interface_sysfs_rdma(const char *root, const char *name,
                           char rdma_out[INTERFACE_NAME_SIZE]);
 
-/* Hosts as a node's record has them, with spaces between: writes the next and moves on; false when
- * there is none.  One that is too long for an address is passed over. */
-bool interface_host_next(const char **hosts, char host_out[INTERFACE_ADDRESS_SIZE + 2]);
-
 #endif

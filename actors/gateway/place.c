@@ -55,9 +55,11 @@ static bool add_node(const struct gateway *gateway, const char *name, struct pla
                      struct http_fault *fault_out)
 {
     const struct node_record *node = state_find_node_named(gateway_state(gateway), name);
+    char listed[NODES_LISTED_SIZE];
     if (!node)
         return http_fault_set_param(fault_out, 404, "node_not_found", "nodes",
-                                    "There is no node %.64s; GET /state lists them.", name);
+                                    "There is no node %.64s; there are %s.", name,
+                                    state_nodes_list(gateway_state(gateway), listed));
     uint32_t size = place->node_ids.count + (uint32_t)sizeof(node->node_id);
     uint8_t *items = memory_resized(place->node_ids.items, size, 1);
     if (!items)
@@ -89,16 +91,23 @@ static bool read_numbers(const json_t *list, const char *field, const char *what
                          int64_t most, struct u32s *numbers, struct http_fault *fault_out)
 {
     size_t count = json_array_size(list);
-    if (!json_is_array(list) || count > RANK_COUNT_MAX)
+    int64_t given[RANK_COUNT_MAX];
+    struct reason reason = {""};
+    if (!json_is_array(list) || count == 0 || count > RANK_COUNT_MAX)
         return field_is_wrong(fault_out, field, what);
-    numbers->items = memory_zeroed(count + 1, sizeof(uint32_t));
+    for (size_t i = 0; i < count; i++)
+        if (!field_integer(json_array_get(list, i), field, -most, most, &given[i], fault_out))
+            return field_is_wrong(fault_out, field, what);
+    if (least == 0 && partition_check_signs(given, (uint32_t)count, &reason) != STATUS_OK)
+        return http_fault_set_param(fault_out, 400, "invalid_value", field, "%s: %s.", field,
+                                    reason.text);
+    numbers->items = memory_zeroed(count, sizeof(uint32_t));
     if (!numbers->items)
         return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
     for (size_t i = 0; i < count; i++) {
-        int64_t number = 0;
-        if (!field_integer(json_array_get(list, i), field, least, most, &number, fault_out))
-            return false;
-        numbers->items[numbers->count++] = (uint32_t)number;
+        if (given[i] < least)
+            return field_is_wrong(fault_out, field, what);
+        numbers->items[numbers->count++] = (uint32_t)given[i];
     }
     return true;
 }
@@ -283,11 +292,14 @@ static json_t *value_of(const char *name, char *text, json_t *before)
 static bool add_pair(json_t *root, const char *pair, size_t size, struct http_fault *fault_out)
 {
     char name[NAME_SIZE_MAX];
+    char spaced[HTTP_REQUEST_LINE_SIZE_MAX + 1];
     char value[HTTP_REQUEST_LINE_SIZE_MAX + 1];
     const char *equals = memchr(pair, '=', size);
     const size_t name_size = equals ? (size_t)(equals - pair) : size;
-    const struct http_text coded = {equals ? equals + 1 : "", equals ? size - name_size - 1 : 0};
+    const struct http_text coded = {spaced, equals ? size - name_size - 1 : 0};
     size_t value_size = 0;
+    for (size_t i = 0; i < coded.size && i < sizeof(spaced); i++)
+        spaced[i] = equals[1 + i] == '+' ? ' ' : equals[1 + i]; /* as browsers write it */
     if (name_size == 0 || name_size >= sizeof(name) || coded.size >= sizeof(value) ||
         !http_percent_decode(coded, value, &value_size))
         return http_fault_set(fault_out, 400, "invalid_value",

@@ -59,7 +59,7 @@ static bool is_exposed(const struct master *master, const struct node_record *no
     const char *hosts = text_or_empty(node->hosts);
     char host[INTERFACE_ADDRESS_SIZE + 2];
     bool is_trusted = networks_contain(trusted, text_or_empty(node->fabric));
-    while (!is_trusted && interface_host_next(&hosts, host))
+    while (!is_trusted && state_host_next(&hosts, host, sizeof(host)))
         is_trusted = networks_contain(trusted, host);
     return !is_trusted;
 }
@@ -575,8 +575,10 @@ static enum status add_transport(const struct instance_record *instance,
     const char *transport = text_or_empty(instance->transport);
     if (!*transport || placed->ranks.count < 2)
         return STATUS_OK;
-    (void)snprintf(text, sizeof(text), "%.250s; MPI over %.240s", text_or_empty(placed->why),
-                   transport);
+    const int length = (int)strnlen(transport, 240);
+    (void)snprintf(text, sizeof(text), "%.*s; MPI over %.*s",
+                   (int)sizeof(text) - length - (int)sizeof("; MPI over "),
+                   text_or_empty(placed->why), length, transport);
     return text_set(&placed->why, text) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 

@@ -84,7 +84,7 @@ static void ways_refresh(struct master *master, struct node_slot *slot)
     (void)snprintf(ways->hosts, sizeof(ways->hosts), "%s", hosts);
     (void)snprintf(ways->address, sizeof(ways->address), "%s", slot->address);
     char host[INTERFACE_ADDRESS_SIZE + 2];
-    while (ways->count < ADDRESS_OFFER_COUNT_MAX && interface_host_next(&hosts, host))
+    while (ways->count < ADDRESS_OFFER_COUNT_MAX && state_host_next(&hosts, host, sizeof(host)))
         if (!link_view_address_is(slot->address, host))
             way_open(master, ways, slot, host);
 }

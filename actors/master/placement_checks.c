@@ -3,6 +3,7 @@
 
 #include "runtime/partition_table.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static enum status check_format(const struct place_instance *request, struct reason *reason)
@@ -29,6 +30,19 @@ static enum status check_context(const struct attempt *attempt, struct reason *r
                   is_of_model ? "the model was made for" : "that a request can have");
 }
 
+/* "such as 60,40" */
+static const char *nearest_shares(const uint64_t *given, uint32_t count, uint32_t wanted,
+                                  char text_out[PARTITION_SHARES_SIZE])
+{
+    char shares[PARTITION_SHARES_SIZE];
+    if (wanted < 2)
+        return "or leave them out for one node";
+    (void)snprintf(text_out, PARTITION_SHARES_SIZE, "such as %.240s",
+                   partition_nearest_shares(given, count < wanted ? count : wanted, wanted,
+                                            shares));
+    return text_out;
+}
+
 /* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
 static enum status check_shares(const struct attempt *attempt, struct reason *reason)
 {
@@ -37,30 +51,33 @@ static enum status check_shares(const struct attempt *attempt, struct reason *re
     const uint32_t shares = request->shares.count;
     const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
     const uint32_t usable = attempt_nodes(attempt, sorted);
+    uint64_t given[RANK_COUNT_MAX];
+    char text[PARTITION_SHARES_SIZE];
+    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
+        given[i] = request->shares.items[i];
     if (shares == 0)
         return STATUS_OK;
     if (named > 0 && named != shares)
         return refuse(reason, STATUS_INVALID,
-                      "there are %u shares for %u nodes; give one share for each node", shares,
-                      named);
+                      "there are %u shares for %u node%s; give one share for each node, %s", shares,
+                      named, named == 1 ? "" : "s", nearest_shares(given, shares, named, text));
     if (shares > usable)
         return refuse(reason, STATUS_NO_CAPACITY,
                       "there are %u shares, but only %u node%s can take part now; give one share "
-                      "for each rank",
-                      shares, usable, usable == 1 ? "" : "s");
+                      "for each rank, %s",
+                      shares, usable, usable == 1 ? "" : "s",
+                      nearest_shares(given, shares, usable, text));
     if (shares < request->nodes_min)
         return refuse(reason, STATUS_INVALID,
-                      "there are %u shares for at least %u nodes; give one share for each rank",
-                      shares, request->nodes_min);
+                      "there are %u shares for at least %u nodes; give one share for each rank, %s",
+                      shares, request->nodes_min,
+                      nearest_shares(given, shares, request->nodes_min, text));
     if (shares == 1 || (!request->any_sharding && !request->asymmetric &&
                         request->sharding == SHARDING_NONE))
         return refuse(reason, STATUS_INVALID,
                       "shares cut a model over several ranks, at least two; leave them out for one "
                       "node");
-    uint64_t percent[RANK_COUNT_MAX];
-    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
-        percent[i] = request->shares.items[i];
-    return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
+    return partition_check_shares(given, shares, RANK_COUNT_MAX, reason);
 }
 
 /* So does a table by hand. */
@@ -111,10 +128,11 @@ static enum status check_named(const struct placement_question *question, const 
 {
     char hex[HEX_SIZE(16)];
     const struct placement_node *node = node_of(question, &ids[at]);
+    char listed[NODES_LISTED_SIZE];
     (void)hex_print(&ids[at], sizeof(ids[at]), hex);
     if (!node)
-        return refuse(reason, STATUS_NOT_FOUND,
-                      "there is no node %.8s; troupe nodes lists those there are", hex);
+        return refuse(reason, STATUS_NOT_FOUND, "there is no node %.8s; there are %s", hex,
+                      state_nodes_list(question->state, listed));
     const char *name = text_or_empty(node->node->name);
     for (uint32_t i = 0; i < at; i++)
         if (ID_EQUAL(ids[i], ids[at]))
@@ -158,7 +176,9 @@ static enum status check_ranks(const struct attempt *attempt, struct reason *rea
     const struct place_instance *request = attempt->question->request;
     const struct partition_units units = partition_units_of_shape(&attempt->model->shape);
     const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
-    const uint32_t wanted = named > request->nodes_min ? named : request->nodes_min;
+    const uint32_t given = attempt_ranks_given(request);
+    const uint32_t asked = named > request->nodes_min ? named : request->nodes_min;
+    const uint32_t wanted = asked > given ? asked : given;
     const uint32_t tensor = partition_ranks_most(&units);
     const uint32_t pipeline = units.layers < RANK_COUNT_MAX ? units.layers : RANK_COUNT_MAX;
     const bool is_tensor = request->asymmetric || request->sharding == SHARDING_TENSOR;

@@ -619,6 +619,8 @@ START_TEST(previews_take_what_a_placement_takes)
         {"&download=true", ",\"download\":true"},
         {"&table=%7B%22layers%22%3A%5B%5B0%2C1%5D%2C%5B1%2C2%5D%5D%7D",
          ",\"table\":{\"layers\":[[0,1],[1,2]]}"},
+        {"&table=%7B%22FFN+columns%22:+[[0,64],[64,128]]%7D",
+         ",\"table\":{\"FFN columns\":[[0,64],[64,128]]}"},
     };
     open_ready();
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

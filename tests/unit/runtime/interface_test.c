@@ -285,26 +285,6 @@ START_TEST(a_certain_address_is_looked_at_alone)
 }
 END_TEST
 
-START_TEST(hosts_of_a_record_come_one_by_one)
-{
-    static const char *const expected[] = {"10.0.0.1", "[fd00::1]", "10.0.0.2"};
-    char long_one[2 * INTERFACE_ADDRESS_SIZE];
-    char text[4 * INTERFACE_ADDRESS_SIZE];
-    char host[INTERFACE_ADDRESS_SIZE + 2];
-    memset(long_one, 'x', sizeof(long_one) - 1);
-    long_one[sizeof(long_one) - 1] = '\0';
-    (void)snprintf(text, sizeof(text), "  10.0.0.1 [fd00::1] %s  10.0.0.2 ", long_one);
-    const char *at = text;
-    for (size_t i = 0; i < COUNT_OF(expected); i++) {
-        ck_assert(interface_host_next(&at, host));
-        ck_assert_str_eq(host, expected[i]);
-    }
-    ck_assert(!interface_host_next(&at, host));
-    at = "";
-    ck_assert(!interface_host_next(&at, host));
-}
-END_TEST
-
 START_TEST(this_machine_has_a_loopback)
 {
     struct interface_address addresses[INTERFACE_ADDRESS_COUNT_MAX];
@@ -330,7 +310,6 @@ Suite *suite_of_tests(void)
                                   offers_are_the_usable_ones_best_first_whatever_the_order,
                                   many_addresses_of_one_interface_do_not_push_out_another,
                                   a_certain_address_is_looked_at_alone,
-                                  hosts_of_a_record_come_one_by_one,
                                   this_machine_has_a_loopback};
     suite_add(suite, "interface", tests, COUNT_OF(tests));
     return suite;
