@@ -66,18 +66,18 @@ const char *partition_explain(const struct partition_units *units,
     size_t used = 0;
     text_out[0] = '\0';
     if (!is_cut) {
-        const bool has_both = p->has_embedding && p->has_head;
-        (void)snprintf(text_out, PARTITION_SENTENCE_SIZE, "layers %u to %u of %u%s%s%s",
+        (void)snprintf(text_out, PARTITION_SENTENCE_SIZE, "layers %u to %u of %u%s",
                        p->layer_first, p->layer_end - 1, units->layers,
-                       p->has_embedding || p->has_head ? " with " : "",
-                       p->has_embedding ? "embedding" : "",
-                       has_both ? " and head" : p->has_head ? "head" : "");
+                       p->has_embedding && p->has_head ? " with embedding and head"
+                       : p->has_embedding              ? " with the embedding"
+                       : p->has_head                   ? " with the head"
+                                                       : "");
         return text_out;
     }
     if (is_staged)
         used = (size_t)snprintf(text_out, PARTITION_SENTENCE_SIZE,
-                                "in stage %u of layers %u to %u of %u ", p->stage, p->layer_first,
-                                p->layer_end - 1, units->layers);
+                                "layers %u to %u of %u in stage %u, ", p->layer_first,
+                                p->layer_end - 1, units->layers, p->stage);
     for (uint32_t i = 0; i < p->cut_count; i++)
         if (!is_staged || p->cuts[i].end > 0)
             used += explain_cut(units, p, i, text_out + used, PARTITION_SENTENCE_SIZE - used);

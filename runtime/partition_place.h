@@ -54,8 +54,8 @@ MUST_CHECK enum status partition_place_stages(const struct partition_units *unit
  * row, or a layer of a pipeline.  A rank of less is better left out. */
 uint64_t partition_least(enum sharding sharding, const struct partition_units *units,
                          const struct partition_costs *costs);
-/* What the rank holds: "layers 0 to 13 of 28 with embedding", "12 of 16 attention heads, 1344 of
- * 3072 FFN columns, 75968 of 151936 vocabulary rows"; returns text_out. */
+/* What the rank holds: "layers 0 to 13 of 28 with the embedding", "12 of 16 attention heads, 1344
+ * of 3072 FFN columns, 75968 of 151936 vocabulary rows"; returns text_out. */
 #define PARTITION_SENTENCE_SIZE 384u
 const char *partition_explain(const struct partition_units *units,
                               const struct partition *partition,

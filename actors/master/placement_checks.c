@@ -103,9 +103,13 @@ static enum status check_table(const struct attempt *attempt, struct reason *rea
                       "the table is for %u ranks; give as many nodes or shares, at least two, or "
                       "leave them out",
                       ranks);
-    enum status status = partition_solve(sharding, &units, NULL, ranks, cuts, reason);
+    enum status status =
+        sharding == SHARDING_PIPELINE_TENSOR
+            ? partition_solve_stages(&units, request->stages.items, request->stages.count, NULL,
+                                     cuts, reason)
+            : partition_solve(sharding, &units, NULL, ranks, cuts, reason);
     if (status == STATUS_OK)
-        status = partition_table_apply(request, &units, cuts, ranks, reason);
+        status = partition_table_apply(request, &units, NULL, cuts, ranks, reason);
     const uint32_t usable = attempt_nodes(attempt, sorted);
     if (status == STATUS_OK && ranks > usable)
         return refuse(reason, STATUS_NO_CAPACITY,
@@ -207,9 +211,6 @@ static enum status check_stages(const struct attempt *attempt, struct reason *re
     if (!request->any_sharding && request->sharding != SHARDING_PIPELINE_TENSOR)
         return refuse(reason, STATUS_INVALID, "stages belong to sharding %s; leave them out or ask "
                       "for it", sharding_name(SHARDING_PIPELINE_TENSOR));
-    if (request->table.count > 0)
-        return refuse(reason, STATUS_INVALID, "a table by hand has no stages; leave one of the two "
-                      "out");
     if (request->stages.count < 2)
         return refuse(reason, STATUS_INVALID, "one stage of all ranks is a tensor cut; ask for "
                       "sharding tensor, or give the ranks of each stage like 2,1");
@@ -217,11 +218,13 @@ static enum status check_stages(const struct attempt *attempt, struct reason *re
         if (request->stages.items[i] == 0 || request->stages.items[i] > RANK_COUNT_MAX)
             return refuse(reason, STATUS_INVALID, "stage %u of %u ranks; give 1 to %u", i,
                           request->stages.items[i], RANK_COUNT_MAX);
-    if ((named > 0 && named != ranks) ||
-        (request->shares.count > 0 && request->shares.count != ranks))
+    const uint32_t given = attempt_ranks_given(request);
+    if ((named > 0 && named != ranks) || (given > 0 && given != ranks))
         return refuse(reason, STATUS_INVALID, "the stages have %u ranks together, where %u %s are "
-                      "given; give as many", ranks, named > 0 ? named : request->shares.count,
-                      named > 0 ? "nodes" : "shares");
+                      "given; give as many", ranks, named > 0 ? named : given,
+                      named > 0                   ? "nodes"
+                      : request->shares.count > 0 ? "shares"
+                                                  : "ranks of a table");
     const uint32_t usable = attempt_nodes(attempt, sorted);
     if (ranks > usable)
         return refuse(reason, STATUS_NO_CAPACITY, "the stages have %u ranks together, but only %u "

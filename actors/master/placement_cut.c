@@ -170,7 +170,8 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
                                         "nothing asks for groups; give the ranks of each stage, "
                                         "like 2,1");
     if (attempt_solve(attempt, &units, shares, cuts, &reason) != STATUS_OK ||
-        partition_table_apply(request, &units, cuts, attempt->count, &reason) != STATUS_OK)
+        partition_table_apply(request, &units, shares, cuts, attempt->count, &reason) !=
+            STATUS_OK)
         return say_of_nodes(attempt, candidate, &reason);
     enum status status = fill_ranks(attempt, candidate);
     if (status != STATUS_OK)

@@ -16,8 +16,9 @@ static const char *way_of(const struct attempt *attempt)
 {
     const enum sharding by_hand = partition_table_sharding(attempt->question->request);
     if (by_hand != SHARDING_NONE)
-        return by_hand == SHARDING_TENSOR ? "tensor cut by the table given"
-                                          : "pipeline by the table given";
+        return by_hand == SHARDING_TENSOR     ? "tensor cut by the table given"
+               : by_hand == SHARDING_PIPELINE ? "pipeline by the table given"
+                                              : "pipeline of tensor groups by the table given";
     return attempt->question->request->shares.count > 0 &&
                    attempt->kind->sharding == SHARDING_TENSOR
                ? "tensor cut in the shares given"
@@ -117,32 +118,37 @@ static void describe_lack(struct placement_fitting *fitting, char text[SENTENCE_
 
 /* ---- what is ---- */
 
-/* How much is said of what a node got. */
-enum detail { DETAIL_UNITS, DETAIL_BYTES };
-/* Room for who sends the weights, and who is left out. */
+/* How much is said of what a node got: as much as there is room for. */
+enum detail { DETAIL_WORDS, DETAIL_UNITS, DETAIL_BYTES, DETAIL_END };
+/* Room for who sends the weights, and who is left out; or for " and 60 more" alone. */
 #define TAIL_SIZE 96u
+#define MORE_SIZE 16u
 
-/* "alpha has 1000.0 MB free and takes 450.1 MB (12 of 16 attention heads, ...)", or "alpha 450.1 of
- * 1000.0 MB"; false: it does not fit. */
+/* "alpha has 1000.0 MB free and takes 450.1 MB (12 of 16 attention heads, ...)", "alpha 450.1 of
+ * 1000.0 MB (12 of 16 attention heads, ...)", or without these; false: it does not fit. */
 static bool describe_rank(const struct placement_fitting *fitting,
                           const struct partition_units *units, uint32_t i, enum detail detail,
                           char text[SENTENCE_SIZE_MAX], size_t *used)
 {
     const struct attempt *attempt = fitting->attempt;
     const struct rank_record *rank = &fitting->candidate->ranks.items[i];
-    const size_t room = SENTENCE_SIZE_MAX - TAIL_SIZE - *used;
+    const bool has_tail = attempt->question->node_count > attempt->count;
+    const size_t room = SENTENCE_SIZE_MAX - (has_tail ? TAIL_SIZE : MORE_SIZE) - *used;
     const double free_mb = (double)attempt->chosen[i]->memory_free / 1e6;
     const double taken_mb =
         (double)(rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes) / 1e6;
-    char units_held[PARTITION_SENTENCE_SIZE];
+    char units_held[PARTITION_SENTENCE_SIZE] = "";
     const char *before = i ? ", " : ": ";
-    const int length =
-        detail == DETAIL_UNITS
-            ? snprintf(text + *used, room, "%s%.40s has %.1f MB free and takes %.1f MB (%s)",
-                       before, name_of(attempt, i), free_mb, taken_mb,
-                       partition_explain(units, &fitting->cuts[i], units_held))
-            : snprintf(text + *used, room, "%s%.40s %.1f of %.1f MB", before, name_of(attempt, i),
-                       taken_mb, free_mb);
+    int length = -1;
+    if (detail != DETAIL_BYTES)
+        (void)partition_explain(units, &fitting->cuts[i], units_held);
+    if (detail == DETAIL_WORDS)
+        length = snprintf(text + *used, room, "%s%.40s has %.1f MB free and takes %.1f MB (%s)",
+                          before, name_of(attempt, i), free_mb, taken_mb, units_held);
+    else
+        length = snprintf(text + *used, room, "%s%.40s %.1f of %.1f MB%s%s%s", before,
+                          name_of(attempt, i), taken_mb, free_mb, *units_held ? " (" : "",
+                          units_held, *units_held ? ")" : "");
     if (length < 0 || (size_t)length >= room) {
         text[*used] = '\0';
         return false;
@@ -166,7 +172,7 @@ static void describe_possible(const struct placement_fitting *fitting,
                                  upgrade->verdict, attempt->is_upgraded ? ": " : "; ");
     begun += (size_t)snprintf(text + begun, SENTENCE_SIZE_MAX - begun, "%s", way_of(attempt));
     size_t used = begun;
-    for (int detail = DETAIL_UNITS; detail <= DETAIL_BYTES && said < attempt->count; detail++)
+    for (int detail = DETAIL_WORDS; detail < DETAIL_END && said < attempt->count; detail++)
         for (said = 0, used = begun; said < attempt->count; said++)
             if (!describe_rank(fitting, &units, said, (enum detail)detail, text, &used))
                 break;

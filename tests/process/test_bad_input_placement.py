@@ -92,7 +92,8 @@ WRONG = {
     "shares for one node": (
         {"shares": [100]}, INVALID, ["at least two", "leave them out for one"]),
     "shares with a sharding of one node": (
-        {"shares": [50, 50], "sharding": "none"}, INVALID, ["at least two", "leave them out for one"]),
+        {"shares": [50, 50], "sharding": "none"}, INVALID,
+        ["at least two", "leave them out for one"]),
     "more ranks than a pipeline has layers": (
         {"sharding": "pipeline", "min_nodes": 6}, INVALID,
         ["6 ranks are more than demo can be shared among by pipeline", "at most 5"]),
@@ -119,6 +120,15 @@ WRONG = {
     "a table and other shares": (
         {"table": {"layers": [[0, 2], [2, 5]]}, "shares": [50, 30, 20]}, INVALID,
         ["the table is for 2 ranks"]),
+    "a table whose ranks of a stage have unlike layers": (
+        {"stages": [2, 1], "table": {"layers": [[0, 3], [0, 2], [3, 5]]}}, INVALID,
+        ["rank 1 of the same stage 0 to 2", "give all ranks of a stage [0, 3]"]),
+    "a table of stages with a gap within one": (
+        {"stages": [2, 1], "table": {"FFN columns": [[0, 64], [128, 512], [0, 512]]}}, INVALID,
+        ["a gap: rank 1 begins at 128, not at 64", "[[0, 128], [128, 512], [0, 512]]"]),
+    "a table of other ranks than the stages": (
+        {"stages": [2, 1], "table": {"FFN columns": [[0, 64], [64, 512]]}}, INVALID,
+        ["the stages have 3 ranks together", "2 ranks of a table"]),
     "a node named twice": (
         {"nodes": ["n1", "n1"]}, INVALID, ["n1 is named twice", "name it once"]),
     "an unknown node": (
