@@ -55,15 +55,27 @@ const char *state_node_name(const struct state *state, const struct node_id *id)
     return node ? text_or_empty(node->name) : "a removed node";
 }
 
-/* Is `host` one of those, with spaces between? */
+bool state_host_next(const char **hosts, char *host_out, size_t size)
+{
+    const char *at = *hosts;
+    size_t length = 0;
+    do {
+        at += length;
+        at += strspn(at, " ");
+        length = strcspn(at, " ");
+    } while (length >= size);
+    memcpy(host_out, at, length);
+    host_out[length] = '\0';
+    *hosts = at + length;
+    return length > 0;
+}
+
 static bool is_host_of(const char *hosts, const char *host, size_t length)
 {
-    while (*(hosts += strspn(hosts, " "))) {
-        const size_t own = strcspn(hosts, " ");
-        if (own == length && strncmp(hosts, host, length) == 0)
+    char one[ADDRESS_SIZE_MAX];
+    while (state_host_next(&hosts, one, sizeof(one)))
+        if (strlen(one) == length && strncmp(one, host, length) == 0)
             return true;
-        hosts += own;
-    }
     return false;
 }
 
@@ -90,6 +102,22 @@ struct node_record *state_find_node_by_key(const struct state *state,
         if (ID_EQUAL(state->nodes.items[i].key, *key))
             return &state->nodes.items[i];
     return NULL;
+}
+
+const char *state_nodes_list(const struct state *state, char text_out[NODES_LISTED_SIZE])
+{
+    size_t used = 0;
+    text_out[0] = '\0';
+    for (uint32_t i = 0; i < state->nodes.count; i++) {
+        const char *name = text_or_empty(state->nodes.items[i].name);
+        const size_t room = NODES_LISTED_SIZE - used;
+        if (strlen(name) + sizeof(", and 64 more") > room) {
+            (void)snprintf(text_out + used, room, " and %u more", state->nodes.count - i);
+            break;
+        }
+        used += (size_t)snprintf(text_out + used, room, "%s%s", i ? ", " : "", name);
+    }
+    return text_out;
 }
 
 struct node_record *state_find_node_named(const struct state *state, const char *name)

@@ -36,6 +36,12 @@ struct node_record *state_find_node_by_key(const struct state *state,
 const char *state_node_name(const struct state *state, const struct node_id *id);
 /* By exact name, full hex id, or a hex prefix of at least 4 digits that only one node has. */
 struct node_record *state_find_node_named(const struct state *state, const char *name);
+/* "alpha, beta and 3 more", for whoever named another; returns text_out. */
+#define NODES_LISTED_SIZE 160u
+const char *state_nodes_list(const struct state *state, char text_out[NODES_LISTED_SIZE]);
+/* `hosts` of a node's record, one by one: writes the next and moves on; false when there is none.
+ * One that is too long for `size` is passed over. */
+bool state_host_next(const char **hosts, char *host_out, size_t size);
 /* Where an endpoint is reached.  One that listens at all addresses of its node tells one of them:
  * in its place stands the one by which the other nodes reach that node, its `fabric`. */
 void state_endpoint_address(const struct state *state, const struct endpoint_record *endpoint,

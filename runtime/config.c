@@ -139,12 +139,17 @@ static bool share_parse(const char *text, uint64_t *millionths_out)
 static enum status share_refuse(const struct config_row *row, const char *value,
                                 const char *where, uint64_t millionths, struct reason *reason)
 {
-    const bool is_percentage = millionths > SHARE_SCALE && millionths <= 100 * SHARE_SCALE;
-    return refuse(reason, STATUS_INVALID, "%s: %s must be 0 to 1, not %.60s; the nearest is %g",
+    const bool is_number = value[0] == '-' || (value[0] >= '0' && value[0] <= '9');
+    if (millionths >= 2 * SHARE_SCALE && millionths <= 100 * SHARE_SCALE)
+        return refuse(reason, STATUS_INVALID,
+                      "%s: %s must be 0 to 1, not %.60s; the nearest is 1, and %g %% are %g", where,
+                      row->name, value, (double)millionths / SHARE_SCALE,
+                      (double)millionths / 100 / SHARE_SCALE);
+    return refuse(reason, STATUS_INVALID, "%s: %s must be 0 to 1, not %.60s; the nearest is %s",
                   where, row->name, value,
-                  is_percentage    ? (double)millionths / 100 / SHARE_SCALE
-                  : value[0] == '-' ? 0.0
-                                    : 1.0);
+                  !is_number        ? row->standard
+                  : value[0] == '-' ? "0"
+                                    : "1");
 }
 
 static enum status text_check(const struct config_row *row, const char *value, const char *where,

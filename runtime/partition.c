@@ -176,11 +176,44 @@ bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uin
     return true;
 }
 
+const char *partition_nearest_shares(const uint64_t *shares, uint32_t given, uint32_t count,
+                                     char text_out[PARTITION_SHARES_SIZE])
+{
+    uint64_t weights[PARTITION_RANKS_MAX] = {0};
+    uint32_t nearest[PARTITION_RANKS_MAX] = {0};
+    uint64_t mean = given > 0 ? 0 : 1;
+    uint32_t used = 0;
+    text_out[0] = '\0';
+    for (uint32_t i = 0; i < given && i < PARTITION_RANKS_MAX; i++)
+        mean += shares[i] / given;
+    for (uint32_t i = 0; i < count && i < PARTITION_RANKS_MAX; i++)
+        weights[i] = i < given ? shares[i] : mean;
+    (void)partition_share(PERCENT, weights, count, nearest);
+    for (uint32_t i = 0; i < count && used + 8 < PARTITION_SHARES_SIZE; i++)
+        used += (uint32_t)snprintf(text_out + used, PARTITION_SHARES_SIZE - used, "%s%u",
+                                   i ? "," : "", nearest[i]);
+    return text_out;
+}
+
+enum status partition_check_signs(const int64_t *shares, uint32_t count, struct reason *reason)
+{
+    uint64_t positive[PARTITION_RANKS_MAX];
+    char text[PARTITION_SHARES_SIZE];
+    int64_t least = 0;
+    for (uint32_t i = 0; i < count && i < PARTITION_RANKS_MAX; i++) {
+        positive[i] = shares[i] > 0 ? (uint64_t)shares[i] : 0;
+        least = shares[i] < least ? shares[i] : least;
+    }
+    if (least >= 0)
+        return STATUS_OK;
+    return refuse(reason, STATUS_INVALID, "a share of %lld: leave that node out, or give %s",
+                  (long long)least, partition_nearest_shares(positive, count, count, text));
+}
+
 enum status partition_check_shares(const uint64_t *shares, uint32_t count, uint32_t ranks_most,
                                    struct reason *reason)
 {
-    uint32_t nearest[PARTITION_RANKS_MAX];
-    char text[256] = "";
+    char text[PARTITION_SHARES_SIZE];
     uint64_t sum = 0;
     bool has_zero = false;
     if (count < 2 || count > ranks_most || count > PARTITION_RANKS_MAX)
@@ -192,10 +225,7 @@ enum status partition_check_shares(const uint64_t *shares, uint32_t count, uint3
     }
     if (sum == PERCENT && !has_zero)
         return STATUS_OK;
-    (void)partition_share(PERCENT, shares, count, nearest);
-    for (uint32_t i = 0, used = 0; i < count && used + 8 < sizeof text; i++)
-        used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%u", i ? "," : "",
-                                   nearest[i]);
+    (void)partition_nearest_shares(shares, count, count, text);
     if (has_zero)
         return refuse(reason, STATUS_INVALID, "a share of 0: leave that node out, or give %s",
                       text);

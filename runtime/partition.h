@@ -145,6 +145,14 @@ bool partition_share(uint32_t total, const uint64_t *shares, uint32_t count, uin
 /* The same without one for each. */
 bool partition_share_plain(uint32_t total, const uint64_t *shares, uint32_t count,
                            uint32_t *units_out);
+#define PARTITION_SHARES_SIZE 256u
+/* "50,30,20": percent for `count` ranks, near the first of those given; one that is not given is
+ * their mean.  Returns text_out. */
+const char *partition_nearest_shares(const uint64_t *shares, uint32_t given, uint32_t count,
+                                     char text_out[PARTITION_SHARES_SIZE]);
+/* Before they become unsigned: INVALID for a share below 0, with those that would be right. */
+MUST_CHECK enum status partition_check_signs(const int64_t *shares, uint32_t count,
+                                             struct reason *reason);
 /* Shares as people give them: percent, each above 0, of at most `ranks_most` ranks.  A refusal says
  * which would be right. */
 MUST_CHECK enum status partition_check_shares(const uint64_t *shares, uint32_t count,

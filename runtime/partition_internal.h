@@ -76,6 +76,12 @@ struct partition partition_stage_rank(const struct partition_units *units, const
                                       uint32_t stage_count, uint32_t at, uint32_t rank,
                                       struct partition_span layers);
 uint32_t partition_stage_total(const uint32_t *sizes, uint32_t stage_count);
+/* partition_solve_stages with so many layers for each stage; all together are the model's. */
+MUST_CHECK enum status partition_solve_layers(const struct partition_units *units,
+                                              const uint32_t *sizes, uint32_t stage_count,
+                                              const uint32_t *layers, const uint64_t *shares,
+                                              struct partition *partitions_out,
+                                              struct reason *reason);
 MUST_CHECK enum status partition_check_ranks(const struct partition_stage *stage, uint32_t at,
                                              uint32_t ranks, struct reason *reason);
 MUST_CHECK enum status partition_check_sizes(const struct partition_units *units,

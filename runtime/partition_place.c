@@ -277,8 +277,8 @@ static bool find_room(struct placing *p, const uint64_t *budgets)
 
 enum status partition_lacks(uint32_t rank, uint64_t need, uint64_t have, struct reason *reason)
 {
-    return refuse(reason, STATUS_NO_CAPACITY, "rank %u needs %.1f MB and has %.1f MB", rank,
-                  (double)need / 1e6, (double)have / 1e6);
+    return refuse(reason, STATUS_NO_CAPACITY, "rank %u needs %llu bytes and has %llu", rank,
+                  (unsigned long long)need, (unsigned long long)have);
 }
 
 /* Whole tables to begin with. */
@@ -399,46 +399,7 @@ enum status partition_place(enum sharding sharding, const struct partition_units
     for (uint32_t i = 0, used = 0; i < count && used + 8 < sizeof text; i++)
         used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%u", i ? "," : "",
                                    percent[i]);
-    return refuse(reason, STATUS_NO_CAPACITY, "with these shares rank %u needs %.1f MB and has "
-                  "%.1f MB; %s would fit", rank, (double)need / 1e6, (double)budgets[rank] / 1e6,
-                  text);
-}
-
-const char *partition_explain(const struct partition_units *units,
-                              const struct partition_costs *costs, const struct partition *p,
-                              uint64_t budget, char *text_out)
-{
-    size_t used = (size_t)snprintf(text_out, PARTITION_SENTENCE_SIZE, "rank %u has %.1f MB: ",
-                                   p->rank, (double)budget / 1e6);
-    const bool is_staged = p->sharding == SHARDING_PIPELINE_TENSOR;
-    const bool is_cut = p->sharding == SHARDING_TENSOR || is_staged;
-    if (p->sharding == SHARDING_PIPELINE || is_staged)
-        used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
-                                 "layers %u to %u of %u%s", p->layer_first, p->layer_end - 1,
-                                 units->layers,
-                                 p->has_embedding && p->has_head ? " with embedding and head"
-                                 : p->has_embedding              ? " with the embedding"
-                                 : p->has_head                   ? " with the head"
-                                                                 : "");
-    if (is_staged)
-        used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
-                                 " in stage %u of ranks %u to %u, ", p->stage, p->stage_first,
-                                 p->stage_first + p->stage_ranks - 1);
-    for (uint32_t i = 0; is_cut && i < p->cut_count; i++) {
-        const struct partition_cut *cut = &p->cuts[i];
-        if (used + 96 < PARTITION_SENTENCE_SIZE && !(is_staged && cut->end == 0))
-            used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
-                                     "%.3g of %u units of %s, ",
-                                     (double)(cut->end - cut->first) * cut->step / cut->layers,
-                                     cut->units,
-                                     partition_kind_name(cut->kind));
-    }
-    if (is_cut && used + 96 < PARTITION_SENTENCE_SIZE)
-        used += (size_t)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used,
-                                 "%u vocabulary rows", p->vocab_end - p->vocab_first);
-    const uint64_t bytes = partition_bytes(units, costs, p);
-    if (used + 64 < PARTITION_SENTENCE_SIZE)
-        (void)snprintf(text_out + used, PARTITION_SENTENCE_SIZE - used, " take %.1f MB, %.0f %%",
-                       (double)bytes / 1e6, budget ? (double)bytes / (double)budget * 100 : 0);
-    return text_out;
+    return refuse(reason, STATUS_NO_CAPACITY, "with these shares rank %u needs %llu bytes and has "
+                  "%llu; %s would fit", rank, (unsigned long long)need,
+                  (unsigned long long)budgets[rank], text);
 }

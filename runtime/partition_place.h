@@ -52,30 +52,16 @@ MUST_CHECK enum status partition_place_stages(const struct partition_units *unit
                                               const uint64_t *shares, const uint64_t *budgets,
                                               struct partition *partitions_out,
                                               struct reason *reason);
-/* The ranks with room for anything: beside what each keeps a unit in a layer, a vocabulary row, or
- * a layer of a pipeline.  Writes their numbers; returns how many. */
-uint32_t partition_ranks_useful(enum sharding sharding, const struct partition_units *units,
-                                const struct partition_costs *costs, const uint64_t *budgets,
-                                uint32_t rank_count, uint32_t *ranks_out);
-/* partition_place by the budgets of these alone; left_out says who is not among them, "" for
- * nobody.  A refusal counts them as ranks, from 0 on. */
-struct partition_useful {
-    uint32_t count;
-    uint32_t ranks[PARTITION_RANKS_MAX];
-    char left_out[256];
-};
-MUST_CHECK enum status partition_place_useful(enum sharding sharding,
-                                              const struct partition_units *units,
-                                              const struct partition_costs *costs,
-                                              const uint64_t *budgets, uint32_t rank_count,
-                                              struct partition *partitions_out,
-                                              struct partition_useful *useful_out,
-                                              struct reason *reason);
-/* A sentence on why the rank holds what it holds. */
-#define PARTITION_SENTENCE_SIZE 512u
+/* The least a rank takes that has anything: beside what each keeps a unit in a layer, a vocabulary
+ * row, or a layer of a pipeline.  A rank of less is better left out. */
+uint64_t partition_least(enum sharding sharding, const struct partition_units *units,
+                         const struct partition_costs *costs);
+/* What the rank holds: "layers 0 to 13 of 28 with the embedding", "12 of 16 attention heads, 1344
+ * of 3072 FFN columns, 75968 of 151936 vocabulary rows"; returns text_out. */
+#define PARTITION_SENTENCE_SIZE 384u
 const char *partition_explain(const struct partition_units *units,
-                              const struct partition_costs *costs,
-                              const struct partition *partition, uint64_t budget, char *text_out);
+                              const struct partition *partition,
+                              char text_out[PARTITION_SENTENCE_SIZE]);
 
 /* --- the search, for partition_place and its tests --- */
 

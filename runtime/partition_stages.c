@@ -155,27 +155,13 @@ enum status partition_check_ranks(const struct partition_stage *stage, uint32_t 
                   "%u; use at most %u ranks there", ranks, most, at, most);
 }
 
-enum status partition_solve_stages(const struct partition_units *units, const uint32_t *sizes,
-                                   uint32_t stage_count, const uint64_t *shares,
-                                   struct partition *partitions_out, struct reason *reason)
+enum status partition_solve_layers(const struct partition_units *units, const uint32_t *sizes,
+                                   uint32_t stage_count, const uint32_t *layers,
+                                   const uint64_t *shares, struct partition *partitions_out,
+                                   struct reason *reason)
 {
-    uint64_t of_stages[PARTITION_RANKS_MAX];
-    uint32_t layers[PARTITION_RANKS_MAX];
     struct partition local[PARTITION_RANKS_MAX];
-    enum status status = partition_check_sizes(units, sizes, stage_count, reason);
-    if (status != STATUS_OK)
-        return status;
-    for (uint32_t i = 0, rank = 0; i < stage_count; i++) {
-        of_stages[i] = 0;
-        for (uint32_t k = 0; k < sizes[i]; k++, rank++) {
-            const uint64_t share = shares ? shares[rank] : 1;
-            if (share == 0)
-                return refuse(reason, STATUS_INVALID, "the share of rank %u is 0; leave it out",
-                              rank);
-            of_stages[i] = partition_plus(of_stages[i], share);
-        }
-    }
-    (void)partition_share(units->layers, of_stages, stage_count, layers);
+    enum status status = STATUS_OK;
     struct partition_span span = {0, 0};
     for (uint32_t i = 0, first = 0; status == STATUS_OK && i < stage_count; i++) {
         struct partition_stage stage;
@@ -196,6 +182,30 @@ enum status partition_solve_stages(const struct partition_units *units, const ui
         first += sizes[i];
     }
     return status;
+}
+
+enum status partition_solve_stages(const struct partition_units *units, const uint32_t *sizes,
+                                   uint32_t stage_count, const uint64_t *shares,
+                                   struct partition *partitions_out, struct reason *reason)
+{
+    uint64_t of_stages[PARTITION_RANKS_MAX];
+    uint32_t layers[PARTITION_RANKS_MAX];
+    enum status status = partition_check_sizes(units, sizes, stage_count, reason);
+    if (status != STATUS_OK)
+        return status;
+    for (uint32_t i = 0, rank = 0; i < stage_count; i++) {
+        of_stages[i] = 0;
+        for (uint32_t k = 0; k < sizes[i]; k++, rank++) {
+            const uint64_t share = shares ? shares[rank] : 1;
+            if (share == 0)
+                return refuse(reason, STATUS_INVALID, "the share of rank %u is 0; leave it out",
+                              rank);
+            of_stages[i] = partition_plus(of_stages[i], share);
+        }
+    }
+    (void)partition_share(units->layers, of_stages, stage_count, layers);
+    return partition_solve_layers(units, sizes, stage_count, layers, shares, partitions_out,
+                                  reason);
 }
 
 /* --- checking --- */

@@ -247,7 +247,7 @@ enum status partition_place_stages(const struct partition_units *units,
     for (uint32_t i = 0, used = 0; i < count && used + 8 < sizeof text; i++)
         used += (uint32_t)snprintf(text + used, sizeof text - used, "%s%u", i ? "," : "",
                                    percent[i]);
-    return refuse(reason, STATUS_NO_CAPACITY, "with these shares rank %u needs %.1f MB and has "
-                  "%.1f MB; %s would fit", rank, (double)need / 1e6, (double)budgets[rank] / 1e6,
-                  text);
+    return refuse(reason, STATUS_NO_CAPACITY, "with these shares rank %u needs %llu bytes and has "
+                  "%llu; %s would fit", rank, (unsigned long long)need,
+                  (unsigned long long)budgets[rank], text);
 }

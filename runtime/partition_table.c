@@ -2,6 +2,7 @@
 #include "runtime/partition_table.h"
 
 #include "protocol/memory.h"
+#include "runtime/partition_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +111,8 @@ uint32_t partition_table_ranks(const struct place_instance *request)
 
 enum sharding partition_table_sharding(const struct place_instance *request)
 {
+    if (request->table.count > 0 && request->stages.count > 0)
+        return SHARDING_PIPELINE_TENSOR;
     for (uint32_t i = 0; i < request->table.count; i++)
         if (strcmp(text_or_empty(request->table.items[i].what), LAYERS) == 0)
             return SHARDING_PIPELINE;
@@ -139,13 +142,14 @@ static const char *list_names(const struct partition_units *units, enum sharding
 {
     size_t used = 0;
     text_out[0] = '\0';
-    for (uint32_t i = 0; sharding == SHARDING_TENSOR && i < units->class_count; i++)
+    for (uint32_t i = 0; sharding != SHARDING_PIPELINE && i < units->class_count; i++)
         if (used + 64 < LIST_SIZE)
             used += (size_t)snprintf(text_out + used, LIST_SIZE - used, "\"%s of %u\", ",
                                      partition_kind_name(units->classes[i].kind),
                                      parts_of(&units->classes[i]));
-    (void)snprintf(text_out + used, LIST_SIZE - used, "\"%s\"",
-                   sharding == SHARDING_TENSOR ? VOCABULARY : LAYERS);
+    (void)snprintf(text_out + used, LIST_SIZE - used, "\"%s\"%s",
+                   sharding == SHARDING_PIPELINE ? LAYERS : VOCABULARY,
+                   sharding == SHARDING_PIPELINE_TENSOR ? ", \"" LAYERS "\"" : "");
     return text_out;
 }
 
@@ -154,8 +158,8 @@ static enum status find_subject(const struct table_row *row, const struct partit
                                 struct reason *reason)
 {
     const char *what = text_or_empty(row->what);
-    const bool is_layers = strcmp(what, LAYERS) == 0 && sharding == SHARDING_PIPELINE;
-    const bool is_vocab = strcmp(what, VOCABULARY) == 0 && sharding == SHARDING_TENSOR;
+    const bool is_layers = strcmp(what, LAYERS) == 0 && sharding != SHARDING_TENSOR;
+    const bool is_vocab = strcmp(what, VOCABULARY) == 0 && sharding != SHARDING_PIPELINE;
     uint32_t found = 0;
     char names[LIST_SIZE];
     *subject_out = (struct subject){.class = PARTITION_CLASSES_MAX,
@@ -164,7 +168,7 @@ static enum status find_subject(const struct table_row *row, const struct partit
                                     .is_layers = is_layers,
                                     .may_be_empty = !is_layers};
     (void)snprintf(subject_out->name, sizeof subject_out->name, "%s", what);
-    for (uint32_t i = 0; sharding == SHARDING_TENSOR && i < units->class_count; i++) {
+    for (uint32_t i = 0; sharding != SHARDING_PIPELINE && i < units->class_count; i++) {
         const struct partition_class *class = &units->classes[i];
         const uint32_t parts = parts_of(class);
         if (strcmp(what, partition_kind_name(class->kind)) != 0 || (row->of && row->of != parts))
@@ -183,15 +187,23 @@ static enum status find_subject(const struct table_row *row, const struct partit
                   list_names(units, sharding, names));
 }
 
+/* Ranks that tile a subject among them: those of a stage, or all there are. */
+struct group {
+    const uint32_t *edges; /* 2 of each rank */
+    uint32_t first;        /* of the ranks */
+    uint32_t count;
+    bool has_it; /* else each holds [0, 0] */
+};
+
 /* Edges that are right and near: where two ranks meet, the middle of what they say. */
-static void find_nearest(const struct subject *subject, const struct table_row *row,
+static void find_nearest(const struct subject *subject, const struct group *group,
                          uint32_t *ends_out)
 {
-    const uint32_t count = row->edges.count / 2;
+    const uint32_t count = group->count;
     const uint32_t least = subject->may_be_empty ? 0 : subject->piece;
     for (uint32_t i = 0; i < count; i++) {
-        const uint64_t end = row->edges.items[2 * i + 1];
-        const uint64_t next = i + 1 < count ? row->edges.items[2 * i + 2] : end;
+        const uint64_t end = group->edges[2 * i + 1];
+        const uint64_t next = i + 1 < count ? group->edges[2 * i + 2] : end;
         const uint64_t middle = (end + next) / 2;
         const uint64_t rounded = (middle + subject->piece / 2) / subject->piece * subject->piece;
         const uint32_t low = (i > 0 ? ends_out[i - 1] : 0) + least;
@@ -202,49 +214,73 @@ static void find_nearest(const struct subject *subject, const struct table_row *
     ends_out[count - 1] = subject->total;
 }
 
-static enum status refuse_row(const struct subject *subject, const struct table_row *row,
-                              const char *what, struct reason *reason)
+/* "[0, 4], [4, 8]" of a group; `each` times where it is a stage of so many ranks. */
+static uint32_t print_nearest(const struct subject *subject, const struct group *group,
+                              const uint32_t *each, char text[LIST_SIZE], uint32_t used)
 {
-    uint32_t ends[RANK_COUNT_MAX];
+    uint32_t ends[RANK_COUNT_MAX] = {0};
+    if (group->has_it)
+        find_nearest(subject, group, ends);
+    for (uint32_t i = 0; i < group->count; i++)
+        for (uint32_t k = 0; k < (each ? each[i] : 1) && used + 32 < LIST_SIZE; k++)
+            used += (uint32_t)snprintf(text + used, LIST_SIZE - used, "%s[%u, %u]",
+                                       used ? ", " : "", i && group->has_it ? ends[i - 1] : 0,
+                                       ends[i]);
+    return used;
+}
+
+static enum status refuse_groups(const struct subject *subject, const struct group *groups,
+                                 uint32_t count, const uint32_t *each, const char *what,
+                                 struct reason *reason)
+{
     char text[LIST_SIZE] = "";
-    const uint32_t count = row->edges.count / 2;
-    if (!subject->may_be_empty && count > subject->total)
-        return refuse(reason, STATUS_INVALID, "%u ranks cannot share %u %s; use at most %u ranks",
-                      count, subject->total, subject->name, subject->total);
-    find_nearest(subject, row, ends);
-    for (uint32_t i = 0, used = 0; i < count && used + 32 < sizeof text; i++)
-        used += (uint32_t)snprintf(text + used, sizeof text - used, "%s[%u, %u]", i ? ", " : "",
-                                   i ? ends[i - 1] : 0, ends[i]);
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (!subject->may_be_empty && groups[i].count > subject->total)
+            return refuse(reason, STATUS_INVALID, "%u %s cannot share %u %s; use at most %u %s",
+                          groups[i].count, each ? "stages" : "ranks", subject->total,
+                          subject->name, subject->total, each ? "stages" : "ranks");
+    for (uint32_t i = 0; i < count; i++)
+        used = print_nearest(subject, &groups[i], each, text, used);
     return refuse(reason, STATUS_INVALID, "%s: %s; the nearest table is [%s]", subject->name, what,
                   text);
 }
 
-static enum status check_row(const struct subject *subject, const struct table_row *row,
-                             struct reason *reason)
+/* What is wrong with it, in half a sentence; empty: nothing. */
+static void judge(const struct subject *subject, const struct group *group, const char *who,
+                  char what[128])
 {
-    const uint32_t count = row->edges.count / 2;
-    char what[128] = "";
+    const uint32_t total = group->has_it ? subject->total : 0;
     uint32_t due = 0;
-    for (uint32_t i = 0; i < count && !what[0]; i++) {
-        const uint32_t first = row->edges.items[2 * i];
-        const uint32_t end = row->edges.items[2 * i + 1];
+    for (uint32_t i = 0; i < group->count && !what[0]; i++) {
+        const uint32_t first = group->edges[2 * i];
+        const uint32_t end = group->edges[2 * i + 1];
         const uint32_t odd = first % subject->piece ? first : end;
-        if (first != due)
-            (void)snprintf(what, sizeof what, "%s: rank %u begins at %u, not at %u",
-                           first > due ? "a gap" : "an overlap", i, first, due);
-        else if (end < first || end > subject->total ||
-                 (end == first && !subject->may_be_empty))
-            (void)snprintf(what, sizeof what, "rank %u holds %u to %u of %u", i, first, end,
-                           subject->total);
+        const uint32_t rank = group->first + i;
+        if (!group->has_it && (first != 0 || end != 0))
+            (void)snprintf(what, 128, "%s %u holds %u to %u of what its stage has not", who, rank,
+                           first, end);
+        else if (first != due)
+            (void)snprintf(what, 128, "%s: %s %u begins at %u, not at %u",
+                           first > due ? "a gap" : "an overlap", who, rank, first, due);
+        else if (end < first || end > total || (end == first && !subject->may_be_empty))
+            (void)snprintf(what, 128, "%s %u holds %u to %u of %u", who, rank, first, end, total);
         else if (odd % subject->piece)
-            (void)snprintf(what, sizeof what, "rank %u is cut at %u, inside a group of %u", i, odd,
+            (void)snprintf(what, 128, "%s %u is cut at %u, inside a group of %u", who, rank, odd,
                            subject->piece);
         due = end;
     }
-    if (!what[0] && due != subject->total)
-        (void)snprintf(what, sizeof what, "a gap: the last rank ends at %u of %u", due,
-                       subject->total);
-    return what[0] ? refuse_row(subject, row, what, reason) : STATUS_OK;
+    if (!what[0] && due != total)
+        (void)snprintf(what, 128, "a gap: the last %s ends at %u of %u", who, due, total);
+}
+
+static enum status check_groups(const struct subject *subject, const struct group *groups,
+                                uint32_t count, const uint32_t *each, struct reason *reason)
+{
+    char what[128] = "";
+    for (uint32_t i = 0; i < count && !what[0]; i++)
+        judge(subject, &groups[i], each ? "stage" : "rank", what);
+    return what[0] ? refuse_groups(subject, groups, count, each, what, reason) : STATUS_OK;
 }
 
 static void take_row(const struct subject *subject, const struct table_row *row,
@@ -266,25 +302,98 @@ static void take_row(const struct subject *subject, const struct table_row *row,
     }
 }
 
-enum status partition_table_apply(const struct place_instance *request,
-                                  const struct partition_units *units,
-                                  struct partition *partitions, uint32_t rank_count,
-                                  struct reason *reason)
+/* --- all of it --- */
+
+/* The ranks of each stage, or all of them in one; how many groups. */
+static uint32_t find_groups(const struct subject *subject, const struct table_row *row,
+                            const struct partition *partitions, uint32_t rank_count,
+                            struct group *groups)
 {
-    for (uint32_t i = 0; i < request->table.count; i++) {
+    const bool is_staged = partitions[0].sharding == SHARDING_PIPELINE_TENSOR;
+    uint32_t count = 0;
+    for (uint32_t first = 0; first < rank_count;) {
+        const uint32_t ranks = is_staged ? partitions[first].stage_ranks : rank_count;
+        const struct partition *last = &partitions[first + ranks - 1];
+        const uint32_t held = subject->class == PARTITION_CLASSES_MAX
+                                  ? last->vocab_end
+                                  : last->cuts[subject->class].end;
+        groups[count++] = (struct group){.edges = row->edges.items + 2 * first,
+                                         .first = first,
+                                         .count = ranks,
+                                         .has_it = !is_staged || held > 0};
+        first += ranks;
+    }
+    return count;
+}
+
+/* Layers of stages: those of all ranks of a stage, in the place of the layers there were. */
+static enum status take_layers(const struct table_row *row, const struct subject *subject,
+                               const struct place_instance *request,
+                               const struct partition_units *units, const uint64_t *shares,
+                               struct partition *partitions, struct reason *reason)
+{
+    const uint32_t *sizes = request->stages.items;
+    const uint32_t count = request->stages.count;
+    uint32_t edges[2 * RANK_COUNT_MAX];
+    uint32_t layers[RANK_COUNT_MAX];
+    const struct group stages = {.edges = edges, .count = count, .has_it = true};
+    for (uint32_t i = 0, rank = 0; i < count; i++) {
+        const uint32_t *own = row->edges.items + 2 * rank;
+        for (uint32_t k = 1; k < sizes[i]; k++)
+            if (memcmp(own, own + 2 * k, 2 * sizeof(*own)) != 0)
+                return refuse(reason, STATUS_INVALID, "rank %u holds layers %u to %u, rank %u of "
+                              "the same stage %u to %u; give all ranks of a stage [%u, %u]", rank,
+                              own[0], own[1], rank + k, own[2 * k], own[2 * k + 1], own[0],
+                              own[1]);
+        memcpy(&edges[2 * i], own, 2 * sizeof(*own));
+        layers[i] = own[1] > own[0] ? own[1] - own[0] : 0;
+        rank += sizes[i];
+    }
+    const enum status status = check_groups(subject, &stages, 1, sizes, reason);
+    return status == STATUS_OK ? partition_solve_layers(units, sizes, count, layers, shares,
+                                                        partitions, reason)
+                               : status;
+}
+
+/* The layers of stages, which say what else there is to share, before all the rest. */
+static enum status apply_rows(const struct place_instance *request,
+                              const struct partition_units *units, const uint64_t *shares,
+                              struct partition *partitions, uint32_t rank_count, bool are_layers,
+                              struct reason *reason)
+{
+    const enum sharding sharding = partitions[0].sharding;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < request->table.count && status == STATUS_OK; i++) {
         const struct table_row *row = &request->table.items[i];
+        struct group groups[RANK_COUNT_MAX];
         struct subject subject;
         if (row->edges.count != 2 * rank_count)
             return refuse(reason, STATUS_INVALID, "the table of %.60s is for %u ranks, not for %u",
                           text_or_empty(row->what), row->edges.count / 2, rank_count);
-        enum status status =
-            find_subject(row, units, partitions[0].sharding, &subject, reason);
-        if (status == STATUS_OK)
-            status = check_row(&subject, row, reason);
-        if (status != STATUS_OK)
-            return status;
-        for (uint32_t rank = 0; rank < rank_count; rank++)
+        status = find_subject(row, units, sharding, &subject, reason);
+        const bool is_first = subject.is_layers && sharding == SHARDING_PIPELINE_TENSOR;
+        if (status != STATUS_OK || is_first != are_layers)
+            continue;
+        if (is_first) {
+            status = take_layers(row, &subject, request, units, shares, partitions, reason);
+            continue;
+        }
+        const uint32_t count = find_groups(&subject, row, partitions, rank_count, groups);
+        status = check_groups(&subject, groups, count, NULL, reason);
+        for (uint32_t rank = 0; rank < rank_count && status == STATUS_OK; rank++)
             take_row(&subject, row, &partitions[rank]);
     }
-    return partition_check(partitions, rank_count, units, reason);
+    return status;
+}
+
+enum status partition_table_apply(const struct place_instance *request,
+                                  const struct partition_units *units, const uint64_t *shares,
+                                  struct partition *partitions, uint32_t rank_count,
+                                  struct reason *reason)
+{
+    enum status status =
+        apply_rows(request, units, shares, partitions, rank_count, true, reason);
+    if (status == STATUS_OK)
+        status = apply_rows(request, units, shares, partitions, rank_count, false, reason);
+    return status == STATUS_OK ? partition_check(partitions, rank_count, units, reason) : status;
 }

@@ -442,7 +442,7 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
             status = ranks_print(gateway, &shown, &json);
     }
     if (status == STATUS_OK)
-        status = buffer_append_text(&json, "]}");
+        status = buffer_append_format(&json, "],\"left_off\":%u}", listed->left_off);
     failed_if(gateway, status);
     reply(gateway, exchange, 200, &json);
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/gateway/gateway.h"
+#include "actors/gateway/http_head.h"
+#include "actors/gateway/http_limits.h"
 #include "actors/gateway/openai_fields.h"
 #include "protocol/memory.h"
 #include "protocol/sharding.h"
 #include "runtime/partition_table.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +55,11 @@ static bool add_node(const struct gateway *gateway, const char *name, struct pla
                      struct http_fault *fault_out)
 {
     const struct node_record *node = state_find_node_named(gateway_state(gateway), name);
+    char listed[NODES_LISTED_SIZE];
     if (!node)
         return http_fault_set_param(fault_out, 404, "node_not_found", "nodes",
-                                    "There is no node %.64s; GET /state lists them.", name);
+                                    "There is no node %.64s; there are %s.", name,
+                                    state_nodes_list(gateway_state(gateway), listed));
     uint32_t size = place->node_ids.count + (uint32_t)sizeof(node->node_id);
     uint8_t *items = memory_resized(place->node_ids.items, size, 1);
     if (!items)
@@ -86,16 +91,23 @@ static bool read_numbers(const json_t *list, const char *field, const char *what
                          int64_t most, struct u32s *numbers, struct http_fault *fault_out)
 {
     size_t count = json_array_size(list);
-    if (!json_is_array(list) || count > RANK_COUNT_MAX)
+    int64_t given[RANK_COUNT_MAX];
+    struct reason reason = {""};
+    if (!json_is_array(list) || count == 0 || count > RANK_COUNT_MAX)
         return field_is_wrong(fault_out, field, what);
-    numbers->items = memory_zeroed(count + 1, sizeof(uint32_t));
+    for (size_t i = 0; i < count; i++)
+        if (!field_integer(json_array_get(list, i), field, -most, most, &given[i], fault_out))
+            return field_is_wrong(fault_out, field, what);
+    if (least == 0 && partition_check_signs(given, (uint32_t)count, &reason) != STATUS_OK)
+        return http_fault_set_param(fault_out, 400, "invalid_value", field, "%s: %s.", field,
+                                    reason.text);
+    numbers->items = memory_zeroed(count, sizeof(uint32_t));
     if (!numbers->items)
         return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
     for (size_t i = 0; i < count; i++) {
-        int64_t number = 0;
-        if (!field_integer(json_array_get(list, i), field, least, most, &number, fault_out))
-            return false;
-        numbers->items[numbers->count++] = (uint32_t)number;
+        if (given[i] < least)
+            return field_is_wrong(fault_out, field, what);
+        numbers->items[numbers->count++] = (uint32_t)given[i];
     }
     return true;
 }
@@ -177,11 +189,10 @@ static bool check_model(const struct gateway *gateway, const struct place_instan
     return true;
 }
 
-static bool read_place(const struct gateway *gateway, const struct http_arrival *request,
-                       struct place_instance *place, struct http_fault *fault_out)
+/* All fields of an object, which is given back. */
+static bool read_fields(const struct gateway *gateway, json_t *root, struct place_instance *place,
+                        struct http_fault *fault_out)
 {
-    json_t *root =
-        openai_parse_body(request->body ? request->body : "", request->body_size, fault_out);
     bool is_good = root != NULL;
     const char *name = NULL;
     json_t *value = NULL;
@@ -197,44 +208,139 @@ void route_place(struct gateway *gateway, const struct http_arrival *request)
 {
     struct place_instance place = {.any_sharding = true};
     struct http_fault fault;
-    if (read_place(gateway, request, &place, &fault))
+    json_t *root =
+        openai_parse_body(request->body ? request->body : "", request->body_size, &fault);
+    if (read_fields(gateway, root, &place, &fault))
         ask_begin(gateway, ASK_PLACE, request->exchange, COMMAND_PLACE_INSTANCE, &place, NULL);
     else
         reply_fault(gateway, request->exchange, &fault);
     record_fini(&place_instance_type, &place);
 }
 
-static bool read_query(const struct http_arrival *request, struct place_instance *place,
-                       struct http_fault *fault_out)
+/* ---- the same in a query ---- */
+
+/* How a value is written there that is no text; what is no field of a placement is refused as one.
+ */
+static const struct query_field {
+    const char *name;
+    enum query_form { QUERY_NUMBER, QUERY_SWITCH, QUERY_NAMES, QUERY_NUMBERS, QUERY_JSON } form;
+} query_fields[] = {
+    {"requests", QUERY_NUMBER}, {"min_nodes", QUERY_NUMBER}, {"context", QUERY_NUMBER},
+    {"threads", QUERY_NUMBER},  {"download", QUERY_SWITCH},  {"nodes", QUERY_NAMES},
+    {"node_ids", QUERY_NAMES},  {"shares", QUERY_NUMBERS},   {"stages", QUERY_NUMBERS},
+    {"table", QUERY_JSON}};
+
+/* A text where it is no number: the field then says what it takes. */
+static json_t *number_of(const char *text)
 {
-    char value[NAME_SIZE_MAX + 1];
-    if (http_query_value(request->query, "model_id", value, sizeof(value)) &&
-        !text_set(&place->model_id, value))
-        return http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
-    if (http_query_value(request->query, "sharding", value, sizeof(value)) &&
-        !read_sharding(value, place, fault_out))
-        return false;
-    if (http_query_value(request->query, "mode", value, sizeof(value)) &&
-        !read_mode(value, place, fault_out))
-        return false;
-    if (http_query_value(request->query, "kv_cache", value, sizeof(value)) &&
-        !read_kv_cache(value, place, fault_out))
-        return false;
-    if (http_query_value(request->query, "min_nodes", value, sizeof(value))) {
-        char *end = NULL;
-        unsigned long count = strtoul(value, &end, 10);
-        if (*end || count > NODE_COUNT_MAX)
-            return field_is_wrong(fault_out, "min_nodes", "a number of nodes");
-        place->nodes_min = (uint32_t)count;
+    char *end = NULL;
+    errno = 0;
+    const long long number = strtoll(text, &end, 10);
+    const bool is_number = errno == 0 && end != text && *end == '\0' &&
+                           (text[0] == '-' || (text[0] >= '0' && text[0] <= '9'));
+    return is_number ? json_integer(number) : json_string(text);
+}
+
+/* "a,b" onto the end of the list. */
+static bool add_parts(json_t *list, char *text, enum query_form form)
+{
+    for (char *at = text; at;) {
+        char *comma = strchr(at, ',');
+        if (comma)
+            *comma = '\0';
+        if (json_array_append_new(list, form == QUERY_NUMBERS ? number_of(at)
+                                                              : json_string(at)) != 0)
+            return false;
+        at = comma ? comma + 1 : NULL;
     }
     return true;
+}
+
+/* As it would stand in a body; NULL: without memory. */
+static json_t *value_of(const char *name, char *text, json_t *before)
+{
+    const struct query_field *field = NULL;
+    for (size_t i = 0; i < COUNT_OF(query_fields); i++)
+        if (strcmp(name, query_fields[i].name) == 0)
+            field = &query_fields[i];
+    if (!field)
+        return json_string(text);
+    json_t *list = NULL;
+    switch (field->form) {
+    case QUERY_NUMBER:
+        return number_of(text);
+    case QUERY_SWITCH:
+        return strcmp(text, "true") == 0    ? json_true()
+               : strcmp(text, "false") == 0 ? json_false()
+                                            : json_string(text);
+    case QUERY_JSON: {
+        json_t *value = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+        return value ? value : json_string(text);
+    }
+    case QUERY_NAMES:
+    case QUERY_NUMBERS:
+        break;
+    }
+    list = before ? json_incref(before) : json_array();
+    if (list && add_parts(list, text, field->form))
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+/* One "name=value" into the object; lists may be given in parts. */
+static bool add_pair(json_t *root, const char *pair, size_t size, struct http_fault *fault_out)
+{
+    char name[NAME_SIZE_MAX];
+    char spaced[HTTP_REQUEST_LINE_SIZE_MAX + 1];
+    char value[HTTP_REQUEST_LINE_SIZE_MAX + 1];
+    const char *equals = memchr(pair, '=', size);
+    const size_t name_size = equals ? (size_t)(equals - pair) : size;
+    const struct http_text coded = {spaced, equals ? size - name_size - 1 : 0};
+    size_t value_size = 0;
+    for (size_t i = 0; i < coded.size && i < sizeof(spaced); i++)
+        spaced[i] = equals[1 + i] == '+' ? ' ' : equals[1 + i]; /* as browsers write it */
+    if (name_size == 0 || name_size >= sizeof(name) || coded.size >= sizeof(value) ||
+        !http_percent_decode(coded, value, &value_size))
+        return http_fault_set(fault_out, 400, "invalid_value",
+                              "The query is no list of name=value with & between.");
+    memcpy(name, pair, name_size);
+    name[name_size] = '\0';
+    json_t *before = json_object_get(root, name);
+    if (before && !json_is_array(before))
+        return http_fault_set_param(fault_out, 400, "invalid_value", name,
+                                    "%.64s is given twice; give it once.", name);
+    json_t *added = value_of(name, value, before);
+    if (!added || json_object_set_new(root, name, added) != 0)
+        return http_fault_set_param(fault_out, 400, "invalid_value", name,
+                                    "%.64s holds what is no text.", name);
+    return true;
+}
+
+/* As the object that a body is; NULL with a fault. */
+static json_t *parse_query(const char *query, struct http_fault *fault_out)
+{
+    json_t *root = json_object();
+    bool is_good = root != NULL;
+    if (!root)
+        (void)http_fault_set(fault_out, 503, "no_memory", "No memory for the request.");
+    for (const char *at = query; is_good && *at;) {
+        const size_t size = strcspn(at, "&");
+        is_good = size == 0 || add_pair(root, at, size, fault_out);
+        at += size + (at[size] == '&');
+    }
+    if (is_good)
+        return root;
+    json_decref(root);
+    return NULL;
 }
 
 void route_previews(struct gateway *gateway, const struct http_arrival *request)
 {
     struct ask_candidates body = {.request = {.any_sharding = true}};
     struct http_fault fault;
-    if (read_query(request, &body.request, &fault) && check_model(gateway, &body.request, &fault))
+    json_t *root = parse_query(request->query ? request->query : "", &fault);
+    if (read_fields(gateway, root, &body.request, &fault))
         ask_begin(gateway, ASK_CANDIDATES, request->exchange, COMMAND_ASK_CANDIDATES, &body, NULL);
     else
         reply_fault(gateway, request->exchange, &fault);

@@ -11,7 +11,6 @@
 #include "actors/master/placement.h"
 #include "actors/master/transfer_rules.h"
 #include "protocol/hash.h"
-#include "runtime/rank_shares.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -58,14 +57,10 @@ static bool is_exposed(const struct master *master, const struct node_record *no
 {
     const struct networks *trusted = &master->settings->trusted;
     const char *hosts = text_or_empty(node->hosts);
+    char host[INTERFACE_ADDRESS_SIZE + 2];
     bool is_trusted = networks_contain(trusted, text_or_empty(node->fabric));
-    while (!is_trusted && *(hosts += strspn(hosts, " "))) {
-        char host[ADDRESS_SIZE_MAX];
-        const size_t length = strcspn(hosts, " ");
-        (void)snprintf(host, sizeof(host), "%.*s", (int)length, hosts);
+    while (!is_trusted && state_host_next(&hosts, host, sizeof(host)))
         is_trusted = networks_contain(trusted, host);
-        hosts += length;
-    }
     return !is_trusted;
 }
 
@@ -139,29 +134,21 @@ static void survey_end(struct survey *survey)
     record_fini(&links_listed_type, &survey->links);
 }
 
-/* What each rank carries; whether that is unlike in a tensor cut. */
-static bool note_shares(uint32_t sharding, struct rank_record *ranks, uint32_t count)
+/* Of a model that nobody knows, or has any more: it may be downloaded. */
+static bool is_from_hub(const struct placement_question *question)
 {
-    rank_shares_set(ranks, count);
-    return ranks_are_asymmetric((enum sharding)sharding, ranks, count);
+    const char *model_id = text_or_empty(question->request->model_id);
+    return question->request->may_download && name_is_plain(model_id) &&
+           (!state_find_model(question->state, model_id) ||
+            hub_rules_is_lost(question->state, model_id));
 }
 
-/* From what the nodes hold; of a model that nobody knows, from what a hub has. */
+/* From what the nodes hold, or from what a hub has. */
 static enum status choose(const struct placement_question *question,
                           struct instance_record *instance_out, struct reason *reason)
 {
-    const char *model_id = text_or_empty(question->request->model_id);
-    const bool is_nowhere = !state_find_model(question->state, model_id) ||
-                            hub_rules_is_lost(question->state, model_id);
-    const enum status status =
-        question->request->may_download && is_nowhere && name_is_plain(model_id)
-            ? hub_rules_place(question, instance_out, reason)
-            : placement_choose(question, instance_out, reason);
-    if (status == STATUS_OK)
-        instance_out->is_asymmetric =
-            note_shares(instance_out->sharding, instance_out->ranks.items,
-                        instance_out->ranks.count);
-    return status;
+    return is_from_hub(question) ? hub_rules_place(question, instance_out, reason)
+                                 : placement_choose(question, instance_out, reason);
 }
 
 static enum status place_instance(struct command *command)
@@ -531,6 +518,31 @@ enum status command_decide(struct master *master, const struct message *message,
     return STATUS_OK;
 }
 
+/* Of a model that comes from a hub nothing is known yet but where it will come to. */
+static enum status list_download(const struct placement_question *question,
+                                 struct candidates_listed *listed, struct reason *reason)
+{
+    struct instance_record placed = {.model_id = NULL};
+    enum status status = hub_rules_place(question, &placed, reason);
+    struct candidate *candidate =
+        status == STATUS_OK ? record_list_push(&candidate_type, RECORD_LIST(listed->candidates),
+                                               NULL, CANDIDATE_COUNT_MAX)
+                            : NULL;
+    if (status == STATUS_OK && !candidate)
+        status = STATUS_NO_MEMORY;
+    if (status == STATUS_OK) {
+        candidate->is_possible = true;
+        candidate->mode = placed.mode;
+        status = out_of_memory(
+            text_set(&listed->model_id, question->request->model_id) &&
+            text_set(&candidate->why, placed.why) &&
+            record_list_push(&rank_record_type, RECORD_LIST(candidate->ranks),
+                             &placed.ranks.items[0], RANK_COUNT_MAX));
+    }
+    record_fini(&instance_record_type, &placed);
+    return status;
+}
+
 enum status command_candidates(struct master *master, const struct message *message,
                                struct message *answer_out)
 {
@@ -542,13 +554,10 @@ enum status command_candidates(struct master *master, const struct message *mess
     struct candidates_listed *listed = answer_out->body;
     enum status status = survey_begin(master, &body->request, NULL, &survey);
     if (status == STATUS_OK)
-        status = placement_candidates(&survey.question, listed, &reason);
+        status = is_from_hub(&survey.question)
+                     ? list_download(&survey.question, listed, &reason)
+                     : placement_candidates(&survey.question, listed, &reason);
     survey_end(&survey);
-    for (uint32_t i = 0; i < listed->candidates.count && status == STATUS_OK; i++) {
-        struct candidate *candidate = &listed->candidates.items[i];
-        candidate->is_asymmetric =
-            note_shares(candidate->sharding, candidate->ranks.items, candidate->ranks.count);
-    }
     if (status == STATUS_OK)
         return STATUS_OK;
     answer_out->head.status = status;
@@ -566,8 +575,10 @@ static enum status add_transport(const struct instance_record *instance,
     const char *transport = text_or_empty(instance->transport);
     if (!*transport || placed->ranks.count < 2)
         return STATUS_OK;
-    (void)snprintf(text, sizeof(text), "%.250s; MPI over %.240s", text_or_empty(placed->why),
-                   transport);
+    const int length = (int)strnlen(transport, 240);
+    (void)snprintf(text, sizeof(text), "%.*s; MPI over %.*s",
+                   (int)sizeof(text) - length - (int)sizeof("; MPI over "),
+                   text_or_empty(placed->why), length, transport);
     return text_set(&placed->why, text) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 

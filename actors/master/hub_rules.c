@@ -3,6 +3,7 @@
 
 #include "actors/master/model_names.h"
 #include "protocol/holdings.h"
+#include "runtime/rank_shares.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +66,7 @@ enum status hub_rules_place(const struct placement_question *question,
     if (!best)
         return refuse(reason, STATUS_NO_CAPACITY,
                       "no node that could download %.100s is heard yet; try again", model_id);
-    const struct rank_record rank = {.node_id = best->node->node_id};
+    const struct rank_record rank = {.node_id = best->node->node_id, .share = RANK_SHARE_ALL};
     (void)snprintf(why, sizeof(why), "%.100s is downloaded from the hub to %.60s first%s", model_id,
                    text_or_empty(best->node->name),
                    state_find_model(question->state, model_id) ? ", as no node holds it any more"

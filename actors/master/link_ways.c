@@ -83,14 +83,10 @@ static void ways_refresh(struct master *master, struct node_slot *slot)
     ways->node_id = slot->node_id;
     (void)snprintf(ways->hosts, sizeof(ways->hosts), "%s", hosts);
     (void)snprintf(ways->address, sizeof(ways->address), "%s", slot->address);
-    while (*(hosts += strspn(hosts, " ")) && ways->count < ADDRESS_OFFER_COUNT_MAX) {
-        char host[INTERFACE_ADDRESS_SIZE + 2];
-        const size_t length = strcspn(hosts, " ");
-        (void)snprintf(host, sizeof(host), "%.*s", (int)length, hosts);
-        if (length < sizeof(host) && !link_view_address_is(slot->address, host))
+    char host[INTERFACE_ADDRESS_SIZE + 2];
+    while (ways->count < ADDRESS_OFFER_COUNT_MAX && state_host_next(&hosts, host, sizeof(host)))
+        if (!link_view_address_is(slot->address, host))
             way_open(master, ways, slot, host);
-        hosts += length;
-    }
 }
 
 /* ---- asking ---- */

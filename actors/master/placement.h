@@ -65,7 +65,8 @@ struct placement_question {
 #define PLACEMENT_CONTEXT_LEAST 512u
 #define PLACEMENT_PROMPT_TOKENS 512u /* of the prompt whose first token is predicted */
 
-/* Best first; possible ones before refused ones. */
+/* Best first; possible ones before refused ones; at least one, else STATUS_NO_CAPACITY or
+ * STATUS_NO_HOLDER with the reason. */
 MUST_CHECK enum status placement_candidates(const struct placement_question *question,
                                             struct candidates_listed *listed_out,
                                             struct reason *reason);

@@ -28,13 +28,20 @@ struct placement_kind {
     const char *way; /* for people */
 };
 
+/* Why equal shares were to become unequal ones, and why they did or did not. */
+struct upgrade_words {
+    char tight[144];
+    char verdict[176];
+};
+
 struct attempt {
     const struct placement_question *question;
     const struct model_record *model;
     const struct placement_kind *kind;
     const struct placement_node *chosen[RANK_COUNT_MAX]; /* rank order */
     uint32_t count;
-    const char *upgrade; /* why equal shares became unequal ones; NULL: they did not */
+    const struct upgrade_words *upgrade; /* of equal shares that are too tight; else NULL */
+    bool is_upgraded; /* equal shares became unequal ones */
     uint32_t stage_sizes[RANK_COUNT_MAX]; /* of a pipeline of tensor groups: ranks of each stage */
     uint32_t stage_count;
 };
@@ -83,16 +90,13 @@ MUST_CHECK enum status attempt_check(const struct attempt *attempt, struct reaso
 
 /* ---- placement_upgrade.c: equal shares that become unequal ones ---- */
 
-#define UPGRADE_SENTENCE_SIZE 256u
-
 enum upgrade {
     UPGRADE_NONE,    /* equal shares are not too tight, or it is off */
-    UPGRADE_REFUSED, /* they are; the sentence says why they stay */
-    UPGRADE_HOLDS    /* the sentence says why they do not */
+    UPGRADE_REFUSED, /* they are, and stay */
+    UPGRADE_HOLDS    /* they do not */
 };
 /* Equal shares were asked for over the chosen nodes. */
-enum upgrade attempt_upgrade(const struct attempt *attempt,
-                             char sentence_out[UPGRADE_SENTENCE_SIZE]);
+enum upgrade attempt_upgrade(const struct attempt *attempt, struct upgrade_words *words_out);
 
 /* ---- placement_fit.c ---- */
 
@@ -108,6 +112,7 @@ struct placement_fitting {
     uint64_t limits[RANK_COUNT_MAX]; /* what ranks up to this may take of its machine */
     uint32_t short_rank;             /* the first that does not fit, */
     uint64_t short_have;             /* and what is left for it on its node */
+    uint32_t nearest_context;        /* that would fit where what was asked does not; 0: none */
 };
 
 /* Of what is free on a node, what one of the ranks there may take. */
@@ -126,12 +131,25 @@ void attempt_predict(const struct attempt *attempt, const struct partition *cuts
 /* ---- placement_words.c ---- */
 
 MUST_CHECK enum status candidate_say(struct candidate *candidate, const char *text);
-/* Adds to what it says. */
-MUST_CHECK enum status candidate_add(struct candidate *candidate, const char *text);
-MUST_CHECK enum status attempt_describe(const struct attempt *attempt, struct candidate *candidate,
-                                        uint32_t short_rank, uint64_t short_have);
-/* Shares by hand that do not fit, with those that would. */
-MUST_CHECK enum status fitting_describe(struct placement_fitting *fitting, const uint64_t *shares);
+/* Why it is possible and what each node takes, or what which node lacks and what would do. */
+MUST_CHECK enum status fitting_describe(struct placement_fitting *fitting);
+/* What the solver says of ranks, said of the nodes they are on. */
+void attempt_name_ranks(const struct attempt *attempt, const char *said,
+                        char text_out[SENTENCE_SIZE_MAX]);
+/* Adds who could take part and does not, and why, as far as there is room for it. */
+MUST_CHECK enum status attempt_describe_left_out(const struct attempt *attempt,
+                                                 struct candidate *candidate);
+
+/* ---- placement_useful.c: who has room for anything ---- */
+
+/* The least a rank of such a cut takes. */
+uint64_t attempt_least(const struct attempt *attempt, enum sharding sharding,
+                       const struct placement_cache *cache);
+/* What is free on a node for a rank of it. */
+uint64_t placement_room(const struct placement_node *node);
+/* Those of them that have so much each, where all of one machine share what it has. */
+uint32_t placement_useful(const struct placement_node *const *nodes, uint32_t count,
+                          uint64_t least, const struct placement_node **useful_out);
 
 /* ---- placement_cut.c ---- */
 

@@ -3,6 +3,7 @@
 
 #include "runtime/partition_table.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static enum status check_format(const struct place_instance *request, struct reason *reason)
@@ -29,6 +30,19 @@ static enum status check_context(const struct attempt *attempt, struct reason *r
                   is_of_model ? "the model was made for" : "that a request can have");
 }
 
+/* "such as 60,40" */
+static const char *nearest_shares(const uint64_t *given, uint32_t count, uint32_t wanted,
+                                  char text_out[PARTITION_SHARES_SIZE])
+{
+    char shares[PARTITION_SHARES_SIZE];
+    if (wanted < 2)
+        return "or leave them out for one node";
+    (void)snprintf(text_out, PARTITION_SHARES_SIZE, "such as %.240s",
+                   partition_nearest_shares(given, count < wanted ? count : wanted, wanted,
+                                            shares));
+    return text_out;
+}
+
 /* Shares by hand say how many ranks there are; what contradicts them is refused, never guessed. */
 static enum status check_shares(const struct attempt *attempt, struct reason *reason)
 {
@@ -37,30 +51,33 @@ static enum status check_shares(const struct attempt *attempt, struct reason *re
     const uint32_t shares = request->shares.count;
     const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
     const uint32_t usable = attempt_nodes(attempt, sorted);
+    uint64_t given[RANK_COUNT_MAX];
+    char text[PARTITION_SHARES_SIZE];
+    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
+        given[i] = request->shares.items[i];
     if (shares == 0)
         return STATUS_OK;
     if (named > 0 && named != shares)
         return refuse(reason, STATUS_INVALID,
-                      "there are %u shares for %u nodes; give one share for each node", shares,
-                      named);
+                      "there are %u shares for %u node%s; give one share for each node, %s", shares,
+                      named, named == 1 ? "" : "s", nearest_shares(given, shares, named, text));
     if (shares > usable)
         return refuse(reason, STATUS_NO_CAPACITY,
                       "there are %u shares, but only %u node%s can take part now; give one share "
-                      "for each rank",
-                      shares, usable, usable == 1 ? "" : "s");
+                      "for each rank, %s",
+                      shares, usable, usable == 1 ? "" : "s",
+                      nearest_shares(given, shares, usable, text));
     if (shares < request->nodes_min)
         return refuse(reason, STATUS_INVALID,
-                      "there are %u shares for at least %u nodes; give one share for each rank",
-                      shares, request->nodes_min);
+                      "there are %u shares for at least %u nodes; give one share for each rank, %s",
+                      shares, request->nodes_min,
+                      nearest_shares(given, shares, request->nodes_min, text));
     if (shares == 1 || (!request->any_sharding && !request->asymmetric &&
                         request->sharding == SHARDING_NONE))
         return refuse(reason, STATUS_INVALID,
                       "shares cut a model over several ranks, at least two; leave them out for one "
                       "node");
-    uint64_t percent[RANK_COUNT_MAX];
-    for (uint32_t i = 0; i < shares && i < RANK_COUNT_MAX; i++)
-        percent[i] = request->shares.items[i];
-    return partition_check_shares(percent, shares, RANK_COUNT_MAX, reason);
+    return partition_check_shares(given, shares, RANK_COUNT_MAX, reason);
 }
 
 /* So does a table by hand. */
@@ -86,9 +103,13 @@ static enum status check_table(const struct attempt *attempt, struct reason *rea
                       "the table is for %u ranks; give as many nodes or shares, at least two, or "
                       "leave them out",
                       ranks);
-    enum status status = partition_solve(sharding, &units, NULL, ranks, cuts, reason);
+    enum status status =
+        sharding == SHARDING_PIPELINE_TENSOR
+            ? partition_solve_stages(&units, request->stages.items, request->stages.count, NULL,
+                                     cuts, reason)
+            : partition_solve(sharding, &units, NULL, ranks, cuts, reason);
     if (status == STATUS_OK)
-        status = partition_table_apply(request, &units, cuts, ranks, reason);
+        status = partition_table_apply(request, &units, NULL, cuts, ranks, reason);
     const uint32_t usable = attempt_nodes(attempt, sorted);
     if (status == STATUS_OK && ranks > usable)
         return refuse(reason, STATUS_NO_CAPACITY,
@@ -111,10 +132,11 @@ static enum status check_named(const struct placement_question *question, const 
 {
     char hex[HEX_SIZE(16)];
     const struct placement_node *node = node_of(question, &ids[at]);
+    char listed[NODES_LISTED_SIZE];
     (void)hex_print(&ids[at], sizeof(ids[at]), hex);
     if (!node)
-        return refuse(reason, STATUS_NOT_FOUND,
-                      "there is no node %.8s; troupe nodes lists those there are", hex);
+        return refuse(reason, STATUS_NOT_FOUND, "there is no node %.8s; there are %s", hex,
+                      state_nodes_list(question->state, listed));
     const char *name = text_or_empty(node->node->name);
     for (uint32_t i = 0; i < at; i++)
         if (ID_EQUAL(ids[i], ids[at]))
@@ -158,7 +180,9 @@ static enum status check_ranks(const struct attempt *attempt, struct reason *rea
     const struct place_instance *request = attempt->question->request;
     const struct partition_units units = partition_units_of_shape(&attempt->model->shape);
     const uint32_t named = request->node_ids.count / (uint32_t)sizeof(struct node_id);
-    const uint32_t wanted = named > request->nodes_min ? named : request->nodes_min;
+    const uint32_t given = attempt_ranks_given(request);
+    const uint32_t asked = named > request->nodes_min ? named : request->nodes_min;
+    const uint32_t wanted = asked > given ? asked : given;
     const uint32_t tensor = partition_ranks_most(&units);
     const uint32_t pipeline = units.layers < RANK_COUNT_MAX ? units.layers : RANK_COUNT_MAX;
     const bool is_tensor = request->asymmetric || request->sharding == SHARDING_TENSOR;
@@ -187,9 +211,6 @@ static enum status check_stages(const struct attempt *attempt, struct reason *re
     if (!request->any_sharding && request->sharding != SHARDING_PIPELINE_TENSOR)
         return refuse(reason, STATUS_INVALID, "stages belong to sharding %s; leave them out or ask "
                       "for it", sharding_name(SHARDING_PIPELINE_TENSOR));
-    if (request->table.count > 0)
-        return refuse(reason, STATUS_INVALID, "a table by hand has no stages; leave one of the two "
-                      "out");
     if (request->stages.count < 2)
         return refuse(reason, STATUS_INVALID, "one stage of all ranks is a tensor cut; ask for "
                       "sharding tensor, or give the ranks of each stage like 2,1");
@@ -197,11 +218,13 @@ static enum status check_stages(const struct attempt *attempt, struct reason *re
         if (request->stages.items[i] == 0 || request->stages.items[i] > RANK_COUNT_MAX)
             return refuse(reason, STATUS_INVALID, "stage %u of %u ranks; give 1 to %u", i,
                           request->stages.items[i], RANK_COUNT_MAX);
-    if ((named > 0 && named != ranks) ||
-        (request->shares.count > 0 && request->shares.count != ranks))
+    const uint32_t given = attempt_ranks_given(request);
+    if ((named > 0 && named != ranks) || (given > 0 && given != ranks))
         return refuse(reason, STATUS_INVALID, "the stages have %u ranks together, where %u %s are "
-                      "given; give as many", ranks, named > 0 ? named : request->shares.count,
-                      named > 0 ? "nodes" : "shares");
+                      "given; give as many", ranks, named > 0 ? named : given,
+                      named > 0                   ? "nodes"
+                      : request->shares.count > 0 ? "shares"
+                                                  : "ranks of a table");
     const uint32_t usable = attempt_nodes(attempt, sorted);
     if (ranks > usable)
         return refuse(reason, STATUS_NO_CAPACITY, "the stages have %u ranks together, but only %u "

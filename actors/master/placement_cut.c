@@ -6,6 +6,7 @@
 #include "actors/master/placement_sources.h"
 #include "protocol/holdings.h"
 #include "runtime/partition_table.h"
+#include "runtime/rank_shares.h"
 
 #include <stdio.h>
 
@@ -111,6 +112,34 @@ static enum status choose_addresses(const struct attempt *attempt, struct candid
     return placement_reach_addresses(&reach, candidate, reason);
 }
 
+static enum status say_of_nodes(const struct attempt *attempt, struct candidate *candidate,
+                                const struct reason *reason)
+{
+    char text[SENTENCE_SIZE_MAX];
+    attempt_name_ranks(attempt, reason->text, text);
+    return candidate_say(candidate, text);
+}
+
+/* What each carries, and whether that is unlike in a tensor cut. */
+static void note_shares(struct candidate *candidate)
+{
+    struct rank_record *ranks = candidate->ranks.items;
+    rank_shares_set(ranks, candidate->ranks.count);
+    candidate->is_asymmetric =
+        ranks_are_asymmetric(candidate->sharding, ranks, candidate->ranks.count);
+}
+
+/* The tables of the ranks, with what was counted for each. */
+static enum status write_down(const struct placement_fitting *fitting)
+{
+    struct candidate *candidate = fitting->candidate;
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < fitting->attempt->count; i++)
+        status = partition_to_record(&fitting->cuts[i], &candidate->ranks.items[i]);
+    note_shares(candidate);
+    return status;
+}
+
 enum status attempt_cut(const struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct model_shape *shape = &attempt->model->shape;
@@ -122,9 +151,10 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     if (!candidate)
         return STATUS_NO_MEMORY;
     candidate->sharding = attempt->kind->sharding;
+    /* As it is meant; when it is cut, what came of it: note_shares. */
     candidate->is_asymmetric =
         attempt->kind->sharding == SHARDING_TENSOR && !attempt->kind->is_equal;
-    candidate->is_upgraded = attempt->upgrade != NULL;
+    candidate->is_upgraded = attempt->is_upgraded;
     candidate->mode = attempt_mode(request);
     candidate->kv_format = attempt_format(attempt);
     uint64_t shares[RANK_COUNT_MAX];
@@ -140,8 +170,9 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
                                         "nothing asks for groups; give the ranks of each stage, "
                                         "like 2,1");
     if (attempt_solve(attempt, &units, shares, cuts, &reason) != STATUS_OK ||
-        partition_table_apply(request, &units, cuts, attempt->count, &reason) != STATUS_OK)
-        return candidate_say(candidate, reason.text);
+        partition_table_apply(request, &units, shares, cuts, attempt->count, &reason) !=
+            STATUS_OK)
+        return say_of_nodes(attempt, candidate, &reason);
     enum status status = fill_ranks(attempt, candidate);
     if (status != STATUS_OK)
         return status;
@@ -166,13 +197,10 @@ enum status attempt_cut(const struct attempt *attempt, struct candidates_listed 
     fitting.is_by_memory = false;
     if (candidate->is_possible)
         fitting_grow(&fitting);
-    for (uint32_t i = 0; status == STATUS_OK && i < attempt->count; i++)
-        status = partition_to_record(&cuts[i], &candidate->ranks.items[i]);
+    status = write_down(&fitting);
     if (status != STATUS_OK)
         return status;
-    if (!candidate->is_possible && request->shares.count > 0 && request->table.count == 0)
-        return fitting_describe(&fitting, shares);
     if (candidate->is_possible)
         attempt_predict(attempt, cuts, candidate);
-    return attempt_describe(attempt, candidate, fitting.short_rank, fitting.short_have);
+    return fitting_describe(&fitting);
 }

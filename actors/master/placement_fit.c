@@ -116,6 +116,28 @@ static bool are_requests_costly(const struct placement_fitting *fitting, uint64_
     return own > shared;
 }
 
+/* Of a context that was asked for and does not fit: one that would.  Cuts and bytes stay. */
+static void find_nearest(struct placement_fitting *fitting, uint32_t context, uint32_t requests)
+{
+    struct partition cuts[RANK_COUNT_MAX];
+    const bool is_by_memory = fitting->is_by_memory;
+    const uint32_t short_rank = fitting->short_rank;
+    const uint64_t short_have = fitting->short_have;
+    const uint32_t count = fitting->attempt->count;
+    uint32_t nearest = context / 2;
+    memcpy(cuts, fitting->cuts, count * sizeof(cuts[0]));
+    while (nearest >= PLACEMENT_CONTEXT_LEAST && !fits(fitting, nearest, requests))
+        nearest /= 2;
+    memcpy(fitting->cuts, cuts, count * sizeof(cuts[0]));
+    fitting->is_by_memory = false;
+    fitting->are_counted = false;
+    (void)fits(fitting, context, requests);
+    fitting->is_by_memory = is_by_memory;
+    fitting->short_rank = short_rank;
+    fitting->short_have = short_have;
+    fitting->nearest_context = nearest >= PLACEMENT_CONTEXT_LEAST ? nearest : 0;
+}
+
 /* The context that fits is the largest, halving from the one wanted, with which every rank fits;
  * fewer requests at once where these cost more. */
 bool fitting_context(struct placement_fitting *fitting)
@@ -144,6 +166,8 @@ bool fitting_context(struct placement_fitting *fitting)
             break;
         is_fitting = fits(fitting, context, requests);
     }
+    if (!is_fitting && is_fixed)
+        find_nearest(fitting, context, requests);
     fitting->candidate->context = context;
     return is_fitting;
 }

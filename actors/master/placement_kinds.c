@@ -9,6 +9,7 @@
 #include "actors/master/placement_reach.h"
 #include "runtime/partition_table.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* So many nodes are few: every number of them is tried, and all but one. */
@@ -84,28 +85,32 @@ static bool is_worth(const struct attempt *attempt, const struct placement_kind 
            attempt->count <= partition_ranks_worth(&units);
 }
 
-/* Equal shares were asked for by name, and are there: what if they are too tight? */
-static enum status try_upgrade(struct attempt *attempt, struct candidates_listed *listed)
+/* Equal shares; where they were asked for by name and are too tight, unequal ones beside them. */
+static enum status try_equal(struct attempt *attempt, struct candidates_listed *listed)
 {
     const struct place_instance *request = attempt->question->request;
-    char sentence[UPGRADE_SENTENCE_SIZE];
-    if (request->any_sharding || request->sharding != SHARDING_TENSOR || request->asymmetric ||
-        attempt_ranks_given(request) > 0 || attempt->count < 2)
-        return STATUS_OK;
-    const enum upgrade upgrade = attempt_upgrade(attempt, sentence);
-    if (upgrade == UPGRADE_NONE)
-        return STATUS_OK;
-    if (upgrade == UPGRADE_REFUSED)
-        return candidate_add(&listed->candidates.items[listed->candidates.count - 1], sentence);
-    attempt->upgrade = sentence;
-    for (attempt->kind = kinds; !is_unequal(attempt->kind);)
-        attempt->kind++;
-    const uint32_t equal = listed->candidates.count - 1;
+    const bool are_named = !request->any_sharding && request->sharding == SHARDING_TENSOR &&
+                           !request->asymmetric && attempt_ranks_given(request) == 0;
+    struct upgrade_words words = {"", ""};
+    const enum upgrade upgrade = are_named ? attempt_upgrade(attempt, &words) : UPGRADE_NONE;
+    const uint32_t equal = listed->candidates.count;
+    attempt->upgrade = upgrade == UPGRADE_REFUSED ? &words : NULL;
     enum status status = attempt_cut(attempt, listed);
+    attempt->upgrade = upgrade == UPGRADE_NONE ? NULL : &words;
+    if (status == STATUS_OK && upgrade == UPGRADE_HOLDS) {
+        for (attempt->kind = kinds; !is_unequal(attempt->kind);)
+            attempt->kind++;
+        attempt->is_upgraded = true;
+        status = attempt_cut(attempt, listed);
+        attempt->is_upgraded = false;
+    }
     attempt->upgrade = NULL;
-    if (status == STATUS_OK && listed->candidates.items[equal + 1].is_possible) {
+    if (status == STATUS_OK && upgrade == UPGRADE_HOLDS &&
+        listed->candidates.items[equal + 1].is_possible) {
+        char text[SENTENCE_SIZE_MAX];
+        (void)snprintf(text, sizeof(text), "%s; %s", words.tight, words.verdict);
         listed->candidates.items[equal].is_possible = false;
-        status = candidate_say(&listed->candidates.items[equal], sentence);
+        status = candidate_say(&listed->candidates.items[equal], text);
     }
     return status;
 }
@@ -147,11 +152,10 @@ static enum status try_kinds(struct attempt *attempt, struct candidates_listed *
             (attempt->question->request->any_sharding ||
              attempt->question->request->stages.count > 0))
             continue;
-        status = kinds[i].sharding == SHARDING_PIPELINE && is_free
-                     ? cut_with_largest_last(attempt, listed)
-                     : attempt_cut(attempt, listed);
-        if (status == STATUS_OK && kinds[i].is_equal)
-            status = try_upgrade(attempt, listed);
+        const bool is_ordered = kinds[i].sharding == SHARDING_PIPELINE && is_free;
+        status = kinds[i].is_equal ? try_equal(attempt, listed)
+                 : is_ordered      ? cut_with_largest_last(attempt, listed)
+                                   : attempt_cut(attempt, listed);
         if (status == STATUS_OK)
             candidates_drop_twin(listed);
     }
@@ -231,6 +235,37 @@ static enum status try_reaching(struct trial *trial, const struct placement_node
     return joined_count < count ? try_beginnings(trial, joined, joined_count) : STATUS_OK;
 }
 
+/* All that have room for anything of such a cut, with the context that is wanted and with the least
+ * there is: one that has none shall not keep the others from what takes all of them. */
+static enum status try_useful(struct trial *trial, const struct placement_node *const *nodes,
+                              uint32_t count)
+{
+    static const enum sharding cuts[] = {SHARDING_PIPELINE, SHARDING_TENSOR};
+    const struct attempt *attempt = trial->attempt;
+    const uint32_t asked = attempt_context_asked(attempt);
+    const uint32_t wanted = attempt_context(attempt);
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < 2 * COUNT_OF(cuts) && status == STATUS_OK; i++) {
+        const bool is_least = i >= COUNT_OF(cuts);
+        const bool may_shrink = is_least && !asked && wanted > PLACEMENT_CONTEXT_LEAST;
+        const struct placement_cache cache = {
+            may_shrink ? PLACEMENT_CONTEXT_LEAST : wanted,
+            is_least ? 1 : attempt_requests(attempt), attempt_format(attempt)};
+        const struct placement_node *useful[NODE_COUNT_MAX];
+        const uint32_t found = placement_useful(
+            nodes, count, attempt_least(attempt, cuts[i % COUNT_OF(cuts)], &cache), useful);
+        uint64_t set = 0;
+        if (found < 2 || found < trial->least || found == count)
+            continue;
+        for (uint32_t k = 0; k < found; k++)
+            set |= bit_of(trial, useful[k]);
+        status = try_reaching(trial, useful, found);
+        if (status == STATUS_OK)
+            status = try_set(trial, set);
+    }
+    return status;
+}
+
 static enum status try_several(struct trial *trial)
 {
     const struct placement_node *nodes[NODE_COUNT_MAX];
@@ -254,6 +289,8 @@ static enum status try_several(struct trial *trial)
     for (uint32_t i = 0; may_leave_out && count > 2 && count <= FEW_NODES && i < count &&
                          count > trial->least && status == STATUS_OK; i++)
         status = try_set(trial, all & ~bit_of(trial, nodes[i]));
+    if (may_leave_out && status == STATUS_OK)
+        status = try_useful(trial, nodes, count);
     /* Those that cannot join say why, once. */
     if (status == STATUS_OK && count < trial->usable)
         status = try_beginnings(trial, trial->standing,

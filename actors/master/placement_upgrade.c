@@ -43,11 +43,6 @@ static double share_of(uint64_t bytes, uint64_t of)
     return of > 0 ? (double)bytes / (double)of : 1e3;
 }
 
-static uint64_t room_on(const struct placement_node *node)
-{
-    return node->memory_free > PLACEMENT_HEAD_ROOM ? node->memory_free - PLACEMENT_HEAD_ROOM : 0;
-}
-
 /* Cuts by memory that every rank has room for, counted again after rounding. */
 static bool place_unequal(const struct attempt *attempt, const struct placement_cache *cache,
                           struct filling *filling_out, struct reason *reason)
@@ -55,24 +50,23 @@ static bool place_unequal(const struct attempt *attempt, const struct placement_
     struct partition cuts[RANK_COUNT_MAX];
     uint64_t budgets[RANK_COUNT_MAX];
     for (uint32_t i = 0; i < attempt->count; i++)
-        budgets[i] = room_on(attempt->chosen[i]) / attempt_sharing(attempt, i);
+        budgets[i] = placement_room(attempt->chosen[i]) / attempt_sharing(attempt, i);
     if (placement_place(&attempt->model->shape, cache, SHARDING_TENSOR, NULL, budgets,
                         attempt->count, cuts, reason) != STATUS_OK)
         return false;
     fill(attempt, cuts, cache, filling_out);
     for (uint32_t i = 0; i < attempt->count; i++)
-        if (filling_out->taken[i] > room_on(attempt->chosen[i])) {
+        if (filling_out->taken[i] > placement_room(attempt->chosen[i])) {
             (void)refuse(reason, STATUS_NO_CAPACITY, "%.64s would need %llu bytes and has %llu",
                          text_or_empty(attempt->chosen[i]->node->name),
                          (unsigned long long)filling_out->taken[i],
-                         (unsigned long long)room_on(attempt->chosen[i]));
+                         (unsigned long long)placement_room(attempt->chosen[i]));
             return false;
         }
     return true;
 }
 
-enum upgrade attempt_upgrade(const struct attempt *attempt,
-                             char sentence_out[UPGRADE_SENTENCE_SIZE])
+enum upgrade attempt_upgrade(const struct attempt *attempt, struct upgrade_words *words_out)
 {
     const struct placement_settings *settings = attempt_settings(attempt);
     const struct partition_units units = partition_units_of_shape(&attempt->model->shape);
@@ -90,19 +84,20 @@ enum upgrade attempt_upgrade(const struct attempt *attempt,
     const double filled = share_of(equal.taken[small], attempt->chosen[small]->memory_free);
     if (filled <= settings->smallest_fill)
         return UPGRADE_NONE;
-    size_t used = (size_t)snprintf(
-        sentence_out, UPGRADE_SENTENCE_SIZE,
-        "equal shares would fill %.40s to %.0f %% of its free memory, more than %.0f %%; ",
-        text_or_empty(attempt->chosen[small]->node->name), filled * 100,
-        settings->smallest_fill * 100);
+    (void)snprintf(words_out->tight, sizeof(words_out->tight),
+                   "equal shares would fill %.40s to %.0f %% of its free memory, more than %.0f %%",
+                   text_or_empty(attempt->chosen[small]->node->name), filled * 100,
+                   settings->smallest_fill * 100);
     if (!place_unequal(attempt, &cache, &unequal, &reason)) {
-        (void)snprintf(sentence_out + used, UPGRADE_SENTENCE_SIZE - used,
-                       "unequal ones do not fit either: %.90s", reason.text);
+        char said[SENTENCE_SIZE_MAX];
+        attempt_name_ranks(attempt, reason.text, said);
+        (void)snprintf(words_out->verdict, sizeof(words_out->verdict),
+                       "unequal ones do not fit either: %.130s", said);
         return UPGRADE_REFUSED;
     }
     const double all = share_of(unequal.all_taken, unequal.all_free);
     const bool holds = all < settings->cluster_fill;
-    (void)snprintf(sentence_out + used, UPGRADE_SENTENCE_SIZE - used,
+    (void)snprintf(words_out->verdict, sizeof(words_out->verdict),
                    "unequal ones take %.0f %% of all of it, %s %.0f %%", all * 100,
                    holds ? "under" : "not under", settings->cluster_fill * 100);
     return holds ? UPGRADE_HOLDS : UPGRADE_REFUSED;

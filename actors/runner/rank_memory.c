@@ -20,6 +20,8 @@ enum status rank_memory_check(const struct rank_record *rank, uint64_t bytes_fre
         return STATUS_OK;
     return refuse(reason, STATUS_NO_CAPACITY,
                   "it needs %" PRIu64 " bytes of memory (weights %" PRIu64 ", KV cache %" PRIu64
-                  ", scratch %" PRIu64 ") and %" PRIu64 " are free, fewer than when it was placed",
-                  need, rank->weight_bytes, rank->cache_bytes, rank->scratch_bytes, bytes_free);
+                  ", scratch %" PRIu64 ") and %" PRIu64 " are free, fewer than when it was placed; "
+                  "free %" PRIu64 " more, or ask for less context",
+                  need, rank->weight_bytes, rank->cache_bytes, rank->scratch_bytes, bytes_free,
+                  need - bytes_free);
 }

@@ -429,6 +429,8 @@ def check_shown(node, names):
     assert '"is_asymmetric": true' in json.dumps(event), event
     for shown in (node.troupe("ps").stdout, node.troupe("events", "--since", "1").stdout):
         assert "asymmetric tensor" in shown and f"{shares[0]:.1f} %" in shown, shown
+    shown = node.troupe("ps").stdout
+    assert f"{names[0]} has " in shown and "6 of 8 attention heads" in shown, shown
     carried = {entry["name"]: entry["carries"] for entry in node.listed("nodes")}
     assert [carried[name][0]["share_percent"] for name in names] == shares, carried
     assert all(carried[name][0]["weight_bytes"] == rank["weight_bytes"]

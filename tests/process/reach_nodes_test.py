@@ -154,6 +154,14 @@ def test_a_link_of_one_way_is_shown_and_refused_as_such():
                                check=False)
         assert refused.returncode != 0
         assert "n2 reaches n1, but n1 does not reach n2" in refused.stderr, refused.stderr
+        status, told = first.request("POST", "/instance", {
+            "model_id": "demo", "sharding": "tensor", "min_nodes": 2})
+        assert status == 503, told
+        assert "n1 does not reach n2; open the way from n1 to n2" in told["error"]["message"], told
+        status, told = first.request(
+            "GET", "/instance/previews?model_id=demo&sharding=tensor&min_nodes=2")
+        assert status == 200 and told["previews"], told
+        assert all("n1 does not reach n2" in one["why"] for one in told["previews"]), told
 
 
 if __name__ == "__main__":

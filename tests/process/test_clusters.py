@@ -86,6 +86,22 @@ def test_a_pipeline_of_tensor_groups_answers_as_one_node():
         assert layers[0] == layers[1] and layers[0][1] == layers[2][0], layers
         assert said(first) == alone
         assert said(third) == alone
+        # The same by a table: other layers, and other columns within the first stage.
+        first.troupe("delete", "demo")
+        table = os.path.join(cluster.scratch, "table.json")
+        with open(table, "w", encoding="utf-8") as file:
+            json.dump({"layers": [[0, 2], [0, 2], [2, 5]],
+                       "FFN columns": [[0, 128], [128, 512], [0, 512]]}, file)
+        wait_for("a placement by the table", lambda: first.troupe(
+            *words, "pipeline-tensor", "--stages", "2,1", "--table", table,
+            check=False).returncode == 0, 60)
+        os.unlink(table)
+        instance, = first.request("GET", "/instance")[1]["instances"]
+        assert [rank["layers"] for rank in instance["ranks"]] == [[0, 2], [0, 2], [2, 5]], instance
+        assert "by the table given" in instance["why"] and "128 of 512 FFN columns" in \
+            instance["why"], instance["why"]
+        assert said(first) == alone
+        assert said(third) == alone
         assert cluster.stop() == []
 
 

@@ -264,7 +264,7 @@ START_TEST(placed_stages_tile_and_fit)
             char text[PARTITION_SENTENCE_SIZE];
             ck_assert_uint_le(count_bytes(&s, &parts[i]), s.budgets[i]);
             ck_assert_ptr_nonnull(strstr(
-                partition_explain(&s.units, &s.costs, &parts[i], s.budgets[i], text), "in stage "));
+                partition_explain(&s.units, &parts[i], text), "in stage "));
         }
     }
     printf("# staged: %u of %u placed, %u of %u with twice the room\n", placed, cases(),

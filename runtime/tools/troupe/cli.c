@@ -440,6 +440,7 @@ int cli_find_node(struct cli *cli, const char *name, struct node_id *id_out)
     if (count == 0)
         count = count_nodes(cli->state, name, true, &found);
     struct reason reason;
+    char listed[NODES_LISTED_SIZE];
     if (count > 1)
         return cli_failed(cli,
                           refuse(&reason, STATUS_INVALID,
@@ -449,7 +450,8 @@ int cli_find_node(struct cli *cli, const char *name, struct node_id *id_out)
     if (!found)
         return cli_failed(cli,
                           refuse(&reason, STATUS_NOT_FOUND,
-                                 "there is no node %.60s; troupe nodes lists them", name),
+                                 "there is no node %.60s; there are %s", name,
+                                 state_nodes_list(cli->state, listed)),
                           &reason);
     *id_out = found->node_id;
     return EXIT_CODE_OK;

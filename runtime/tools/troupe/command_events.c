@@ -62,6 +62,10 @@ static bool print_carried(const struct message *event, struct buffer *text)
                        size_print(ranks[i].weight_bytes + ranks[i].cache_bytes +
                                       ranks[i].scratch_bytes, size)) == STATUS_OK;
     }
+    if (is_whole && (placed ? placed->is_upgraded : started->is_upgraded))
+        is_whole = buffer_append_format(text, "; %s", text_or_empty(placed ? placed->why
+                                                                           : started->why)) ==
+                   STATUS_OK;
     return is_whole;
 }
 

@@ -65,67 +65,63 @@ int command_place(struct cli *cli)
 
 /* ---- previews ---- */
 
-/* Of the weight files, how many each rank reads from its own disk: "4/4,1/4". */
-static const char *print_read(const struct candidate *candidate, char text_out[CELL_SIZE])
-{
-    size_t used = (size_t)snprintf(text_out, CELL_SIZE, "%s", candidate->ranks.count ? "" : "-");
-    const uint32_t count = ranks_computing(candidate->ranks.items, candidate->ranks.count);
-    for (uint32_t rank = 0; rank < count && used + 24 < CELL_SIZE; rank++) {
-        const uint32_t read =
-            file_sources_read(candidate->sources.items, candidate->sources.count, rank);
-        used += (size_t)snprintf(text_out + used, CELL_SIZE - used, "%s%u/%u", rank ? "," : "",
-                                 read, candidate->sources.count);
-    }
-    return text_out;
-}
-
-static void add_prediction(struct table *table, double value, const char *unit)
+/* " 41.2 tokens/s", " first token after 1.20 s": nothing where nothing is predicted. */
+static void print_prediction(const char *before, double value, const char *after)
 {
     if (value > 0)
-        table_add(table, "%.*f%s", value < 10 ? 2 : 1, value, unit);
-    else
-        table_add(table, "-");
+        (void)printf("%s%.*f%s", before, value < 10 ? 2 : 1, value, after);
 }
 
-static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
+/* "    alpha   57.0 %, 1.2 GB: weights 1.1 GB (reads 2 of 4 files), cache 60 MB, scratch 20 MB" */
+static void print_rank(const struct cli *cli, const struct candidate *candidate, uint32_t number)
 {
-    static const char *const headings[] = {"",      "SHARDING", "NODES", "CONTEXT",
-                                           "LARGEST SHARE", "FILES READ", "TOKENS/S",
-                                           "FIRST TOKEN", "LOAD", "WHY"};
-    struct table table;
-    table_init(&table, headings, COUNT_OF(headings));
-    for (uint32_t i = 0; i < listed->candidates.count; i++) {
-        const struct candidate *candidate = &listed->candidates.items[i];
-        char nodes[CELL_SIZE] = "";
-        char size[16];
-        char read[CELL_SIZE];
-        size_t used = 0;
-        uint64_t most = 0;
-        for (uint32_t r = 0; r < candidate->ranks.count; r++) {
-            const struct rank_record *rank = &candidate->ranks.items[r];
-            const uint64_t bytes = rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes;
-            if (used + 1 < sizeof(nodes)) {
-                int length = snprintf(nodes + used, sizeof(nodes) - used, "%s%s",
-                                      rank->is_source ? " from " : r ? "," : "",
-                                      cli_node_name(cli->state, &rank->node_id));
-                used += length > 0 ? (size_t)length : 0;
-            }
-            most = bytes > most ? bytes : most;
-        }
-        table_add(&table, "%s", candidate->is_possible ? "yes" : "no");
-        table_add(&table, "%s",
-                  sharding_title(candidate->sharding, candidate->is_asymmetric));
-        table_add(&table, "%s", nodes[0] ? nodes : "-");
-        table_add(&table, "%u", candidate->context);
-        table_add(&table, "%s", size_print(most, size));
-        table_add(&table, "%s", print_read(candidate, read));
-        add_prediction(&table, candidate->tokens_per_s, "");
-        add_prediction(&table, candidate->first_token_s, " s");
-        add_prediction(&table, candidate->load_s, " s");
-        table_add(&table, "%s", text_or_empty(candidate->why));
+    const struct rank_record *rank = &candidate->ranks.items[number];
+    const uint32_t files = candidate->sources.count;
+    const uint32_t read = file_sources_read(candidate->sources.items, files, number);
+    char share[SHARE_SIZE];
+    char sizes[4][16];
+    const char *name = cli_node_name(cli->state, &rank->node_id);
+    if (rank->is_source) {
+        (void)printf("    %-12s sends weights and leaves\n", name);
+        return;
     }
-    if (!table_print(&table, cli))
-        return cli_failed(cli, STATUS_NO_MEMORY, NULL);
+    if (rank->weight_bytes == 0) {
+        (void)printf("    %s\n", name); /* refused before anything was counted */
+        return;
+    }
+    (void)printf("    %-12s %s, %s: weights %s", name, share_print(rank->share, share),
+                 size_print(rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes,
+                            sizes[0]),
+                 size_print(rank->weight_bytes, sizes[1]));
+    if (read < files)
+        (void)printf(" (reads %u of %u files)", read, files);
+    (void)printf(", cache %s, scratch %s\n", size_print(rank->cache_bytes, sizes[2]),
+                 size_print(rank->scratch_bytes, sizes[3]));
+}
+
+static void print_candidate(const struct cli *cli, const struct candidate *candidate)
+{
+    char why[SENTENCE_SIZE_MAX];
+    (void)printf("%s  %s", candidate->is_possible ? "yes" : "no ",
+                 sharding_title(candidate->sharding, candidate->is_asymmetric));
+    if (candidate->is_possible) {
+        (void)printf(", context %u", candidate->context);
+        print_prediction(", ", candidate->tokens_per_s, " tokens/s");
+        print_prediction(", first token after ", candidate->first_token_s, " s");
+        print_prediction(", loads in ", candidate->load_s, " s");
+    }
+    (void)printf("\n");
+    for (uint32_t i = 0; i < candidate->ranks.count; i++)
+        print_rank(cli, candidate, i);
+    (void)snprintf(why, sizeof(why), "%.*s", (int)sizeof(why) - 1, text_or_empty(candidate->why));
+    text_make_plain(why);
+    (void)printf("    %s\n", why);
+}
+
+static int print_candidates(const struct cli *cli, const struct candidates_listed *listed)
+{
+    for (uint32_t i = 0; i < listed->candidates.count; i++)
+        print_candidate(cli, &listed->candidates.items[i]);
     if (listed->left_off > 0)
         (void)printf("%u more, all worse, are not shown\n", listed->left_off);
     return EXIT_CODE_OK;

@@ -46,6 +46,8 @@ static void print_instance(const struct cli *cli, const struct instance_record *
                  text_or_empty(instance->model_id), instance_status_name(instance->status),
                  sharding_title(instance->sharding, instance->is_asymmetric),
                  mode_name(instance->mode), instance->context);
+    if (text_or_empty(instance->why)[0])
+        (void)printf("  %s\n", instance->why);
     place_print(cli, instance);
     if (instance_waits_for(cli->state, instance, waited_for))
         (void)printf("  waits for %s\n", waited_for);

@@ -39,24 +39,31 @@ static int read_nodes(struct cli *cli, const char *text, struct place_instance *
 }
 
 /* "50,30,20" of --shares or --stages. */
-static int read_numbers(struct cli *cli, const char *option, const char *example, uint32_t least,
-                        uint32_t most, const char *text, struct u32s *numbers_out)
+static int read_numbers(struct cli *cli, const char *option, const char *example, int64_t least,
+                        int64_t most, const char *text, struct u32s *numbers_out)
 {
+    int64_t given[RANK_COUNT_MAX];
     uint32_t numbers[RANK_COUNT_MAX];
     uint32_t count = 0;
     const char *at = text;
+    struct reason reason = {""};
     for (bool is_more = true; is_more;) {
         char *end = NULL;
+        const char *digits = at + (at[0] == '-' && least == 0);
         errno = 0;
-        unsigned long number = strtoul(at, &end, 10);
-        if (errno != 0 || at[0] < '0' || at[0] > '9' || number < least || number > most ||
-            (*end != ',' && *end != '\0') || count == RANK_COUNT_MAX)
+        const long long number = strtoll(at, &end, 10);
+        if (errno != 0 || digits[0] < '0' || digits[0] > '9' || number > most ||
+            number < (least == 0 ? -most : least) || (*end != ',' && *end != '\0') ||
+            count == RANK_COUNT_MAX)
             return cli_usage_failed(cli, "--%s takes numbers with commas between, such as %s, "
                                          "not %.60s", option, example, text);
-        numbers[count++] = (uint32_t)number;
+        numbers[count] = (uint32_t)number;
+        given[count++] = number;
         is_more = *end == ',';
         at = end + 1;
     }
+    if (least == 0 && partition_check_signs(given, count, &reason) != STATUS_OK)
+        return cli_usage_failed(cli, "--%s: %s", option, reason.text);
     numbers_out->items = memory_copied(numbers, count * sizeof(numbers[0]));
     if (!numbers_out->items)
         return cli_failed(cli, STATUS_NO_MEMORY, NULL);

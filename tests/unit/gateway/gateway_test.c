@@ -597,6 +597,78 @@ START_TEST(answers_commands_within_three_seconds)
 }
 END_TEST
 
+/* A query of the previews asks for what the same fields in a body of POST /instance do. */
+START_TEST(previews_take_what_a_placement_takes)
+{
+    static const struct {
+        const char *query;
+        const char *body; /* after the model_id */
+    } rows[] = {
+        {"", ""},
+        {"&sharding=tensor&mode=exact", ",\"sharding\":\"tensor\",\"mode\":\"exact\""},
+        {"&kv_cache=int8&requests=3", ",\"kv_cache\":\"int8\",\"requests\":3"},
+        {"&min_nodes=2&context=512&threads=4",
+         ",\"min_nodes\":2,\"context\":512,\"threads\":4"},
+        {"&nodes=alpha", ",\"nodes\":[\"alpha\"]"},
+        {"&nodes=alpha,alpha", ",\"nodes\":[\"alpha\",\"alpha\"]"},
+        {"&node_ids=alpha&node_ids=alpha", ",\"nodes\":[\"alpha\",\"alpha\"]"},
+        {"&shares=50,30,20&sharding=asymmetric",
+         ",\"shares\":[50,30,20],\"sharding\":\"asymmetric\""},
+        {"&shares=50%2C30%2C20", ",\"shares\":[50,30,20]"},
+        {"&stages=2,1", ",\"stages\":[2,1]"},
+        {"&download=true", ",\"download\":true"},
+        {"&table=%7B%22layers%22%3A%5B%5B0%2C1%5D%2C%5B1%2C2%5D%5D%7D",
+         ",\"table\":{\"layers\":[[0,1],[1,2]]}"},
+        {"&table=%7B%22FFN+columns%22:+[[0,64],[64,128]]%7D",
+         ",\"table\":{\"FFN columns\":[[0,64],[64,128]]}"},
+    };
+    open_ready();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text), "model_id=demo%s", rows[i].query);
+        request(2 * i, HTTP_METHOD_GET, "/instance/previews", text, "");
+        const struct message *asked = sent_of(MESSAGE_COMMAND, COMMAND_ASK_CANDIDATES);
+        ck_assert_ptr_nonnull(asked);
+        (void)snprintf(text, sizeof(text), "{\"model_id\":\"demo\"%s}", rows[i].body);
+        request(2 * i + 1, HTTP_METHOD_POST, "/instance", "", text);
+        const struct message *placed = sent_of(MESSAGE_COMMAND, COMMAND_PLACE_INSTANCE);
+        ck_assert_ptr_nonnull(placed);
+        ck_assert_msg(record_equal(&place_instance_type,
+                                   &MESSAGE_BODY(asked, ask_candidates)->request, placed->body),
+                      "%s", rows[i].query);
+    }
+    close_gateway();
+}
+END_TEST
+
+START_TEST(previews_refuse_what_a_placement_refuses)
+{
+    static const struct {
+        const char *query;
+        const char *says;
+    } rows[] = {
+        {"min_nodes=x", "min_nodes"},        {"context=-1", "context"},
+        {"shares=50,x", "shares"},           {"shares=50,-10,60", "shares"},
+        {"stages=0,2", "stages"},            {"download=maybe", "download"},
+        {"nodes=nobody", "nobody"},          {"table=%7B", "table"},
+        {"table=3", "table"},                {"zip=1", "zip is no field of a placement"},
+        {"mode=fast&mode=fast", "twice"},    {"threads=99999999999999999999", "threads"},
+        {"sharding=%zz", "name=value"},      {"kv_cache=int3", "kv_cache"},
+    };
+    open_ready();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text), "model_id=demo&%s", rows[i].query);
+        request(i, HTTP_METHOD_GET, "/instance/previews", text, "");
+        ck_assert_int_ge(clients[i].http_status, 400);
+        ck_assert_int_lt(clients[i].http_status, 500);
+        ck_assert_msg(strstr(text_of(i), rows[i].says) != NULL, "%s: %s", text, text_of(i));
+    }
+    ck_assert_ptr_null(sent_of(MESSAGE_COMMAND, COMMAND_ASK_CANDIDATES));
+    close_gateway();
+}
+END_TEST
+
 /* The reads: each answers JSON, unknown paths 404, wrong methods 405. */
 START_TEST(serves_the_other_routes)
 {
@@ -685,6 +757,8 @@ Suite *suite_of_tests(void)
         waits_with_what_was_begun_where_a_queue_is_full,
         places_through_its_master,
         answers_commands_within_three_seconds,
+        previews_take_what_a_placement_takes,
+        previews_refuse_what_a_placement_refuses,
         serves_the_other_routes,
         follows_events,
     };

@@ -5,6 +5,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/record_random.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct state state;
@@ -231,6 +232,47 @@ START_TEST(the_hash_does_not_depend_on_how_an_empty_text_is_held)
 }
 END_TEST
 
+START_TEST(hosts_of_a_record_come_one_by_one)
+{
+    static const char *const expected[] = {"10.0.0.1", "[fd00::1]", "10.0.0.2"};
+    char long_one[200];
+    char text[300];
+    char host[66];
+    memset(long_one, 'x', sizeof(long_one) - 1);
+    long_one[sizeof(long_one) - 1] = '\0';
+    (void)snprintf(text, sizeof(text), "  10.0.0.1 [fd00::1] %s  10.0.0.2 ", long_one);
+    const char *at = text;
+    for (size_t i = 0; i < COUNT_OF(expected); i++) {
+        ck_assert(state_host_next(&at, host, sizeof(host)));
+        ck_assert_str_eq(host, expected[i]);
+    }
+    ck_assert(!state_host_next(&at, host, sizeof(host)));
+    at = "";
+    ck_assert(!state_host_next(&at, host, sizeof(host)));
+}
+END_TEST
+
+START_TEST(the_nodes_there_are_are_listed_as_far_as_there_is_room)
+{
+    struct state listing;
+    char text[NODES_LISTED_SIZE];
+    state_init(&listing);
+    ck_assert_str_eq(state_nodes_list(&listing, text), "");
+    for (uint32_t i = 0; i < NODE_COUNT_MAX; i++) {
+        struct node_record *node =
+            record_list_push(&node_record_type, RECORD_LIST(listing.nodes), NULL, NODE_COUNT_MAX);
+        char name[16];
+        (void)snprintf(name, sizeof(name), "node-%02u", i);
+        ck_assert(text_set(&node->name, name));
+        if (i == 1)
+            ck_assert_str_eq(state_nodes_list(&listing, text), "node-00, node-01");
+    }
+    const char *more = strstr(state_nodes_list(&listing, text), " and ");
+    ck_assert_msg(more && strstr(more, " more") && strncmp(text, "node-00, ", 9) == 0, "%s", text);
+    state_fini(&listing);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {a_node_is_found_by_its_name,
@@ -238,6 +280,8 @@ Suite *suite_of_tests(void)
                                          an_ambiguous_or_short_prefix_finds_nobody,
                                          a_name_goes_before_a_prefix,
                                          a_node_is_found_by_its_key,
+                                         hosts_of_a_record_come_one_by_one,
+                                         the_nodes_there_are_are_listed_as_far_as_there_is_room,
                                          an_import_is_found_by_node_and_model_together,
                                          the_last_event_of_a_repeated_command_key_is_told,
                                          generations_are_equal_in_all_three_parts,

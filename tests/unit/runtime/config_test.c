@@ -143,6 +143,49 @@ START_TEST(bad_values_are_refused)
 }
 END_TEST
 
+/* From each source there is, with the nearest that would do. */
+START_TEST(shares_beyond_0_to_1_are_refused_with_the_nearest)
+{
+    static const struct {
+        const char *value;
+        const char *nearest;
+    } rows[] = {{"1.5", "the nearest is 1"},   {"-0.1", "the nearest is 0"},
+                {"1.000001", "nearest is 1"},  {"90", "the nearest is 1, and 90 % are 0.9"},
+                {"", "the nearest is 0.9"},    {"most", "the nearest is 0.9"},
+                {"0,9", "the nearest is 1"},   {"1e9", "the nearest is 1"},
+                {"nan", "the nearest is 0.9"}, {"123456789012345678901", "the nearest is 1"}};
+    struct config config = config_make();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[128];
+        char variable[128];
+        char *const environment[] = {variable, NULL};
+        struct reason reason = {""};
+        ck_assert_int_eq(flags(&config, "--asymmetric-smallest", rows[i].value, false, NULL,
+                               &reason), STATUS_INVALID);
+        ck_assert_msg(strstr(reason.text, rows[i].nearest) != NULL, "%s", reason.text);
+        (void)snprintf(text, sizeof(text), "asymmetric_smallest = %s\n", rows[i].value);
+        reason.text[0] = '\0';
+        ck_assert_int_eq(read_text(&config, text, &reason), STATUS_INVALID);
+        ck_assert_msg(strstr(reason.text, rows[i].nearest) != NULL, "%s", reason.text);
+        (void)snprintf(variable, sizeof(variable), "TROUPE_ASYMMETRIC_SMALLEST=%s",
+                       rows[i].value);
+        reason.text[0] = '\0';
+        ck_assert_int_eq(config_read_environment(&config, environment, &reason), STATUS_INVALID);
+        ck_assert_msg(strstr(reason.text, rows[i].nearest) != NULL, "%s", reason.text);
+        ck_assert_msg(strstr(reason.text, "asymmetric_smallest") != NULL, "%s", reason.text);
+    }
+    for (double share = 0; share <= 1; share += 0.25) {
+        char variable[64];
+        char *const environment[] = {variable, NULL};
+        struct reason reason = {""};
+        (void)snprintf(variable, sizeof(variable), "TROUPE_ASYMMETRIC_CLUSTER=%g", share);
+        ck_assert_int_eq(config_read_environment(&config, environment, &reason), STATUS_OK);
+        ck_assert(config_share(&config, CONFIG_KEY_ASYMMETRIC_CLUSTER) == share);
+    }
+    config_fini(&config);
+}
+END_TEST
+
 START_TEST(bad_files_are_refused)
 {
     char line[400];
@@ -198,7 +241,8 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         defaults_are_within_their_bounds,     stronger_sources_win_in_any_order,
         what_is_printed_can_be_read_again,    unknown_settings_are_refused_by_name,
-        bad_values_are_refused,               bad_files_are_refused,
+        bad_values_are_refused,               shares_beyond_0_to_1_are_refused_with_the_nearest,
+        bad_files_are_refused,
         other_arguments_stay,                 help_names_every_setting,
     };
     suite_add(suite, "settings", tests, COUNT_OF(tests));

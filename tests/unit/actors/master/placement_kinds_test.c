@@ -10,6 +10,7 @@
 #include "tests/support/check_main.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NODES 4u
@@ -20,6 +21,7 @@ static struct place_instance request;
 static struct placement_node nodes[NODES];
 static struct placement_settings settings;
 static struct instance_record instance;
+static struct links_listed links;
 static struct reason reason;
 
 static const char *const names[NODES] = {"alpha", "beta", "gamma", "delta"};
@@ -103,6 +105,8 @@ static void teardown(void)
     state_fini(&state);
     record_fini(&place_instance_type, &request);
     record_fini(&instance_record_type, &instance);
+    record_fini(&links_listed_type, &links);
+    memset(&links, 0, sizeof(links));
     memset(&request, 0, sizeof(request));
     memset(&instance, 0, sizeof(instance));
     memset(nodes, 0, sizeof(nodes));
@@ -114,6 +118,7 @@ static struct placement_question question_of(uint32_t count)
                                        .request = &request,
                                        .nodes = nodes,
                                        .node_count = count,
+                                       .links = &links,
                                        .settings = &settings};
 }
 
@@ -155,6 +160,9 @@ START_TEST(upgrade_gate_off)
     ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);
     check_says(reason.text, "equal shares: beta needs");
     ck_assert_ptr_null(strstr(reason.text, "unequal"));
+    settings.auto_asymmetric = true;
+    ck_assert_int_eq(place(2), STATUS_OK);
+    ck_assert(instance.is_upgraded);
 }
 END_TEST
 
@@ -184,7 +192,7 @@ START_TEST(upgrade_equal_too_tight)
 }
 END_TEST
 
-START_TEST(upgrade_asymmetric_over_its_limit)
+START_TEST(upgrade_asymmetric_over_85_percent)
 {
     add_model(32, 64);
     add_node(0, 450);
@@ -199,17 +207,28 @@ START_TEST(upgrade_asymmetric_over_its_limit)
 }
 END_TEST
 
-/* One head and one column: what one rank holds the other cannot have a part of, and neither has
- * room for the larger. */
+/* One head and one group of columns to a layer: pieces of 160 and 30 MB, of which neither way to
+ * share them fits. */
 START_TEST(upgrade_family_without_units)
 {
+    struct node_id ids[2] = {state.nodes.items[1].node_id, state.nodes.items[0].node_id};
     add_model(1, 1);
-    add_node(0, 420);
-    add_node(1, 280);
-    name_two();
+    add_node(0, 438);
+    add_node(1, 294);
+    ck_assert(bytes_set(&request.node_ids, ids, sizeof(ids)));
+    settings.cluster_fill = 0.95;
     ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);
-    check_says(reason.text, "needs");
+    check_says(reason.text, "beta needs");
+    check_says(reason.text, "unequal ones do not fit either: ");
+    ck_assert_ptr_null(strstr(reason.text, "rank "));
     ck_assert(!instance.is_asymmetric);
+    /* With units to share the same two have room for the same bytes. */
+    struct layer_run *run = &state.models.items[0].shape.runs.items[0];
+    run->units = 32;
+    run->ffn_units = 64;
+    run->key_dim = run->value_dim = 1;
+    ck_assert_msg(place(2) == STATUS_OK, "%s", reason.text);
+    ck_assert(instance.is_upgraded);
 }
 END_TEST
 
@@ -237,8 +256,50 @@ START_TEST(upgrade_rank_over_its_budget_after_rounding)
         refused++;
         check_says(reason.text, "needs");
         check_says(reason.text, "unequal ones do not fit either");
+        ck_assert(strstr(reason.text, "either: alpha needs ") ||
+                  strstr(reason.text, "either: beta needs ") ||
+                  strstr(reason.text, "either: alpha would need ") ||
+                  strstr(reason.text, "either: beta would need "));
     }
     ck_assert_uint_gt(refused, 0);
+}
+END_TEST
+
+static void tell(uint32_t from, uint32_t to, bool reaches)
+{
+    struct links_measured *row = NULL;
+    char address[] = "tcp://10.0.0.1:7";
+    const struct link_measured link = {
+        .node_id = state.nodes.items[to].node_id, .address = address, .reaches = reaches};
+    for (uint32_t i = 0; i < links.rows.count; i++)
+        if (ID_EQUAL(links.rows.items[i].node_id, state.nodes.items[from].node_id))
+            row = &links.rows.items[i];
+    const struct links_measured empty = {.node_id = state.nodes.items[from].node_id};
+    if (!row)
+        row = record_list_push(&links_measured_type, RECORD_LIST(links.rows), &empty,
+                               NODE_COUNT_MAX);
+    ck_assert_ptr_nonnull(
+        record_list_push(&link_measured_type, RECORD_LIST(row->links), &link, NODE_COUNT_MAX));
+}
+
+/* Each is missed by one of the others, so that none can be rank 0, be the shares as they may. */
+START_TEST(upgrade_rank_0_unreachable)
+{
+    add_model(32, 64);
+    add_node(0, 1000);
+    add_node(1, 388);
+    name_two();
+    tell(0, 1, true);
+    tell(1, 0, true);
+    ck_assert_int_eq(place(2), STATUS_OK);
+    ck_assert(instance.is_upgraded);
+    record_fini(&links_listed_type, &links);
+    memset(&links, 0, sizeof(links));
+    tell(0, 1, true);
+    tell(1, 0, false);
+    ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);
+    check_says(reason.text, "alpha reaches beta, but beta does not reach alpha; open the way");
+    ck_assert(!instance.is_upgraded);
 }
 END_TEST
 
@@ -272,6 +333,75 @@ START_TEST(a_node_without_room_is_left_out)
     ck_assert_uint_eq(instance_computing(&instance), 2);
     for (uint32_t i = 0; i < 2; i++)
         ck_assert_uint_ne(instance.ranks.items[i].node_id.bytes[0], 1);
+}
+END_TEST
+
+static struct placement_node many[NODE_COUNT_MAX];
+
+/* So many nodes, with memories of rows of two; those after the first four have no name. */
+static void add_many(uint32_t count, uint32_t small, uint64_t small_mb, uint64_t mb)
+{
+    for (uint32_t i = NODES; i < count; i++) {
+        struct node_record *extra = record_list_push(
+            &node_record_type, RECORD_LIST(state.nodes), NULL, NODE_COUNT_MAX);
+        extra->node_id.bytes[0] = (uint8_t)(i + 1);
+        extra->machine_id.bytes[0] = (uint8_t)(i + 1);
+        extra->cores = 2;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        many[i] = (struct placement_node){.node = &state.nodes.items[i],
+                                          .memory_free = (i < small ? small_mb : mb) * MB,
+                                          .is_heard = true};
+    const struct holder_record holder = {.node_id = state.nodes.items[count - 1].node_id,
+                                         .has_weights = true};
+    ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
+                                           RECORD_LIST(state.models.items[0].holders), &holder,
+                                           NODE_COUNT_MAX));
+}
+
+/* Of twenty it takes all that have room for anything, and three have none. */
+START_TEST(all_that_have_room_are_taken_where_some_have_none)
+{
+    add_model(32, 64);
+    add_many(20, 3, 36, 96);
+    struct placement_question question = question_of(20);
+    question.nodes = many;
+    request.asymmetric = true;
+    request.context = 512;
+    const enum status status = placement_choose(&question, &instance, &reason);
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
+    ck_assert_uint_eq(instance_computing(&instance), 17);
+    for (uint32_t i = 0; i < 17; i++)
+        ck_assert_uint_gt(instance.ranks.items[i].node_id.bytes[0], 3);
+    /* So many that a few words about each are all there is room for. */
+    check_says(instance.why, "tensor cut by memory: ");
+    ck_assert_ptr_null(strstr(instance.why, "attention heads"));
+}
+END_TEST
+
+START_TEST(who_is_left_out_is_named_with_the_reason)
+{
+    add_model(32, 64);
+    add_node(0, 36);
+    add_node(1, 500);
+    add_node(2, 500);
+    add_node(3, 500);
+    nodes[3].is_exposed = true;
+    request.asymmetric = true;
+    ck_assert_int_eq(place(4), STATUS_OK);
+    check_says(instance.why, "alpha (any share needs ");
+    check_says(instance.why, " bytes, it has 4194304)"); /* of 36 MB, 32 are head-room */
+    check_says(instance.why, "delta (it is in no trusted network)");
+    nodes[0].memory_free = 480 * MB;
+    nodes[3].is_exposed = false;
+    static const struct kernel_rate fast = {4, 2, 40000000000, 400000000000};
+    static const struct kernel_rate slow = {4, 2, 1000000000, 10000000000};
+    for (uint32_t i = 0; i < 4; i++) {
+        nodes[i].kernels = i < 1 ? &slow : &fast;
+        nodes[i].kernel_count = 1;
+    }
+    ck_assert_int_eq(place(4), STATUS_OK);
+    check_says(instance.why, "alpha (nothing is better with it)");
 }
 END_TEST
 
@@ -323,24 +453,8 @@ END_TEST
 
 START_TEST(the_best_of_many_never_falls_off_the_list)
 {
-    struct node_record *extra = NULL;
-    static struct placement_node many[NODE_COUNT_MAX];
     add_model(32, 64);
-    for (uint32_t i = NODES; i < NODE_COUNT_MAX; i++) {
-        extra = record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL, NODE_COUNT_MAX);
-        extra->node_id.bytes[0] = (uint8_t)(i + 1);
-        extra->machine_id.bytes[0] = (uint8_t)(i + 1);
-        extra->cores = 2;
-    }
-    for (uint32_t i = 0; i < NODE_COUNT_MAX; i++)
-        many[i] = (struct placement_node){.node = &state.nodes.items[i],
-                                          .memory_free = (i < 2 ? 500 : 100) * MB,
-                                          .is_heard = true};
-    const struct holder_record holder = {.node_id = state.nodes.items[63].node_id,
-                                         .has_weights = true};
-    ck_assert_ptr_nonnull(record_list_push(&holder_record_type,
-                                           RECORD_LIST(state.models.items[0].holders), &holder,
-                                           NODE_COUNT_MAX));
+    add_many(NODE_COUNT_MAX, 2, 500, 100);
     request.any_sharding = true;
     struct placement_question question = question_of(NODE_COUNT_MAX);
     struct candidates_listed listed = {.model_id = NULL};
@@ -389,6 +503,96 @@ START_TEST(refusals_name_node_need_and_have)
         ck_assert_msg(is_named, "%s", one->why);
     }
     record_fini(&candidates_listed_type, &listed);
+}
+END_TEST
+
+/* Why each node got what it got: what it has, what it takes, and of what. */
+START_TEST(a_placement_says_what_each_node_has_and_takes)
+{
+    char words[128];
+    add_model(32, 64);
+    add_node(0, 1000);
+    add_node(1, 400);
+    name_two();
+    request.asymmetric = true;
+    ck_assert_int_eq(place(2), STATUS_OK);
+    check_says(instance.why, "tensor cut by memory: alpha has 1048.6 MB free and takes ");
+    check_says(instance.why, "beta has 419.4 MB free and takes ");
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct rank_record *rank = &instance.ranks.items[i];
+        (void)snprintf(words, sizeof(words), "takes %.1f MB (",
+                       (double)(rank->weight_bytes + rank->cache_bytes + rank->scratch_bytes) /
+                           1e6);
+        check_says(instance.why, words);
+        (void)snprintf(words, sizeof(words), "%u of 32 attention heads, ",
+                       (rank->cuts.items[0].end - rank->cuts.items[0].first) *
+                           rank->cuts.items[0].step / 16);
+        check_says(instance.why, words);
+        (void)snprintf(words, sizeof(words), " of 1000 vocabulary rows");
+        check_says(instance.why, words);
+        ck_assert_uint_gt(rank->share, 0);
+    }
+    ck_assert_uint_eq(instance.ranks.items[0].share + instance.ranks.items[1].share, 10000);
+    request.asymmetric = false;
+    request.sharding = SHARDING_PIPELINE;
+    ck_assert_int_eq(place(2), STATUS_OK);
+    check_says(instance.why, "pipeline by layers: alpha has 1048.6 MB free and takes ");
+    check_says(instance.why, "(layers 0 to ");
+    check_says(instance.why, " to 15 of 16");
+}
+END_TEST
+
+START_TEST(what_would_fit_stands_beside_what_does_not)
+{
+    add_model(32, 64);
+    add_node(0, 600);
+    add_node(1, 550);
+    name_two();
+    settings.auto_asymmetric = false;
+    request.context = 4096;
+    request.requests = 1;
+    request.mode = MODE_EXACT;
+    state.models.items[0].shape.runs.items[0].key_dim = 64;
+    state.models.items[0].shape.runs.items[0].value_dim = 64;
+    ck_assert_int_eq(place(2), STATUS_NO_CAPACITY);
+    const char *nearest = strstr(reason.text, "or ask for a context of at most ");
+    check_says(reason.text, "alpha needs ");
+    check_says(reason.text, "; free ");
+    ck_assert_msg(nearest != NULL, "%s", reason.text);
+    request.context = (uint32_t)strtoul(nearest + strlen("or ask for a context of at most "), NULL,
+                                        10);
+    ck_assert_int_eq(place(2), STATUS_OK);
+    /* Shares that do not fit, and those that do. */
+    uint32_t shares[2] = {90, 10};
+    request.shares = (struct u32s){shares, 2};
+    enum status status = place(2);
+    check_says(reason.text, "alpha needs ");
+    const char *found = strstr(reason.text, "; the shares ");
+    ck_assert_msg(status == STATUS_NO_CAPACITY && found, "%s", reason.text);
+    check_says(found, " would fit");
+    char *end = NULL;
+    shares[0] = (uint32_t)strtoul(found + strlen("; the shares "), &end, 10);
+    shares[1] = (uint32_t)strtoul(end + 1, NULL, 10);
+    ck_assert_uint_eq(shares[0] + shares[1], 100);
+    status = place(2);
+    request.shares = (struct u32s){NULL, 0};
+    ck_assert_msg(status == STATUS_OK, "%s", reason.text);
+}
+END_TEST
+
+/* One node alone lacks half a gigabyte, all three together a few megabytes: these are told. */
+START_TEST(of_what_is_refused_the_nearest_is_told)
+{
+    add_model(32, 64);
+    for (uint32_t i = 0; i < 3; i++)
+        add_node(i, 250);
+    request.any_sharding = true;
+    request.sharding = SHARDING_NONE;
+    ck_assert_int_eq(place(3), STATUS_NO_CAPACITY);
+    ck_assert_ptr_null(strstr(reason.text, "one node"));
+    const char *lack = strstr(reason.text, "; free ");
+    ck_assert_msg(lack != NULL, "%s", reason.text);
+    ck_assert_uint_lt(strtoull(lack + strlen("; free "), NULL, 10), 64 * MB);
 }
 END_TEST
 
@@ -552,16 +756,22 @@ Suite *suite_of_tests(void)
                                   upgrade_gate_off,
                                   upgrade_equal_fits,
                                   upgrade_equal_too_tight,
-                                  upgrade_asymmetric_over_its_limit,
+                                  upgrade_asymmetric_over_85_percent,
                                   upgrade_family_without_units,
                                   upgrade_rank_over_its_budget_after_rounding,
+                                  upgrade_rank_0_unreachable,
                                   tensor_by_name_is_equal_and_asymmetric_by_name_is_not,
                                   a_node_without_room_is_left_out,
+                                  all_that_have_room_are_taken_where_some_have_none,
+                                  who_is_left_out_is_named_with_the_reason,
                                   a_node_in_no_trusted_network_is_left_out,
                                   one_node_wins_when_it_is_faster,
                                   the_order_in_which_nodes_are_named_is_that_of_ranks,
                                   the_best_of_many_never_falls_off_the_list,
                                   refusals_name_node_need_and_have,
+                                  a_placement_says_what_each_node_has_and_takes,
+                                  what_would_fit_stands_beside_what_does_not,
+                                  of_what_is_refused_the_nearest_is_told,
                                   bad_nodes_are_named,
                                   more_ranks_than_the_model_can_use,
                                   bad_shares_are_refused_with_the_nearest};
