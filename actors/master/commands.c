@@ -247,6 +247,13 @@ static enum status ask_candidates(struct command *command)
     return STATUS_INTERNAL; /* answered by command_candidates */
 }
 
+/* Its own master answers who asks; see locals.c. */
+static enum status ask_paces(struct command *command)
+{
+    return refuse(command->reason, STATUS_UNSUPPORTED,
+                  "ask_paces is answered by the node that is asked, not by another");
+}
+
 /* Its own master answers who asks; see links.c. */
 static enum status ask_links(struct command *command)
 {

@@ -63,7 +63,6 @@ struct placement_question {
 
 #define PLACEMENT_CONTEXT_DEFAULT 32768u
 #define PLACEMENT_CONTEXT_LEAST 512u
-#define PLACEMENT_PROMPT_TOKENS 512u /* of the prompt whose first token is predicted */
 
 /* Best first; possible ones before refused ones. */
 MUST_CHECK enum status placement_candidates(const struct placement_question *question,

@@ -242,6 +242,6 @@ void attempt_predict(const struct attempt *attempt, const struct partition *cuts
     const double token_s = steps_s(attempt, candidate, cuts, 1);
     candidate->tokens_per_s = token_s > 0 ? 1 / token_s : 0;
     candidate->first_token_s =
-        steps_s(attempt, candidate, cuts, PLACEMENT_PROMPT_TOKENS) + token_s;
+        steps_s(attempt, candidate, cuts, PREDICTED_PROMPT_TOKENS) + token_s;
     candidate->load_s = load_s(attempt, candidate);
 }

@@ -32,12 +32,13 @@ struct measure {
     float *out;
     size_t tokens;
     bool has_bytes;
+    enum mode mode;
 };
 
 static void multiply(void *work, size_t first, size_t end, float *scratch)
 {
     const struct measure *m = work;
-    (m->has_bytes ? m->kernels->matmul_bytes : m->kernels->matmul)(
+    (m->has_bytes && m->mode == MODE_FAST ? m->kernels->matmul_bytes : m->kernels->matmul)(
         &m->matrix, &m->inputs, m->tokens, first, end, m->out, m->matrix.rows, scratch);
 }
 
@@ -85,7 +86,8 @@ static void keep_best(struct kernel_rates *rates, const struct kernel_rate *foun
 {
     struct kernel_rate *row = NULL;
     for (uint32_t i = 0; i < rates->count && !row; i++)
-        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads)
+        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads &&
+            rates->rates[i].mode == found->mode)
             row = &rates->rates[i];
     if (!row) {
         rates->rates[rates->count++] = *found;
@@ -124,7 +126,8 @@ static enum status measure_with(struct measure *m, uint32_t bits, uint32_t threa
     const double tokens_s = best_s(m, pool, TOKENS, many);
     const uint64_t size = rows * (m->matrix.weight_stride + 2 * m->matrix.scale_stride);
     const struct kernel_rate found = {bits, threads, (uint64_t)((double)size / token_s),
-                                      (uint64_t)((double)(many * COLUMNS * TOKENS) / tokens_s)};
+                                      (uint64_t)((double)(many * COLUMNS * TOKENS) / tokens_s),
+                                      m->mode};
     keep_best(rates, &found);
     pool_close(pool);
     return STATUS_OK;
@@ -180,9 +183,11 @@ static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struc
         if (i > 0 && i % COUNT_OF(bits) == 0)
             clock_sleep_ms(1000);
         fill_matrix(&m, of);
-        status = measure_with(&m, of, 1, rates, reason);
-        if (status == STATUS_OK && cores > 1)
-            status = measure_with(&m, of, cores, rates, reason);
+        for (m.mode = MODE_EXACT; m.mode <= MODE_FAST && status == STATUS_OK; m.mode++) {
+            status = measure_with(&m, of, 1, rates, reason);
+            if (status == STATUS_OK && cores > 1)
+                status = measure_with(&m, of, cores, rates, reason);
+        }
     }
     release(&m);
     return status;

@@ -4,6 +4,7 @@
 #include "protocol/holdings.h"
 #include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/paces.h"
 #include "runtime/tools/troupe/place.h"
 
 #include <string.h>
@@ -87,6 +88,28 @@ static void add_prediction(struct table *table, double value, const char *unit)
         table_add(table, "-");
 }
 
+/* What was predicted of those that run already, and what was got. */
+static int print_running(struct cli *cli, const char *model_id)
+{
+    struct message answer;
+    const int code = paces_ask(cli, &answer);
+    if (code != EXIT_CODE_OK)
+        return code;
+    for (uint32_t i = 0; i < cli->state->instances.count; i++) {
+        const struct instance_record *instance = &cli->state->instances.items[i];
+        char id[9];
+        if (strcmp(text_or_empty(instance->model_id), model_id) != 0)
+            continue;
+        (void)printf("%s is placed as %s, %s, %s:\n", model_id,
+                     id_print_short(&instance->instance_id, id),
+                     sharding_title(instance->sharding, instance->is_asymmetric),
+                     instance_status_name(instance->status));
+        paces_print(instance, answer.body);
+    }
+    message_fini(&answer);
+    return EXIT_CODE_OK;
+}
+
 static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
 {
     static const char *const headings[] = {"",      "SHARDING", "NODES", "CONTEXT",
@@ -128,7 +151,7 @@ static int print_candidates(struct cli *cli, const struct candidates_listed *lis
         return cli_failed(cli, STATUS_NO_MEMORY, NULL);
     if (listed->left_off > 0)
         (void)printf("%u more, all worse, are not shown\n", listed->left_off);
-    return EXIT_CODE_OK;
+    return print_running(cli, text_or_empty(listed->model_id));
 }
 
 int command_previews(struct cli *cli)
