@@ -20,8 +20,8 @@ static void take_name(const char *line, size_t word, char name_out[KERNEL_RATES_
                    line + word);
 }
 
-/* So many numbers above 0 and nothing else. */
-static bool take_numbers(const char *line, uint64_t *numbers, size_t count)
+/* So many numbers, the first of them above 0, and nothing else. */
+static bool take_numbers(const char *line, uint64_t *numbers, size_t count, size_t above)
 {
     char *at = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -29,7 +29,7 @@ static bool take_numbers(const char *line, uint64_t *numbers, size_t count)
         if (line[0] != ' ' || line[1] < '0' || line[1] > '9')
             return false;
         numbers[i] = strtoull(line, &at, 10);
-        if (errno != 0 || numbers[i] == 0)
+        if (errno != 0 || (i < above && numbers[i] == 0))
             return false;
         line = at;
     }
@@ -38,19 +38,20 @@ static bool take_numbers(const char *line, uint64_t *numbers, size_t count)
 
 static bool take_rate(const char *line, enum mode mode, struct kernel_rates *rates)
 {
-    uint64_t numbers[4];
-    if (rates->count == KERNEL_RATE_COUNT_MAX || !take_numbers(line, numbers, 4) ||
+    uint64_t numbers[6];
+    if (rates->count == KERNEL_RATE_COUNT_MAX || !take_numbers(line, numbers, 6, 4) ||
         numbers[0] > UINT32_MAX || numbers[1] > UINT32_MAX)
         return false;
-    rates->rates[rates->count++] = (struct kernel_rate){(uint32_t)numbers[0], (uint32_t)numbers[1],
-                                                        numbers[2], numbers[3], mode};
+    rates->rates[rates->count++] =
+        (struct kernel_rate){(uint32_t)numbers[0], (uint32_t)numbers[1], numbers[2], numbers[3],
+                             mode, numbers[4], numbers[5]};
     return true;
 }
 
 static bool take_near(const char *line, struct kernel_rates *rates)
 {
     uint64_t numbers[2];
-    if (!take_numbers(line, numbers, 2))
+    if (!take_numbers(line, numbers, 2, 2))
         return false;
     rates->near_ns = numbers[0];
     rates->near_bytes_per_s = numbers[1];
@@ -68,11 +69,9 @@ static bool take_line(const char *line, struct kernel_rates *rates)
     else if (strncmp(line, "exact", 5) == 0)
         return take_rate(line + 5, MODE_EXACT, rates);
     else if (strncmp(line, "wake", 4) == 0)
-        return take_numbers(line + 4, &rates->wake_ns, 1);
+        return take_numbers(line + 4, &rates->wake_ns, 1, 1);
     else if (strncmp(line, "near", 4) == 0)
         return take_near(line + 4, rates);
-    else if (strncmp(line, "read", 4) == 0)
-        return take_numbers(line + 4, &rates->read_bytes_per_s, 1);
     else
         return false;
     return true;
@@ -100,17 +99,16 @@ static bool write_lines(FILE *file, const struct kernel_rates *rates)
     bool ok = fprintf(file, "build %s\ncpu %s\n", rates->build, rates->cpu) > 0;
     for (uint32_t i = 0; ok && i < rates->count; i++) {
         const struct kernel_rate *rate = &rates->rates[i];
-        ok = fprintf(file, "%s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 "\n",
-                     mode_name((enum mode)rate->mode), rate->bits, rate->threads,
-                     rate->bytes_per_s, rate->products_per_s) > 0;
+        ok = fprintf(file, "%s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
+                     " %" PRIu64 "\n", mode_name(rate->mode), rate->bits, rate->threads,
+                     rate->bytes_per_s, rate->products_per_s, rate->attended_per_s,
+                     rate->attended_many_per_s) > 0;
     }
     if (ok && rates->wake_ns > 0)
         ok = fprintf(file, "wake %" PRIu64 "\n", rates->wake_ns) > 0;
     if (ok && rates->near_ns > 0)
         ok = fprintf(file, "near %" PRIu64 " %" PRIu64 "\n", rates->near_ns,
                      rates->near_bytes_per_s) > 0;
-    if (ok && rates->read_bytes_per_s > 0)
-        ok = fprintf(file, "read %" PRIu64 "\n", rates->read_bytes_per_s) > 0;
     return ok;
 }
 

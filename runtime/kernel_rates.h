@@ -2,8 +2,8 @@
 /*
  * kernel_rates: what the kernels of this machine manage, kept in a file of the node's home.
  *
- * A text of lines: "build" and "cpu", of which it holds, then "fast BITS THREADS BYTES PRODUCTS"
- * or "exact ...", with what a second sees; "wake NS", "near NS BYTES" and "read BYTES" as in
+ * A text of lines: "build" and "cpu", of which it holds, then "fast BITS THREADS BYTES PRODUCTS
+ * ATTENDED ATTENDED" or "exact ...", with what a second sees; "wake NS" and "near NS BYTES" as in
  * node_load, each where it was measured.  Written by troupe-engine measure, read by the master.
  *
  * Memory   plain.
@@ -28,7 +28,6 @@ struct kernel_rates {
     uint64_t wake_ns;          /* these as in struct node_load; 0: not measured */
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
-    uint64_t read_bytes_per_s;
 };
 
 /* False where there is no such file, or what it says is not whole. */

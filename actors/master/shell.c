@@ -375,7 +375,6 @@ static enum status add_kernels(const struct master_shell *shell, struct node_loa
     load->wake_ns = rates.wake_ns;
     load->near_ns = rates.near_ns;
     load->near_bytes_per_s = rates.near_bytes_per_s;
-    load->read_bytes_per_s = rates.read_bytes_per_s;
     return STATUS_OK;
 }
 

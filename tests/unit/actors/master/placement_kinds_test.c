@@ -295,7 +295,7 @@ START_TEST(one_node_wins_when_it_is_faster)
     request.any_sharding = true;
     request.sharding = SHARDING_NONE;
     static const struct kernel_rate fast = {4, 2, 400000000000, 4000000000000,
-                                            MODE_FAST};
+                                            MODE_FAST, 0, 0};
     nodes[1].kernels = &fast;
     nodes[1].kernel_count = 1;
     ck_assert_int_eq(place(3), STATUS_OK);
