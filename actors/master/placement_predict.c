@@ -197,46 +197,24 @@ static struct way way_between(const struct attempt *attempt, uint32_t from, uint
                         or_else(link ? (double)link->bytes_per_s : 0, FAR_BYTES_PER_S)};
 }
 
-/* A sum of so many bytes over the ranks of a stage: each sends its own to all others, or, where
- * there are many, a part to each and the sum of its part to all (collective.c). */
-static double sum_s(const struct attempt *attempt, const struct partition *first, double bytes)
-{
-    const uint32_t end = first->stage_first + first->stage_ranks;
-    const bool is_parted = bytes >= SUM_PARTED_BYTES;
-    const double each = is_parted ? 2 * bytes / first->stage_ranks : bytes;
-    double slowest = 0;
-    for (uint32_t i = first->stage_first; i < end; i++) {
-        double sent = 0;
-        double hop = 0;
-        for (uint32_t k = first->stage_first; k < end; k++) {
-            if (k == i)
-                continue;
-            const struct way way = way_between(attempt, i, k, SUM_WORDS);
-            sent += each / way.bytes_per_s;
-            hop = way.hop_s > hop ? way.hop_s : hop;
-        }
-        sent += is_parted ? 2 * hop : hop;
-        slowest = sent > slowest ? sent : slowest;
-    }
-    return slowest;
-}
+/* What a rank is reckoned with, counted once for all steps. */
+struct rank_cost {
+    struct pace pace;
+    double read_bytes;  /* of weights, in its layers for a token */
+    double head_bytes;
+    double part;        /* of all layers */
+    double attended[2]; /* multiplications of a token: in decoding, in the middle of the prompt */
+    double wakes_s;
+    double hop_s;       /* to the farthest of its stage */
+    double each_byte_s; /* to all others of its stage */
+};
 
-/* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
- * on to the others of a stage. */
-static double ring_s(const struct attempt *attempt, const struct partition *cuts, double bytes)
-{
-    double seconds = 0;
-    for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
-        const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
-        const struct way way = way_between(attempt, i, next, HOP_WORDS);
-        seconds += way.hop_s + bytes / way.bytes_per_s;
-        if (cuts[i].stage_ranks > 1)
-            seconds += way_between(attempt, i, i + 1, HOP_WORDS).hop_s;
-    }
-    return seconds;
-}
-
-/* ---- of ranks ---- */
+struct costs {
+    struct rank_cost ranks[RANK_COUNT_MAX];
+    double products; /* of all layers for a token */
+    double ring_s;   /* round the stages of a pipeline, */
+    double ring_byte_s;
+};
 
 /* How many bits a packed weight of the layers has, scales with it. */
 static uint32_t bits_of(const struct model_shape *shape, uint64_t layer_bytes)
@@ -245,53 +223,116 @@ static uint32_t bits_of(const struct model_shape *shape, uint64_t layer_bytes)
     return bits < 6.5 ? 4 : bits < 12 ? 8 : 16;
 }
 
-/* Tokens that are computed in one go. */
-struct rows {
-    uint32_t count; /* 1 in decoding */
-    uint32_t seen;  /* positions each of them attends to */
-    bool is_drawn;  /* the last one's logits are wanted */
-};
+static void count_ways(const struct attempt *attempt, const struct partition *cuts, uint32_t rank,
+                       struct rank_cost *cost)
+{
+    const uint32_t first = cuts[rank].stage_first;
+    for (uint32_t k = first; k < first + cuts[rank].stage_ranks; k++) {
+        if (k == rank)
+            continue;
+        const struct way way = way_between(attempt, rank, k, SUM_WORDS);
+        cost->each_byte_s += 1 / way.bytes_per_s;
+        cost->hop_s = way.hop_s > cost->hop_s ? way.hop_s : cost->hop_s;
+    }
+}
 
-static double rank_s(const struct attempt *attempt, const struct candidate *candidate,
-                     const struct partition *cuts, uint32_t rank, const struct rows *rows)
+/* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
+ * on to the others of a stage. */
+static void count_ring(const struct attempt *attempt, const struct partition *cuts,
+                       struct costs *costs)
+{
+    for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
+        const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
+        const struct way way = way_between(attempt, i, next, HOP_WORDS);
+        costs->ring_s += way.hop_s;
+        costs->ring_byte_s += 1 / way.bytes_per_s;
+        if (cuts[i].stage_ranks > 1)
+            costs->ring_s += way_between(attempt, i, i + 1, HOP_WORDS).hop_s;
+    }
+}
+
+static void count_costs(const struct attempt *attempt, const struct candidate *candidate,
+                        const struct partition *cuts, struct costs *costs)
 {
     const struct model_shape *shape = &attempt->model->shape;
-    const struct partition *cut = &cuts[rank];
     const struct partition_units units = partition_units_of_shape(shape);
     const struct partition whole = partition_whole(&units, 0, 1, SHARDING_NONE);
     const uint64_t all = placement_token_bytes(shape, &whole, false);
-    const uint64_t own = placement_token_bytes(shape, cut, false);
-    const uint64_t head = placement_token_bytes(shape, cut, true) - own;
     const uint32_t bits = bits_of(shape, all);
-    const uint32_t threads = candidate->ranks.items[rank].threads;
-    const struct pace pace = pace_of(attempt, candidate, cuts, rank, bits);
-    const double products =
+    memset(costs, 0, sizeof(*costs));
+    costs->products =
         shape->products ? (double)shape->products : (double)all * 8 / (bits + 0.5);
-    const double layers = cut->layer_end - cut->layer_first;
-    const double attended = placement_attended(shape, cut, rows->seen) * rows->count;
-    const double part = all ? (double)own / (double)all : 0;
-    double seconds = rows->count == 1
-                         ? (double)own / pace.bytes_per_s + attended / pace.attended_per_s
-                         : products * part * rows->count / pace.products_per_s +
-                               attended / pace.attended_many_per_s;
+    for (uint32_t i = 0; i < attempt->count; i++) {
+        struct rank_cost *cost = &costs->ranks[i];
+        const uint64_t own = placement_token_bytes(shape, &cuts[i], false);
+        const double layers = cuts[i].layer_end - cuts[i].layer_first;
+        cost->pace = pace_of(attempt, candidate, cuts, i, bits);
+        cost->read_bytes = (double)own;
+        cost->head_bytes = (double)(placement_token_bytes(shape, &cuts[i], true) - own);
+        cost->part = all ? (double)own / (double)all : 0;
+        cost->attended[0] = placement_attended(shape, &cuts[i], PREDICTED_PROMPT_TOKENS);
+        cost->attended[1] = placement_attended(shape, &cuts[i], PREDICTED_PROMPT_TOKENS / 2);
+        if (candidate->ranks.items[i].threads > 1)
+            cost->wakes_s = layers * LAYER_WAKES *
+                            or_else((double)attempt->chosen[i]->wake_ns / 1e9, WAKE_S);
+        count_ways(attempt, cuts, i, cost);
+    }
+    count_ring(attempt, cuts, costs);
+}
+
+/* ---- of steps ---- */
+
+/* Tokens that are computed in one go. */
+struct rows {
+    uint32_t count; /* 1 in decoding */
+    bool is_drawn;  /* the last one's logits are wanted */
+};
+
+/* A sum of so many bytes over the ranks of a stage: each sends its own to all others, or, where
+ * there are many, a part to each and the sum of its part to all (collective.c). */
+static double sum_s(const struct costs *costs, const struct partition *first, double bytes)
+{
+    const uint32_t end = first->stage_first + first->stage_ranks;
+    const bool is_parted = bytes >= SUM_PARTED_BYTES;
+    const double each = is_parted ? 2 * bytes / first->stage_ranks : bytes;
+    double slowest = 0;
+    for (uint32_t i = first->stage_first; i < end; i++) {
+        const struct rank_cost *cost = &costs->ranks[i];
+        const double seconds = cost->each_byte_s * each + cost->hop_s * (is_parted ? 2 : 1);
+        slowest = seconds > slowest ? seconds : slowest;
+    }
+    return slowest;
+}
+
+static double rank_s(const struct attempt *attempt, const struct candidate *candidate,
+                     const struct costs *costs, uint32_t rank, const struct rows *rows)
+{
+    const struct model_shape *shape = &attempt->model->shape;
+    const struct rank_cost *cost = &costs->ranks[rank];
+    const struct pace *pace = &cost->pace;
+    double seconds =
+        rows->count == 1
+            ? cost->read_bytes / pace->bytes_per_s + cost->attended[0] / pace->attended_per_s
+            : rows->count * (costs->products * cost->part / pace->products_per_s +
+                             cost->attended[1] / pace->attended_many_per_s);
     if (rows->is_drawn)
-        seconds += (double)head / pace.bytes_per_s;
-    if (threads > 1)
-        seconds += layers * LAYER_WAKES *
-                   or_else((double)attempt->chosen[rank]->wake_ns / 1e9, WAKE_S);
-    return seconds + part * shape->layers * rows->count * shape->hidden * FLOAT_S / threads;
+        seconds += cost->head_bytes / pace->bytes_per_s;
+    return seconds + cost->wakes_s +
+           cost->part * shape->layers * rows->count * shape->hidden * FLOAT_S /
+               candidate->ranks.items[rank].threads;
 }
 
 /* Stages one after the other, of each the slowest rank. */
 static double layers_s(const struct attempt *attempt, const struct candidate *candidate,
-                       const struct partition *cuts, const struct rows *rows)
+                       const struct partition *cuts, const struct costs *costs,
+                       const struct rows *rows)
 {
     double sum = 0;
     double slowest = 0;
     for (uint32_t i = 0; i < attempt->count; i++) {
         if (i == cuts[i].stage_first)
             slowest = 0;
-        const double own = rank_s(attempt, candidate, cuts, i, rows);
+        const double own = rank_s(attempt, candidate, costs, i, rows);
         sum += own > slowest ? own - slowest : 0;
         slowest = own > slowest ? own : slowest;
     }
@@ -299,35 +340,34 @@ static double layers_s(const struct attempt *attempt, const struct candidate *ca
 }
 
 static double steps_s(const struct attempt *attempt, const struct candidate *candidate,
-                      const struct partition *cuts, const struct rows *rows)
+                      const struct partition *cuts, const struct costs *costs,
+                      const struct rows *rows)
 {
     const struct model_shape *shape = &attempt->model->shape;
     const double row_bytes = (double)shape->hidden * sizeof(float) * rows->count;
-    double seconds = layers_s(attempt, candidate, cuts, rows);
+    double seconds = layers_s(attempt, candidate, cuts, costs, rows);
     if (rows->is_drawn)
         seconds += STEP_S + LOGIT_S * shape->vocab;
     for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks)
         if (cuts[i].stage_ranks > 1)
             seconds += (2.0 * (cuts[i].layer_end - cuts[i].layer_first) + 1) *
-                           sum_s(attempt, &cuts[i], row_bytes) +
-                       COLLECTIVES_MORE * sum_s(attempt, &cuts[i], 0);
+                           sum_s(costs, &cuts[i], row_bytes) +
+                       COLLECTIVES_MORE * sum_s(costs, &cuts[i], 0);
     if (candidate->sharding == SHARDING_PIPELINE ||
         candidate->sharding == SHARDING_PIPELINE_TENSOR)
-        seconds += ring_s(attempt, cuts, row_bytes);
+        seconds += costs->ring_s + costs->ring_byte_s * row_bytes;
     return seconds;
 }
 
-/* A prompt goes through the ranks in pieces, one after the other. */
+/* A prompt goes through the ranks in pieces, one after the other; logits are of the last. */
 static double prompt_s(const struct attempt *attempt, const struct candidate *candidate,
-                       const struct partition *cuts)
+                       const struct partition *cuts, const struct costs *costs)
 {
-    double seconds = 0;
-    for (uint32_t at = 0; at < PREDICTED_PROMPT_TOKENS; at += PROMPT_ROWS) {
-        const struct rows rows = {PROMPT_ROWS, at + PROMPT_ROWS / 2,
-                                  at + PROMPT_ROWS >= PREDICTED_PROMPT_TOKENS};
-        seconds += steps_s(attempt, candidate, cuts, &rows);
-    }
-    return seconds;
+    const struct rows piece = {PROMPT_ROWS, false};
+    const struct rows last = {PROMPT_ROWS, true};
+    const uint32_t pieces = PREDICTED_PROMPT_TOKENS / PROMPT_ROWS;
+    return (pieces - 1) * steps_s(attempt, candidate, cuts, costs, &piece) +
+           steps_s(attempt, candidate, cuts, costs, &last);
 }
 
 /* Those that hold the weights read them; the others get them from one that does. */
@@ -352,9 +392,11 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
 void attempt_predict(const struct attempt *attempt, const struct partition *cuts,
                      struct candidate *candidate)
 {
-    const struct rows rows = {1, PREDICTED_PROMPT_TOKENS, true};
-    const double token_s = steps_s(attempt, candidate, cuts, &rows);
+    const struct rows rows = {1, true};
+    struct costs costs;
+    count_costs(attempt, candidate, cuts, &costs);
+    const double token_s = steps_s(attempt, candidate, cuts, &costs, &rows);
     candidate->tokens_per_s = token_s > 0 ? 1 / token_s : 0;
-    candidate->first_token_s = prompt_s(attempt, candidate, cuts);
+    candidate->first_token_s = prompt_s(attempt, candidate, cuts, &costs);
     candidate->load_s = load_s(attempt, candidate) + token_s; /* the canary */
 }
