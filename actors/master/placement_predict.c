@@ -42,7 +42,7 @@
  * between masters, half of there and back; what an echo took beyond that is the wire's. */
 #define SUM_WORDS 0.5
 #define HOP_WORDS 12.0
-#define ECHO_WORDS 12.0
+#define ECHO_WORDS 18.0
 /* Of a step beside the sums: its plan, and what tokens are drawn from. */
 #define COLLECTIVES_MORE 3.0
 #define SUM_PARTED_BYTES 65536.0 /* collective.c */
