@@ -526,8 +526,10 @@ static bool apply_instance_placed(struct state *state, const struct message *eve
         return true;
     struct instance_record *instance =
         PUSH(instance_record, state->instances, &body->instance, INSTANCE_COUNT_MAX);
-    if (instance)
+    if (instance) {
         instance->changed_index = event->head.index;
+        instance->started_ms = event->head.time_ms;
+    }
     note_use(state, body->instance.model_id, event->head.time_ms);
     return instance != NULL;
 }
@@ -559,6 +561,7 @@ static bool apply_generation_started(struct state *state, const struct message *
     if (!instance)
         return true;
     instance->changed_index = event->head.index;
+    instance->started_ms = event->head.time_ms;
     note_use(state, instance->model_id, event->head.time_ms);
     instance->generation = body->generation;
     instance->sharding = body->sharding;

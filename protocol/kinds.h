@@ -28,7 +28,8 @@
     M(14, CANCEL_TRANSFER, cancel_transfer, "stop copying it")                                     \
     M(15, PULL_MODEL, pull_model, "bring a model from the hub to the disk of a node")              \
     M(20, PIN_MODEL, pin_model, "keep a model whatever needs room, or no longer")                  \
-    M(30, ASK_LINKS, ask_links, "which nodes reach each other? answered by the node asked")
+    M(30, ASK_LINKS, ask_links, "which nodes reach each other? answered by the node asked")    \
+    M(31, ASK_PACES, ask_paces, "how fast are instances? answered by the node asked")
 
 /* Past fact; leader -> every master -> every actor, in order; stands in the log. */
 #define EVENT_LIST(M)                                                                              \
@@ -113,7 +114,8 @@
     M(3, IMPORT_PROGRESSED, import_progressed, "bytes the downloader has taken in")                \
     M(4, HEARTBEAT, heartbeat, "a rank lives; which collective it is in")                          \
     M(5, TRANSFER_PROGRESSED, transfer_progressed, "bytes of a model a node has got")              \
-    M(10, LINKS_MEASURED, links_measured, "which nodes a node reaches, how soon and how fast")
+    M(10, LINKS_MEASURED, links_measured, "which nodes a node reaches, how soon and how fast") \
+    M(11, PACE_MEASURED, pace_measured, "how fast an instance is, as rank 0 saw it")
 
 /* To a command, report or task, with its key. */
 #define ANSWER_LIST(M)                                                                             \
@@ -121,7 +123,8 @@
     M(2, TASKS, tasks_listed, "to list_tasks")                                                     \
     M(3, CANDIDATES, candidates_listed, "to ask_candidates")                                       \
     M(4, TASK_HELD, task_held, "to a task: its present phase")                                     \
-    M(10, LINKS, links_listed, "to ask_links")
+    M(10, LINKS, links_listed, "to ask_links")                                                     \
+    M(11, PACES, paces_listed, "to ask_paces")
 
 /* The conversation of two connected processes. */
 #define LINK_LIST(M)                                                                               \

@@ -24,7 +24,8 @@
 #define ADDRESS_OFFER_COUNT_MAX 6 /* of a node's own that others may use; each is tried by all */
 #define INSTANCE_COUNT_MAX 64
 #define CANDIDATE_COUNT_MAX 64 /* of a placement, told to who asks */
-#define KERNEL_RATE_COUNT_MAX 8
+#define KERNEL_RATE_COUNT_MAX 16
+#define PREDICTED_PROMPT_TOKENS 512u /* of the prompt whose first token a placement predicts */
 #define MODEL_COUNT_MAX 256
 #define MODEL_FILE_COUNT_MAX 1024 /* DeepSeek-V3 has 163 weight files */
 #define FILE_SET_BYTES_MAX (MODEL_FILE_COUNT_MAX / 8) /* a bit for each file of a model */

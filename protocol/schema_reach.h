@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * schema_reach: rows about which node reaches which, how soon and how fast.
+ * schema_reach: rows about which node reaches which, how soon and how fast, and about how fast
+ * instances are.
  *
  * Include protocol/schema.h, not this file.  Signals and questions only: nothing here is state.
  */
@@ -52,6 +53,18 @@
 #define LINKS_LISTED_FIELDS(F, L, R, S)                                                            \
     L(S, links_measured, rows, NODE_COUNT_MAX, "of each node that told of late")
 
+/* ---- what was got, beside what the placement predicted ---- */
+
+#define PACE_MEASURED_FIELDS(F, L, R, S)                                                           \
+    F(S, instance_id, instance_id, 16, "")                                                         \
+    R(S, generation, generation, "")                                                               \
+    F(S, f64, tokens_per_s, 0, "of a request alone, the median of the last; 0: none was yet")      \
+    F(S, f64, first_token_s, 0, "of the last prompt that was read alone; 0: none was yet")         \
+    F(S, u32, prompt_tokens, 0, "of that prompt")
+#define ASK_PACES_FIELDS(F, L, R, S) F(S, u32, unused, 1, "an empty question")
+#define PACES_LISTED_FIELDS(F, L, R, S)                                                            \
+    L(S, pace_measured, paces, INSTANCE_COUNT_MAX, "of each instance that told of late")
+
 #define REACH_RECORD_LIST(X)                                                                       \
     X(echo_asked, ECHO_ASKED)                                                                      \
     X(echo_told, ECHO_TOLD)                                                                        \
@@ -60,6 +73,9 @@
     X(link_measured, LINK_MEASURED)                                                                \
     X(links_measured, LINKS_MEASURED)                                                              \
     X(ask_links, ASK_LINKS)                                                                        \
-    X(links_listed, LINKS_LISTED)
+    X(links_listed, LINKS_LISTED)                                                                  \
+    X(pace_measured, PACE_MEASURED)                                                                \
+    X(ask_paces, ASK_PACES)                                                                        \
+    X(paces_listed, PACES_LISTED)
 
 #endif

@@ -204,7 +204,8 @@
     F(S, f64, tokens_per_s, 0, "predicted, of one request; 0: not")                                \
     F(S, f64, first_token_s, 0, "predicted, for a prompt of 512 tokens; 0: not")                   \
     F(S, f64, load_s, 0, "predicted, to load the weights; 0: not")                             \
-    F(S, text, transport, SENTENCE_SIZE_MAX, "why MPI uses TCP although there is RDMA")
+    F(S, text, transport, SENTENCE_SIZE_MAX, "why MPI uses TCP although there is RDMA")            \
+    F(S, u64, started_ms, 0, "wall clock at which the present generation began to load")
 
 #define INCARNATION_RECORD_FIELDS(F, L, R, S)                                                      \
     F(S, node_id, node_id, 16, "")                                                                 \

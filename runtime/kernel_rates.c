@@ -20,23 +20,42 @@ static void take_name(const char *line, size_t word, char name_out[KERNEL_RATES_
                    line + word);
 }
 
-/* Four numbers above 0 and nothing else. */
-static bool take_rate(const char *line, struct kernel_rate *rate)
+/* So many numbers, the first of them above 0, and nothing else. */
+static bool take_numbers(const char *line, uint64_t *numbers, size_t count, size_t above)
 {
-    uint64_t numbers[4];
     char *at = NULL;
-    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+    for (size_t i = 0; i < count; i++) {
         errno = 0;
         if (line[0] != ' ' || line[1] < '0' || line[1] > '9')
             return false;
         numbers[i] = strtoull(line, &at, 10);
-        if (errno != 0 || numbers[i] == 0 || (i < 2 && numbers[i] > UINT32_MAX))
+        if (errno != 0 || (i < above && numbers[i] == 0))
             return false;
         line = at;
     }
-    *rate = (struct kernel_rate){(uint32_t)numbers[0], (uint32_t)numbers[1], numbers[2],
-                                 numbers[3]};
     return line[0] == '\n';
+}
+
+static bool take_rate(const char *line, enum mode mode, struct kernel_rates *rates)
+{
+    uint64_t numbers[6];
+    if (rates->count == KERNEL_RATE_COUNT_MAX || !take_numbers(line, numbers, 6, 4) ||
+        numbers[0] > UINT32_MAX || numbers[1] > UINT32_MAX)
+        return false;
+    rates->rates[rates->count++] =
+        (struct kernel_rate){(uint32_t)numbers[0], (uint32_t)numbers[1], numbers[2], numbers[3],
+                             mode, numbers[4], numbers[5]};
+    return true;
+}
+
+static bool take_near(const char *line, struct kernel_rates *rates)
+{
+    uint64_t numbers[2];
+    if (!take_numbers(line, numbers, 2, 2))
+        return false;
+    rates->near_ns = numbers[0];
+    rates->near_bytes_per_s = numbers[1];
+    return true;
 }
 
 static bool take_line(const char *line, struct kernel_rates *rates)
@@ -45,8 +64,14 @@ static bool take_line(const char *line, struct kernel_rates *rates)
         take_name(line, 6, rates->build);
     else if (strncmp(line, "cpu ", 4) == 0)
         take_name(line, 4, rates->cpu);
-    else if (strncmp(line, "rate", 4) == 0 && rates->count < KERNEL_RATE_COUNT_MAX)
-        return take_rate(line + 4, &rates->rates[rates->count]) && ++rates->count > 0;
+    else if (strncmp(line, "fast", 4) == 0)
+        return take_rate(line + 4, MODE_FAST, rates);
+    else if (strncmp(line, "exact", 5) == 0)
+        return take_rate(line + 5, MODE_EXACT, rates);
+    else if (strncmp(line, "wake", 4) == 0)
+        return take_numbers(line + 4, &rates->wake_ns, 1, 1);
+    else if (strncmp(line, "near", 4) == 0)
+        return take_near(line + 4, rates);
     else
         return false;
     return true;
@@ -74,9 +99,16 @@ static bool write_lines(FILE *file, const struct kernel_rates *rates)
     bool ok = fprintf(file, "build %s\ncpu %s\n", rates->build, rates->cpu) > 0;
     for (uint32_t i = 0; ok && i < rates->count; i++) {
         const struct kernel_rate *rate = &rates->rates[i];
-        ok = fprintf(file, "rate %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 "\n", rate->bits,
-                     rate->threads, rate->bytes_per_s, rate->products_per_s) > 0;
+        ok = fprintf(file, "%s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
+                     " %" PRIu64 "\n", mode_name(rate->mode), rate->bits, rate->threads,
+                     rate->bytes_per_s, rate->products_per_s, rate->attended_per_s,
+                     rate->attended_many_per_s) > 0;
     }
+    if (ok && rates->wake_ns > 0)
+        ok = fprintf(file, "wake %" PRIu64 "\n", rates->wake_ns) > 0;
+    if (ok && rates->near_ns > 0)
+        ok = fprintf(file, "near %" PRIu64 " %" PRIu64 "\n", rates->near_ns,
+                     rates->near_bytes_per_s) > 0;
     return ok;
 }
 

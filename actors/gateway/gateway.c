@@ -58,6 +58,7 @@ static void master_message(struct gateway *gateway, const struct message *messag
             asks_answered(gateway, message);
         transfer_progress_take(&gateway->transfers, message, gateway->input->now_ms);
         pulls_note(gateway, message);
+        pace_table_take(&gateway->paces, gateway_state(gateway), message);
         return;
     case MIRROR_WELCOMED:
         tell_ready(gateway);

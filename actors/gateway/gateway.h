@@ -24,6 +24,7 @@
 #include "actors/gateway/http_file.h"
 #include "actors/gateway/http_head.h"
 #include "actors/gateway/openai.h"
+#include "runtime/pace_view.h"
 #include "runtime/session.h"
 #include "runtime/transfer_progress.h"
 
@@ -234,6 +235,7 @@ struct gateway {
     size_t feed_size;
     uint64_t tick_at_ms;
     struct transfer_progress_table transfers; /* how far they are */
+    struct pace_table paces;                  /* how fast instances were */
     struct pull_progress pulls[GATEWAY_PULL_COUNT_MAX]; /* likewise */
     struct relay_desk *relays;                /* NULL: none was ever needed */
 

@@ -340,6 +340,11 @@ enum status instance_print(const struct gateway *gateway, const struct instance_
             "\"first_token_s\":%.3f,\"load_s\":%.3f}",
             instance->is_upgraded ? "true" : "false", instance->tokens_per_s,
             instance->first_token_s, instance->load_s);
+    if (status == STATUS_OK)
+        status = buffer_append_text(json, ",\"observed\":");
+    if (status == STATUS_OK)
+        status = pace_print(instance,
+                            pace_find(gateway->paces.items, gateway->paces.count, instance), json);
     if (status == STATUS_OK && instance->status == INSTANCE_COPYING)
         status = buffer_append_format(
             json, ",\"transfer_id\":\"%s\"",
@@ -442,7 +447,12 @@ void reply_candidates(struct gateway *gateway, uint64_t exchange,
             status = ranks_print(gateway, &shown, &json);
     }
     if (status == STATUS_OK)
-        status = buffer_append_format(&json, "],\"left_off\":%u}", listed->left_off);
+        status = buffer_append_format(&json, "],\"left_off\":%u,\"running\":", listed->left_off);
+    if (status == STATUS_OK)
+        status = pace_print_all(gateway_state(gateway), text_or_empty(listed->model_id),
+                                gateway->paces.items, gateway->paces.count, &json);
+    if (status == STATUS_OK)
+        status = buffer_append_text(&json, "}");
     failed_if(gateway, status);
     reply(gateway, exchange, 200, &json);
 }

@@ -23,12 +23,23 @@ static void route_health(struct gateway *gateway, const struct http_arrival *req
     reply_fault(gateway, request->exchange, &fault);
 }
 
+/* The state, and beside what it says of instances how fast they were. */
 static void route_state(struct gateway *gateway, const struct http_arrival *request)
 {
     struct buffer json;
     struct http_fault fault;
     buffer_init(&json, STATE_JSON_SIZE_MAX);
     enum status status = record_print(&state_type, gateway_state(gateway), &json);
+    ASSERT(status != STATUS_OK || (json.size > 0 && json.bytes[json.size - 1] == '}'));
+    if (status == STATUS_OK) {
+        json.size--;
+        status = buffer_append_text(&json, ",\"paces\":");
+    }
+    if (status == STATUS_OK)
+        status = pace_print_all(gateway_state(gateway), NULL, gateway->paces.items,
+                                gateway->paces.count, &json);
+    if (status == STATUS_OK)
+        status = buffer_append_text(&json, "}");
     if (status == STATUS_OK) {
         reply(gateway, request->exchange, 200, &json);
         return;

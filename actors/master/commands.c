@@ -96,6 +96,9 @@ static uint32_t survey_nodes(struct master *master, const struct instance_id *re
             place->disk_free = load->load.disk_free;
             place->kernels = load->kernels;
             place->kernel_count = load->kernel_count;
+            place->wake_ns = load->load.wake_ns;
+            place->near_ns = load->load.near_ns;
+            place->near_bytes_per_s = load->load.near_bytes_per_s;
             place->memory_free =
                 load->load.memory_free < unreserved ? load->load.memory_free : unreserved;
         }
@@ -232,6 +235,13 @@ static enum status ask_candidates(struct command *command)
 {
     (void)command;
     return STATUS_INTERNAL; /* answered by command_candidates */
+}
+
+/* Its own master answers who asks; see locals.c. */
+static enum status ask_paces(struct command *command)
+{
+    return refuse(command->reason, STATUS_UNSUPPORTED,
+                  "ask_paces is answered by the node that is asked, not by another");
 }
 
 /* Its own master answers who asks; see links.c. */

@@ -380,11 +380,13 @@ static void forward_heartbeat(struct master *master, const struct heartbeat *bea
 
 static void route_signal(struct master *master, const struct message *signal)
 {
-    /* Whoever watches a transfer or a pull does so at any node. */
+    /* Whoever watches a transfer, a pull or an instance does so at any node. */
     const bool is_for_all = signal->head.code == SIGNAL_TRANSFER_PROGRESSED ||
-                            signal->head.code == SIGNAL_IMPORT_PROGRESSED;
+                            signal->head.code == SIGNAL_IMPORT_PROGRESSED ||
+                            signal->head.code == SIGNAL_PACE_MEASURED;
     struct node_slot *leader = leader_slot(master);
     locals_signal(master, signal, true);
+    pace_table_take(&master->paces, &master->state, signal);
     if (message_is(signal, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT)) {
         forward_heartbeat(master, MESSAGE_BODY(signal, heartbeat));
         return;
@@ -410,6 +412,7 @@ static bool role_allows(const struct local *local, const struct message *message
     switch ((enum command_code)message->head.code) {
     case COMMAND_ASK_CANDIDATES:
     case COMMAND_ASK_LINKS:
+    case COMMAND_ASK_PACES:
         return local->role >= ROLE_READ;
     case COMMAND_PLACE_INSTANCE:
     case COMMAND_DELETE_INSTANCE:
@@ -452,6 +455,22 @@ static enum status local_link(struct master *master, struct local *local,
     return STATUS_OK;
 }
 
+static void answer_paces(struct master *master, const struct peer *peer,
+                         const struct message *asked)
+{
+    struct message answer;
+    if (!message_begin(master, &answer, MESSAGE_ANSWER, ANSWER_PACES))
+        return;
+    struct paces_listed *body = answer.body;
+    answer.head.key = asked->head.key;
+    for (uint32_t i = 0; i < master->paces.count; i++)
+        if (!record_list_push(&pace_measured_type, RECORD_LIST(body->paces),
+                              &master->paces.items[i], INSTANCE_COUNT_MAX))
+            master->outbox->failed = STATUS_NO_MEMORY;
+    outbox_send(master->outbox, peer, &answer);
+    message_fini(&answer);
+}
+
 enum status local_message(struct master *master, struct local *local, const struct message *message)
 {
     if (!role_allows(local, message)) {
@@ -463,6 +482,10 @@ enum status local_message(struct master *master, struct local *local, const stru
     case MESSAGE_COMMAND:
         if (message->head.code == COMMAND_ASK_LINKS) {
             links_answer(master, &local->peer, message);
+            return STATUS_OK;
+        }
+        if (message->head.code == COMMAND_ASK_PACES) {
+            answer_paces(master, &local->peer, message);
             return STATUS_OK;
         }
         return request_take(master, message, NULL, 0);

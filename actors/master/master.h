@@ -27,6 +27,7 @@
 #include "runtime/identity.h"
 #include "runtime/interface.h"
 #include "runtime/network.h"
+#include "runtime/pace_view.h"
 
 #define RECENT_COUNT_MAX 4096
 #define LOCAL_COUNT_MAX 256
@@ -289,6 +290,7 @@ struct master {
     struct load loads[NODE_COUNT_MAX];
     uint32_t load_count;
     struct links links;
+    struct pace_table paces;     /* of instances on any node */
     struct buffer incoming;      /* snapshot parts of a leader */
     struct event_stamp incoming_stamp;
 

@@ -32,6 +32,9 @@ struct placement_node {
     uint64_t disk_free;   /* in its store */
     const struct kernel_rate *kernels; /* what its kernels manage; NULL: not measured yet */
     uint32_t kernel_count;
+    uint64_t wake_ns;     /* these as in struct node_load; 0: not measured yet */
+    uint64_t near_ns;
+    uint64_t near_bytes_per_s;
     bool is_heard;        /* in view and its load told in this epoch */
     bool is_exposed;      /* none of its addresses is in a network the operator trusts */
 };
@@ -63,7 +66,6 @@ struct placement_question {
 
 #define PLACEMENT_CONTEXT_DEFAULT 32768u
 #define PLACEMENT_CONTEXT_LEAST 512u
-#define PLACEMENT_PROMPT_TOKENS 512u /* of the prompt whose first token is predicted */
 
 /* Best first; possible ones before refused ones; at least one, else STATUS_NO_CAPACITY or
  * STATUS_NO_HOLDER with the reason. */

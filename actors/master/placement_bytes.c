@@ -172,6 +172,31 @@ uint64_t placement_token_bytes(const struct model_shape *shape, const struct par
     return bytes + (has_head && cut->has_head ? rows_of(shape, cut, head_of(shape)) : 0);
 }
 
+struct attended {
+    uint64_t positions;
+    double products;
+};
+
+static void take_attended(void *taker, const struct layer_run *run, const struct held *held,
+                          uint32_t layers)
+{
+    struct attended *attended = taker;
+    const uint64_t seen = run->window > 0 && run->window < attended->positions
+                              ? run->window
+                              : attended->positions;
+    const uint32_t heads = run->mixer == PARTITION_DELTA ? 0 : run->unit_heads + !run->unit_heads;
+    const uint32_t width = run->key_dim + (run->value_dim ? run->value_dim : run->key_dim);
+    attended->products += (double)layers * held->units * heads * width * (double)seen;
+}
+
+double placement_attended(const struct model_shape *shape, const struct partition *cut,
+                          uint64_t positions)
+{
+    struct attended attended = {positions, 0};
+    each_layer(shape, cut, take_attended, &attended);
+    return attended.products;
+}
+
 uint64_t placement_weight_bytes(const struct model_shape *shape, const struct partition *cut)
 {
     /* In a pipeline the first stage and the last each hold a table that serves both. */

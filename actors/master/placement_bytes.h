@@ -31,6 +31,9 @@ uint64_t placement_weight_bytes(const struct model_shape *shape, const struct pa
 /* Of these, what is read for a token; without the head, in the layers alone. */
 uint64_t placement_token_bytes(const struct model_shape *shape, const struct partition *cut,
                                bool has_head);
+/* Multiplications of attention for a token that sees so many positions. */
+double placement_attended(const struct model_shape *shape, const struct partition *cut,
+                          uint64_t positions);
 /* What a rank remembers of a position in pages, and of a request in its windows and states. */
 void placement_cache_sizes(const struct model_shape *shape, const struct partition *cut,
                            enum kv_format format, struct kv_sizes *sizes_out);

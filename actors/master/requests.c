@@ -375,6 +375,12 @@ static struct pending *pending_by_ticket(struct master *master, uint64_t ticket,
     return NULL;
 }
 
+static void pass_signal(struct master *master, const struct message *signal)
+{
+    pace_table_take(&master->paces, &master->state, signal);
+    locals_signal(master, signal, false);
+}
+
 enum status request_forwarded(struct master *master, struct node_slot *slot,
                               const struct message *message)
 {
@@ -388,7 +394,8 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
     enum status status = STATUS_OK;
     if (message->head.code == LINK_FORWARDED) {
         const bool is_progress = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_TRANSFER_PROGRESSED) ||
-                                 message_is(&inner, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED);
+                                 message_is(&inner, MESSAGE_SIGNAL, SIGNAL_IMPORT_PROGRESSED) ||
+                                 message_is(&inner, MESSAGE_SIGNAL, SIGNAL_PACE_MEASURED);
         const bool is_beat = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_HEARTBEAT);
         const bool is_of_links = message_is(&inner, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED);
         const bool is_lie = (inner.head.kind == MESSAGE_REPORT || is_progress || is_beat) &&
@@ -400,7 +407,7 @@ enum status request_forwarded(struct master *master, struct node_slot *slot,
         else if (is_of_links)
             links_take(master, slot, inner.body);
         else if (is_progress || is_beat)
-            locals_signal(master, &inner, false);
+            pass_signal(master, &inner);
         else if (inner.head.kind == MESSAGE_SIGNAL && is_leader(master))
             duties_signal(master, &inner);
     } else {

@@ -372,6 +372,9 @@ static enum status add_kernels(const struct master_shell *shell, struct node_loa
         if (!record_list_push(&kernel_rate_type, RECORD_LIST(load->kernels), &rates.rates[i],
                               KERNEL_RATE_COUNT_MAX))
             return STATUS_NO_MEMORY;
+    load->wake_ns = rates.wake_ns;
+    load->near_ns = rates.near_ns;
+    load->near_bytes_per_s = rates.near_bytes_per_s;
     return STATUS_OK;
 }
 

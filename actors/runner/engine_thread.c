@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PACE_US 500000u
 #define COMMANDS_US 20000u /* between two steps, so that those who ask hold up nobody for long */
 /* Before a rank tells that it ends because another failed, whose own word is to be the first. */
 #define OTHERS_WORD_MS 500u
@@ -34,6 +35,8 @@ struct engine_thread {
     bool is_ready;
     uint64_t memory_short; /* what was free, when that was too little; else 0 */
     uint64_t stepped_us; /* when the last step ended */
+    uint64_t pace_us;    /* when the pace was told last, */
+    uint64_t pace_told;  /* and with how many changes */
     _Atomic bool is_at_work;              /* not waiting for a command */
     struct collective *_Atomic collective; /* the world's, once joined */
 };
@@ -94,6 +97,25 @@ static void tell_progress(void *context, uint64_t bytes_have, uint64_t bytes_tot
     value->bytes_have = bytes_have;
     value->bytes_total = bytes_total;
     post(thread, RESULT_RANK_PROGRESS, 0, value, memory_free);
+}
+
+/* Not at each token: while they come twice a second, and when they end. */
+static void tell_pace(struct engine_thread *thread)
+{
+    const struct serving *serving = &thread->serving;
+    const uint64_t now_us = clock_now_us();
+    if (serving->pace_changes == thread->pace_told ||
+        (serving_has_work(serving) && now_us - thread->pace_us < PACE_US))
+        return;
+    struct pace_measured *value = memory_zeroed(1, sizeof(*value));
+    if (!value)
+        return;
+    value->tokens_per_s = serving_pace_tokens_per_s(&serving->pace);
+    value->first_token_s = serving->pace.first_token_s;
+    value->prompt_tokens = serving->pace.prompt_tokens;
+    thread->pace_us = now_us;
+    thread->pace_told = serving->pace_changes;
+    post(thread, RESULT_RANK_PACE, 0, value, memory_free);
 }
 
 /* ---- beginning ---- */
@@ -332,6 +354,7 @@ static enum status turn(struct engine_thread *thread, bool *is_stopped, struct r
         return STATUS_OK;
     status = serving_step(&thread->serving, reason);
     thread->stepped_us = clock_now_us();
+    tell_pace(thread);
     return status;
 }
 

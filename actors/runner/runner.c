@@ -188,6 +188,22 @@ static enum status check_reached(struct runner *runner)
 
 /* ---- inputs ---- */
 
+static void tell_pace(struct runner *runner)
+{
+    struct message signal;
+    if (runner->pace_at_ms == 0 || runner->exit_at_ms != 0)
+        return;
+    if (runner->input->now_ms >= runner->pace_at_ms) {
+        runner->pace_at_ms = runner->input->now_ms + RUNNER_PACE_MS;
+        if (message_init(&signal, MESSAGE_SIGNAL, SIGNAL_PACE_MEASURED) != STATUS_OK)
+            return;
+        *MESSAGE_BODY(&signal, pace_measured) = runner->pace;
+        session_send(&runner->session, &signal, runner->outbox);
+        message_fini(&signal);
+    }
+    outbox_wake(runner->outbox, runner->pace_at_ms);
+}
+
 static enum status take_result(struct runner *runner, const struct result *result)
 {
     switch (result->kind) {
@@ -226,6 +242,12 @@ static enum status take_result(struct runner *runner, const struct result *resul
         message_fini(&signal);
         return STATUS_OK;
     }
+    case RESULT_RANK_PACE:
+        runner->pace = *(const struct pace_measured *)result->value;
+        runner->pace.instance_id = runner->settings->instance_id;
+        runner->pace.generation = runner->settings->generation;
+        runner->pace_at_ms = runner->input->now_ms;
+        return STATUS_OK;
     case RESULT_REQUEST_WORD:
         runner_request_word(runner, result);
         return STATUS_OK;
@@ -367,6 +389,7 @@ static enum status runner_step(void *actor, const struct input *input, struct ou
         status = check_reached(runner);
     runner_gateways_tick(runner);
     runner_watch_tick(runner);
+    tell_pace(runner);
     if (runner->exit_at_ms != 0) {
         if (runner->session.report_count == 0 || input->now_ms >= runner->exit_at_ms)
             outbox_exit(outbox, 1);

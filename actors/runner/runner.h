@@ -26,6 +26,8 @@
 #include "runtime/session.h"
 
 #define RUNNER_REQUESTS_MAX 1024
+/* How fast it was is told again so often, to those who came since. */
+#define RUNNER_PACE_MS 5000u
 #define RUNNER_GATEWAY_SILENT_MS 2000u
 #define RUNNER_LINK_MESSAGE_MAX MESSAGE_SIZE_MAX
 /* A sibling that told its address is there: who is loaded waits no longer to be connected to it. */
@@ -73,6 +75,7 @@ enum runner_effect {
     EFFECT_ENGINE_LOOK,      /* nothing; answered by RESULT_ENGINE_BEAT */
     RESULT_RANK_STATUS,      /* struct rank_status_told */
     RESULT_RANK_PROGRESS,    /* struct load_progressed */
+    RESULT_RANK_PACE,        /* struct pace_measured, without who and which generation */
     RESULT_REQUEST_WORD,     /* struct message for the gateway; id: the request's number */
     RESULT_SIBLING_WORD,     /* struct sibling_word */
     RESULT_ENGINE_BEAT,      /* struct engine_beat */
@@ -192,6 +195,8 @@ struct runner {
     struct engine_beat beat;
     struct runner_request requests[RUNNER_REQUESTS_MAX];
     uint64_t number_next;
+    struct pace_measured pace; /* as last told */
+    uint64_t pace_at_ms;       /* when it is told again; 0: there is nothing to tell */
     struct runner_gateway gateways[NODE_COUNT_MAX];
     struct runner_allowed siblings_allowed;
     struct runner_allowed gateways_allowed;

@@ -5,6 +5,7 @@
 #include "actors/runner/engine/grammar/matcher.h"
 #include "actors/runner/engine/kv_cache.h"
 #include "actors/runner/refusal.h"
+#include "runtime/clock.h"
 
 #include <string.h>
 
@@ -61,6 +62,7 @@ enum status serving_submit(struct serving *serving, const struct message *messag
     struct message word;
     struct reason refusal = {""};
     bool is_demand = false;
+    const uint64_t asked_us = clock_now_us();
     enum status status =
         chat_open(&serving->model, body, number, &chat, &accepted, &is_demand, &refusal);
     if (status != STATUS_OK) {
@@ -70,6 +72,8 @@ enum status serving_submit(struct serving *serving, const struct message *messag
         return status;
     }
     say(serving, number, &accepted);
+    serving_pace_ask(&serving->pace, number, asked_us, (uint32_t)chat->ids.count,
+                     serving->first == NULL);
     struct chat **place = &serving->first;
     while (*place)
         place = &(*place)->next;
@@ -328,6 +332,7 @@ static enum status take_token(struct serving *serving, struct chat *chat,
     if (status != STATUS_OK)
         return fail_chat(serving, chat, status, &why, reason);
     const bool was_last = message_is(&word, MESSAGE_LINK, LINK_GENERATION_FINISHED);
+    serving->pace_changes += serving_pace_token(&serving->pace, chat->number, clock_now_us());
     say(serving, chat->number, &word);
     if (finish == FINISH_NONE)
         return STATUS_OK;

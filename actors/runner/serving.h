@@ -21,6 +21,7 @@
 
 #include "actors/runner/chat.h"
 #include "actors/runner/rank_world.h"
+#include "actors/runner/serving_pace.h"
 
 #define SERVING_CHATS_MAX RANK_SEQUENCES_MAX
 #define SERVING_PREFILL_ROWS_MAX (STEP_ROWS_MAX - SERVING_CHATS_MAX)
@@ -44,6 +45,8 @@ struct serving {
     /* Takes the word. */
     void (*say)(void *target, uint64_t number, struct message *word);
     void *target;
+    struct serving_pace pace;
+    uint64_t pace_changes; /* of it */
 };
 
 MUST_CHECK enum status serving_open(struct serving *serving, struct rank_world *world,

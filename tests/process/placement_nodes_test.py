@@ -143,6 +143,38 @@ def test_an_instance_on_a_node_without_the_model_gets_a_copy_first():
     Pair.clear()
 
 
+def test_what_was_got_is_shown_beside_the_prediction():
+    first, second = Pair.take()
+    first.troupe("add", DEMO_MODEL, "--name", "demo")
+    place(first, nodes=["n1", "n2"], sharding="pipeline")
+    wait_ready(first)
+    told = instance(first)
+    assert all(told["predicted"][name] > 0 for name in
+               ("tokens_per_s", "first_token_s", "load_s")), told["predicted"]
+    assert told["observed"]["load_s"] > 0, told["observed"]
+    assert told["observed"]["tokens_per_s"] is None, told["observed"]
+    usage = first.chat("Who are you?", max_tokens=40, ignore_eos=True)[1]["usage"]
+    for node in (first, second):  # any node knows, whoever was asked
+        wait_for("what was got", lambda node=node: instance(node)["observed"]["tokens_per_s"])
+        got = instance(node)["observed"]
+        assert got["first_token_s"] > 0 and got["prompt_tokens"] == usage["prompt_tokens"], got
+        paces = node.request("GET", "/state")[1]["paces"]
+        assert [pace["observed"] for pace in paces] == [got], paces
+        assert paces[0]["predicted"] == told["predicted"], paces
+        running = node.request("GET", "/instance/previews?model_id=demo")[1]["running"]
+        assert running == paces, running
+        assert node.json("ps")["instances"][0]["observed"] == got
+        lines = node.troupe("ps").stdout.splitlines()
+        predicted, shown = (next(line for line in lines if line.split()[:1] == [word])
+                            for word in ("predicted", "got"))
+        assert "prompt of  512 after" in predicted and "-" not in shown.split(), lines
+        assert f"prompt of {usage['prompt_tokens']:4} after" in shown, lines
+        assert "got" in node.troupe("previews", "demo").stdout.split()
+    delete(first)
+    assert first.request("GET", "/state")[1]["paces"] == []
+    Pair.clear()
+
+
 def reading(node):
     """{node: (files it reads, {from: files it gets slices of})} of the one instance."""
     return {rank["node"]: (rank["reads"],

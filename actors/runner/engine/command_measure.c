@@ -7,6 +7,7 @@
  */
 #include "actors/runner/engine/commands.h"
 #include "actors/runner/engine/kernels/kernels.h"
+#include "actors/runner/engine/measure_parts.h"
 #include "actors/runner/engine/pool.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
@@ -20,13 +21,14 @@
 #include <unistd.h>
 
 #define COLUMNS 2048u
-#define MATRIX_SIZE ((size_t)40 << 20) /* beyond the caches of common machines */
-#define MANY_ROWS 4096u                /* of the matrix, for many tokens */
-#define TOKENS 64u
-#define ROUNDS 4u
+#define MATRIX_SIZE ((size_t)96 << 20) /* well beyond the caches of common machines */
+#define TOKENS 128u /* of a prompt in a step, as prefill_rows says */
 #define TURNS 3u /* at least a second apart */
 #define QUIET_LIMIT_MS ((uint64_t)24 * 3600 * 1000)
 #define GROUP 64u
+#define OUT_FLOATS                                                                                 \
+    (MATRIX_SIZE / (COLUMNS / 2) + (size_t)TOKENS * LAYER_ROWS + MEASURE_ATTENTION_FLOATS)
+#define LAYER_ROWS 1024u /* of a matrix of a small model */
 
 struct measure {
     const struct kernel_set *kernels;
@@ -36,12 +38,13 @@ struct measure {
     float *out;
     size_t tokens;
     bool has_bytes;
+    enum mode mode;
 };
 
 static void multiply(void *work, size_t first, size_t end, float *scratch)
 {
     const struct measure *m = work;
-    (m->has_bytes ? m->kernels->matmul_bytes : m->kernels->matmul)(
+    (m->has_bytes && m->mode == MODE_FAST ? m->kernels->matmul_bytes : m->kernels->matmul)(
         &m->matrix, &m->inputs, m->tokens, first, end, m->out, m->matrix.rows, scratch);
 }
 
@@ -84,12 +87,14 @@ static void fill_inputs(struct measure *m)
     }
 }
 
-/* The better of what was found before and now: whatever else runs only takes away. */
+/* The better of what was found before and now: what runs for longer than a measurement only takes
+ * away. */
 static void keep_best(struct kernel_rates *rates, const struct kernel_rate *found)
 {
     struct kernel_rate *row = NULL;
     for (uint32_t i = 0; i < rates->count && !row; i++)
-        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads)
+        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads &&
+            rates->rates[i].mode == found->mode)
             row = &rates->rates[i];
     if (!row) {
         rates->rates[rates->count++] = *found;
@@ -99,20 +104,62 @@ static void keep_best(struct kernel_rates *rates, const struct kernel_rate *foun
         row->bytes_per_s = found->bytes_per_s;
     if (found->products_per_s > row->products_per_s)
         row->products_per_s = found->products_per_s;
+    if (found->attended_per_s > row->attended_per_s)
+        row->attended_per_s = found->attended_per_s;
+    if (found->attended_many_per_s > row->attended_many_per_s)
+        row->attended_many_per_s = found->attended_many_per_s;
 }
 
-/* Seconds of the best round. */
-static double best_s(struct measure *m, struct pool *pool, size_t tokens, uint64_t rows)
+/* Seconds of a round as most are, in runs over so many rows of the matrix, each with other weights,
+ * as a model's layers have. */
+static double round_s(struct measure *m, struct pool *pool, size_t tokens, uint64_t rows,
+                     uint32_t runs)
 {
-    uint64_t best_us = UINT64_MAX;
+    const struct matrix whole = m->matrix;
+    const uint64_t places = whole.rows / rows;
+    uint64_t took_ns[MEASURE_ROUNDS];
+    uint64_t place = 0;
     m->tokens = tokens;
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        const uint64_t start_us = clock_now_us();
-        pool_run(pool, rows, 64, multiply, m);
-        const uint64_t took_us = clock_now_us() - start_us + 1;
-        best_us = took_us < best_us ? took_us : best_us;
+    m->matrix.rows = rows;
+    for (unsigned round = 0; round < MEASURE_ROUNDS; round++) {
+        const uint64_t start_ns = clock_now_ns();
+        for (uint32_t i = 0; i < runs; i++, place = (place + 1) % places) {
+            m->matrix.weight = whole.weight + place * rows * whole.weight_stride;
+            m->matrix.scales = whole.scales + place * rows * whole.scale_stride;
+            m->matrix.biases = whole.biases + place * rows * whole.bias_stride;
+            pool_run(pool, rows, 64, multiply, m);
+        }
+        took_ns[round] = clock_now_ns() - start_ns;
     }
-    return (double)best_us / 1e6;
+    m->matrix = whole;
+    return measure_typical_s(took_ns);
+}
+
+static void attend(const struct measure *m, struct pool *pool, struct kernel_rate *found)
+{
+    struct measure_attention attention = {
+        .kernels = m->kernels,
+        .bytes = m->bytes,
+        .size = MATRIX_SIZE,
+        .out = m->out,
+        .format = m->mode == MODE_EXACT ? KV_F32 : KV_BF16};
+    found->attended_per_s = (uint64_t)measure_attention(&attention, pool, 2);
+    found->attended_many_per_s =
+        (uint64_t)measure_attention(&attention, pool, MEASURE_ATTENTION_HEADS);
+}
+
+/* What each of the short runs costs that a layer is made of, beyond its part of one long run. */
+static uint64_t wake_ns(struct measure *m, struct pool *pool, double long_s)
+{
+    const uint32_t runs = (uint32_t)(m->matrix.rows / LAYER_ROWS);
+    const double part_s = long_s * runs * LAYER_ROWS / (double)m->matrix.rows;
+    const double more_s = round_s(m, pool, 1, LAYER_ROWS, runs) - part_s;
+    return more_s > 0 ? (uint64_t)(more_s * 1e9 / runs) + 1 : 1;
+}
+
+static uint64_t least(uint64_t before, uint64_t found)
+{
+    return before > 0 && before < found ? before : found;
 }
 
 static enum status measure_with(struct measure *m, uint32_t bits, uint32_t threads,
@@ -123,12 +170,16 @@ static enum status measure_with(struct measure *m, uint32_t bits, uint32_t threa
     if (status != STATUS_OK)
         return status;
     const uint64_t rows = m->matrix.rows;
-    const uint64_t many = rows < MANY_ROWS ? rows : MANY_ROWS;
-    const double token_s = best_s(m, pool, 1, rows);
-    const double tokens_s = best_s(m, pool, TOKENS, many);
+    const double token_s = round_s(m, pool, 1, rows, 1);
+    const double tokens_s = round_s(m, pool, TOKENS, LAYER_ROWS, 1);
     const uint64_t size = rows * (m->matrix.weight_stride + 2 * m->matrix.scale_stride);
-    const struct kernel_rate found = {bits, threads, (uint64_t)((double)size / token_s),
-                                      (uint64_t)((double)(many * COLUMNS * TOKENS) / tokens_s)};
+    struct kernel_rate found = {bits, threads, (uint64_t)((double)size / token_s),
+                                (uint64_t)((double)LAYER_ROWS * COLUMNS * TOKENS / tokens_s),
+                                m->mode, 0, 0};
+    if (bits == 16) /* what stands in the matrix are small numbers in any format */
+        attend(m, pool, &found);
+    if (threads > 1 && bits == 4 && m->mode == MODE_FAST)
+        rates->wake_ns = least(rates->wake_ns, wake_ns(m, pool, token_s));
     keep_best(rates, &found);
     pool_close(pool);
     return STATUS_OK;
@@ -140,8 +191,7 @@ static bool allocate(struct measure *m)
     const size_t groups = COLUMNS / KERNEL_QUANT_BLOCK;
     *inputs = (struct activations){.capacity = TOKENS, .columns = COLUMNS, .stride = COLUMNS};
     m->bytes = memory_zeroed(MATRIX_SIZE, 1);
-    m->out = memory_zeroed((MATRIX_SIZE / (COLUMNS / 2)) + (size_t)TOKENS * MANY_ROWS * 16,
-                           sizeof(float));
+    m->out = memory_zeroed(OUT_FLOATS, sizeof(float));
     inputs->values = memory_zeroed(TOKENS * COLUMNS, sizeof(float));
     inputs->bytes = memory_zeroed(TOKENS * COLUMNS, 1);
     inputs->split = memory_zeroed(TOKENS * COLUMNS, 1);
@@ -178,9 +228,11 @@ static enum status measure_turn(struct measure *m, uint32_t cores, struct kernel
     enum status status = STATUS_OK;
     for (size_t i = 0; i < COUNT_OF(bits) && status == STATUS_OK; i++) {
         fill_matrix(m, bits[i]);
-        status = measure_with(m, bits[i], 1, rates, reason);
-        if (status == STATUS_OK && cores > 1)
-            status = measure_with(m, bits[i], cores, rates, reason);
+        for (m->mode = MODE_EXACT; m->mode <= MODE_FAST && status == STATUS_OK; m->mode++) {
+            status = measure_with(m, bits[i], 1, rates, reason);
+            if (status == STATUS_OK && cores > 1)
+                status = measure_with(m, bits[i], cores, rates, reason);
+        }
     }
     return status;
 }
@@ -210,6 +262,8 @@ static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struc
             turns++;
         }
     }
+    if (status == STATUS_OK)
+        rates->near_ns = measure_near_ns(&rates->near_bytes_per_s);
     return status;
 }
 

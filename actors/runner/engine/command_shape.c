@@ -37,6 +37,7 @@ struct shape {
 
 static const struct shape shapes[] = {
     {"qwen3-tiny", KIND_QWEN3, 2, 256, 4, 2, 64, 512, 2048, true},
+    {"qwen3-small", KIND_QWEN3, 16, 768, 8, 4, 128, 2048, 65536, true},
     {"qwen3-0.6b", KIND_QWEN3, 28, 1024, 16, 8, 128, 3072, 151936, true},
     {"qwen3-1.7b", KIND_QWEN3, 28, 2048, 16, 8, 128, 6144, 151936, true},
     {"qwen3-4b", KIND_QWEN3, 36, 2560, 32, 8, 128, 9728, 151936, true},

@@ -4,6 +4,7 @@
 #include "protocol/holdings.h"
 #include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/paces.h"
 #include "runtime/tools/troupe/place.h"
 
 #include <string.h>
@@ -72,6 +73,28 @@ static void print_prediction(const char *before, double value, const char *after
         (void)printf("%s%.*f%s", before, value < 10 ? 2 : 1, value, after);
 }
 
+/* What was predicted of those that run already, and what was got. */
+static int print_running(struct cli *cli, const char *model_id)
+{
+    struct message answer;
+    const int code = paces_ask(cli, &answer);
+    if (code != EXIT_CODE_OK)
+        return code;
+    for (uint32_t i = 0; i < cli->state->instances.count; i++) {
+        const struct instance_record *instance = &cli->state->instances.items[i];
+        char id[9];
+        if (strcmp(text_or_empty(instance->model_id), model_id) != 0)
+            continue;
+        (void)printf("%s is placed as %s, %s, %s:\n", model_id,
+                     id_print_short(&instance->instance_id, id),
+                     sharding_title(instance->sharding, instance->is_asymmetric),
+                     instance_status_name(instance->status));
+        paces_print(instance, answer.body);
+    }
+    message_fini(&answer);
+    return EXIT_CODE_OK;
+}
+
 /* "    alpha   57.0 %, 1.2 GB: weights 1.1 GB (reads 2 of 4 files), cache 60 MB, scratch 20 MB" */
 static void print_rank(const struct cli *cli, const struct candidate *candidate, uint32_t number)
 {
@@ -118,13 +141,13 @@ static void print_candidate(const struct cli *cli, const struct candidate *candi
     (void)printf("    %s\n", why);
 }
 
-static int print_candidates(const struct cli *cli, const struct candidates_listed *listed)
+static int print_candidates(struct cli *cli, const struct candidates_listed *listed)
 {
     for (uint32_t i = 0; i < listed->candidates.count; i++)
         print_candidate(cli, &listed->candidates.items[i]);
     if (listed->left_off > 0)
         (void)printf("%u more, all worse, are not shown\n", listed->left_off);
-    return EXIT_CODE_OK;
+    return print_running(cli, text_or_empty(listed->model_id));
 }
 
 int command_previews(struct cli *cli)

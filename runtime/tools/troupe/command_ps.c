@@ -4,15 +4,18 @@
 #include "protocol/instance_wait.h"
 #include "runtime/rank_shares.h"
 #include "runtime/tools/troupe/output.h"
+#include "runtime/tools/troupe/paces.h"
 #include "runtime/tools/troupe/place.h"
 
 #include <string.h>
 
-/* Beside the record the names of its ranks' nodes. */
-static void add_names(struct document *document, const struct cli *cli,
-                      const struct instance_record *instance)
+/* Beside the record how fast it was, and the names of its ranks' nodes. */
+static void add_more(struct document *document, const struct cli *cli,
+                     const struct instance_record *instance, const struct paces_listed *paces)
 {
     document_reopen(document);
+    document_add(document, ", ");
+    paces_add(document, instance, paces);
     document_add(document, ", \"rank_names\": [");
     for (uint32_t i = 0; i < instance->ranks.count; i++) {
         const struct rank_record *rank = &instance->ranks.items[i];
@@ -23,7 +26,7 @@ static void add_names(struct document *document, const struct cli *cli,
     document_add(document, "]}");
 }
 
-static int print_json(struct cli *cli)
+static int print_json(struct cli *cli, const struct paces_listed *paces)
 {
     struct document document;
     document_init(&document);
@@ -31,13 +34,14 @@ static int print_json(struct cli *cli)
     for (uint32_t i = 0; i < cli->state->instances.count; i++) {
         document_add(&document, "%s", i > 0 ? ", " : "");
         document_add_record(&document, &instance_record_type, &cli->state->instances.items[i]);
-        add_names(&document, cli, &cli->state->instances.items[i]);
+        add_more(&document, cli, &cli->state->instances.items[i], paces);
     }
     document_add(&document, "]}");
     return document_finish(cli, &document);
 }
 
-static void print_instance(const struct cli *cli, const struct instance_record *instance)
+static void print_instance(const struct cli *cli, const struct instance_record *instance,
+                           const struct paces_listed *paces)
 {
     char hex[HEX_SIZE(16)];
     char waited_for[SENTENCE_SIZE_MAX];
@@ -49,6 +53,7 @@ static void print_instance(const struct cli *cli, const struct instance_record *
     if (text_or_empty(instance->why)[0])
         (void)printf("  %s\n", instance->why);
     place_print(cli, instance);
+    paces_print(instance, paces);
     if (instance_waits_for(cli->state, instance, waited_for))
         (void)printf("  waits for %s\n", waited_for);
     if (instance->status != INSTANCE_READY && instance->status != INSTANCE_WAITING && why[0])
@@ -57,16 +62,20 @@ static void print_instance(const struct cli *cli, const struct instance_record *
 
 int command_ps(struct cli *cli)
 {
+    struct message answer;
     int code = cli_connect(cli, false);
+    if (code == EXIT_CODE_OK)
+        code = paces_ask(cli, &answer);
     if (code != EXIT_CODE_OK)
         return code;
-    if (cli->is_json)
-        return print_json(cli);
-    if (cli->state->instances.count == 0)
+    const struct paces_listed *paces = answer.body;
+    if (!cli->is_json && cli->state->instances.count == 0)
         cli_say(cli, "nothing runs; troupe place MODEL or troupe run MODEL starts one");
-    for (uint32_t i = 0; i < cli->state->instances.count; i++)
-        print_instance(cli, &cli->state->instances.items[i]);
-    return EXIT_CODE_OK;
+    for (uint32_t i = 0; !cli->is_json && i < cli->state->instances.count; i++)
+        print_instance(cli, &cli->state->instances.items[i], paces);
+    code = cli->is_json ? print_json(cli, paces) : EXIT_CODE_OK;
+    message_fini(&answer);
+    return code;
 }
 
 /* ---- delete and retry ---- */

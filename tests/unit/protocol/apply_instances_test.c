@@ -20,6 +20,8 @@ START_TEST(instance_placed_is_remembered_with_its_event)
     stage_apply();
     ck_assert_str_eq(stage_instance()->model_id, "m");
     ck_assert_uint_eq(stage_instance()->changed_index, 1);
+    ck_assert_uint_gt(stage.state.time_ms, 0);
+    ck_assert_uint_eq(stage_instance()->started_ms, stage.state.time_ms);
 }
 END_TEST
 

@@ -81,8 +81,9 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
     char text[600];
     const struct kernel_rates rates = {.build = "1.0 12 34",
                                        .cpu = "a processor, 2 cores",
-                                       .rates = {{4, 1, 8000000000u, 30000000000u},
-                                                 {16, 2, 12000000000u, 40000000000u}},
+                                       .rates = {{4, 1, 8000000000u, 30000000000u, MODE_FAST, 5, 6},
+                                                 {16, 2, 12000000000u, 40000000000u,
+                                                  MODE_EXACT, 0, 7}},
                                        .count = 2};
     scratch_open(&scratch);
     (void)scratch_path(&scratch, "kernels", path);
@@ -93,6 +94,8 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
     ck_assert_str_eq(back.cpu, rates.cpu);
     ck_assert_uint_eq(back.count, 2);
     ck_assert_uint_eq(back.rates[1].products_per_s, 40000000000u);
+    ck_assert_int_eq(back.rates[1].mode, MODE_EXACT);
+    ck_assert_uint_eq(back.rates[1].attended_many_per_s, 7);
     FILE *file = fopen(path, "r");
     ck_assert_ptr_nonnull(file);
     const size_t size = fread(text, 1, sizeof(text), file);

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actors/runner/engine/measure_parts.h"
+
+#include "runtime/clock.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PAGE_POSITIONS 64u
+#define PAGES 8u /* 512 positions: the prompt a placement predicts for */
+#define HEAD_DIM 128u
+#define CUT_INTO 2u
+#define WORDS 800u
+#define BURST ((size_t)16 << 20)
+
+static int compare(const void *a, const void *b)
+{
+    const uint64_t one = *(const uint64_t *)a;
+    const uint64_t other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+double measure_typical_s(uint64_t took_ns[MEASURE_ROUNDS])
+{
+    uint64_t sum_ns = 1;
+    qsort(took_ns, MEASURE_ROUNDS, sizeof(took_ns[0]), compare);
+    for (unsigned i = 0; i < MEASURE_ROUNDS - CUT_INTO; i++)
+        sum_ns += took_ns[i];
+    return (double)sum_ns / (MEASURE_ROUNDS - CUT_INTO) / 1e9;
+}
+
+/* ---- attention ---- */
+
+/* An item is a head of keys, beyond the caches as those of many layers are. */
+static void attend(void *work, size_t first, size_t end, float *scratch)
+{
+    struct measure_attention *m = work;
+    static const float query[HEAD_DIM] = {0.01f, 0.02f, 0.03f};
+    uint8_t *pages[PAGES];
+    struct attention attentions[MEASURE_ATTENTION_HEADS];
+    float *outs[MEASURE_ATTENTION_HEADS];
+    for (size_t page = 0; page < PAGES; page++)
+        pages[page] = m->bytes + page * (m->size / PAGES);
+    for (size_t item = first; item < end; item++) {
+        for (uint32_t head = 0; head < m->heads; head++) {
+            attentions[head] = (struct attention){.query = query,
+                                                  .pages = pages,
+                                                  .key_offset = item * m->head_bytes,
+                                                  .value_offset = item * m->head_bytes +
+                                                                  m->head_bytes / 2,
+                                                  .page_positions = PAGE_POSITIONS,
+                                                  .length = PAGES * PAGE_POSITIONS,
+                                                  .head_dim = HEAD_DIM,
+                                                  .format = m->format,
+                                                  .scale = 0.1f};
+            outs[head] = m->out + (item * MEASURE_ATTENTION_HEADS + head) * HEAD_DIM;
+        }
+        m->kernels->attend_many(attentions, m->heads, scratch, outs);
+    }
+}
+
+double measure_attention(struct measure_attention *attention, struct pool *pool, uint32_t heads)
+{
+    const size_t float_size = attention->format == KV_F32 ? 4 : 2;
+    const size_t most = MEASURE_ATTENTION_FLOATS / HEAD_DIM / MEASURE_ATTENTION_HEADS;
+    uint64_t took_ns[MEASURE_ROUNDS];
+    attention->heads = heads;
+    attention->head_bytes = PAGE_POSITIONS * HEAD_DIM * 2 * float_size;
+    size_t items = attention->size / PAGES / attention->head_bytes;
+    items = items < most ? items : most;
+    for (unsigned round = 0; round < MEASURE_ROUNDS; round++) {
+        const uint64_t start_ns = clock_now_ns();
+        pool_run(pool, items, 1, attend, attention);
+        took_ns[round] = clock_now_ns() - start_ns;
+    }
+    return (double)items * heads * PAGES * PAGE_POSITIONS * 2 * HEAD_DIM /
+           measure_typical_s(took_ns);
+}
+
+/* ---- processes ---- */
+
+/* Sends back the first byte of each word, and one when a burst is whole. */
+static void *answer(void *argument)
+{
+    const int fd = *(int *)argument;
+    static uint8_t bytes[1 << 16];
+    uint8_t word = 0;
+    size_t got = 0;
+    for (unsigned i = 0; i < WORDS; i++)
+        if (recv(fd, &word, 1, MSG_WAITALL) != 1 || send(fd, &word, 1, MSG_NOSIGNAL) != 1)
+            return NULL;
+    while (got < BURST) {
+        const ssize_t more = recv(fd, bytes, sizeof(bytes), 0);
+        if (more <= 0)
+            return NULL;
+        got += (size_t)more;
+    }
+    (void)send(fd, &word, 1, MSG_NOSIGNAL);
+    return NULL;
+}
+
+/* Half of what a word takes there and back, mostly; 0: the connection broke. */
+static uint64_t time_words(int fd)
+{
+    uint64_t took_ns[WORDS];
+    uint8_t word = 1;
+    for (unsigned i = 0; i < WORDS; i++) {
+        const uint64_t start_ns = clock_now_ns();
+        if (send(fd, &word, 1, MSG_NOSIGNAL) != 1 || recv(fd, &word, 1, MSG_WAITALL) != 1)
+            return 0;
+        took_ns[i] = clock_now_ns() - start_ns;
+    }
+    qsort(took_ns, WORDS, sizeof(took_ns[0]), compare);
+    return took_ns[WORDS / 2] / 2 + 1;
+}
+
+static uint64_t time_burst(int fd)
+{
+    static const uint8_t bytes[1 << 16];
+    const uint64_t start_ns = clock_now_ns();
+    uint8_t word = 0;
+    for (size_t sent = 0; sent < BURST; sent += sizeof(bytes))
+        if (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) != (ssize_t)sizeof(bytes))
+            return 0;
+    if (recv(fd, &word, 1, MSG_WAITALL) != 1)
+        return 0;
+    return (uint64_t)((double)BURST * 1e9 / (double)(clock_now_ns() - start_ns + 1));
+}
+
+/* Two ends of a connection over the loopback; false: there is none. */
+static bool connect_ends(int ends_out[2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    const int at_once = 1;
+    const int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ends_out[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ends_out[1] = -1;
+    bool ok = listening >= 0 && ends_out[0] >= 0 &&
+              bind(listening, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+              listen(listening, 1) == 0 &&
+              getsockname(listening, (struct sockaddr *)&address, &size) == 0 &&
+              connect(ends_out[0], (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (ok)
+        ends_out[1] = accept(listening, NULL, NULL);
+    ok = ok && ends_out[1] >= 0;
+    for (unsigned i = 0; ok && i < 2; i++)
+        ok = setsockopt(ends_out[i], IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once)) == 0;
+    if (listening >= 0)
+        (void)close(listening);
+    return ok;
+}
+
+uint64_t measure_near_ns(uint64_t *bytes_per_s_out)
+{
+    pthread_t thread;
+    int ends[2];
+    uint64_t word_ns = 0;
+    *bytes_per_s_out = 0;
+    if (connect_ends(ends) && pthread_create(&thread, NULL, answer, &ends[1]) == 0) {
+        word_ns = time_words(ends[0]);
+        *bytes_per_s_out = word_ns > 0 ? time_burst(ends[0]) : 0;
+        (void)shutdown(ends[0], SHUT_RDWR);
+        pthread_join(thread, NULL);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            (void)close(ends[i]);
+    return *bytes_per_s_out > 0 ? word_ns : 0;
+}
