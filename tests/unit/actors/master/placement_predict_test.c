@@ -301,7 +301,8 @@ START_TEST(a_prompt_crosses_slow_links_with_all_its_rows)
     there->bytes_per_s = back->bytes_per_s = 50 * MB;
     /* Of two ranks each sends half, then the sum of half. */
     ck_assert_double_eq_tol(first_s(SHARDING_TENSOR, 2) - tensor_s, SUMS * rows_mb / 100, 1e-3);
-    ck_assert_double_eq_tol(first_s(SHARDING_PIPELINE, 2) - pipeline_s, 2 * rows_mb / 100, 1e-4);
+    /* Of a pipeline they go there; what comes back is little. */
+    ck_assert_double_eq_tol(first_s(SHARDING_PIPELINE, 2) - pipeline_s, rows_mb / 100, 1e-4);
 }
 END_TEST
 
