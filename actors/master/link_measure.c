@@ -18,6 +18,13 @@ static uint64_t latency_of(const struct link_measure *measure)
     return before > 0 && before < newest ? before : newest;
 }
 
+static uint64_t rate_of(const struct link_measure *measure)
+{
+    const uint64_t newest = measure->bytes_per_s[0];
+    const uint64_t before = measure->bytes_per_s[1];
+    return before > newest ? before : newest;
+}
+
 uint32_t link_measure_ask(struct link_measure *measure, uint64_t number, uint64_t now_ms,
                           uint64_t now_us, bool may_burst)
 {
@@ -56,7 +63,11 @@ static bool burst_told(struct link_measure *measure, uint64_t took_us, uint64_t 
         measure->tried_us = spent_us;
         return true;
     }
-    measure->bytes_per_s = (uint64_t)measure->load * 1000000u / spent_us;
+    /* The second soon, so that a node that was busy at its start is not long taken for slow. */
+    if (measure->bytes_per_s[0] == 0)
+        measure->burst_at_ms = now_ms + LINK_BURST_FIRST_MS;
+    measure->bytes_per_s[1] = measure->bytes_per_s[0];
+    measure->bytes_per_s[0] = (uint64_t)measure->load * 1000000u / spent_us;
     measure->burst_ms = now_ms;
     measure->is_bursting = false;
     return false;
@@ -95,7 +106,7 @@ bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
     told_out->reaches =
         measure->answered_ms > 0 && now_ms - measure->answered_ms < LINK_SILENT_MS;
     told_out->latency_us = told_out->reaches ? latency_of(measure) : 0;
-    told_out->bytes_per_s = measure->bytes_per_s;
-    told_out->bytes_age_ms = measure->bytes_per_s > 0 ? now_ms - measure->burst_ms : 0;
+    told_out->bytes_per_s = rate_of(measure);
+    told_out->bytes_age_ms = told_out->bytes_per_s > 0 ? now_ms - measure->burst_ms : 0;
     return measure->answered_ms > 0 || now_ms - measure->since_ms >= LINK_SILENT_MS;
 }

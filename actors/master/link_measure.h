@@ -5,7 +5,8 @@
  * Pure.  A small echo each turn tells that it answers and how soon; now and then, while nothing
  * else needs the link, echoes with a load tell how fast.  A load grows by four until it takes
  * long enough to be timed, so that a slow link never carries more than a moment's worth; it is then
- * sent twice and the less counts, since either end may have been busy with something else.
+ * sent twice and the less counts, since either end may have been busy with something else; of two
+ * such bursts the faster counts, so that a link that became slower is known after two.
  *
  * Owner    links.c, one for each slot of a node.
  * Memory   none.
@@ -38,7 +39,7 @@ struct link_measure {
     uint64_t answered_ms; /* 0: never */
     uint64_t since_ms;    /* never answered since then */
     uint64_t latency_us[2]; /* the last two, newest first; the less counts */
-    uint64_t bytes_per_s;   /* 0: not known */
+    uint64_t bytes_per_s[2]; /* of the last two bursts, newest first; the more counts; 0: none */
     uint64_t burst_ms;      /* when that was measured */
     uint64_t burst_at_ms;   /* when the next is due */
     bool is_bursting;

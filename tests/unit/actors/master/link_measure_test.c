@@ -95,7 +95,7 @@ START_TEST(a_burst_comes_once_a_minute_and_never_while_the_link_is_needed)
     ck_assert_uint_eq(told_of(&line).bytes_per_s, 0);
     run(&line, 300, true);
     ck_assert_uint_gt(told_of(&line).bytes_per_s, 0);
-    ck_assert_uint_le(line.carried, 6u * 3u * LINK_LOAD_MAX);
+    ck_assert_uint_le(line.carried, 7u * 3u * LINK_LOAD_MAX);
     const uint64_t before = line.carried;
     run(&line, 120, false);
     ck_assert_uint_eq(line.carried, before);
@@ -116,6 +116,25 @@ START_TEST(one_slow_answer_makes_no_slow_link)
     ck_assert(link_measure_told(&line.measure, &told, line.now_us / 1000, line.now_us));
     turn(&line, true);
     ck_assert_uint_gt(told_of(&line).bytes_per_s, 110000000);
+}
+END_TEST
+
+START_TEST(a_link_that_became_slower_is_told_after_two_bursts)
+{
+    struct line line = line_of(200, 125000000);
+    run(&line, 30, true);
+    const uint64_t fast = told_of(&line).bytes_per_s;
+    ck_assert_uint_gt(fast, 110000000);
+    line.bytes_per_s = 12500000;
+    uint32_t bursts = 0;
+    for (uint64_t carried = line.carried; bursts < 2 && line.now_us < 600u * 1000000u;) {
+        ck_assert_uint_eq(told_of(&line).bytes_per_s, fast);
+        turn(&line, true);
+        bursts += line.carried > carried;
+        carried = line.carried;
+    }
+    ck_assert_uint_eq(bursts, 2);
+    ck_assert_uint_lt(told_of(&line).bytes_per_s, 14000000);
 }
 END_TEST
 
@@ -189,6 +208,7 @@ Suite *suite_of_tests(void)
         rates_from_a_megabit_to_ten_gigabits_are_measured_and_no_load_is_long,
         a_burst_comes_once_a_minute_and_never_while_the_link_is_needed,
         one_slow_answer_makes_no_slow_link,
+        a_link_that_became_slower_is_told_after_two_bursts,
         silence_is_told_after_two_turns,
         a_node_that_had_no_time_to_answer_is_not_told_as_silent,
         answers_of_another_number_or_size_are_not_ours};
