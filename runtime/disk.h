@@ -27,6 +27,9 @@ struct disk_ops {
     int64_t (*write_at)(void *owner, int file, const void *bytes, size_t size, uint64_t offset);
     int64_t (*size)(void *owner, int file);
     int (*truncate)(void *owner, int file, uint64_t size);
+    /* Takes room for what will be written from `offset` on; the file's size stays.  NULL: there is
+     * no such thing; a failure is no harm. */
+    int (*reserve)(void *owner, int file, uint64_t offset, uint64_t size);
     /* fdatasync: content and size are on the disk when it returns 0. */
     int (*sync)(void *owner, int file);
     /* Drops what the machine holds of the file in memory, so that the next read is of the disk. */

@@ -58,6 +58,16 @@ static int machine_truncate(void *owner, int file, uint64_t size)
     return ftruncate(file, (off_t)size) != 0 ? -errno : 0;
 }
 
+#ifdef FALLOC_FL_KEEP_SIZE
+static int machine_reserve(void *owner, int file, uint64_t offset, uint64_t size)
+{
+    (void)owner;
+    return fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) != 0 ? -errno : 0;
+}
+#else
+#define machine_reserve NULL
+#endif
+
 static int machine_sync(void *owner, int file)
 {
     (void)owner;
@@ -144,6 +154,7 @@ const struct disk_ops disk_machine = {
     .write_at = machine_write_at,
     .size = machine_size,
     .truncate = machine_truncate,
+    .reserve = machine_reserve,
     .sync = machine_sync,
     .forget = machine_forget,
     .lock = machine_lock,

@@ -155,6 +155,17 @@ enum status event_log_append_copy(struct event_log *log, const struct event_reco
     return STATUS_OK;
 }
 
+/* When the disk runs full, how things ended can still be told: whoever waits for an end would wait
+ * until there is room again. */
+static void room_keep(struct event_log *log, uint64_t size)
+{
+    enum { ROOM_SIZE = 16u << 10 };
+    if (!log->disk->reserve || size + ROOM_SIZE / 2 <= log->room_end)
+        return;
+    if (log->disk->reserve(log->disk->owner, log->active, size, ROOM_SIZE) == 0)
+        log->room_end = size + ROOM_SIZE;
+}
+
 /* Writes the group after the last durable record; on failure nothing of it stays in the file. */
 static enum status group_write(struct event_log *log, struct reason *reason)
 {
@@ -174,6 +185,7 @@ static enum status group_write(struct event_log *log, struct reason *reason)
                                       "%s: the log could not be made durable: %s; check the disk, "
                                       "then start again", log->path, strerror(error)));
     segment->size += log->waiting_size;
+    room_keep(log, segment->size);
     return STATUS_OK;
 }
 

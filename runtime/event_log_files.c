@@ -162,6 +162,7 @@ enum status segment_activate(struct event_log *log, struct reason *reason)
     if (log->active >= 0)
         log->disk->close(log->disk->owner, log->active);
     log->active = file;
+    log->room_end = 0;
     return STATUS_OK;
 }
 
@@ -188,6 +189,7 @@ enum status segment_begin(struct event_log *log, const struct event_stamp *base,
 
 enum status segment_cut(struct event_log *log, uint64_t size, struct reason *reason)
 {
+    log->room_end = 0; /* cutting gives it back */
     int error = -log->disk->truncate(log->disk->owner, log->active, size);
     if (!error)
         error = -log->disk->sync(log->disk->owner, log->active);

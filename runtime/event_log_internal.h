@@ -43,6 +43,7 @@ struct event_log {
     size_t segment_count;
     size_t segment_capacity;
     int active; /* its file; -1 in a damaged log */
+    uint64_t room_end; /* of it, up to which the disk has given room already */
 
     struct event_stamp base;    /* the point before the first record */
     struct event_stamp durable; /* the last record on disk */

@@ -10,8 +10,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static struct reason reason;
 
@@ -38,6 +41,32 @@ START_TEST(an_empty_log_has_nothing_and_begins_at_one)
     event_log_close(log);
     log = sample_open(&options, &recovery);
     ck_assert_uint_eq(event_log_durable(log).index, 0);
+    event_log_close(log);
+    scratch_close(&scratch);
+}
+END_TEST
+
+/* On a full disk the end of what began must still be told. */
+START_TEST(room_for_what_comes_next_is_taken_before_the_disk_is_full)
+{
+    struct scratch scratch;
+    struct stat facts;
+    char path[256];
+    char segment[320];
+    scratch_open(&scratch);
+    struct event_log_options options = sample_options(scratch_path(&scratch, "log", path), NULL);
+    options.segment_size = 1u << 20;
+    struct event_log *log = sample_open(&options, NULL);
+    (void)snprintf(segment, sizeof(segment), "%s/00000000000000000001.segment", path);
+    const int file = open(segment, O_RDWR | O_CLOEXEC);
+    ck_assert_int_ge(file, 0);
+    const bool has_room = disk_machine.reserve && disk_machine.reserve(NULL, file, 0, 1) == 0;
+    for (int i = 0; i < 40 && has_room; i++) {
+        sample_fill(log, sample_epoch(1, 3), 20, 7);
+        ck_assert_int_eq(fstat(file, &facts), 0);
+        ck_assert_int_ge(facts.st_blocks * 512, facts.st_size + 8192);
+    }
+    (void)close(file);
     event_log_close(log);
     scratch_close(&scratch);
 }
@@ -443,6 +472,7 @@ Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("event log");
     const TTest *const tests[] = {an_empty_log_has_nothing_and_begins_at_one,
+                                  room_for_what_comes_next_is_taken_before_the_disk_is_full,
                                   what_was_synced_is_there_again_over_many_segments,
                                   two_writers_never_write_one_log,
                                   another_clusters_log_is_refused,
