@@ -164,7 +164,7 @@ def main():
         except TooClose:
             continue
         cases.append(case)
-    print("[" + ",\n".join(json.dumps(short(case)) for case in cases) + "]")
+    print("[" + ",\n".join(json.dumps(short(case), separators=(",", ":")) for case in cases) + "]")
 
 
 if __name__ == "__main__":
