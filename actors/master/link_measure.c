@@ -99,6 +99,14 @@ void link_measure_lost(struct link_measure *measure, uint64_t now_ms)
     measure->answered_ms = 0;
 }
 
+void link_measure_back(struct link_measure *measure, uint64_t now_ms)
+{
+    if (measure->answered_ms > 0 && now_ms - measure->answered_ms < LINK_SILENT_MS)
+        return;
+    measure->answered_ms = 0;
+    measure->since_ms = now_ms;
+}
+
 bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,
                        struct link_measured *told_out)
 {

@@ -57,6 +57,9 @@ bool link_measure_told(struct link_measure *measure, const struct echo_told *tol
                        uint64_t now_ms, uint64_t now_us);
 /* The connection broke: what was on its way is lost. */
 void link_measure_lost(struct link_measure *measure, uint64_t now_ms);
+/* The other node's own connection came up after it was away: whether ours reaches it has to be seen
+ * anew, and until then it is not known. */
+void link_measure_back(struct link_measure *measure, uint64_t now_ms);
 /* All but the address; false while there is nothing to tell: it never answered, but had no time to
  * do so either. */
 bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,

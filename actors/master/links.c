@@ -125,6 +125,12 @@ void links_up(struct master *master)
         master->links.turn_at_ms = soon_ms;
 }
 
+void links_back(struct master *master, struct node_slot *slot)
+{
+    if (is_measured(slot))
+        link_measure_back(measure_of(master, slot), master->input->now_ms);
+}
+
 void links_lost(struct master *master, const struct node_slot *slot)
 {
     link_measure_lost(&master->links.measures[slot->link - MASTER_LINK_NODE],

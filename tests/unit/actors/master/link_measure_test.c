@@ -160,6 +160,28 @@ START_TEST(silence_is_told_after_two_turns)
 }
 END_TEST
 
+START_TEST(a_node_that_comes_back_is_not_told_as_silent_before_it_was_asked)
+{
+    struct line line = line_of(200, 125000000);
+    struct link_measured told = {.address = NULL};
+    run(&line, 30, true);
+    const uint64_t away_ms = line.now_us / 1000;
+    link_measure_lost(&line.measure, away_ms);
+    const uint64_t back_ms = away_ms + 2 * LINK_SILENT_MS;
+    ck_assert(link_measure_tell(&line.measure, back_ms, &told) && !told.reaches);
+    link_measure_back(&line.measure, back_ms);
+    ck_assert(!link_measure_tell(&line.measure, back_ms, &told));
+    ck_assert(!link_measure_tell(&line.measure, back_ms + LINK_SILENT_MS - 1, &told));
+    ck_assert(link_measure_tell(&line.measure, back_ms + LINK_SILENT_MS, &told));
+    ck_assert(!told.reaches); /* a way that works for it alone is told after all */
+    /* One that answers is asked no less for it. */
+    line.now_us = (back_ms + LINK_SILENT_MS) * 1000;
+    turn(&line, false);
+    link_measure_back(&line.measure, line.now_us / 1000);
+    ck_assert(told_of(&line).reaches);
+}
+END_TEST
+
 START_TEST(a_node_that_had_no_time_to_answer_is_not_told_as_silent)
 {
     struct line line = line_of(200, 125000000);
@@ -210,6 +232,7 @@ Suite *suite_of_tests(void)
         one_slow_answer_makes_no_slow_link,
         a_link_that_became_slower_is_told_after_two_bursts,
         silence_is_told_after_two_turns,
+        a_node_that_comes_back_is_not_told_as_silent_before_it_was_asked,
         a_node_that_had_no_time_to_answer_is_not_told_as_silent,
         answers_of_another_number_or_size_are_not_ours};
     suite_add(suite, "link_measure", tests, COUNT_OF(tests));
