@@ -99,9 +99,13 @@ void link_measure_lost(struct link_measure *measure, uint64_t now_ms)
     measure->answered_ms = 0;
 }
 
-void link_measure_back(struct link_measure *measure, uint64_t now_ms)
+void link_measure_heard(struct link_measure *measure, uint64_t now_ms)
 {
-    if (measure->answered_ms > 0 && now_ms - measure->answered_ms < LINK_SILENT_MS)
+    const bool was_away = now_ms - measure->heard_ms >= LINK_AWAY_MS;
+    measure->heard_ms = now_ms;
+    measure->back_ms = was_away ? now_ms : measure->back_ms;
+    if (!was_away ||
+        (measure->answered_ms > 0 && now_ms - measure->answered_ms < LINK_SILENT_MS))
         return;
     measure->answered_ms = 0;
     measure->since_ms = now_ms;

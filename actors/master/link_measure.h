@@ -23,6 +23,7 @@
 
 enum {
     LINK_TURN_MS = 5000,       /* between small echoes */
+    LINK_AWAY_MS = 7500,       /* it missed a turn of its own */
     LINK_SILENT_MS = 12000,    /* two turns unanswered, and some air: it does not answer */
     LINK_BURST_MS = 60000,     /* between bursts to one node */
     LINK_BURST_FIRST_MS = 7000, /* after the first answer: the latency is known by then */
@@ -38,6 +39,8 @@ struct link_measure {
     uint64_t sent_us;
     uint64_t answered_ms; /* 0: never */
     uint64_t since_ms;    /* never answered since then */
+    uint64_t heard_ms;    /* when it asked us last; 0: never */
+    uint64_t back_ms;     /* when it did so first after it was away */
     uint64_t latency_us[2]; /* the last two, newest first; the less counts */
     uint64_t bytes_per_s[2]; /* of the last two bursts, newest first; the more counts; 0: none */
     uint64_t burst_ms;      /* when that was measured */
@@ -57,9 +60,9 @@ bool link_measure_told(struct link_measure *measure, const struct echo_told *tol
                        uint64_t now_ms, uint64_t now_us);
 /* The connection broke: what was on its way is lost. */
 void link_measure_lost(struct link_measure *measure, uint64_t now_ms);
-/* The other node's own connection came up after it was away: whether ours reaches it has to be seen
- * anew, and until then it is not known. */
-void link_measure_back(struct link_measure *measure, uint64_t now_ms);
+/* It asked us.  After it was away, whether we reach it has to be seen anew, and until then it is
+ * not known: our connection may come up later than its own. */
+void link_measure_heard(struct link_measure *measure, uint64_t now_ms);
 /* All but the address; false while there is nothing to tell: it never answered, but had no time to
  * do so either. */
 bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,

@@ -100,6 +100,12 @@ static void answer_echo(struct master *master, const struct echo_asked *asked)
 void links_message(struct master *master, struct node_slot *slot, const struct message *message)
 {
     if (message->head.code == LINK_ECHO_ASKED) {
+        if (is_measured(slot)) {
+            struct link_measure *asker = measure_of(master, slot);
+            link_measure_heard(asker, master->input->now_ms);
+            if (asker->back_ms == master->input->now_ms)
+                links_tell_soon(master);
+        }
         answer_echo(master, message->body);
         return;
     }
@@ -123,12 +129,6 @@ void links_up(struct master *master)
     const uint64_t soon_ms = master->input->now_ms + ASK_AFTER_MS;
     if (master->links.turn_at_ms > soon_ms)
         master->links.turn_at_ms = soon_ms;
-}
-
-void links_back(struct master *master, struct node_slot *slot)
-{
-    if (is_measured(slot))
-        link_measure_back(measure_of(master, slot), master->input->now_ms);
 }
 
 void links_lost(struct master *master, const struct node_slot *slot)
@@ -223,6 +223,31 @@ void links_take(struct master *master, const struct node_slot *slot,
     place->heard_ms = master->input->now_ms;
 }
 
+/* That a node which has just come back is not reached was told while it was away. */
+static bool is_outdated(const struct master *master, const struct link_measured *link,
+                        uint64_t heard_ms)
+{
+    for (size_t i = 0; i < COUNT_OF(master->links.measures) && !link->reaches; i++) {
+        const struct link_measure *measure = &master->links.measures[i];
+        if (ID_EQUAL(measure->node_id, link->node_id) && measure->back_ms > 0)
+            return heard_ms < measure->back_ms + LINK_TURN_MS;
+    }
+    return false;
+}
+
+static void drop_outdated(const struct master *master, struct links_measured *row,
+                          uint64_t heard_ms)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < row->links.count; i++) {
+        if (is_outdated(master, &row->links.items[i], heard_ms))
+            record_fini(&link_measured_type, &row->links.items[i]);
+        else
+            row->links.items[kept++] = row->links.items[i];
+    }
+    row->links.count = kept;
+}
+
 bool links_list(struct master *master, struct links_listed *listed)
 {
     struct links_measured own;
@@ -239,8 +264,11 @@ bool links_list(struct master *master, struct links_listed *listed)
             !ID_EQUAL(heard->row.node_id, slot->node_id))
             continue;
         heard->row.age_ms = age_ms;
-        ok = record_list_push(&links_measured_type, RECORD_LIST(listed->rows), &heard->row,
-                              NODE_COUNT_MAX);
+        struct links_measured *row = record_list_push(
+            &links_measured_type, RECORD_LIST(listed->rows), &heard->row, NODE_COUNT_MAX);
+        ok = row != NULL;
+        if (ok)
+            drop_outdated(master, row, heard->heard_ms);
     }
     return ok;
 }

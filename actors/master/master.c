@@ -301,8 +301,6 @@ static enum status peer_message(struct master *master, const struct message *mes
             links_message(master, slot, message); /* it only tries this way */
             return STATUS_OK;
         }
-        if (!slot->has_inbound)
-            links_back(master, slot);
         slot->inbound = *peer;
         slot->has_inbound = true;
         return node_message(master, slot, message);

@@ -453,8 +453,6 @@ uint64_t links_wake_ms(const struct master *master);
 void links_message(struct master *master, struct node_slot *slot, const struct message *message);
 /* Our connection to a node is up: it is asked soon. */
 void links_up(struct master *master);
-/* Its own connection to us came up. */
-void links_back(struct master *master, struct node_slot *slot);
 /* Our connection to it broke, or goes elsewhere. */
 void links_lost(struct master *master, const struct node_slot *slot);
 /* What that node told of its links. */
