@@ -62,6 +62,12 @@ static bool read_at(int file, uint8_t *bytes, size_t size, uint64_t offset)
 
 /* ---- opening ---- */
 
+static enum status busy(const struct hub_incoming *blob, struct reason *reason)
+{
+    return refuse(reason, STATUS_BUSY, "%s is being written by another process",
+                  blob->file->path);
+}
+
 static enum status ledger_begin(struct hub_incoming *blob, struct reason *reason)
 {
     uint8_t head[LEDGER_HEAD_SIZE];
@@ -98,8 +104,7 @@ static enum status ledger_open(struct hub_incoming *blob, struct reason *reason)
     if (!blob->is_writer && sound == 0) {
         (void)close(blob->ledger_file);
         blob->ledger_file = -1;
-        return refuse(reason, STATUS_BUSY, "%s is being written by another process",
-                      blob->file->path);
+        return busy(blob, reason);
     }
     if (!blob->is_writer)
         return STATUS_OK;
@@ -243,8 +248,7 @@ static enum status prepare(struct hub_incoming *blob, bool follows, struct reaso
                                                 blob->file->size, &blob->partial, reason);
     blob->is_writer = status == STATUS_OK && store_lock(blob->partial) == 0;
     if (status == STATUS_OK && !blob->is_writer && !follows)
-        status = refuse(reason, STATUS_BUSY, "%s is being written by another process",
-                        blob->file->path);
+        status = busy(blob, reason);
     if (status == STATUS_OK)
         status = ledger_open(blob, reason);
     if (status == STATUS_OK)

@@ -99,16 +99,18 @@ void link_measure_lost(struct link_measure *measure, uint64_t now_ms)
     measure->answered_ms = 0;
 }
 
-void link_measure_heard(struct link_measure *measure, uint64_t now_ms)
+bool link_measure_heard(struct link_measure *measure, uint64_t now_ms)
 {
     const bool was_away = now_ms - measure->heard_ms >= LINK_AWAY_MS;
     measure->heard_ms = now_ms;
-    measure->back_ms = was_away ? now_ms : measure->back_ms;
-    if (!was_away ||
-        (measure->answered_ms > 0 && now_ms - measure->answered_ms < LINK_SILENT_MS))
-        return;
-    measure->answered_ms = 0;
-    measure->since_ms = now_ms;
+    if (!was_away)
+        return false;
+    measure->back_ms = now_ms;
+    if (measure->answered_ms == 0 || now_ms - measure->answered_ms >= LINK_SILENT_MS) {
+        measure->answered_ms = 0;
+        measure->since_ms = now_ms;
+    }
+    return true;
 }
 
 bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,

@@ -61,8 +61,8 @@ bool link_measure_told(struct link_measure *measure, const struct echo_told *tol
 /* The connection broke: what was on its way is lost. */
 void link_measure_lost(struct link_measure *measure, uint64_t now_ms);
 /* It asked us.  After it was away, whether we reach it has to be seen anew, and until then it is
- * not known: our connection may come up later than its own. */
-void link_measure_heard(struct link_measure *measure, uint64_t now_ms);
+ * not known: our connection may come up later than its own.  True: it was away. */
+bool link_measure_heard(struct link_measure *measure, uint64_t now_ms);
 /* All but the address; false while there is nothing to tell: it never answered, but had no time to
  * do so either. */
 bool link_measure_tell(const struct link_measure *measure, uint64_t now_ms,

@@ -100,12 +100,9 @@ static void answer_echo(struct master *master, const struct echo_asked *asked)
 void links_message(struct master *master, struct node_slot *slot, const struct message *message)
 {
     if (message->head.code == LINK_ECHO_ASKED) {
-        if (is_measured(slot)) {
-            struct link_measure *asker = measure_of(master, slot);
-            link_measure_heard(asker, master->input->now_ms);
-            if (asker->back_ms == master->input->now_ms)
-                links_tell_soon(master);
-        }
+        if (is_measured(slot) &&
+            link_measure_heard(measure_of(master, slot), master->input->now_ms))
+            links_tell_soon(master);
         answer_echo(master, message->body);
         return;
     }
