@@ -4,6 +4,7 @@ own, started and stopped by the command line or by a parent that stands for the 
 
 Python's standard library only.  Everything a cluster makes lies below one temporary directory.
 """
+import hashlib
 import http.client
 import json
 import os
@@ -126,6 +127,26 @@ def snapshot(store, model):
     place = os.path.join(store, "models--" + model.replace("/", "--"), "snapshots")
     commits = os.listdir(place) if os.path.isdir(place) else []
     return os.path.join(place, commits[0]) if commits else None
+
+
+def file_digest(path):
+    """The SHA-256 of a file; None when it went, as one that was on its way does."""
+    found = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except FileNotFoundError:
+        return None
+    return found.hexdigest()
+
+
+def stored_digests(node, model):
+    """Name -> digest of the files of a stored model; those that are still written are not there."""
+    place = node.stored(model)
+    found = {name: file_digest(os.path.join(place, name)) for name in os.listdir(place)
+             if not name.endswith(".troupe.new")} if place else {}
+    return {name: value for name, value in found.items() if value}
 
 
 class Node:

@@ -5,7 +5,6 @@ meanwhile, onto a full disk; and what was copied runs on the node that got it, a
 import atexit
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import re
@@ -20,7 +19,7 @@ TOP = os.environ["TROUPE_SOURCE_DIR"]
 sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
 sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
 import tap  # noqa: E402
-from cluster import DEMO_MODEL, Cluster, engine_tool, wait_for  # noqa: E402
+from cluster import DEMO_MODEL, Cluster, engine_tool, stored_digests, wait_for  # noqa: E402
 
 CHUNK = 8 << 20
 CONNECTIONS = 3  # to a single source
@@ -49,18 +48,6 @@ def big_model():
 
 def size_of(path):
     return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
-
-
-def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() \
-            if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read()).hexdigest()
-
-
-def stored(node, model):
-    """Name -> digest of the files of a stored model."""
-    place = node.stored(model)
-    return {name: digest(os.path.join(place, name)) for name in os.listdir(place)} if place else {}
 
 
 def half_made(node):
@@ -142,8 +129,9 @@ def test_a_model_reaches_all_nodes_or_is_refused_and_runs_on_one_of_them_alone()
         assert wait_status(third, told["transfer_id"], "done")
         wait_for("all three hold it everywhere", lambda: all(
             holders(node, "org/demo") == {"n1", "n2", "n3"} for node in (first, second, third)))
-        whole = stored(first, "org/demo")
-        assert whole and stored(second, "org/demo") == whole == stored(third, "org/demo")
+        whole = stored_digests(first, "org/demo")
+        assert whole
+        assert stored_digests(second, "org/demo") == whole == stored_digests(third, "org/demo")
         assert not half_made(second) and not half_made(third)
         # Who holds it already is done at once, the source among the targets is left out.
         names = {entry["name"]: entry["node_id"] for entry in first.listed("nodes")}
@@ -178,11 +166,11 @@ def test_kills_of_both_ends_cost_one_chunk_a_connection():
         wait_written(second, size // 4, told)
         os.kill(second.processes()["transferer"], signal.SIGKILL)
         kept = written(second) // CHUNK
-        assert not stored(second, "big")
+        assert not stored_digests(second, "big")
         wait_written(second, size // 2, told)
         os.kill(first.processes()["transferer"], signal.SIGKILL)
         wait_status(first, told["transfer_id"], "done", 90)
-        assert stored(second, "big") == stored(first, "big")
+        assert stored_digests(second, "big") == stored_digests(first, "big")
         assert not half_made(second)
         # A kill costs one chunk of each connection at most: one on its way to the disk when the
         # receiver died, one on its way to the receiver when the source did.
@@ -272,7 +260,7 @@ def test_what_is_cancelled_or_removed_meanwhile_leaves_nothing():
         told = wait_status(first, told["transfer_id"], "failed")
         assert "removed" in target_of(told, "n2")["reason"], told
         wait_for("nothing left", lambda: not half_made(second))
-        assert not stored(second, "big")
+        assert not stored_digests(second, "big")
 
 
 def weights_of(node, model):
@@ -326,7 +314,7 @@ def test_what_a_disk_has_wrong_is_found_by_who_gets_it_and_is_no_holding():
         told = wait_status(second, distribute(second, "demo", ["n2"])[1]["transfer_id"], "failed")
         assert "model.safetensors" in target_of(told, "n2")["reason"], told
         wait_for("n1 is no holder", lambda: not holders(second, "demo"), 20)
-        assert not half_made(second) and not stored(second, "demo")
+        assert not half_made(second) and not stored_digests(second, "demo")
         # Taken in anew it is one again.
         first.troupe("add", DEMO_MODEL, "--name", "demo")
         first.troupe("distribute", "demo", "--to", "n2", "--wait")

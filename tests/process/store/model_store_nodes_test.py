@@ -4,7 +4,6 @@
 Downloader and transferers are killed where it hurts most; the work goes on unaided.
 """
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -17,7 +16,8 @@ TOP = os.environ["TROUPE_SOURCE_DIR"]
 sys.path.insert(0, os.path.join(TOP, "scripts", "bars"))
 sys.path.insert(0, os.path.join(TOP, "tests", "unit", "scripts"))
 import tap  # noqa: E402
-from cluster import DEMO_MODEL, Cluster, tool, wait_for  # noqa: E402
+from cluster import (DEMO_MODEL, Cluster, file_digest, stored_digests, tool,  # noqa: E402
+                     wait_for)
 
 WEIGHTS = "model.safetensors"
 
@@ -31,19 +31,6 @@ def running(*names):
         yield cluster.nodes
 
 
-def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def stored_files(node, model):
-    """Name -> digest of the files of a stored model, its manifest left out."""
-    directory = node.stored(model)
-    if not directory:
-        return {}
-    return {name: digest(os.path.join(directory, name)) for name in os.listdir(directory)}
-
-
 def partials(node):
     return [name for _, _, names in os.walk(node.models) for name in names
             if name.endswith(".incomplete")]
@@ -54,7 +41,7 @@ def models(node):
 
 
 def source_files():
-    return {name: digest(os.path.join(DEMO_MODEL, name)) for name in os.listdir(DEMO_MODEL)
+    return {name: file_digest(os.path.join(DEMO_MODEL, name)) for name in os.listdir(DEMO_MODEL)
             if name.endswith((".json", ".jinja", ".safetensors", ".txt", ".model"))}
 
 
@@ -64,16 +51,16 @@ def test_a_model_is_whole_on_one_node_and_small_on_the_other():
         whole = source_files()
         small = {name: value for name, value in whole.items()
                  if name not in (WEIGHTS, WEIGHTS + ".index.json")}
-        assert stored_files(first, "org/demo") == whole
-        assert stored_files(second, "org/demo") == {}
+        assert stored_digests(first, "org/demo") == whole
+        assert stored_digests(second, "org/demo") == {}
         # The one that serves is killed while it is asked: the other waits for its successor.
         holder = first.processes()["transferer"]
         os.kill(holder, signal.SIGSTOP)
         first.troupe("place", "org/demo", "--sharding", "pipeline", "--min-nodes", "2")
         time.sleep(0.5)
-        assert stored_files(second, "org/demo") == {}
+        assert stored_digests(second, "org/demo") == {}
         os.kill(holder, signal.SIGKILL)
-        wait_for("small files", lambda: stored_files(second, "org/demo") == small, 60)
+        wait_for("small files", lambda: stored_digests(second, "org/demo") == small, 60)
         assert not partials(second)
 
 
@@ -87,7 +74,7 @@ def test_the_work_of_a_killed_downloader_is_done_by_its_successor():
             time.sleep(0.5)
             os.kill(downloader, signal.SIGKILL)
             assert adding.wait(30) == 0
-        assert stored_files(node, "demo") == source_files()
+        assert stored_digests(node, "demo") == source_files()
 
 
 def test_a_spoilt_directory_is_refused_with_one_sentence():
