@@ -39,6 +39,18 @@ def node_(hub):
         yield start(cluster, hub)
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_shell_is_used(hub, variable):
+    with Cluster(["theta"]) as cluster:
+        node = start(cluster, hub, HF_ENDPOINT="http://hub.invalid",
+                     **{variable: hub.cdn_endpoint})
+        run = node.troupe("pull", "org/behind", check=False)
+        assert run.returncode != 0 and "hub.invalid" in run.stderr, run
+        assert {row["host"] for row in hub.rows if row["path"] ==
+                "http://hub.invalid/api/models/org/behind/revision/main"} == {"cdn"}
+        hub.rows.clear()
+
+
 def copy_of(hub, name, **options):
     """The same files under another name, but for one, so that nothing of it is known."""
     files = {**hub.repositories["org/demo"].files, "name.json": b'"%s"' % name.encode()}
