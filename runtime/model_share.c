@@ -93,13 +93,18 @@ static int open_ledger(const struct model_share *share, const struct share_file 
                        : store_open_file(share->store->holdings, name);
 }
 
-/* Forgets what the ledger said; the digests stay for whoever reads a file that was placed. */
-static void begin_anew(struct share_file *file)
+/* Forgets what the ledger said. */
+static void forget(struct share_file *file)
 {
-    file->was_reset = file->was_reset || file->ledger_read > LEDGER_HEAD_SIZE;
     file->ledger_read = 0;
     for (uint32_t i = 0; i < file->ledger.chunk_count; i++)
         chunk_ledger_forget(&file->ledger, i);
+}
+
+static void begin_anew(struct share_file *file)
+{
+    file->was_reset = file->was_reset || file->ledger_read > LEDGER_HEAD_SIZE;
+    forget(file);
 }
 
 static void take_records(struct share_file *file, int ledger, uint64_t size)
@@ -147,7 +152,9 @@ static void look_at(struct model_share *share, struct share_file *file)
     file->is_placed = state == HUB_BLOB_WHOLE;
     if (state == HUB_BLOB_PARTIAL)
         read_ledger(share, file);
-    else if (!file->is_placed)
+    else if (file->is_placed)
+        forget(file); /* a chunk may have been replaced since: its digest would be another's */
+    else
         begin_anew(file);
     mark(share, file);
 }
@@ -213,7 +220,6 @@ enum status model_share_read_part(struct model_share *share, uint32_t chunk, uin
     return got == (int64_t)size ? STATUS_OK : STATUS_DAMAGED;
 }
 
-/* Of a file that was whole before we looked nobody kept them. */
 bool model_share_digest(const struct model_share *share, uint32_t chunk, struct hash *digest_out)
 {
     struct chunk_place place;
@@ -222,8 +228,7 @@ bool model_share_digest(const struct model_share *share, uint32_t chunk, struct 
     const struct share_file *file = &share->files[place.file];
     if (file->ledger.states[chunk - file->first] == CHUNK_ABSENT)
         return false;
-    if (digest_out)
-        *digest_out = file->ledger.hashes[chunk - file->first];
+    *digest_out = file->ledger.hashes[chunk - file->first];
     return true;
 }
 

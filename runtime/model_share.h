@@ -60,7 +60,7 @@ void model_share_held(const struct model_share *share, bool is_strict, uint8_t *
 /* Bytes of a chunk, as they lie there now. */
 MUST_CHECK enum status model_share_read_part(struct model_share *share, uint32_t chunk,
                                              uint32_t offset, uint32_t size, uint8_t *bytes_out);
-/* The digest it had when it came; false: nobody kept it.  `digest_out` may be NULL. */
+/* The digest it had when it came; false: nobody kept it, as of a file that is placed. */
 bool model_share_digest(const struct model_share *share, uint32_t chunk, struct hash *digest_out);
 
 /* From here on chunks of that file may be put, until _yield; NOT_FOUND: the downloader does not

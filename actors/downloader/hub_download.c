@@ -216,6 +216,17 @@ static uint32_t connections_now(const struct hub_download *download)
     return share > 0 ? share : 1;
 }
 
+/* A search that has found what differs asks the hub for nothing else. */
+static void spare(struct work *work, const struct hub_source *source)
+{
+    for (uint32_t i = 0; i < work->download->connections; i++) {
+        struct hub_stream *stream = &work->streams[i];
+        if (stream->source == source && !stream->is_sequential &&
+            hub_incoming_is_spared(&source->blob, stream->chunk))
+            hub_stream_leave(stream);
+    }
+}
+
 /* Does what the disk can do for the open files; `did_out`: there is more. */
 static enum status tend_sources(struct work *work, bool *did_out, struct reason *reason)
 {
@@ -226,6 +237,7 @@ static enum status tend_sources(struct work *work, bool *did_out, struct reason 
         bool did = false;
         if (source->is_over || !source->blob.is_open)
             continue;
+        spare(work, source);
         enum status status = hub_incoming_advance(&source->blob, &did, reason);
         if (source->blob.bytes_fed != fed)
             source->fed_ms = clock_now_ms();

@@ -275,8 +275,8 @@ static enum status open_blob(struct hub_incoming *blob, const struct hub_file *f
     status = chunk_ledger_init(&blob->ledger, file->etag, file->size, reason);
     blob->window = memory_zeroed(1, WINDOW_SIZE);
     blob->taken = memory_zeroed(blob->ledger.chunk_count, 1);
-    blob->doubted = memory_zeroed(blob->ledger.chunk_count, 1);
-    if (status == STATUS_OK && (!blob->window || !blob->taken || !blob->doubted))
+    blob->doubts = memory_zeroed(blob->ledger.chunk_count, 1);
+    if (status == STATUS_OK && (!blob->window || !blob->taken || !blob->doubts))
         status = refuse(reason, STATUS_NO_MEMORY, "no memory to fetch %s", file->path);
     if (status == STATUS_OK)
         status = check_present(blob, reason);
@@ -329,11 +329,11 @@ void hub_incoming_close(struct hub_incoming *blob)
     chunk_ledger_fini(&blob->ledger);
     memory_free(blob->window);
     memory_free(blob->taken);
-    memory_free(blob->doubted);
+    memory_free(blob->doubts);
     hub_cache_unlock(&blob->lock);
     blob->is_open = false;
     blob->whole = NULL;
-    blob->window = blob->taken = blob->doubted = NULL;
+    blob->window = blob->taken = blob->doubts = NULL;
     blob->partial = blob->ledger_file = -1;
 }
 
@@ -365,8 +365,10 @@ static bool is_wanted(const struct hub_incoming *blob, uint32_t chunk)
 {
     if (blob->taken[chunk])
         return false;
-    return blob->is_searching ? blob->doubted[chunk] && !blob->has_found
-                              : blob->ledger.states[chunk] == CHUNK_ABSENT;
+    if (!blob->is_searching)
+        return blob->ledger.states[chunk] == CHUNK_ABSENT;
+    return blob->doubts[chunk] == DOUBT_DIFFERS ||
+           (blob->doubts[chunk] == DOUBT_OPEN && !blob->has_found);
 }
 
 bool hub_incoming_take(struct hub_incoming *blob, uint32_t *chunk_out)
@@ -387,9 +389,21 @@ void hub_incoming_give_back(struct hub_incoming *blob, uint32_t chunk)
     blob->taken[chunk] = 0;
 }
 
+bool hub_incoming_is_spared(const struct hub_incoming *blob, uint32_t chunk)
+{
+    return blob->is_searching && blob->has_found && blob->doubts[chunk] != DOUBT_DIFFERS;
+}
+
+static bool is_doubted(const struct hub_incoming *blob, uint32_t chunk)
+{
+    return blob->is_searching &&
+           (blob->doubts[chunk] == DOUBT_OPEN || blob->doubts[chunk] == DOUBT_DIFFERS);
+}
+
 static bool may_write(const struct hub_incoming *blob, uint32_t chunk)
 {
-    return blob->is_searching ? blob->doubted[chunk] : blob->ledger.states[chunk] == CHUNK_ABSENT;
+    return blob->is_searching ? is_doubted(blob, chunk)
+                              : blob->ledger.states[chunk] == CHUNK_ABSENT;
 }
 
 void hub_cursor_set(struct hub_cursor *cursor, const struct hub_incoming *blob, uint32_t chunk)
@@ -403,15 +417,12 @@ static enum status chunk_came(struct hub_incoming *blob, uint32_t chunk, const s
                               struct reason *reason)
 {
     uint8_t record[LEDGER_RECORD_SIZE];
-    const bool is_other = !ID_EQUAL(blob->ledger.hashes[chunk], *hash);
-    if (blob->is_searching && blob->doubted[chunk]) {
-        blob->doubted[chunk] = 0;
+    if (is_doubted(blob, chunk)) {
+        const bool is_same = blob->doubts[chunk] == DOUBT_OPEN;
+        blob->doubts[chunk] = is_same ? DOUBT_NONE : DOUBT_REPLACED;
         blob->doubted_count--;
-        blob->has_found = blob->has_found || is_other;
-        if (!is_other) {
-            blob->ledger.states[chunk] = CHUNK_HERE;
+        if (is_same)
             return STATUS_OK;
-        }
     }
     chunk_ledger_add(&blob->ledger, chunk, hash, record);
     const off_t end = lseek(blob->ledger_file, 0, SEEK_END);
@@ -430,6 +441,27 @@ static uint64_t end_of_chunk(const struct hub_incoming *blob, uint32_t chunk)
     return (uint64_t)chunk * LEDGER_CHUNK_SIZE + chunk_size_of(&blob->ledger, chunk);
 }
 
+/* What is the same is not written: a connection that stops amid a chunk leaves it as it was. */
+static enum status compare(struct hub_incoming *blob, uint32_t chunk, const uint8_t *bytes,
+                           size_t size, uint64_t position, struct reason *reason)
+{
+    while (size > 0) {
+        const size_t part = size < WINDOW_SIZE ? size : WINDOW_SIZE;
+        if (!read_at(blob->partial, blob->window, part, position))
+            return failed(blob, "it cannot be read", reason);
+        if (memcmp(blob->window, bytes, part) != 0) {
+            blob->has_found = true;
+            blob->doubts[chunk] = DOUBT_DIFFERS;
+            if (!write_at(blob->partial, bytes, part, position))
+                return failed(blob, "it cannot be written", reason);
+        }
+        bytes += part;
+        position += part;
+        size -= part;
+    }
+    return STATUS_OK;
+}
+
 /* Of what came, the part in the chunk where the cursor stands. */
 static enum status write_part(struct hub_incoming *blob, struct hub_cursor *cursor,
                               const uint8_t *bytes, size_t size, struct reason *reason)
@@ -437,17 +469,19 @@ static enum status write_part(struct hub_incoming *blob, struct hub_cursor *curs
     const uint32_t chunk = (uint32_t)(cursor->position / LEDGER_CHUNK_SIZE);
     const uint64_t chunk_end = end_of_chunk(blob, chunk);
     struct hash hash;
+    enum status status = STATUS_OK;
     /* Another connection was faster: what has been hashed must not be written again. */
     cursor->is_hashing = cursor->is_hashing && may_write(blob, chunk);
     if (cursor->is_hashing) {
-        if (!write_at(blob->partial, bytes, size, cursor->position))
-            return failed(blob, "it cannot be written", reason);
+        if (blob->is_searching)
+            status = compare(blob, chunk, bytes, size, cursor->position, reason);
+        else if (!write_at(blob->partial, bytes, size, cursor->position))
+            status = failed(blob, "it cannot be written", reason);
         chunk_digest_update(&cursor->digest, bytes, size);
     }
     cursor->position += size;
-    if (cursor->position < chunk_end)
-        return STATUS_OK;
-    enum status status = STATUS_OK;
+    if (cursor->position < chunk_end || status != STATUS_OK)
+        return status;
     if (cursor->is_hashing) {
         chunk_digest_final(&cursor->digest, &hash);
         status = chunk_came(blob, chunk, &hash, reason);
@@ -543,11 +577,11 @@ bool hub_incoming_is_full(const struct hub_incoming *blob)
         return true;
     if (!blob->is_searching)
         return blob->is_writer && blob->hashed == blob->ledger.chunk_count;
-    /* The search ends when it found something, or had all again. */
+    /* The search ends when it replaced something, or had all again. */
     if (!blob->has_found && blob->doubted_count > 0)
         return false;
     for (uint32_t i = 0; i < blob->ledger.chunk_count; i++)
-        if (blob->taken[i])
+        if (blob->taken[i] || blob->doubts[i] == DOUBT_DIFFERS)
             return false;
     return true;
 }
@@ -577,21 +611,49 @@ static enum status read_again(struct hub_incoming *blob, struct reason *reason)
     return whole_begin(blob, reason);
 }
 
+/* In a new round those that differed in the last one; in the first, and when none did, all. */
+static bool doubt_again(struct hub_incoming *blob)
+{
+    bool has_replaced = false;
+    for (uint32_t i = 0; i < blob->ledger.chunk_count; i++)
+        has_replaced = has_replaced || blob->doubts[i] == DOUBT_REPLACED;
+    blob->doubted_count = 0;
+    for (uint32_t i = 0; i < blob->ledger.chunk_count; i++) {
+        const bool is_open = !has_replaced || blob->doubts[i] == DOUBT_REPLACED;
+        blob->doubts[i] = is_open ? DOUBT_OPEN : DOUBT_NONE;
+        blob->doubted_count += is_open;
+    }
+    blob->searches++;
+    return has_replaced;
+}
+
 static enum status begin_search(struct hub_incoming *blob, struct reason *reason)
 {
-    if (++blob->searches > HUB_SEARCHES_MAX)
+    if (blob->doubted_count == 0)
+        (void)doubt_again(blob);
+    if (blob->searches > HUB_SEARCHES_MAX)
         return refuse(reason, STATUS_HASH_MISMATCH,
                       "%s: what the hub sends has not the hash it names, also when fetched again; "
                       "what is between this machine and the hub changes it",
                       blob->file->path);
     blob->is_searching = true;
     blob->has_found = false;
-    /* Chunks that came twice alike stay trusted, until nothing else is left to doubt. */
-    if (blob->doubted_count == 0) {
-        memset(blob->doubted, 1, blob->ledger.chunk_count);
-        blob->doubted_count = blob->ledger.chunk_count;
-    }
     return STATUS_OK;
+}
+
+/* It replaced a chunk: the whole may be right now.  Or all of the round came twice alike: those
+ * that differed before are fetched once more, and if none did, it is the hub that has it so. */
+static enum status end_search(struct hub_incoming *blob, struct reason *reason)
+{
+    blob->is_searching = false;
+    if (blob->has_found)
+        return whole_begin(blob, reason);
+    if (doubt_again(blob))
+        return begin_search(blob, reason);
+    return refuse(reason, STATUS_HASH_MISMATCH,
+                  "%s: the hub sends the same bytes twice, and they have not the hash it names; "
+                  "the file is damaged at the hub",
+                  blob->file->path);
 }
 
 enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason)
@@ -601,16 +663,10 @@ enum status hub_incoming_finish(struct hub_incoming *blob, struct reason *reason
     if (blob->is_placed)
         return STATUS_OK;
     if (blob->is_searching) {
-        const bool has_found = blob->has_found;
-        blob->is_searching = blob->has_found = false;
-        if (!has_found)
+        const enum status ended = end_search(blob, reason);
+        if (ended == STATUS_HASH_MISMATCH)
             hub_incoming_drop(place, blob->file->etag);
-        if (!has_found)
-            return refuse(reason, STATUS_HASH_MISMATCH,
-                          "%s: the hub sends the same bytes twice, and they have not the hash it "
-                          "names; the file is damaged at the hub",
-                          blob->file->path);
-        return whole_begin(blob, reason);
+        return ended;
     }
     enum status status = etag_stream_final(blob->whole, etag, reason);
     if (status != STATUS_OK)

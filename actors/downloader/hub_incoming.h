@@ -9,8 +9,10 @@
  *
  * When the whole has another hash than the hub named, some chunk was changed on its way, and no
  * hash of the hub says which: the search fetches chunk after chunk again, and compares each with
- * the ledger, until one differs; that one is replaced and the whole is hashed again.  Everything
- * that is the same stays.  After HUB_SEARCHES_MAX such ends the file is given up.
+ * what is here, until a byte differs; the other connections stop then, that chunk is replaced and
+ * the whole is hashed again.  Everything that is the same stays, and what came twice alike is not
+ * fetched a third time.  When all came twice and the whole is still wrong, those that differed come
+ * once more; after HUB_SEARCHES_MAX such rounds the file is given up.
  *
  * A file that another node fetches is fed: the transferer writes its chunks and their records, and
  * here they are hashed as they come.  Who writes holds the partial file's own lock
@@ -32,8 +34,16 @@
 #include "runtime/hub_cache.h"
 #include "runtime/model_store.h"
 
-#define HUB_SEARCHES_MAX 3u
+#define HUB_SEARCHES_MAX 3u /* rounds */
 #define HUB_REFEEDS_MAX 2u
+
+/* What a search thinks of a chunk. */
+enum hub_doubt {
+    DOUBT_NONE,   /* it came twice alike, or nothing is searched */
+    DOUBT_OPEN,   /* to be fetched again */
+    DOUBT_DIFFERS, /* a byte of it differs; its new bytes are on their way */
+    DOUBT_REPLACED /* in this round */
+};
 
 /* What all files of a pull share. */
 struct hub_place {
@@ -51,14 +61,14 @@ struct hub_incoming {
     int ledger_file;
     uint8_t *window;
     uint8_t *taken;   /* by chunk: a connection works on it */
-    uint8_t *doubted; /* by chunk, while searching: not fetched again yet */
+    uint8_t *doubts;  /* by chunk: enum hub_doubt */
     struct etag_stream *whole;
     struct hash_stream digest; /* BLAKE2b of the same bytes */
     uint32_t hashed;           /* so many chunks from the beginning are in `whole` */
     uint32_t hashed_in_chunk;  /* bytes of the next one */
     struct chunk_digest listed; /* of a listed chunk that is being read */
     uint32_t searches;
-    uint32_t doubted_count;
+    uint32_t doubted_count; /* that are open or differ */
     bool is_searching;
     bool has_found; /* the search met a chunk that differs */
     bool is_open;
@@ -103,6 +113,8 @@ bool hub_incoming_is_misfed(const struct hub_incoming *blob);
 /* Takes a chunk nobody works on; false: there is none (now). */
 bool hub_incoming_take(struct hub_incoming *blob, uint32_t *chunk_out);
 void hub_incoming_give_back(struct hub_incoming *blob, uint32_t chunk);
+/* A search has found what differs, elsewhere: nobody needs this chunk again. */
+bool hub_incoming_is_spared(const struct hub_incoming *blob, uint32_t chunk);
 
 void hub_cursor_set(struct hub_cursor *cursor, const struct hub_incoming *blob, uint32_t chunk);
 /* Bytes that follow each other; over the ends of chunks too. */

@@ -74,6 +74,7 @@ struct stream_request {
     uint32_t doubted;                 /* the lender's: chunk to be read again, and 1; 0: none */
     bool is_shared;                   /* of a download, not of a model */
     struct download_record download;  /* the lender's, when shared */
+    bool is_strict;                   /* the lender's, when shared: of files that are placed */
     uint32_t gather;                  /* the receiver's, when shared: which one */
     struct bytes held_out;            /* when shared: a set of chunks */
     struct disk_look look_out;        /* the lender's, when not shared */

@@ -27,7 +27,9 @@ struct lend {
     struct model_source source;
     bool is_shared; /* of a download: then `share` */
     struct model_share share;
-    struct chunk_digest digest; /* of the first chunk asked for, when shared */
+    bool has_digest;            /* of the first chunk asked for, when shared: what it had when it */
+    struct hash came_with;      /* came here; else it is computed while it is read */
+    struct chunk_digest digest;
     bool is_digest_due;
     uint32_t asked[LEND_WINDOW_MAX]; /* chunks, the first of them on its way */
     uint32_t asked_count;
@@ -143,7 +145,8 @@ static enum status open_source(struct bulk_lender *lender, struct lend *lend,
     }
     status = model_share_open(lender->options.store, &request->download, &lend->share, reason);
     lend->is_shared = status == STATUS_OK;
-    return status == STATUS_OK ? look_at(lend, false, &request->held_out, reason) : status;
+    return status == STATUS_OK ? look_at(lend, request->is_strict, &request->held_out, reason)
+                               : status;
 }
 
 static enum status begin_lend(struct bulk_lender *lender, struct stream_request *request,
@@ -193,6 +196,8 @@ static bool begin_chunk(struct lend *lend, uint32_t chunk)
 {
     chunk_digest_init(&lend->digest);
     lend->is_digest_due = lend->is_shared;
+    lend->has_digest =
+        lend->is_shared && model_share_digest(&lend->share, chunk, &lend->came_with);
     return lend->is_shared ? model_share_place(&lend->share, chunk, &lend->place)
                            : chunk_manifest_place(&lend->source.manifest, chunk, &lend->place);
 }
@@ -202,16 +207,15 @@ static enum status read_piece(struct lend *lend, uint32_t chunk, uint32_t size, 
     if (!lend->is_shared)
         return model_source_read_part(&lend->source, &lend->place, lend->at, size, bytes_out);
     enum status status = model_share_read_part(&lend->share, chunk, lend->at, size, bytes_out);
-    if (status == STATUS_OK && !model_share_digest(&lend->share, chunk, NULL))
+    if (status == STATUS_OK && !lend->has_digest)
         chunk_digest_update(&lend->digest, bytes_out, size);
     return status;
 }
 
-/* What a chunk of a download had when it came here. */
-static uint32_t read_digest(struct lend *lend, uint32_t chunk, uint8_t *bytes_out)
+static uint32_t read_digest(struct lend *lend, uint8_t *bytes_out)
 {
-    struct hash digest;
-    if (!model_share_digest(&lend->share, chunk, &digest))
+    struct hash digest = lend->came_with;
+    if (!lend->has_digest)
         chunk_digest_final(&lend->digest, &digest);
     lend->is_digest_due = false;
     memcpy(bytes_out, &digest, sizeof(digest));
@@ -232,7 +236,7 @@ static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
     uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
     enum status status = STATUS_OK;
     if (left == 0)
-        size = read_digest(lend, chunk, lender->piece);
+        size = read_digest(lend, lender->piece);
     else
         status = read_piece(lend, chunk, size, lender->piece);
     if (status != STATUS_OK)

@@ -158,6 +158,9 @@ static enum status take_look(struct transferer_step *step, struct gather *gather
     if (seen->count_out != gather->sources.chunk_count)
         return finish(step, gather, STATUS_INTERNAL, "the files of the download changed");
     gather->is_ready = true;
+    /* What a source said to have before may be what was wrong: each is asked anew. */
+    if (seen->was_reset_out && !gather->is_strict)
+        sources_close(step, &gather->sources);
     gather->is_strict = gather->is_strict || seen->was_reset_out;
     take_sets(gather, seen, download);
     return gather_fill(step, gather);

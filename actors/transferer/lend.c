@@ -315,6 +315,7 @@ static enum status begin_share(struct transferer_step *step, const struct share_
     request->key = asked->key;
     request->is_aes = asked->has_aes && seal_has_aes();
     request->is_shared = true;
+    request->is_strict = asked->is_strict;
     *lent = (struct lent){.is_used = true, .is_shared = true, .peer = step->input->peer,
                           .session = asked->session};
     (void)snprintf(lent->model_id, sizeof(lent->model_id), "%s", text_or_empty(asked->model_id));

@@ -174,6 +174,31 @@ def a_flipped_bit_costs_its_range(stage):
 
 
 @case()
+def a_search_that_found_the_bit_asks_for_nothing_else(stage):
+    hub, pulls, repository = stage
+    hub.add(Repository("org/model", some_files(sizes=(32 * MIB,))))
+    repository = hub.repositories["org/model"]
+    hub.rate = 8 * MIB
+    hub.fault("flip", WEIGHTS, at=100, times=10 ** 6)
+    assert pulls.pull()["status"] == "OK"
+    assert pulls.faults_of_model(repository) == []
+    # Four connections search; three end at once, but for what is in their sockets.
+    assert len([row for row in hub.rows if row["host"] == "cdn"]) <= 8
+    assert hub.bytes_sent() <= fetched_size(repository) + CHUNK + 3 * 3 * MIB
+
+
+@case()
+def bits_that_flip_in_many_ranges_cost_each_range_twice_at_most(stage):
+    hub, pulls, _ = stage
+    repository = hub.add(Repository("org/model", some_files(sizes=(54 * MIB,))))
+    hub.fault("flip", WEIGHTS, at=[chunk * CHUNK + 4 * MIB for chunk in range(6)], times=10 ** 6)
+    assert pulls.pull()["status"] == "OK"
+    assert pulls.faults_of_model(repository) == []
+    assert len([row for row in hub.rows if "flipped" in row]) == 6
+    assert hub.bytes_sent() <= 2 * fetched_size(repository) + 2 * CHUNK
+
+
+@case()
 def a_file_that_is_wrong_at_the_hub_is_named(stage):
     hub, pulls, repository = stage
     good = repository.files["model-00002-of-00002.safetensors"]

@@ -101,7 +101,8 @@ class Fault:
     """What goes wrong, with which requests, how often.
 
     kind: status (status=, headers=, body=), rate_limit (seconds=, style=), ignore_range, gzip,
-    stall (after=, seconds=), truncate (after=), flip (at=, flips=), endless, slow (rate=),
+    stall (after=, seconds=), truncate (after=), flip (at= one place or several, flips= of the one
+    place), endless, slow (rate=),
     redirect (to=), call (run=).  `match` is a pattern of "METHOD host path", with host hub or cdn.
     """
 
@@ -109,7 +110,8 @@ class Fault:
         self.kind, self.match, self.times, self.skip = kind, re.compile(match), times, skip
         self.options = options
         self.count = 0
-        self.flips_left = options.get("flips", 1)
+        at = options.get("at", 0)
+        self.places = list(at) if isinstance(at, (list, tuple)) else [at] * options.get("flips", 1)
 
     def get(self, name, default=None):
         return self.options.get(name, default)
@@ -388,9 +390,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            at = fault.get("at", 0) if kind == "flip" else -1
-            if first + sent <= at < first + sent + len(piece) and fault.flips_left > 0:
-                fault.flips_left -= 1
+            for at in {place for place in fault.places if kind == "flip" and
+                       first + sent <= place < first + sent + len(piece)} if fault else ():
+                fault.places.remove(at)
                 wrong = bytearray(piece)
                 wrong[at - first - sent] ^= 1
                 piece = bytes(wrong)

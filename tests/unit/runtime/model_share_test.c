@@ -173,8 +173,11 @@ END_TEST
 
 START_TEST(a_file_that_was_placed_is_whole_and_not_written)
 {
+    struct hash digest = fill(7, LAST_SIZE);
     const int file = make_partial();
     ck_assert_int_eq(model_share_begin(&share, 1, &reason), STATUS_OK);
+    ck_assert_int_eq(model_share_put(&share, 3, bytes, &digest, &reason), STATUS_OK);
+    ck_assert(model_share_digest(&share, 3, &digest));
     model_share_yield(&share, 1);
     ck_assert_int_eq(hub_cache_blob_place(&store.cache, "org/m", WEIGHTS, file, &reason),
                      STATUS_OK);
@@ -185,7 +188,8 @@ START_TEST(a_file_that_was_placed_is_whole_and_not_written)
     ck_assert_int_ne(model_share_begin(&share, 1, &reason), STATUS_OK);
     ck_assert_int_eq(model_share_read_part(&share, 3, 0, LAST_SIZE, bytes), STATUS_OK);
     ck_assert_int_eq(model_share_read_part(&share, 3, 1, LAST_SIZE, bytes), STATUS_NOT_FOUND);
-    ck_assert(!model_share_digest(&share, 3, NULL));
+    /* Whoever placed it may have replaced a chunk since we looked: its digest is not ours to say. */
+    ck_assert(!model_share_digest(&share, 3, &digest));
 }
 END_TEST
 
