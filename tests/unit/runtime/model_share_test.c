@@ -188,7 +188,7 @@ START_TEST(a_file_that_was_placed_is_whole_and_not_written)
     ck_assert_int_ne(model_share_begin(&share, 1, &reason), STATUS_OK);
     ck_assert_int_eq(model_share_read_part(&share, 3, 0, LAST_SIZE, bytes), STATUS_OK);
     ck_assert_int_eq(model_share_read_part(&share, 3, 1, LAST_SIZE, bytes), STATUS_NOT_FOUND);
-    /* Whoever placed it may have replaced a chunk since we looked: its digest is not ours to say. */
+    /* Whoever placed it may have replaced a chunk since we looked. */
     ck_assert(!model_share_digest(&share, 3, &digest));
 }
 END_TEST
