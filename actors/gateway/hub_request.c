@@ -48,11 +48,18 @@ static bool take_model(struct hub_request *request, struct span span, const stru
     return true;
 }
 
-/* "main", or "refs/pr/1" of more parts; what follows its '/' is the rest. */
+/* "main", "refs/pr/1" of more parts, or the branch it was pulled by, "feature/x" too; what follows
+ * its '/' is the rest. */
 static bool take_revision(struct hub_request *request, const char *from, const char **rest_out)
 {
+    const char *branch = request->model ? text_or_empty(request->model->branch) : "";
+    const size_t branch_size = strlen(branch);
     size_t size = strcspn(from, "/");
-    for (int more = 0; more < 2 && strncmp(from, "refs/", 5) == 0 && from[size]; more++)
+    if (branch_size > size && strncmp(from, branch, branch_size) == 0 &&
+        (from[branch_size] == '/' || !from[branch_size]))
+        size = branch_size;
+    for (int more = 0; size != branch_size && more < 2 && strncmp(from, "refs/", 5) == 0 &&
+                       from[size]; more++)
         size += 1 + strcspn(from + size + 1, "/");
     *rest_out = from + size + (from[size] == '/');
     return size > 0 && copy_span(request->revision, sizeof(request->revision),

@@ -428,6 +428,33 @@ START_TEST(knows_the_branch_a_model_was_pulled_by)
 }
 END_TEST
 
+START_TEST(knows_a_branch_with_slashes)
+{
+    static const char *const branches[] = {"feature/x", "a/b/c/d", "refs/pr/7", "refs/heads/a/b"};
+    char path[128];
+    open_cluster();
+    struct model_record *model = add_model("org/name");
+    add_holder(model, 1, true);
+    for (size_t i = 0; i < COUNT_OF(branches); i++) {
+        ck_assert(text_set(&model->branch, branches[i]));
+        publish_cluster();
+        (void)snprintf(path, sizeof(path), "/api/models/org/name/revision/%s", branches[i]);
+        ck_assert_int_eq(get(path, ""), 200);
+        (void)snprintf(path, sizeof(path), "/api/models/org/name/tree/%s", branches[i]);
+        ck_assert_int_eq(get(path, ""), 200);
+        (void)snprintf(path, sizeof(path), "/org/name/resolve/%s/none.json", branches[i]);
+        ck_assert_int_eq(get(path, ""), 404);
+        says("X-Error-Code: EntryNotFound");
+        (void)snprintf(path, sizeof(path), "/org/name/resolve/%sy/config.json", branches[i]);
+        ck_assert_int_eq(get(path, ""), 404);
+        says("X-Error-Code: RevisionNotFound");
+    }
+    ck_assert_int_eq(get("/org/name/resolve/main/none.json", ""), 404);
+    says("X-Error-Code: EntryNotFound");
+    close_gateway();
+}
+END_TEST
+
 START_TEST(a_client_that_has_the_file_gets_no_byte)
 {
     static const struct {
@@ -568,6 +595,7 @@ Suite *suite_of_tests(void)
         answers_what_clients_ask_beside_files,
         gives_of_a_large_file_what_git_has_of_it,
         knows_the_branch_a_model_was_pulled_by,
+        knows_a_branch_with_slashes,
         a_client_that_has_the_file_gets_no_byte,
         refuses_in_the_words_of_the_hub,
         sends_a_file_of_its_own,
