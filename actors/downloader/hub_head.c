@@ -185,10 +185,58 @@ static void take_rate_limit(struct hub_head *head, struct field field)
     }
 }
 
+/* "Sun, 06 Nov 1994 08:49:37 GMT" in seconds since 1970; 0: it is none. */
+static uint64_t date_read(struct field field)
+{
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const uint16_t days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    uint64_t day = 0, year = 0, hour = 0, minute = 0, second = 0;
+    size_t month = 0;
+    const char *text = field.text;
+    if (field.size != 29 || memcmp(text + 25, " GMT", 4) != 0 ||
+        !number_read((struct field){text + 5, 2}, &day) ||
+        !number_read((struct field){text + 12, 4}, &year) ||
+        !number_read((struct field){text + 17, 2}, &hour) ||
+        !number_read((struct field){text + 20, 2}, &minute) ||
+        !number_read((struct field){text + 23, 2}, &second))
+        return 0;
+    while (month < 12 && memcmp(text + 8, months + 3 * month, 3) != 0)
+        month++;
+    if (month == 12 || year < 1970 || day < 1 || day > 31 || hour > 23 || minute > 59)
+        return 0;
+    /* Leap days of the years that are over, and of this one from March on. */
+    const uint64_t leap_years = month < 2 ? year - 1 : year;
+    const uint64_t leaps = leap_years / 4 - leap_years / 100 + leap_years / 400 - 477;
+    const uint64_t days = (year - 1970) * 365 + leaps + days_before[month] + day - 1;
+    return days * 86400 + hour * 3600 + minute * 60 + second;
+}
+
+void hub_head_came_at(struct hub_head *head, uint64_t now_s)
+{
+    head->date_s = head->date_s ? head->date_s : now_s;
+    if (!head->retry_at_s || !head->date_s)
+        return;
+    head->has_retry = true;
+    head->retry_s = head->retry_at_s > head->date_s ? head->retry_at_s - head->date_s : 0;
+}
+
+static void take_date(struct hub_head *head, struct field field)
+{
+    head->date_s = date_read(field);
+}
+
+/* Seconds: more digits than a number may have are a long time.  Or a date. */
 static void take_retry(struct hub_head *head, struct field field)
 {
-    /* A date needs a clock; the backoff then does. */
+    uint64_t last = 0;
     head->has_retry = number_read(field, &head->retry_s);
+    if (field.size > 15 && field.size < 100 &&
+        number_read((struct field){field.text + field.size - 15, 15}, &last) &&
+        field.text[0] > '0' && field.text[0] <= '9') {
+        head->has_retry = true;
+        head->retry_s = HUB_RETRY_S_MAX;
+    }
+    head->retry_at_s = head->has_retry ? 0 : date_read(field);
 }
 
 static void take_error_code(struct hub_head *head, struct field field)
@@ -229,6 +277,7 @@ void hub_head_line(struct hub_head *head, const char *line, size_t size)
         {"Link", take_link},
         {"RateLimit", take_rate_limit},
         {"Retry-After", take_retry},
+        {"Date", take_date},
         {"X-Error-Code", take_error_code},
         {"X-Error-Message", take_error_message},
     };

@@ -15,6 +15,7 @@
 
 #define HUB_ETAG_SIZE 72
 #define HUB_HEAD_LINES_MAX 200
+#define HUB_RETRY_S_MAX 999999999999999u
 
 struct hub_head {
     uint32_t status; /* of HTTP; 0: none yet */
@@ -39,13 +40,18 @@ struct hub_head {
     bool has_reset;
     uint64_t reset_s; /* t of ratelimit */
     bool has_retry;
-    uint64_t retry_s; /* Retry-After in seconds */
+    uint64_t retry_s;    /* Retry-After in seconds */
+    uint64_t retry_at_s; /* the date it names, since 1970; 0: none */
+    uint64_t date_s;     /* Date; 0: none */
     bool is_malformed;
 };
 
 void hub_head_init(struct hub_head *head);
 /* One line as it came, with or without its end; a status line begins anew (after 100 Continue). */
 void hub_head_line(struct hub_head *head, const char *line, size_t size);
+/* The head has ended.  A date of Retry-After counts from the answer's own Date, by whatever clock
+ * its server has, else from `now_s`. */
+void hub_head_came_at(struct hub_head *head, uint64_t now_s);
 
 /* What to do about an answer that is no 2xx and no redirect. */
 enum hub_trouble {

@@ -134,7 +134,7 @@ def a_server_without_ranges_is_read_from_the_beginning(stage):
     assert hub.bytes_sent() <= fetched_size(repository) + 5 * CHUNK
 
 
-@case(("hub", "ratelimit", 2, "GET hub .*/resolve/"))
+@case(("hub", "ratelimit", 2, "GET hub .*/resolve/"), ("date", "date", 1, WEIGHTS))
 def a_limit_is_waited_out(stage, style, wait_s, match):
     a_rate_limit_is_waited_out(stage, style, wait_s, match)
 

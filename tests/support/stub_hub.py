@@ -12,6 +12,7 @@ Checked against the huggingface_hub client by tests/support/check_stub_hub.py.
 """
 import argparse
 import collections
+import email.utils
 import gzip
 import hashlib
 import http.server
@@ -170,7 +171,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             seconds = fault.get("seconds", 1)
             styles = {"ratelimit": {"ratelimit": f'"api";r=0;t={seconds}',
                                     "ratelimit-policy": '"fixed window";"api";q=500;w=300'},
-                      "retry-after": {"Retry-After": str(seconds)}, "none": {}}
+                      "retry-after": {"Retry-After": str(seconds)}, "none": {},
+                      "date": {"Retry-After": email.utils.formatdate(
+                          int(time.time()) + 1 + seconds, usegmt=True)}}
             self.row["rate_limited_s"] = seconds
             self.answer(429, b'{"error":"rate limited"}', styles[fault.get("style", "ratelimit")])
             return True

@@ -168,15 +168,46 @@ START_TEST(the_time_a_limit_names_is_waited)
     read_head("HTTP/1.1 429 X\nRetry-After: 3\n");
     ck_assert_int_eq(hub_wait_ms(&head, "hub", 1, 0, &wait_ms, &reason), STATUS_OK);
     ck_assert_uint_eq(wait_ms, 3000);
-    read_head("HTTP/1.1 429 X\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\n");
+    read_head("HTTP/1.1 429 X\nRetry-After: soon\n");
     ck_assert_int_eq(hub_wait_ms(&head, "hub", 1, 0, &wait_ms, &reason), STATUS_OK);
     ck_assert_uint_eq(wait_ms, HUB_BACKOFF_FIRST_MS / 2);
+    read_head("HTTP/1.1 429 X\nRetry-After: 99999999999999999999\n");
+    ck_assert_int_eq(hub_wait_ms(&head, "hub", 1, 0, &wait_ms, &reason), STATUS_BUSY);
     read_head("HTTP/1.1 429 X\nratelimit: \"a\";r=0;t=601\n");
     ck_assert_int_eq(hub_wait_ms(&head, "hub", 1, 0, &wait_ms, &reason), STATUS_BUSY);
     ck_assert_ptr_nonnull(strstr(reason.text, "601 s"));
     read_head("HTTP/1.1 429 X\nretry-after: 1\n");
     ck_assert_int_eq(hub_wait_ms(&head, "hub", HUB_WAITS_MAX + 1, 0, &wait_ms, &reason),
                      STATUS_BUSY);
+}
+END_TEST
+
+START_TEST(a_date_a_limit_names_is_waited_for)
+{
+    static const struct {
+        const char *lines;
+        uint64_t now_s;
+        uint64_t retry_s;
+    } rows[] = {
+        {"Date: Fri, 31 Dec 1999 23:59:50 GMT\nRetry-After: Sat, 01 Jan 2000 00:00:07 GMT\n", 5, 17},
+        {"Retry-After: Thu, 01 Mar 2012 00:00:00 GMT\nDate: Tue, 28 Feb 2012 23:59:59 GMT\n", 5,
+         86401},
+        {"Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\n", 784111770, 7},
+        {"Retry-After: Fri, 01 Mar 2024 00:00:00 GMT\n", 1709251190, 10},
+        {"Retry-After: Sun, 22 Nov 2026 19:28:09 GMT\n", 1795375680, 9},
+        {"Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\n", 784111778, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char lines[256];
+        (void)snprintf(lines, sizeof(lines), "HTTP/1.1 429 X\n%s", rows[i].lines);
+        read_head(lines);
+        hub_head_came_at(&head, rows[i].now_s);
+        ck_assert(head.has_retry);
+        ck_assert_uint_eq(head.retry_s, rows[i].retry_s);
+    }
+    read_head("HTTP/1.1 429 X\nRetry-After: Sun, 06 Xyz 1994 08:49:37 GMT\n");
+    hub_head_came_at(&head, 5);
+    ck_assert(!head.has_retry);
 }
 END_TEST
 
@@ -227,6 +258,7 @@ Suite *suite_of_tests(void)
     };
     const TTest *const waits[] = {
         the_time_a_limit_names_is_waited,
+        a_date_a_limit_names_is_waited_for,
         a_backoff_doubles_with_jitter_and_ends,
         a_gate_stays_closed_for_the_longest,
     };
