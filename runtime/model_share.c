@@ -6,8 +6,10 @@
 #include "runtime/store_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LEDGER_NAME_SIZE (ETAG_SIZE + 16)
@@ -40,7 +42,7 @@ enum status model_share_open(const struct model_store *store,
                              const struct download_record *download, struct model_share *share_out,
                              struct reason *reason)
 {
-    struct model_share share = {.store = store};
+    struct model_share share = {.store = store, .opened = -1};
     enum status status = STATUS_OK;
     if (!model_id_is_sound(text_or_empty(download->model_id)))
         return refuse(reason, STATUS_MALFORMED, "%.100s is no name of a model",
@@ -67,6 +69,8 @@ void model_share_close(struct model_share *share)
         model_share_yield(share, i);
         chunk_ledger_fini(&share->files[i].ledger);
     }
+    if (share->files && share->opened >= 0)
+        (void)close(share->opened);
     memory_free(share->files);
     memory_free(share->have);
     memset(share, 0, sizeof(*share));
@@ -166,6 +170,45 @@ void model_share_look(struct model_share *share)
             look_at(share, &share->files[i]);
 }
 
+static void take_in_place(struct model_share *share, const struct model_manifest *manifest)
+{
+    for (uint32_t i = 0; i < share->file_count; i++) {
+        struct share_file *file = &share->files[i];
+        for (uint32_t k = 0; k < manifest->record.files.count && !file->is_placed; k++) {
+            const struct file_entry *entry = &manifest->record.files.items[k];
+            file->is_placed = file->is_in_place =
+                strcmp(text_or_empty(entry->etag), file->ledger.etag) == 0 &&
+                entry->size == file->ledger.file_size && manifest->files[k].stamp.inode != 0;
+        }
+        if (file->is_in_place) {
+            forget(file);
+            mark(share, file);
+        }
+    }
+}
+
+void model_share_look_everywhere(struct model_share *share)
+{
+    char name[HOLDING_NAME_SIZE];
+    struct model_manifest manifest = {0};
+    struct reason unread;
+    struct stat facts;
+    model_share_look(share);
+    if (model_holding_name(share->model_id, name, &unread) != STATUS_OK ||
+        fstatat(share->store->holdings, name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+        return;
+    const struct file_stamp now = file_stamp_of(&facts);
+    if (file_stamp_equal(&now, &share->holding))
+        return;
+    share->holding = now;
+    if (model_manifest_read(share->store->holdings, share->model_id, &manifest, &unread) ==
+        STATUS_OK) {
+        if (manifest.location)
+            take_in_place(share, &manifest);
+        model_manifest_fini(&manifest);
+    }
+}
+
 bool model_share_place(const struct model_share *share, uint32_t chunk,
                        struct chunk_place *place_out)
 {
@@ -205,6 +248,21 @@ static int open_for_reading(const struct model_share *share, const struct share_
                : -1;
 }
 
+/* Stays open: to find it the holding is read. */
+static int open_in_place(struct model_share *share, uint32_t file)
+{
+    struct reason unread;
+    if (share->opened >= 0 && share->opened_file == file)
+        return share->opened;
+    if (share->opened >= 0)
+        (void)close(share->opened);
+    share->opened_file = file;
+    if (model_store_open_in_place(share->store, share->model_id, share->files[file].ledger.etag,
+                                  &share->opened, &unread) != STATUS_OK)
+        share->opened = -1;
+    return share->opened;
+}
+
 enum status model_share_read_part(struct model_share *share, uint32_t chunk, uint32_t offset,
                                   uint32_t size, uint8_t *bytes_out)
 {
@@ -212,11 +270,14 @@ enum status model_share_read_part(struct model_share *share, uint32_t chunk, uin
     if (!model_share_place(share, chunk, &place) || !chunk_has(share->have, chunk) ||
         offset > place.size || size > place.size - offset)
         return STATUS_NOT_FOUND;
-    const int opened = open_for_reading(share, &share->files[place.file]);
+    const bool is_in_place = share->files[place.file].is_in_place;
+    const int opened = is_in_place ? open_in_place(share, place.file)
+                                   : open_for_reading(share, &share->files[place.file]);
     if (opened < 0)
         return STATUS_NOT_FOUND;
     const int64_t got = store_read_at(opened, bytes_out, size, place.offset + offset);
-    (void)close(opened);
+    if (!is_in_place)
+        (void)close(opened);
     return got == (int64_t)size ? STATUS_OK : STATUS_DAMAGED;
 }
 

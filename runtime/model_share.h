@@ -30,6 +30,7 @@ struct share_file {
     uint64_t ledger_read; /* bytes of the ledger file that were taken in */
     uint32_t first;       /* its first chunk, counted over all files */
     bool is_placed;
+    bool is_in_place; /* in a directory that is used in place */
     bool was_reset; /* its ledger began anew: what had come was wrong */
     int partial;    /* while we write into it; else -1 */
     int ledger_file;
@@ -42,6 +43,9 @@ struct model_share {
     uint32_t file_count;
     uint32_t count; /* chunks of all files */
     uint8_t *have;  /* a set of chunks: placed, or named by a ledger */
+    struct file_stamp holding; /* as it was read last, for what is used in place */
+    int opened;                /* the file used in place that was read last; else -1 */
+    uint32_t opened_file;
 };
 
 /* `download` is resolved; nothing in it is trusted. */
@@ -53,6 +57,8 @@ void model_share_close(struct model_share *share);
 
 /* Looks what lies there now. */
 void model_share_look(struct model_share *share);
+/* The same, and what of it lies in a directory that is used in place: for lending. */
+void model_share_look_everywhere(struct model_share *share);
 bool model_share_place(const struct model_share *share, uint32_t chunk,
                        struct chunk_place *place_out);
 /* Copies `have`; strictly: only chunks of files that are placed. */

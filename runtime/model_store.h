@@ -99,6 +99,9 @@ MUST_CHECK enum status model_store_list(const struct model_store *store,
 MUST_CHECK enum status model_store_find(const struct model_store *store, const char *model_id,
                                         const char *revision, char *path_out, size_t path_size,
                                         struct reason *reason);
+/* That commit of it, whole, in a cache among model_directories. */
+bool model_store_find_commit(const struct model_store *store, const char *model_id,
+                             const char *commit, char *path_out, size_t path_size);
 
 /* A blob that its writer read a moment ago and found to have the hash it is named by: with the same
  * stamp it is not read again. */
@@ -150,6 +153,11 @@ MUST_CHECK enum status model_store_read_small(const struct model_store *store,
 MUST_CHECK enum status model_store_open_file(const struct model_store *store, const char *model_id,
                                              const struct hash *revision, const char *name,
                                              int *file_out, struct reason *reason);
+
+/* A file of a model that is used in place, by its hub's name, as it was verified. */
+MUST_CHECK enum status model_store_open_in_place(const struct model_store *store,
+                                                 const char *model_id, const char *etag,
+                                                 int *file_out, struct reason *reason);
 
 /* What goes when it is removed: nothing of a directory that is used in place. */
 struct model_usage {

@@ -74,6 +74,28 @@ enum status model_store_open_file(const struct model_store *store, const char *m
     return status;
 }
 
+enum status model_store_open_in_place(const struct model_store *store, const char *model_id,
+                                      const char *etag, int *file_out, struct reason *reason)
+{
+    struct model_manifest manifest = {0};
+    enum status status = model_manifest_read(store->holdings, model_id, &manifest, reason);
+    if (status != STATUS_OK)
+        return status;
+    const struct file_entry *files = manifest.record.files.items;
+    uint32_t i = 0;
+    while (i < manifest.record.files.count && strcmp(text_or_empty(files[i].etag), etag) != 0)
+        i++;
+    if (!manifest.location || i == manifest.record.files.count ||
+        manifest.files[i].stamp.inode == 0)
+        status = refuse(reason, STATUS_NOT_FOUND, "no directory has %.80s of %.100s", etag,
+                        model_id);
+    else
+        status = open_entry(store, &manifest, &files[i], &manifest.files[i].stamp, file_out,
+                            reason);
+    model_manifest_fini(&manifest);
+    return status;
+}
+
 enum status model_store_usage(const struct model_store *store, const char *model_id,
                               struct model_usage *usage_out, struct reason *reason)
 {

@@ -6,12 +6,14 @@
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/safetensors.h"
 #include "runtime/store_io.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 _Static_assert(LEDGER_CHUNK_SIZE == CHUNK_SIZE, "chunks of a pull are those of a manifest");
 
@@ -25,6 +27,7 @@ struct work {
     struct import_request *request;
     struct hub_company company; /* of a pull */
     struct work *next; /* of shell->works */
+    char elsewhere[MODEL_STORE_PATH_SIZE]; /* of a pull: where it was found */
     struct room_answer *room; /* what was answered; guarded by the mutex */
     atomic_bool is_cancelled;
 };
@@ -357,16 +360,65 @@ static bool pull_offline(struct work *work, struct result *result)
     return true;
 }
 
+/* The weights that the index there names; without one, all. */
+static bool keep_weights(const struct work *work, struct hub_tree *tree)
+{
+    struct reason why;
+    char *text = NULL;
+    size_t size = 0;
+    if (!hub_tree_find(tree, HUB_INDEX_NAME))
+        return true;
+    if (model_file_read(work->elsewhere, HUB_INDEX_NAME, HUB_INDEX_SIZE_MAX, &text, &size, &why) !=
+        STATUS_OK)
+        return false;
+    const enum status status =
+        hub_tree_keep_weights(tree, text, size, work->request->model_id, &why);
+    memory_free(text);
+    return status == STATUS_OK;
+}
+
+/* In a cache among model_directories, with every file that would be fetched. */
+static bool is_elsewhere(void *who, const char *commit, struct hub_tree *tree)
+{
+    struct work *work = who;
+    struct reason why;
+    bool is_whole = model_store_find_commit(work->shell->store, work->request->model_id, commit,
+                                            work->elsewhere, sizeof(work->elsewhere));
+    for (uint32_t i = 0; i < tree->count && is_whole; i++) {
+        uint64_t size = 0;
+        int file = -1;
+        if (tree->files[i].is_weight)
+            continue; /* found to be whole by its index */
+        is_whole = model_file_open(work->elsewhere, tree->files[i].path, &file, &size, &why) ==
+                       STATUS_OK &&
+                   size == tree->files[i].size;
+        if (file >= 0)
+            (void)close(file);
+    }
+    return is_whole && keep_weights(work, tree);
+}
+
+static enum status run_pull(struct work *work, const struct hub_pull *pull, struct result *result)
+{
+    struct hub_pulled pulled = {.commit = ""};
+    result->status = hub_pull_run(pull, &pulled, &result->reason);
+    if (result->status == STATUS_OK && pulled.is_elsewhere)
+        take_in(work, work->elsewhere, NULL, result);
+    else if (result->status == STATUS_OK)
+        adopt(work, &pulled, result);
+    hub_known_free(pulled.known, pulled.known_count);
+    return pulled.is_elsewhere ? result->status : STATUS_OK;
+}
+
 static void do_pull(struct work *work, struct result *result)
 {
     struct downloader_shell *shell = work->shell;
-    struct hub_pulled pulled = {.commit = ""};
     struct hub_env *env = memory_zeroed(1, sizeof(*env));
     if (!env) {
         result->status = STATUS_NO_MEMORY;
         return;
     }
-    const struct hub_pull pull = {.env = env,
+    struct hub_pull pull = {.env = env,
                                   .gates = &shell->gates,
                                   .cache = shell->cache,
                                   .ledgers = shell->ledgers,
@@ -380,6 +432,7 @@ static void do_pull(struct work *work, struct result *result)
                                   .placed = tell_placed,
                                   .hindered = tell_hindered,
                                   .progress = tell_pull,
+                                  .is_elsewhere = is_elsewhere,
                                   .make_room = make_room_beside,
                                   .is_cancelled = is_cancelled,
                                   .is_unwanted = is_unwanted,
@@ -388,11 +441,18 @@ static void do_pull(struct work *work, struct result *result)
     const bool is_adopted =
         result->status == STATUS_OK && env->is_offline && pull_offline(work, result);
     if (result->status == STATUS_OK && !is_adopted) {
-        result->status = hub_pull_run(&pull, &pulled, &result->reason);
-        if (result->status == STATUS_OK)
-            adopt(work, &pulled, result);
+        const enum status status = run_pull(work, &pull, result);
+        /* What lies elsewhere is damaged there: it is fetched after all. */
+        if (status == STATUS_HASH_MISMATCH || status == STATUS_MALFORMED ||
+            status == STATUS_DAMAGED) {
+            log_warning("%s; it is fetched from the hub", result->reason.text);
+            if (result->value_free)
+                result->value_free(result->value);
+            *result = (struct result){.id = work->id, .kind = work->kind, .status = STATUS_OK};
+            pull.is_elsewhere = NULL;
+            (void)run_pull(work, &pull, result);
+        }
     }
-    hub_known_free(pulled.known, pulled.known_count);
     hub_env_wipe(env);
     memory_free(env);
 }

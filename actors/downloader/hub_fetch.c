@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000L
@@ -122,7 +121,7 @@ static bool tell_head(struct hub_question_running *running)
     if (running->is_head_told)
         return true;
     running->is_head_told = true;
-    hub_head_came_at(&running->head, (uint64_t)time(NULL));
+    hub_head_came_at(&running->head, clock_wall_ms() / 1000);
     if (running->request.head(running->request.who, &running->head))
         return true;
     running->is_ended_by_asker = true;

@@ -12,8 +12,6 @@
 #include <unistd.h>
 
 #define ANSWER_SIZE_MAX ((size_t)4 << 20)
-#define INDEX_NAME "model.safetensors.index.json"
-#define INDEX_SIZE_MAX ((uint64_t)64 << 20)
 #define STANDARD_REVISION "main"
 #define LEDGER_END ".ledger"
 #define PLAN_TURN_MS 20u
@@ -27,6 +25,7 @@ struct job {
     struct hub_tree tree;
     struct hub_download download;
     struct hub_plan plan;
+    bool is_elsewhere; /* nothing is to be fetched */
     char commit[HUB_COMMIT_SIZE];
 };
 
@@ -102,14 +101,14 @@ static enum status read_blob(struct job *job, const struct hub_file *file, struc
 
 static enum status choose_weights(struct job *job, struct reason *reason)
 {
-    const struct hub_file *index = hub_tree_find(&job->tree, INDEX_NAME);
+    const struct hub_file *index = hub_tree_find(&job->tree, HUB_INDEX_NAME);
     struct buffer text;
     if (!index)
         return STATUS_OK;
-    if (index->size > INDEX_SIZE_MAX)
-        return refuse(reason, STATUS_TOO_LARGE, INDEX_NAME " of %s is too large",
+    if (index->size > HUB_INDEX_SIZE_MAX)
+        return refuse(reason, STATUS_TOO_LARGE, HUB_INDEX_NAME " of %s is too large",
                       job->pull->model_id);
-    buffer_init(&text, (size_t)INDEX_SIZE_MAX + 1);
+    buffer_init(&text, (size_t)HUB_INDEX_SIZE_MAX + 1);
     enum status status = read_blob(job, index, &text, reason);
     if (status == STATUS_OK)
         status = hub_tree_keep_weights(&job->tree, (const char *)text.bytes, text.size,
@@ -246,6 +245,14 @@ static enum status check_commit(const struct job *job, struct reason *reason)
                   job->pull->model_id, used, job->session.revision, job->commit);
 }
 
+static bool look_elsewhere(struct job *job)
+{
+    const struct hub_pull *pull = job->pull;
+    job->is_elsewhere =
+        pull->is_elsewhere && pull->is_elsewhere(pull->who, job->commit, &job->tree);
+    return job->is_elsewhere;
+}
+
 /* Which files, and the small ones of them. */
 static enum status resolve(struct job *job, struct reason *reason)
 {
@@ -256,6 +263,8 @@ static enum status resolve(struct job *job, struct reason *reason)
         status = check_commit(job, reason);
     if (status == STATUS_OK)
         status = ask_tree(job, reason);
+    if (status == STATUS_OK && look_elsewhere(job))
+        return STATUS_OK;
     if (status == STATUS_OK)
         status = fetch(job, FETCH_SMALL, reason);
     return status == STATUS_OK ? choose_weights(job, reason) : status;
@@ -268,6 +277,8 @@ static enum status run_alone(struct job *job, struct reason *reason)
     /* Another node may be complete before this one: what is missing comes from there then. */
     if (status == STATUS_OK && pull->company && pull->resolved)
         pull->resolved(pull->who, job->commit, &job->tree);
+    if (job->is_elsewhere)
+        return status;
     job->download.company = pull->company;
     if (status == STATUS_OK)
         status = fetch(job, FETCH_WEIGHTS, reason);
@@ -326,7 +337,9 @@ static enum status settle(struct job *job, struct reason *reason)
         status = resolve(job, reason);
         if (status == STATUS_OK && job->pull->resolved)
             job->pull->resolved(job->pull->who, job->commit, &job->tree);
-        else
+        if (status == STATUS_OK && job->is_elsewhere)
+            return STATUS_OK;
+        if (status != STATUS_OK || !job->pull->resolved)
             status = step_back(job, status, reason);
     }
     return status;
@@ -350,14 +363,14 @@ static enum status take_list(struct job *job, struct reason *reason)
 static enum status run_shared(struct job *job, struct reason *reason)
 {
     enum status status = settle(job, reason);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK || job->is_elsewhere)
         return status;
     if (!job->plan.is_shared)
         return run_alone(job, reason);
     status = take_list(job, reason);
     if (status == STATUS_OK)
         status = check_commit(job, reason);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK || look_elsewhere(job))
         return status;
     job->download.company = job->pull->company;
     job->download.placed = job->pull->placed;
@@ -468,6 +481,7 @@ enum status hub_pull_run(const struct hub_pull *pull, struct hub_pulled *pulled_
         status = pull->company ? run_shared(job, reason) : run_alone(job, reason);
     if (status == STATUS_OK) {
         memcpy(pulled_out->commit, job->commit, sizeof(job->commit));
+        pulled_out->is_elsewhere = job->is_elsewhere;
         pulled_out->file_count = job->tree.count;
         pulled_out->passed_over = job->tree.passed_over;
         pulled_out->programs = job->tree.programs;

@@ -40,6 +40,9 @@ struct hub_pull {
     void (*placed)(void *who, const char *commit, const char *path);
     void (*hindered)(void *who, enum status status, const struct reason *reason);
     void (*progress)(void *who, const struct hub_progress *progress); /* or NULL */
+    /* Whether those files of that commit lie whole elsewhere on this machine: then nothing is
+     * fetched.  Leaves the weights that its index names.  Or NULL. */
+    bool (*is_elsewhere)(void *who, const char *commit, struct hub_tree *tree);
     /* Before files of so many bytes are fetched, `there` of them on the disk already; or NULL. */
     enum status (*make_room)(void *who, uint64_t bytes, uint64_t there, struct reason *reason);
     bool (*is_cancelled)(void *who);
@@ -49,6 +52,7 @@ struct hub_pull {
 
 struct hub_pulled {
     char commit[HUB_COMMIT_SIZE];
+    bool is_elsewhere; /* as the pull was told; the cache has nothing of it */
     uint32_t file_count;
     uint32_t passed_over; /* files of the repository that are not fetched */
     uint32_t programs;    /* of those, *.py */

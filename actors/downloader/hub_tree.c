@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INDEX_NAME "model.safetensors.index.json"
 #define SMALL_SIZE_MAX ((uint64_t)128 << 20) /* as the store's */
 
 void hub_tree_init(struct hub_tree *tree)
@@ -235,7 +234,7 @@ static enum status check_named(const struct hub_tree *tree, json_t *map, const c
         const struct hub_file *file = name ? hub_tree_find(tree, name) : NULL;
         if (!file || !file->is_weight)
             return refuse(reason, STATUS_NOT_FOUND,
-                          "%.100s names a file of weights in " INDEX_NAME
+                          "%.100s names a file of weights in " HUB_INDEX_NAME
                           " that it does not have: %.100s",
                           repository, name ? name : "no text");
     }
@@ -250,7 +249,7 @@ enum status hub_tree_keep_weights(struct hub_tree *tree, const char *json, size_
     json_t *map = json_object_get(index, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0) {
         json_decref(index);
-        return refuse(reason, STATUS_MALFORMED, INDEX_NAME " of %.100s has no weight_map",
+        return refuse(reason, STATUS_MALFORMED, HUB_INDEX_NAME " of %.100s has no weight_map",
                       repository);
     }
     enum status status = check_named(tree, map, repository, reason);

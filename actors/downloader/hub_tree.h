@@ -20,6 +20,8 @@
 #include "actors/downloader/hub_head.h"
 #include "protocol/limits.h"
 
+#define HUB_INDEX_NAME "model.safetensors.index.json"
+#define HUB_INDEX_SIZE_MAX ((uint64_t)64 << 20)
 #define HUB_TREE_ENTRIES_MAX 200000u
 #define HUB_TREE_PAGES_MAX 400u
 #define HUB_TREE_PAGE_SIZE_MAX ((size_t)16 << 20)

@@ -16,7 +16,8 @@
  *   /api/datasets/..., /api/spaces/...           none of those are here
  *
  * MODEL is "name" or "org/name", and may contain the words above: a model of the state counts
- * first.  REVISION is one part, but for refs/pr/N and its like, and the branch a model was pulled by.
+ * first.  REVISION is one part, but for refs/pr/N and its like, and the branch a model was pulled
+ * by.
  *
  * Memory   a plain value.
  * Threads  any; pure.

@@ -84,7 +84,7 @@ static enum status look_at(struct lend *lend, bool is_strict, struct bytes *held
                            struct reason *reason)
 {
     const uint32_t size = lend->share.count / 8 + 1;
-    model_share_look(&lend->share);
+    model_share_look_everywhere(&lend->share);
     held_out->items = memory_zeroed(size, 1);
     if (!held_out->items)
         return refuse(reason, STATUS_NO_MEMORY, "no memory to say what is here");

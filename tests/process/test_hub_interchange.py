@@ -184,3 +184,47 @@ def test_offline_a_clients_cache_is_a_model_and_no_socket_is_opened_to_a_hub():
         assert status == 200, answer
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def of_others(place, hub, spoil):
+    """A cache beside the node's own, pulled by the client."""
+    cache = os.path.join(place, "theirs")
+    path = client.snapshot_download("org/model", cache_dir=cache, endpoint=hub.endpoint,
+                                    token=False)
+    if spoil:
+        spoil(path)
+    return cache
+
+
+def turn_a_bit(path):
+    with open(blob(path, "model.safetensors"), "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+
+
+def lacks_the_template(path):
+    os.remove(os.path.join(path, "chat_template.jinja"))
+
+
+@pytest.mark.parametrize("spoil", [None, turn_a_bit, lacks_the_template])
+def test_what_a_further_cache_has_whole_is_used_there_and_asks_for_no_byte(tmp_path, spoil):
+    repository = Repository.of_directory("org/model", DEMO_MODEL)
+    with StubHub(repository) as hub, Cluster(["one", "two"]) as cluster:
+        cache = of_others(str(tmp_path), hub, spoil)
+        one, two = cluster.nodes
+        cluster.environment.update({"HF_ENDPOINT": hub.endpoint, "HF_HOME": cluster.place})
+        one.own["TROUPE_MODEL_DIRECTORIES"] = cache
+        cluster.start()
+        cluster.wait_in_view()
+        before = hub.bytes_sent()
+        one.troupe("pull", "org/model")
+        assert (hub.bytes_sent() == before) == (spoil is None)
+        assert (one.stored("org/model") is None) == (spoil is None)
+        one.troupe("place", "org/model", "--wait")
+        assert one.chat("hello", model="org/model", max_tokens=2)[0] == 200
+        before = hub.bytes_sent()
+        one.troupe("pull", "org/model", "--to", "one,two")
+        assert hub.bytes_sent() == before
+        assert "model.safetensors" in os.listdir(two.stored("org/model"))

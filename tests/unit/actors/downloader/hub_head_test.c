@@ -189,7 +189,8 @@ START_TEST(a_date_a_limit_names_is_waited_for)
         uint64_t now_s;
         uint64_t retry_s;
     } rows[] = {
-        {"Date: Fri, 31 Dec 1999 23:59:50 GMT\nRetry-After: Sat, 01 Jan 2000 00:00:07 GMT\n", 5, 17},
+        {"Date: Fri, 31 Dec 1999 23:59:50 GMT\nRetry-After: Sat, 01 Jan 2000 00:00:07 GMT\n", 5,
+         17},
         {"Retry-After: Thu, 01 Mar 2012 00:00:00 GMT\nDate: Tue, 28 Feb 2012 23:59:59 GMT\n", 5,
          86401},
         {"Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\n", 784111770, 7},
