@@ -96,8 +96,9 @@ static void unasked(uint32_t kind, uint64_t id, enum status status, void *value)
     ck_assert_int_eq(bench.failed, STATUS_OK);
 }
 
-/* What the last look is told: chunks that are here, files that can be written. */
-static void looked(uint32_t kind, unsigned have, unsigned open)
+/* What the last look is told: chunks that are here, files that can be written, and whether one
+ * began anew. */
+static void looked_after(uint32_t kind, unsigned have, unsigned open, bool was_reset)
 {
     struct effect *effect = bench_effect(&bench, kind);
     ck_assert_ptr_nonnull(effect);
@@ -108,10 +109,16 @@ static void looked(uint32_t kind, unsigned have, unsigned open)
     look->have_out = memory_zeroed(CHUNKS / 8 + 1, 1);
     look->open_out = memory_zeroed(FILES + 1, 1);
     look->have_out[0] = (uint8_t)have;
+    look->was_reset_out = was_reset;
     for (uint32_t i = 0; i < FILES; i++)
         look->open_out[i] = open >> i & 1;
     bench_result(&bench, effect, STATUS_OK, "", look, gather_look_free);
     ck_assert_int_eq(bench.failed, STATUS_OK);
+}
+
+static void looked(uint32_t kind, unsigned have, unsigned open)
+{
+    looked_after(kind, have, open, false);
 }
 
 static uint64_t gather_number(void)
@@ -426,6 +433,31 @@ START_TEST(results_of_an_earlier_gather_change_nothing)
 }
 END_TEST
 
+/* Whoever had it may have been wrong as well, and what it said was said before. */
+START_TEST(after_a_wrong_whole_each_is_asked_anew_for_what_it_found_right)
+{
+    begin(ALL, 7);
+    join(2, ALL);
+    const struct peer before = link_to(2);
+    ck_assert_uint_eq(set_asked_of(before), 0);
+    bench_pass(&bench, GATHER_LOOK_MS + GATHER_POLL_MS);
+    looked_after(BULK_GATHER_LOOK, OF_SECOND | OF_THIRD, 7, true);
+    ck_assert(is_left(before));
+    ck_assert_uint_eq(set_asked_of(before), 0);
+    ck_assert_uint_ne(link_to(2).link, before.link);
+    up(link_to(2));
+    ck_assert(asked_last(link_to(2))->is_strict);
+    tell(link_to(2), OF_THIRD);
+    ck_assert_uint_eq(set_asked_of(link_to(2)), 0);
+    tell(link_to(2), OF_FIRST);
+    ck_assert_uint_eq(set_asked_of(link_to(2)), OF_FIRST);
+    /* It stays so, and nobody is left again. */
+    bench_pass(&bench, GATHER_LOOK_MS + GATHER_POLL_MS);
+    looked_after(BULK_GATHER_LOOK, OF_SECOND | OF_THIRD, 7, true);
+    ck_assert(!is_left(link_to(2)));
+}
+END_TEST
+
 START_TEST(a_source_that_falls_silent_is_left)
 {
     begin(OF_SECOND | OF_THIRD, 7);
@@ -589,6 +621,7 @@ Suite *suite_of_tests(void)
         who_lies_about_the_chunks_is_left,
         bits_and_chunks_beyond_the_last_change_nothing,
         results_of_an_earlier_gather_change_nothing,
+        after_a_wrong_whole_each_is_asked_anew_for_what_it_found_right,
         a_source_that_falls_silent_is_left,
         when_nobody_answers_the_hub_is_asked_for_all,
         a_fetcher_that_never_answers_is_told_of,
