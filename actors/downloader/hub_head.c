@@ -357,6 +357,11 @@ enum status hub_head_refusal(const struct hub_head *head, const struct hub_quest
                       "%s has no %s, or it is private; check the name, or set HF_TOKEN (or run hf "
                       "auth login)",
                       question->authority, question->repository);
+    /* What a token may not read is not told apart from what there is not. */
+    if ((head->status == 404 || head->status == 410) && question->has_token && !question->path)
+        return refuse(reason, STATUS_NOT_FOUND,
+                      "%s has no %s, or the token may not read it; check the name and HF_TOKEN",
+                      question->authority, question->repository);
     if (head->status == 404 || head->status == 410)
         return refuse(reason, STATUS_NOT_FOUND, "%s has no %s%s%.100s; check the name",
                       question->authority, question->repository, question->path ? " " : "",

@@ -144,7 +144,9 @@ START_TEST(refusals_say_what_to_do)
          "this token has no access"},
         {"HTTP/1.1 401 X\nX-Error-Code: RepoNotFound\n", false, STATUS_NOT_FOUND, "HF_TOKEN"},
         {"HTTP/1.1 401 X\n", true, STATUS_NO_PERMISSION, "renew"},
-        {"HTTP/1.1 404 X\nX-Error-Code: RepoNotFound\n", true, STATUS_NOT_FOUND, "check the name"},
+        {"HTTP/1.1 404 X\nX-Error-Code: RepoNotFound\n", true, STATUS_NOT_FOUND,
+         "check the name and HF_TOKEN"},
+        {"HTTP/1.1 404 X\n", false, STATUS_NOT_FOUND, "has no org/m; check the name"},
         {"HTTP/1.1 404 X\nX-Error-Code: RevisionNotFound\n", false, STATUS_NOT_FOUND, "v9"},
         {"HTTP/1.1 418 X\nX-Error-Message: tea\n", false, STATUS_REFUSED, "418"},
     };
