@@ -53,9 +53,9 @@ def main():
         tokenizer.encode_special_tokens = True
         plain = tokenizer.encode(text, add_special_tokens=False).ids
         rows.append(dict(text=text, ids=ids, ids_special_as_text=plain))
-    print(json.dumps(added))
+    print(json.dumps(added, separators=(",", ":")))
     for row in rows:
-        print(json.dumps(row))
+        print(json.dumps(row, separators=(",", ":")))
 
 
 if __name__ == "__main__":
