@@ -158,6 +158,7 @@ Suite *suite_of_tests(void)
                                   ranks_listen_at_the_addresses_of_their_ways_alone,
                                   ways_that_are_none_are_refused_before_mpi_starts};
     TCase *tcase = tcase_create("ways");
+    tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, NULL, spaces_close);
     for (size_t i = 0; i < COUNT_OF(tests); i++)
         tcase_add_test(tcase, tests[i]);
