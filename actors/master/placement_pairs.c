@@ -146,55 +146,60 @@ static const struct address_offered *offer_at(const struct links_measured *row, 
     return NULL;
 }
 
-/* What it is worth to meet at the addresses the two have for all. */
-static uint64_t worth_for_all(const struct pair *pair, const struct rank_record *a,
-                              const struct rank_record *b)
-{
-    const struct rank_record *ranks[2] = {a, b};
-    uint64_t slowest = UINT32_MAX;
-    bool is_wired = true;
-    for (uint32_t side = 0; side < 2; side++) {
-        const char *fabric = text_or_empty(ranks[side]->fabric);
-        const struct address_offered *offer = offer_at(
-            pair->rows[side], *fabric ? fabric : text_or_empty(pair->nodes[side]->fabric));
-        if (!offer)
-            return UINT64_MAX; /* nothing to compare with */
-        is_wired = is_wired && proof_is_wired(offer);
-        slowest = offer->speed_mbit < slowest ? offer->speed_mbit : slowest;
-    }
-    return proof_worth(is_wired, slowest);
-}
+/* A rank's address for all, and the most that any of its node is worth; NULL: not told of. */
+struct standing {
+    const struct address_offered *own;
+    uint64_t best;
+};
 
-/* Has the node told of more than one network?  One that has not meets all in the same. */
-static bool has_choice(const struct reach_question *question, const struct rank_record *rank)
+static struct standing standing_of(const struct reach_question *question,
+                                   const struct rank_record *rank)
 {
+    const struct node_record *node = state_find_node(question->state, &rank->node_id);
     const struct links_measured *row =
         question->links ? link_view_row(question->links, &rank->node_id) : NULL;
-    for (uint32_t i = 1; row && i < row->offers.count; i++)
-        if (strcmp(text_or_empty(row->offers.items[i].network),
-                   text_or_empty(row->offers.items[0].network)) != 0)
-            return true;
-    return false;
+    const char *fabric = text_or_empty(rank->fabric);
+    struct standing standing = {NULL, 0};
+    if (!*fabric && node)
+        fabric = text_or_empty(node->fabric);
+    standing.own = offer_at(row, fabric);
+    for (uint32_t i = 0; row && i < row->offers.count; i++) {
+        const struct address_offered *offer = &row->offers.items[i];
+        const uint64_t worth = proof_worth(proof_is_wired(offer), offer->speed_mbit);
+        standing.best = worth > standing.best ? worth : standing.best;
+    }
+    return standing;
+}
+
+/* Where both have nothing better, which is so nearly always, their proofs need no look. */
+static bool pair_gains(const struct reach_question *question, const struct standing *standings,
+                       const struct rank_record *ranks, uint32_t i, uint32_t k)
+{
+    const struct address_offered *a = standings[i].own;
+    const struct address_offered *b = standings[k].own;
+    struct pair pair;
+    if (!a || !b)
+        return false; /* nothing to compare with */
+    const uint64_t have =
+        proof_worth(proof_is_wired(a) && proof_is_wired(b),
+                    a->speed_mbit < b->speed_mbit ? a->speed_mbit : b->speed_mbit);
+    if (standings[i].best <= have || standings[k].best <= have ||
+        !pair_find(question, &ranks[i].node_id, &ranks[k].node_id, &pair))
+        return false;
+    const struct meeting meeting = pair_meet(question, &pair);
+    return *meeting.network && meeting.worth > have;
 }
 
 bool placement_pairs_gain(const struct reach_question *question,
                           const struct candidate *candidate)
 {
-    bool have_choice[RANK_COUNT_MAX];
-    const uint32_t count = candidate->ranks.count;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct rank_record *rank = &candidate->ranks.items[i];
-        have_choice[i] = has_choice(question, rank);
-        for (uint32_t k = 0; k < i && have_choice[i]; k++) {
-            const struct rank_record *other = &candidate->ranks.items[k];
-            struct pair pair;
-            if (!have_choice[k] ||
-                !pair_find(question, &other->node_id, &rank->node_id, &pair))
-                continue;
-            const struct meeting meeting = pair_meet(question, &pair);
-            if (*meeting.network && meeting.worth > worth_for_all(&pair, other, rank))
+    struct standing standings[RANK_COUNT_MAX];
+    const struct rank_record *ranks = candidate->ranks.items;
+    for (uint32_t i = 0; i < candidate->ranks.count; i++) {
+        standings[i] = standing_of(question, &ranks[i]);
+        for (uint32_t k = 0; k < i; k++)
+            if (pair_gains(question, standings, ranks, k, i))
                 return true;
-        }
     }
     return false;
 }
