@@ -236,19 +236,21 @@ static bool are_of_one_machine(const struct reach_question *question, const stru
            ID_EQUAL(first->machine_id, second->machine_id);
 }
 
-/* One for all to know it by, which no other machine has: Open MPI tells them apart by it. */
+/* One for all to know it by, which no other machine has: Open MPI tells machines apart by it. */
 static const char *known_host(const struct reach_question *question,
                               const struct candidate *candidate, const char *const *hosts,
                               const char *const *known, uint32_t rank)
 {
     const uint32_t count = candidate->ranks.count;
+    const struct rank_record *ranks = candidate->ranks.items;
+    for (uint32_t i = 0; i < rank; i++)
+        if (are_of_one_machine(question, &ranks[i], &ranks[rank]))
+            return known[i]; /* whose addresses are its own as well */
     for (uint32_t k = 0; k < count; k++) {
         const char *host = k == rank ? "" : hosts[rank * count + k];
         bool is_free = *host != '\0';
         for (uint32_t i = 0; i < rank && is_free; i++)
-            is_free = strcmp(known[i], host) != 0 ||
-                      are_of_one_machine(question, &candidate->ranks.items[i],
-                                         &candidate->ranks.items[rank]);
+            is_free = strcmp(known[i], host) != 0;
         if (is_free)
             return host;
     }
