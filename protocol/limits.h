@@ -21,6 +21,7 @@
 /* A home cluster is a handful of machines; everything below is sized by this. */
 #define NODE_COUNT_MAX 64
 #define RANK_COUNT_MAX 64
+#define WAYS_SIZE_MAX 4096        /* the ways of a rank to its siblings, 63 of them, as one text */
 #define ADDRESS_OFFER_COUNT_MAX 6 /* of a node's own that others may use; each is tried by all */
 #define INSTANCE_COUNT_MAX 64
 #define CANDIDATE_COUNT_MAX 64 /* of a placement, told to who asks */

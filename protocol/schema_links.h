@@ -39,7 +39,8 @@
     F(S, text, fabric, ADDRESS_SIZE_MAX, "address the rank uses for MPI")                          \
     F(S, u32, threads, 1024, "")                                                                   \
     F(S, text, front, ADDRESS_SIZE_MAX, "address for gateways; empty: the same")                   \
-    F(S, text, rdma, NAME_SIZE_MAX, "device that MPI uses; empty: TCP")
+    F(S, text, rdma, NAME_SIZE_MAX, "device that MPI uses; empty: TCP")                            \
+    F(S, text, ways, WAYS_SIZE_MAX, "to siblings that meet it elsewhere; see runtime/fabric_ways.h")
 #define STOP_PROCESS_FIELDS(F, L, R, S)                                                            \
     F(S, actor_kind, actor, ACTOR_KIND_END, "")                                                    \
     F(S, instance_id, instance_id, 16, "")                                                         \

@@ -150,6 +150,10 @@
     F(S, u32, first, 0, "of units / step * layers")                                                \
     F(S, u32, end, 0, "one past the last")
 
+#define RANK_WAY_FIELDS(F, L, R, S)                                                                \
+    F(S, node_id, node_id, 16, "of a sibling")                                                     \
+    F(S, text, host, ADDRESS_SIZE_MAX, "where that one reaches the rank")
+
 #define RANK_RECORD_FIELDS(F, L, R, S)                                                             \
     F(S, node_id, node_id, 16, "where it runs")                                                    \
     F(S, u32, layer_first, LAYER_COUNT_MAX, "")                                                    \
@@ -173,7 +177,8 @@
     F(S, text, fabric, ADDRESS_SIZE_MAX, "proven for all its siblings; empty: that of its node")   \
     F(S, text, front, ADDRESS_SIZE_MAX, "of rank 0, for gateways; empty: that of its node")        \
     F(S, text, rdma, NAME_SIZE_MAX, "device its MPI uses; empty: TCP at its address")              \
-    F(S, u32, stage, RANK_COUNT_MAX, "of the pipeline; ranks of one stage share its layers")
+    F(S, u32, stage, RANK_COUNT_MAX, "of the pipeline; ranks of one stage share its layers")       \
+    L(S, rank_way, ways, RANK_COUNT_MAX, "siblings that do not reach it at fabric, but elsewhere")
 
 #define INSTANCE_RECORD_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
@@ -260,6 +265,7 @@
     X(import_record, IMPORT_RECORD)                                                                \
     X(removed_record, REMOVED_RECORD)                                                              \
     X(file_source, FILE_SOURCE)                                                                    \
+    X(rank_way, RANK_WAY)                                                                          \
     X(rank_record, RANK_RECORD)                                                                    \
     X(table_row, TABLE_ROW)                                                                        \
     X(place_instance, PLACE_INSTANCE)                                                              \

@@ -24,7 +24,7 @@ static const char *const reserved_variables[] = {
     "TROUPE_JOBS", "TROUPE_THREAD_SUITES", "TROUPE_LOG_CASES", "TROUPE_LOG_EVENTS",
     "TROUPE_MUTATIONS", "TROUPE_SIMULATIONS",
     "TROUPE_INCARNATION", "TROUPE_INSTANCE", "TROUPE_GENERATION", "TROUPE_RANK",
-    "TROUPE_FABRIC_ADDRESS",
+    "TROUPE_FABRIC_ADDRESS", "TROUPE_FABRIC_WAYS", "TROUPE_FRONT_ADDRESS",
 };
 
 /* Reads one flag; `used_out` is the number of arguments it took, 0 when it is none of ours. */

@@ -25,6 +25,8 @@
 #define GENERATION_VARIABLE "TROUPE_GENERATION"
 #define RANK_VARIABLE "TROUPE_RANK"
 #define FABRIC_VARIABLE "TROUPE_FABRIC_ADDRESS"
+/* To siblings that it meets elsewhere; see runtime/fabric_ways.h. */
+#define FABRIC_WAYS_VARIABLE "TROUPE_FABRIC_WAYS"
 /* Where rank 0 waits for gateways, when not there. */
 #define FRONT_VARIABLE "TROUPE_FRONT_ADDRESS"
 

@@ -3,6 +3,7 @@
 
 #include "protocol/hello.h"
 #include "protocol/memory.h"
+#include "runtime/link_view.h"
 #include "runtime/paths.h"
 
 #include <stdio.h>
@@ -23,6 +24,7 @@ void session_fini(struct session *session)
     for (size_t i = 0; i < session->report_count; i++)
         memory_free(session->reports[i].bytes);
     session->report_count = 0;
+    record_fini(&links_measured_type, &session->reach);
 }
 
 void session_open(struct session *session, struct outbox *outbox)
@@ -135,6 +137,11 @@ static enum status take_message(struct session *session, const struct input *inp
         return refuse(reason, STATUS_VERSION, "%s", text_or_empty(message->head.reason));
     if (message_is(message, MESSAGE_LINK, LINK_WELCOME))
         session->is_welcome = true;
+    if (message_is(message, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED)) {
+        record_fini(&links_measured_type, &session->reach);
+        memset(&session->reach, 0, sizeof(session->reach));
+        return record_copy(&links_measured_type, message->body, &session->reach);
+    }
     enum status status = state_mirror_take(&session->mirror, message, change_out, reason);
     if (status == STATUS_OK && *change_out == MIRROR_WELCOMED)
         return name_reports(session);
@@ -248,6 +255,49 @@ enum status session_answer_held(struct session *session, const struct task_held 
         return status;
     *MESSAGE_BODY(&answer, task_held) = *held;
     return say_answer(session, &answer, &held->key, how, sentence, outbox);
+}
+
+static const struct link_measured *link_to(const struct session *session,
+                                           const struct node_id *node)
+{
+    for (uint32_t i = 0; i < session->reach.links.count; i++)
+        if (ID_EQUAL(session->reach.links.items[i].node_id, *node))
+            return &session->reach.links.items[i];
+    return NULL;
+}
+
+void session_address(const struct session *session, const struct node_id *node,
+                     const char *address, char address_out[ADDRESS_SIZE_MAX])
+{
+    const struct link_measured *link = link_to(session, node);
+    const struct node_record *record = state_find_node(&session->mirror.state, node);
+    const char *hosts = record ? text_or_empty(record->hosts) : "";
+    const char *port = strrchr(address, ':');
+    char host[ADDRESS_SIZE_MAX];
+    char proven[ADDRESS_SIZE_MAX] = "";
+    bool is_of_node = false;
+    (void)snprintf(address_out, ADDRESS_SIZE_MAX, "%s", address);
+    while (link && port && state_host_next(&hosts, host, sizeof(host))) {
+        const bool is_told = link_view_address_is(address, host);
+        is_of_node = is_of_node || is_told;
+        if (!link_view_host_reaches(link, host))
+            continue;
+        if (is_told)
+            return;
+        if (!proven[0])
+            (void)snprintf(proven, sizeof(proven), "%s", host);
+    }
+    if (is_of_node && proven[0])
+        (void)snprintf(address_out, ADDRESS_SIZE_MAX, "tcp://%.200s%.8s", proven, port);
+}
+
+void session_endpoint_address(const struct session *session,
+                              const struct endpoint_record *endpoint,
+                              char address_out[ADDRESS_SIZE_MAX])
+{
+    char address[ADDRESS_SIZE_MAX];
+    state_endpoint_address(&session->mirror.state, endpoint, address);
+    session_address(session, &endpoint->node_id, address, address_out);
 }
 
 bool session_is_task(const struct input *input)

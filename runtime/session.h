@@ -6,7 +6,7 @@
  * Pure: everything goes through the inputs and the outbox of the actor's step.
  *
  * Owner    one actor; session_take is the first thing its step calls.
- * Memory   the mirror; at most SESSION_REPORTS_MAX encoded reports.
+ * Memory   the mirror; at most SESSION_REPORTS_MAX encoded reports; a row of links.
  * Threads  one.
  * Fails    STATUS_VERSION when the master refuses our hello; STATUS_NO_MEMORY; STATUS_BUSY when too
  *          many reports wait (the actor should end: its facts are told again at the next start).
@@ -53,6 +53,7 @@ struct session {
     uint64_t sequence;
     struct session_report reports[SESSION_REPORTS_MAX];
     size_t report_count;
+    struct links_measured reach; /* whom its node reaches, where; of a gateway, a transferer */
 };
 
 void session_init(struct session *session, const struct session_settings *settings);
@@ -70,6 +71,14 @@ MUST_CHECK enum status session_report(struct session *session, struct message *r
 /* The same, and frees `report`; STATUS_NO_MEMORY of one whose texts found none. */
 MUST_CHECK enum status session_report_end(struct session *session, struct message *report,
                                           bool is_filled, uint64_t now_ms, struct outbox *outbox);
+/* "tcp://HOST:PORT" of an actor there, with another host of that node where ours has proven that
+ * one, and not the one in it. */
+void session_address(const struct session *session, const struct node_id *node,
+                     const char *address, char address_out[ADDRESS_SIZE_MAX]);
+/* Where our node reaches that actor: state_endpoint_address, as above. */
+void session_endpoint_address(const struct session *session,
+                              const struct endpoint_record *endpoint,
+                              char address_out[ADDRESS_SIZE_MAX]);
 /* A signal, or an answer to a task, or a command: sent when the link is up, else dropped. */
 void session_send(struct session *session, struct message *message, struct outbox *outbox);
 /* Answers a task by its key. */

@@ -53,9 +53,9 @@ def main():
         tokenizer.encode_special_tokens = True
         plain = tokenizer.encode(text, add_special_tokens=False).ids
         rows.append(dict(text=text, ids=ids, ids_special_as_text=plain))
-    print(json.dumps(added, separators=(",", ":")))
+    print(json.dumps(added, ensure_ascii=False, separators=(",", ":")))
     for row in rows:
-        print(json.dumps(row, separators=(",", ":")))
+        print(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
 
 
 if __name__ == "__main__":

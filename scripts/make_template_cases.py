@@ -76,7 +76,8 @@ def main():
             case["error"] = f"{type(error).__name__}: {error}"
         cases.append(case)
     whole = {**CONTEXT, "cases": cases}
-    (FOLDER / "snippets.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+    (FOLDER / "snippets.json").write_text(json.dumps(
+        whole, separators=(",", ":"), ensure_ascii=False) + "\n")
     errors = sum("error" in case for case in cases)
     print(f"{len(cases)} snippets, {errors} of them errors")
 

@@ -83,12 +83,13 @@ def main():
         root = json.loads((FOLDER / base / "tokenizer.json").read_text())
         root.update(changes)
         tokenizer = Tokenizer.from_str(json.dumps(root))
-        print(json.dumps({"base": base, "changes": changes}, separators=(",", ":")))
+        print(json.dumps({"base": base, "changes": changes}, ensure_ascii=False,
+                         separators=(",", ":")))
         for text in STRINGS["added" if "added_tokens" in changes else base]:
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             print(json.dumps({"text": text, "ids": ids,
                               "decoded": tokenizer.decode(ids, skip_special_tokens=False)},
-                             separators=(",", ":")))
+                             ensure_ascii=False, separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ int relay_connect(struct gateway *gateway, const struct endpoint_record *endpoin
     struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
                                    .message_size_max = MESSAGE_SIZE_MAX};
     char address[ADDRESS_SIZE_MAX];
-    state_endpoint_address(&gateway->session.mirror.state, endpoint, address);
+    session_endpoint_address(&gateway->session, endpoint, address);
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     desk->holders[place] = (struct relay_holder){.is_used = true,
                                                      .node_id = endpoint->node_id,

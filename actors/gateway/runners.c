@@ -3,6 +3,7 @@
 
 #include "protocol/hello.h"
 #include "protocol/memory.h"
+#include "runtime/fabric_ways.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,12 +35,27 @@ static int link_of(const struct gateway *gateway, const struct instance_record *
     return -1;
 }
 
+/* A rank with ways of its own to siblings listens at all addresses of its node: we come to the one
+ * that our node has proven. */
+static void reach_rank(const struct gateway *gateway, const struct instance_record *instance,
+                       char address_out[ADDRESS_SIZE_MAX])
+{
+    const struct rank_record *rank = &instance->ranks.items[0];
+    char ways[WAYS_SIZE_MAX];
+    if (fabric_ways_write(gateway_state(gateway), instance, 0, ways) == STATUS_OK && ways[0])
+        session_address(&gateway->session, &rank->node_id, rank->gateway_address, address_out);
+    else
+        (void)snprintf(address_out, ADDRESS_SIZE_MAX, "%s", rank->gateway_address);
+}
+
 static void open_link(struct gateway *gateway, const struct instance_record *instance)
 {
     const struct rank_record *rank = &instance->ranks.items[0];
     struct link_options options = {
         .role = LINK_CONNECT, .server_key = rank->runner_key, .message_size_max = MESSAGE_SIZE_MAX};
-    int length = snprintf(options.endpoint, sizeof(options.endpoint), "%s", rank->gateway_address);
+    char address[ADDRESS_SIZE_MAX];
+    reach_rank(gateway, instance, address);
+    int length = snprintf(options.endpoint, sizeof(options.endpoint), "%s", address);
     if (length < 0 || (size_t)length >= sizeof(options.endpoint))
         return; /* an address no process of ours binds */
     for (uint32_t i = 0; i < GATEWAY_RUNNER_COUNT_MAX; i++) {

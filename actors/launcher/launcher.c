@@ -2,6 +2,7 @@
 #include "actors/launcher/launcher.h"
 
 #include "protocol/memory.h"
+#include "runtime/fabric_ways.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -455,8 +456,9 @@ static void link_bound(struct launcher *launcher)
 {
     if (launcher->input->peer.link != LAUNCHER_LINK_BOUND || launcher->session.address[0])
         return;
-    (void)snprintf(launcher->session.address, sizeof(launcher->session.address), "%s",
-                   launcher->input->endpoint);
+    char told[ADDRESS_SIZE_MAX];
+    fabric_told(launcher->input->endpoint, launcher->settings->fabric, told);
+    (void)snprintf(launcher->session.address, sizeof(launcher->session.address), "%.127s", told);
     session_open(&launcher->session, launcher->outbox);
 }
 

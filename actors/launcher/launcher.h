@@ -63,6 +63,7 @@ struct launcher_settings {
     uint64_t rank_incarnation; /* of the runner it starts */
     struct public_key key;
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0", for the siblings */
+    char fabric[64]; /* that address; where it binds to all, the one they are told */
     char build[BUILD_SIZE_MAX];
     /* Zero means the default. */
     uint64_t meet_ms; /* from start to the last sibling's hello: 40 s, as siblings may start late */

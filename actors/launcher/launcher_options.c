@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/launcher/launcher_options.h"
 
+#include "runtime/fabric_ways.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -49,9 +51,18 @@ static bool parse_fabric(const char *text, struct launcher_options *options)
         return false;
     memcpy(options->fabric_address, text, length);
     options->fabric_address[length] = '\0';
+    memcpy(options->settings.fabric, options->fabric_address, length + 1);
     (void)snprintf(options->settings.bind, sizeof(options->settings.bind),
                    is_v6 ? "tcp://[%s]:0" : "tcp://%s:0", options->fabric_address);
     return true;
+}
+
+static bool parse_ways(const char *text, struct launcher_options *options)
+{
+    struct fabric_ways ways;
+    const int length = snprintf(options->ways, sizeof(options->ways), "%s", text);
+    return length >= 0 && (size_t)length < sizeof(options->ways) &&
+           fabric_ways_parse(text, &ways, NULL) == STATUS_OK;
 }
 
 /* As the kernel names them: nothing that another setting could hide in. */
@@ -91,6 +102,8 @@ static bool parse_option(const char *name, const char *value, struct launcher_op
         return parse_fabric(value, options);
     if (strcmp(name, "--rdma") == 0)
         return parse_device(value, options->rdma, sizeof(options->rdma));
+    if (strcmp(name, "--ways") == 0)
+        return parse_ways(value, options);
     if (strcmp(name, "--fabric-ports") == 0)
         return parse_ports(value, &options->fabric);
     if (strcmp(name, "--incarnation") == 0)
@@ -123,6 +136,8 @@ enum status launcher_options_parse(int count, char **arguments,
         if (!is_given[i])
             return refuse(reason, STATUS_INVALID, "%s is missing; the supervisor starts launchers",
                           needed[i]);
+    if (options.ways[0])
+        (void)snprintf(options.settings.bind, sizeof(options.settings.bind), "tcp://0.0.0.0:0");
     if (at + 1 >= count)
         return refuse(reason, STATUS_INVALID, "the program of the rank is missing after --");
     options.command = (const char *const *)arguments + at + 1;

@@ -4,9 +4,11 @@
  *
  *     troupe-launcher --instance HEX --generation EPOCH:LEADER:COUNTER --rank N
  *                     --fabric ADDRESS [--fabric-ports FIRST:COUNT] [--rdma DEVICE]
- *                     [--incarnation N] [--rank-incarnation N] -- PROGRAM [ARGUMENT...]
+ *                     [--ways WAYS] [--incarnation N] [--rank-incarnation N]
+ *                     -- PROGRAM [ARGUMENT...]
  *
  * INSTANCE and LEADER are 32 hex digits; ADDRESS is numeric, of this node; PROGRAM is the runner.
+ * WAYS are those of runtime/fabric_ways.h; with them it listens at all addresses of its node.
  *
  * Memory   plain struct; borrows the arguments.
  * Fails    STATUS_INVALID with a sentence that names the option.
@@ -21,6 +23,7 @@ struct launcher_options {
     struct pmix_host_fabric fabric;
     char fabric_address[64];
     char rdma[64];
+    char ways[WAYS_SIZE_MAX];
     char directory[160]; /* of the PMIx server, below the working directory */
     const char *const *command;
 };

@@ -9,6 +9,7 @@
 
 #include "protocol/hello.h"
 #include "protocol/memory.h"
+#include "runtime/fabric_ways.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -45,13 +46,16 @@ void siblings_open(struct launcher *launcher, const struct instance_record *inst
         if (rank == launcher->settings->rank)
             continue;
         struct link_options options = {.role = LINK_CONNECT, .server_key = record->launcher_key};
-        size_t length = strlen(text_or_empty(record->launcher_address));
+        char address[ADDRESS_SIZE_MAX];
+        fabric_address(record, &launcher->session.mirror.node_id,
+                       text_or_empty(record->launcher_address), address);
+        size_t length = strlen(address);
         if (length >= sizeof(options.endpoint)) {
             launcher_end(launcher, "the address of the launcher of rank %" PRIu32 " is too long",
                          rank);
             return;
         }
-        memcpy(options.endpoint, record->launcher_address, length + 1);
+        memcpy(options.endpoint, address, length + 1);
         allowed[allowed_count++] = record->launcher_key;
         outbox_link_open(launcher->outbox, LAUNCHER_LINK_SIBLING + rank, &options);
     }

@@ -69,6 +69,7 @@ static enum status run(struct launcher_options *options, int *exit_code_out,
     print_build(options->settings.build);
     options->fabric.address = options->fabric_address;
     options->fabric.rdma = options->rdma;
+    options->fabric.ways = options->ways;
     struct launcher_shell shell = {
         .command = options->command,
         .environment = environ,

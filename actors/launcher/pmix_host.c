@@ -735,7 +735,7 @@ enum status pmix_host_environment(struct pmix_host *host, const struct pmix_host
     enum status status = rank_environment_open(
         base,
         &(struct rank_network){fabric->address, fabric->port_first, fabric->port_count,
-                               fabric->rdma},
+                               fabric->rdma, fabric->ways},
         &environment, reason);
     if (status != STATUS_OK)
         return status;

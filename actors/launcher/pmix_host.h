@@ -45,6 +45,7 @@ struct pmix_host_fabric {
     uint16_t port_first;  /* 0: any free port */
     uint16_t port_count;
     const char *rdma; /* device that MPI uses instead of TCP; NULL or empty: TCP */
+    const char *ways; /* to ranks met at other addresses, runtime/fabric_ways.h; NULL: none */
 };
 
 enum pmix_host_event_kind {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/launcher/rank_environment.h"
 
+#include "protocol/limits.h"
 #include "protocol/memory.h"
 
 #include <arpa/inet.h>
@@ -12,7 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { VARIABLE_SIZE_MAX = 256, OWN_VARIABLES_MAX = 32, INTERFACE_SIZE = INET6_ADDRSTRLEN + 4 };
+enum {
+    VARIABLE_SIZE_MAX = WAYS_SIZE_MAX + 64,
+    OWN_VARIABLES_MAX = 32,
+    INTERFACE_SIZE = INET6_ADDRSTRLEN + 4
+};
 
 /* What a launcher of another kind may have left, and what ours sets itself: any of these would
  * make the rank look for a server that is not there. */
@@ -158,6 +163,8 @@ static void list_set_own(struct variable_list *list, const struct rank_network *
     list_set(list, "HWLOC_HIDE_ERRORS=2");
     list_set(list, "HWLOC_PLUGINS_PATH=/nonexistent");
     list_set(list, FABRIC_ADDRESS_VARIABLE "=%s", network->address);
+    if (network->ways && network->ways[0])
+        list_set(list, RANK_WAYS_VARIABLE "=%s", network->ways);
 }
 
 enum status rank_environment_open(char *const *base, const struct rank_network *network,

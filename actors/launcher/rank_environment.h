@@ -15,8 +15,9 @@
 
 #include <stdint.h>
 
-/* The runner's `bind` puts this address in place of the wildcard; see runner/collective.c. */
+/* What the runner does with both: runner/collective_fabric.h. */
 #define FABRIC_ADDRESS_VARIABLE "TROUPE_FABRIC_ADDRESS"
+#define RANK_WAYS_VARIABLE "TROUPE_FABRIC_WAYS"
 
 /* Where its MPI talks. */
 struct rank_network {
@@ -24,6 +25,7 @@ struct rank_network {
     uint16_t port_first; /* 0: any free port */
     uint16_t port_count;
     const char *rdma; /* device of Linux, "mlx5_0"; NULL or empty: TCP at the address */
+    const char *ways; /* to siblings met elsewhere, runtime/fabric_ways.h; NULL or empty: none */
 };
 
 MUST_CHECK enum status rank_environment_open(char *const *base, const struct rank_network *network,

@@ -182,16 +182,36 @@ static bool make_own(struct master *master, struct links_measured *row)
     return true;
 }
 
+/* Freed by the caller when it is made. */
+static bool make_row(struct master *master, struct message *signal)
+{
+    if (!message_begin(master, signal, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED))
+        return false;
+    signal->head.expires_ms = master->input->wall_ms + LINK_ROW_LIFE_MS;
+    if (make_own(master, signal->body))
+        return true;
+    message_fini(signal);
+    return false;
+}
+
+void links_tell_local(struct master *master, const struct peer *peer)
+{
+    struct message signal;
+    if (master->state.nodes.count < 2 || !make_row(master, &signal))
+        return;
+    outbox_send(master->outbox, peer, &signal);
+    message_fini(&signal);
+}
+
 static void tell(struct master *master)
 {
     struct message signal;
     struct buffer bytes;
-    if (!message_begin(master, &signal, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED))
+    if (!make_row(master, &signal))
         return;
-    signal.head.expires_ms = master->input->wall_ms + LINK_ROW_LIFE_MS;
+    locals_signal(master, &signal, true);
     buffer_init(&bytes, PART_SIZE_MAX);
-    const bool is_made =
-        make_own(master, signal.body) && message_encode(&signal, &bytes) == STATUS_OK;
+    const bool is_made = message_encode(&signal, &bytes) == STATUS_OK;
     for (size_t i = 0; is_made && i < COUNT_OF(master->nodes); i++) {
         struct node_slot *slot = &master->nodes[i];
         struct message message;

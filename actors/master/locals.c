@@ -119,15 +119,24 @@ void locals_publish(struct master *master)
         bring_up_to_date(master, &master->locals[i]);
 }
 
+/* Does it connect to actors of other nodes by what the state tells of those? */
+static bool meets_nodes(const struct local *local)
+{
+    return !local->is_remote &&
+           (local->actor == ACTOR_GATEWAY || local->actor == ACTOR_TRANSFERER);
+}
+
 void locals_signal(struct master *master, const struct message *signal, bool is_own)
 {
     for (size_t i = 0; i < COUNT_OF(master->locals); i++) {
         const struct local *local = &master->locals[i];
+        bool is_watching = local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT;
         /* That a rank computes is for its siblings, and on its node for those who hold back. */
-        const bool is_watching =
-            signal->head.code == SIGNAL_HEARTBEAT
-                ? local->actor == ACTOR_RUNNER || (is_own && local->actor == ACTOR_TRANSFERER)
-                : local->actor == ACTOR_GATEWAY || local->actor == ACTOR_CLIENT;
+        if (signal->head.code == SIGNAL_HEARTBEAT)
+            is_watching =
+                local->actor == ACTOR_RUNNER || (is_own && local->actor == ACTOR_TRANSFERER);
+        else if (signal->head.code == SIGNAL_LINKS_MEASURED)
+            is_watching = meets_nodes(local);
         if (local->is_used && local->wants_events && is_watching)
             outbox_send(master->outbox, &local->peer, signal);
     }
@@ -305,6 +314,8 @@ enum status local_hello(struct master *master, const struct message *message)
     (void)snprintf(local->address, sizeof(local->address), "%s", text_or_empty(hello->address));
     if (!is_remote && hello->actor == ACTOR_GATEWAY)
         master->describe_at_ms = master->input->now_ms;
+    if (meets_nodes(local))
+        links_tell_local(master, peer);
     bring_up_to_date(master, local);
     return STATUS_OK;
 }

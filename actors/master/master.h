@@ -464,6 +464,8 @@ void links_answer(struct master *master, const struct peer *peer, const struct m
 MUST_CHECK bool links_list(struct master *master, struct links_listed *listed);
 /* Something of ours is new: the others hear of it within moments. */
 void links_tell_soon(struct master *master);
+/* An actor of this node that connects to other nodes gets the row at once, and each later one. */
+void links_tell_local(struct master *master, const struct peer *peer);
 void links_fini(struct links *links);
 
 /* ---- link_ways.c: the other addresses of a node, tried beside the one in use ---- */

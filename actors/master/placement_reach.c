@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_reach.h"
 
+#include "actors/master/placement_pairs.h"
+#include "actors/master/placement_proof.h"
 #include "protocol/memory.h"
 #include "runtime/link_view.h"
 #include "runtime/network.h"
@@ -130,32 +132,6 @@ enum status placement_reach_order(const struct links_listed *links,
 
 /* ---- addresses ---- */
 
-enum proof {
-    PROOF_NONE,    /* it was tried and does not answer */
-    PROOF_UNKNOWN, /* not tried yet, or nothing told of late */
-    PROOF_GIVEN
-};
-
-/* Does `from` reach `to` at that host? */
-static enum proof proof_of(const struct links_listed *links, const struct node_id *from,
-                           const struct node_id *to, const char *host)
-{
-    const struct link_measured *link = link_view_find(links, from, to);
-    if (!link)
-        return PROOF_UNKNOWN;
-    if (link_view_address_is(text_or_empty(link->address), host))
-        return link->reaches ? PROOF_GIVEN : PROOF_NONE;
-    for (uint32_t i = 0; i < link->ways.count; i++)
-        if (strcmp(text_or_empty(link->ways.items[i].host), host) == 0)
-            return link->ways.items[i].reaches ? PROOF_GIVEN : PROOF_NONE;
-    return PROOF_UNKNOWN;
-}
-
-static bool is_trusted(const struct reach_question *question, const char *host)
-{
-    return !question->trusted || networks_contain(question->trusted, host);
-}
-
 /* The least proof that the others have of that host; of several ranks only. */
 static enum proof proof_of_all(const struct reach_question *question,
                                const struct candidate *candidate, const struct node_id *node,
@@ -185,37 +161,12 @@ static uint32_t proofs_given(const struct reach_question *question,
     return count;
 }
 
-/* "n2 does not reach 10.0.0.1, n3 does not reach 10.0.1.1" */
-static enum status refuse_hosts(const struct reach_question *question,
-                                const struct candidate *candidate, const struct node_record *node,
-                                const struct links_measured *row, struct reason *reason)
-{
-    char list[320] = "";
-    int used = 0;
-    for (uint32_t h = 0; h < row->offers.count; h++) {
-        const char *host = text_or_empty(row->offers.items[h].host);
-        for (uint32_t i = 0; i < candidate->ranks.count && (size_t)used < sizeof(list) / 2; i++) {
-            const struct node_id *id = &candidate->ranks.items[i].node_id;
-            const struct node_record *other = state_find_node(question->state, id);
-            if (!other || ID_EQUAL(*id, node->node_id) ||
-                proof_of(question->links, id, &node->node_id, host) != PROOF_NONE)
-                continue;
-            used += snprintf(list + used, sizeof(list) - (size_t)used,
-                             "%s%.40s does not reach %.46s", used ? ", " : "", name_of(other),
-                             host);
-            break;
-        }
-    }
-    return refuse(reason, STATUS_UNREACHABLE,
-                  "no address of %.60s is reached by all the others: %s; put them on one network",
-                  name_of(node), list);
-}
-
-/* The best that all have proven; else the node's own, unless someone does not reach that. */
+/* The best that all have proven; else the node's own, unless someone does not reach that: then it
+ * is not sure that all do. */
 static enum status choose_fabric(const struct reach_question *question,
                                  const struct candidate *candidate,
                                  const struct node_record *node, const char **fabric_out,
-                                 struct reason *reason)
+                                 bool *is_sure, struct reason *reason)
 {
     const struct links_measured *row =
         question->links ? link_view_row(question->links, &node->node_id) : NULL;
@@ -225,7 +176,7 @@ static enum status choose_fabric(const struct reach_question *question,
     for (uint32_t i = 0; row && i < row->offers.count; i++) {
         const char *host = text_or_empty(row->offers.items[i].host);
         const enum proof proof = proof_of_all(question, candidate, &node->node_id, host);
-        if (proof == PROOF_GIVEN && is_trusted(question, host)) {
+        if (proof == PROOF_GIVEN && proof_is_trusted(question, host)) {
             *fabric_out = host;
             return STATUS_OK;
         }
@@ -233,9 +184,11 @@ static enum status choose_fabric(const struct reach_question *question,
         is_open = is_open || proof == PROOF_UNKNOWN;
     }
     if (!is_open && !is_proven_elsewhere)
-        return refuse_hosts(question, candidate, node, row, reason);
+        return STATUS_UNREACHABLE; /* placement_pairs says which two do not meet */
     *fabric_out = "";
-    if (is_trusted(question, own))
+    *is_sure = *is_sure &&
+               proof_of_all(question, candidate, &node->node_id, own) == PROOF_GIVEN;
+    if (proof_is_trusted(question, own))
         return STATUS_OK;
     return refuse(reason, STATUS_REFUSED,
                   "the ranks would talk unencrypted with %.60s at %.60s, which is in no trusted "
@@ -252,7 +205,7 @@ static const struct address_offered *offer_in(const struct reach_question *quest
     for (uint32_t i = 0; row && i < row->offers.count; i++) {
         const struct address_offered *offer = &row->offers.items[i];
         if (strcmp(text_or_empty(offer->network), network) == 0 &&
-            is_trusted(question, text_or_empty(offer->host)) &&
+            proof_is_trusted(question, text_or_empty(offer->host)) &&
             proof_of_all(question, candidate, node, text_or_empty(offer->host)) == PROOF_GIVEN)
             return offer;
     }
@@ -270,10 +223,10 @@ static uint64_t worth_of(const struct reach_question *question, const struct can
             offer_in(question, candidate, &candidate->ranks.items[i].node_id, network);
         if (!offer)
             return 0;
-        is_wired = is_wired && strcmp(text_or_empty(offer->kind), "wireless") != 0;
+        is_wired = is_wired && proof_is_wired(offer);
         slowest = offer->speed_mbit < slowest ? offer->speed_mbit : slowest;
     }
-    return 1 + slowest + (is_wired ? 1ull << 33 : 0);
+    return proof_worth(is_wired, slowest);
 }
 
 /* NULL: there is none that all share. */
@@ -346,29 +299,36 @@ static const char *choose_front(const struct reach_question *question,
 
 static enum status choose_rank(const struct reach_question *question,
                                const struct candidate *candidate, const char *network,
-                               struct rank_record *rank, struct reason *reason)
+                               struct rank_record *rank, bool *is_sure, struct reason *reason)
 {
     const struct node_record *node = state_find_node(question->state, &rank->node_id);
     const char *fabric = "";
-    const char *front = "";
     enum status status = STATUS_OK;
     if (!node)
         return STATUS_OK;
     if (network)
         fabric = text_or_empty(offer_in(question, candidate, &rank->node_id, network)->host);
     else if (candidate->ranks.count > 1)
-        status = choose_fabric(question, candidate, node, &fabric, reason);
+        status = choose_fabric(question, candidate, node, &fabric, is_sure, reason);
     if (status != STATUS_OK)
         return status;
-    if (rank == &candidate->ranks.items[0])
-        front = choose_front(question, node);
     /* That of its node needs no words of its own. */
     if (strcmp(fabric, text_or_empty(node->fabric)) == 0)
         fabric = "";
+    return text_set(&rank->fabric, fabric) ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static enum status set_front(const struct reach_question *question, struct candidate *candidate)
+{
+    struct rank_record *rank = candidate->ranks.count > 0 ? &candidate->ranks.items[0] : NULL;
+    const struct node_record *node =
+        rank ? state_find_node(question->state, &rank->node_id) : NULL;
+    const char *front = node ? choose_front(question, node) : "";
+    if (!node)
+        return STATUS_OK;
     if (strcmp(front, text_or_empty(node->fabric)) == 0)
         front = "";
-    return text_set(&rank->fabric, fabric) && text_set(&rank->front, front) ? STATUS_OK
-                                                                            : STATUS_NO_MEMORY;
+    return text_set(&rank->front, front) ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
 static enum status check_pairs(const struct reach_question *question,
@@ -389,12 +349,53 @@ static enum status check_pairs(const struct reach_question *question,
     return status;
 }
 
+/* One address of each for all the others. */
+static enum status choose_for_all(const struct reach_question *question,
+                                  struct candidate *candidate, bool *is_sure,
+                                  struct reason *reason)
+{
+    const char *network = choose_network(question, candidate);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < candidate->ranks.count && status == STATUS_OK; i++)
+        status = choose_rank(question, candidate, network, &candidate->ranks.items[i], is_sure,
+                             reason);
+    return status == STATUS_OK ? choose_rdma(question, candidate) : status;
+}
+
+static enum status choose_by_pairs(const struct reach_question *question,
+                                   struct candidate *candidate, enum status for_all,
+                                   struct reason *reason)
+{
+    struct reason of_pair = {""};
+    enum status status = placement_pairs_choose(question, candidate, &of_pair);
+    if (status == STATUS_OK) {
+        /* Of each pair another device: MPI knows one for all. */
+        for (uint32_t i = 0; i < candidate->ranks.count; i++)
+            if (!text_set(&candidate->ranks.items[i].rdma, ""))
+                return STATUS_NO_MEMORY;
+        return STATUS_OK;
+    }
+    /* Two that do not meet are named; but what nobody tried may work. */
+    if (status == STATUS_NO_MEMORY || (for_all != STATUS_UNREACHABLE && for_all != status))
+        return status == STATUS_NO_MEMORY ? status : for_all;
+    return refuse(reason, status, "%s", of_pair.text);
+}
+
 enum status placement_reach_addresses(const struct reach_question *question,
                                       struct candidate *candidate, struct reason *reason)
 {
-    const char *network = choose_network(question, candidate);
+    bool is_sure = true;
     enum status status = check_pairs(question, candidate, reason);
-    for (uint32_t i = 0; i < candidate->ranks.count && status == STATUS_OK; i++)
-        status = choose_rank(question, candidate, network, &candidate->ranks.items[i], reason);
-    return status == STATUS_OK ? choose_rdma(question, candidate) : status;
+    if (status == STATUS_OK)
+        status = set_front(question, candidate);
+    if (status != STATUS_OK)
+        return status;
+    status = choose_for_all(question, candidate, &is_sure, reason);
+    if (candidate->ranks.count < 2 || status == STATUS_NO_MEMORY)
+        return status;
+    if (status == STATUS_OK && is_sure &&
+        (text_or_empty(candidate->ranks.items[0].rdma)[0] ||
+         !placement_pairs_gain(question, candidate)))
+        return STATUS_OK;
+    return choose_by_pairs(question, candidate, status, reason);
 }

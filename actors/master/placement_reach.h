@@ -6,8 +6,9 @@
  * reaches the other; a link of one way only is none.  What is not known (nobody told, or not of
  * late) is no obstacle.  Each rank gets the best address of its node that all the others have
  * proven, of a network that is trusted with MPI: first of one network that all of them share, wired
- * before wireless, then that whose slowest is the fastest.  The order in which a system lists its
- * interfaces has no say.
+ * before wireless, then that whose slowest is the fastest.  Where there is no such address, or two
+ * of them share a better network than all, they meet pair by pair: placement_pairs.h.  The order in
+ * which a system lists its interfaces has no say.
  *
  * Memory   texts in the ranks of a candidate.
  * Threads  one.
@@ -54,7 +55,8 @@ uint32_t placement_reach_first(const struct links_listed *links,
 MUST_CHECK enum status placement_reach_order(const struct links_listed *links,
                                              const struct placement_node **chosen,
                                              uint32_t count, struct reason *reason);
-/* Fills `fabric` and `rdma` of all ranks and `front` of rank 0, senders of weights included. */
+/* Fills `fabric`, `ways` and `rdma` of all ranks and `front` of rank 0, senders of weights
+ * included. */
 MUST_CHECK enum status placement_reach_addresses(const struct reach_question *question,
                                                  struct candidate *candidate,
                                                  struct reason *reason);

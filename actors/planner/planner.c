@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/planner/planner.h"
 
+#include "runtime/fabric_ways.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -317,9 +319,10 @@ static enum status fill_task(const struct planned_task *planned, struct message 
     return ok ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-static enum status set_fabric(const struct planner *planner, const struct rank_record *rank,
+static enum status set_fabric(const struct planner *planner, const struct planned_task *planned,
                               struct message *task)
 {
+    const struct rank_record *rank = planned->rank_record;
     const struct state *state = &planner->session.mirror.state;
     const struct node_record *node = state_find_node(state, &planner->session.mirror.node_id);
     if (task->head.code != TASK_START_PROCESS || !node)
@@ -329,8 +332,14 @@ static enum status set_fabric(const struct planner *planner, const struct rank_r
     const bool is_fronted = rank && text_or_empty(rank->front)[0];
     /* A front of its own is told when it is not where the siblings meet. */
     const char *front = is_fronted ? rank->front : is_placed ? node->fabric : "";
+    const struct instance_record *instance = planned->instance;
+    char ways[WAYS_SIZE_MAX] = "";
+    if (rank && instance && planned->rank < instance->ranks.count &&
+        fabric_ways_write(state, instance, planned->rank, ways) != STATUS_OK)
+        return STATUS_TOO_LARGE;
     return text_set(&body->fabric, is_placed ? rank->fabric : node->fabric) &&
-                   text_set(&body->front, front) && text_set(&body->rdma, rank ? rank->rdma : "")
+                   text_set(&body->front, front) &&
+                   text_set(&body->rdma, rank ? rank->rdma : "") && text_set(&body->ways, ways)
                ? STATUS_OK
                : STATUS_NO_MEMORY;
 }
@@ -378,7 +387,7 @@ static enum status plan(struct planner_step *step)
         task.head.key = key;
         status = fill_task(&planned, &task);
         if (status == STATUS_OK)
-            status = set_fabric(planner, planned.rank_record, &task);
+            status = set_fabric(planner, &planned, &task);
         if (status == STATUS_OK) {
             session_send(&planner->session, &task, step->outbox);
             put_in_flight(step, &planned, &key);

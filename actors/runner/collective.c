@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/collective_mpi.h"
 
+#include "actors/runner/collective_fabric.h"
 #include "actors/runner/collective_order.h"
 #include "protocol/limits.h"
 #include "protocol/memory.h"
 #include "runtime/clock.h"
 
-#include <arpa/inet.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <mpi.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 /* Counts are int in MPI 3, and chunks of this size cost nothing on TCP (measured 16 to 64 MiB). */
@@ -688,6 +683,9 @@ enum status collective_mpi_open(uint32_t expected_size, struct collective **coll
                                 struct reason *reason)
 {
     int granted = 0;
+    const enum status status = collective_fabric_check(reason);
+    if (status != STATUS_OK)
+        return status;
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &granted) != MPI_SUCCESS)
         return refuse(reason, STATUS_IO, "MPI does not start on this rank");
     int size = 0;
@@ -727,64 +725,4 @@ void collective_mpi_close(struct collective *collective)
         return;
     (void)MPI_Finalize();
     mpi_free((struct collective_mpi *)(void *)collective);
-}
-
-/* ---- the listeners of Open MPI's TCP transport ---- */
-
-typedef int bind_call(int socket, const struct sockaddr *address, socklen_t size);
-
-static bind_call *next_bind(void)
-{
-    static bind_call *next;
-    if (!next) {
-        void *symbol = dlsym(RTLD_NEXT, "bind");
-        memcpy(&next, &symbol, sizeof(next));
-    }
-    return next;
-}
-
-/* The loopback of the family the placement's address is not of: that listener is of no use, and
- * there it is out of reach. */
-static void replace_v4(struct sockaddr_in *v4, const char *address)
-{
-    if (v4->sin_addr.s_addr == htonl(INADDR_ANY) &&
-        inet_pton(AF_INET, address, &v4->sin_addr) != 1)
-        v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-}
-
-static void replace_v6(struct sockaddr_in6 *v6, const char *address)
-{
-    if (memcmp(&v6->sin6_addr, &in6addr_any, sizeof(in6addr_any)) == 0 &&
-        inet_pton(AF_INET6, address, &v6->sin6_addr) != 1)
-        v6->sin6_addr = in6addr_loopback;
-}
-
-/* Named `bind` in the symbol table: Open MPI calls this one, as the program comes before libc in
- * the order of lookup. */
-__attribute__((visibility("default"), used)) int
-fabric_bind(int socket, const struct sockaddr *address, socklen_t size) __asm__("bind");
-
-int fabric_bind(int socket, const struct sockaddr *address, socklen_t size)
-{
-    bind_call *next = next_bind();
-    const char *fabric = getenv("TROUPE_FABRIC_ADDRESS");
-    if (!next) {
-        errno = ENOSYS;
-        return -1;
-    }
-    if (!fabric || !*fabric || !address)
-        return next(socket, address, size);
-    if (address->sa_family == AF_INET && size >= sizeof(struct sockaddr_in)) {
-        struct sockaddr_in v4;
-        memcpy(&v4, address, sizeof(v4));
-        replace_v4(&v4, fabric);
-        return next(socket, (const struct sockaddr *)&v4, sizeof(v4));
-    }
-    if (address->sa_family == AF_INET6 && size >= sizeof(struct sockaddr_in6)) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, address, sizeof(v6));
-        replace_v6(&v6, fabric);
-        return next(socket, (const struct sockaddr *)&v6, sizeof(v6));
-    }
-    return next(socket, address, size);
 }

@@ -3,9 +3,8 @@
  * collective_mpi: joining and leaving the world of a generation's ranks.
  *
  * The process must have been started by a launcher, which gives it the environment.  A rank that
- * waits inside yields its core.  The program that links this exports its symbols (-rdynamic): the
- * `bind` in collective.c then puts the placement's address (TROUPE_FABRIC_ADDRESS) in place of
- * the wildcard, on which Open MPI 4.1 would listen whatever the interface setting says.
+ * waits inside yields its core.  The program that links this exports its symbols (-rdynamic), so
+ * that Open MPI listens and connects where the placement says: collective_fabric.h.
  *
  * Owner    the engine thread of a rank: it opens, calls and closes; no other thread touches MPI.
  * Memory   a scratch that grows to the largest sum; given back at close.

@@ -118,9 +118,16 @@ int main(int argc, char **argv)
                                                  setting(&self, CONFIG_KEY_REQUESTS_WAITING)};
     const char *front = getenv(FRONT_VARIABLE);
     fabric = fabric && fabric[0] ? fabric : "127.0.0.1";
-    (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0", fabric);
+    front = front && front[0] ? front : fabric;
+    const char *ways = getenv(FABRIC_WAYS_VARIABLE);
+    const bool has_ways = ways && ways[0];
+    /* Siblings, and gateways, then come to more than one. */
+    (void)snprintf(self.settings.bind, sizeof(self.settings.bind), "tcp://%.100s:0",
+                   has_ways ? "0.0.0.0" : fabric);
     (void)snprintf(self.settings.front, sizeof(self.settings.front), "tcp://%.100s:0",
-                   front && front[0] ? front : fabric);
+                   has_ways ? "0.0.0.0" : front);
+    (void)snprintf(self.settings.fabric, sizeof(self.settings.fabric), "%.63s", fabric);
+    (void)snprintf(self.settings.fronted, sizeof(self.settings.fronted), "%.63s", front);
     const struct loop_options options = {
         .ops = &runner_ops,
         .settings = &self.settings,

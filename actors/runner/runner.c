@@ -2,6 +2,7 @@
 #include "actors/runner/runner.h"
 
 #include "protocol/memory.h"
+#include "runtime/fabric_ways.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -333,11 +334,14 @@ static void open_links(struct runner *runner)
 static void take_bound(struct runner *runner)
 {
     const uint32_t link = runner->input->peer.link;
-    if (link == RUNNER_LINK_BOUND)
-        (void)snprintf(runner->endpoint, sizeof(runner->endpoint), "%s", runner->input->endpoint);
-    if (link == RUNNER_LINK_GATEWAYS)
-        (void)snprintf(runner->gateway_endpoint, sizeof(runner->gateway_endpoint), "%s",
-                       runner->input->endpoint);
+    const bool is_for_gateways = link == RUNNER_LINK_GATEWAYS;
+    char told[ADDRESS_SIZE_MAX];
+    if (link != RUNNER_LINK_BOUND && !is_for_gateways)
+        return;
+    fabric_told(runner->input->endpoint,
+                is_for_gateways ? runner->settings->fronted : runner->settings->fabric, told);
+    (void)snprintf(is_for_gateways ? runner->gateway_endpoint : runner->endpoint,
+                   LINK_ENDPOINT_SIZE, "%.127s", told);
 }
 
 static enum status take_input(struct runner *runner)

@@ -138,6 +138,8 @@ struct runner_settings {
     uint32_t rank;
     char bind[LINK_ENDPOINT_SIZE]; /* "tcp://ADDRESS:0" */
     char front[LINK_ENDPOINT_SIZE]; /* the same for gateways; empty: there too */
+    char fabric[64];  /* where it binds to all addresses: the one that siblings are told, */
+    char fronted[64]; /* and the one that gateways are */
     uint32_t requests_waiting; /* beside those the instance runs; beyond they are refused */
 };
 

@@ -2,6 +2,7 @@
 #include "actors/runner/runner.h"
 
 #include "protocol/memory.h"
+#include "runtime/fabric_ways.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -94,7 +95,9 @@ void runner_siblings_open(struct runner *runner)
         struct link_options options = {.role = LINK_CONNECT,
                                        .server_key = rank->runner_key,
                                        .message_size_max = RUNNER_LINK_MESSAGE_MAX};
-        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%s", rank->runner_address);
+        char address[ADDRESS_SIZE_MAX];
+        fabric_address(rank, &runner->session.mirror.node_id, rank->runner_address, address);
+        (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
         outbox_link_open(runner->outbox, RUNNER_LINK_SIBLING + i, &options);
     }
 }

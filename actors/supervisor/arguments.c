@@ -98,6 +98,10 @@ static enum status add_launch(struct child_arguments *arguments, const char *pro
         add_argument(arguments, "--rdma");
         add_argument(arguments, keep(arguments, "%s", request->rdma));
     }
+    if (request->ways[0]) {
+        add_argument(arguments, "--ways");
+        add_argument(arguments, keep(arguments, "%s", request->ways));
+    }
     add_argument(arguments, "--");
     add_argument(arguments, keep(arguments, "%s", runner));
     return STATUS_OK;

@@ -81,6 +81,7 @@ void child_start(struct supervisor *supervisor, struct supervised *child)
     memcpy(request->fabric, child->fabric, sizeof(request->fabric));
     memcpy(request->front, child->front, sizeof(request->front));
     memcpy(request->rdma, child->rdma, sizeof(request->rdma));
+    memcpy(request->ways, child->ways, sizeof(request->ways));
     outbox_effect(supervisor->outbox, child->id, SUPERVISOR_SPAWN, request, memory_free);
 }
 

@@ -37,6 +37,7 @@ struct supervised {
     char fabric[ADDRESS_SIZE_MAX];
     char front[ADDRESS_SIZE_MAX];
     char rdma[NAME_SIZE_MAX];
+    char ways[WAYS_SIZE_MAX];
     struct command_key key; /* of the task that asked for it */
     uint64_t ready_at_ms;   /* of this life; 0: not yet */
     uint64_t due_ms;        /* see supervisor.h; UINT64_MAX: never */

@@ -90,6 +90,7 @@ struct spawn_request {
     char fabric[ADDRESS_SIZE_MAX];
     char front[ADDRESS_SIZE_MAX];
     char rdma[NAME_SIZE_MAX];
+    char ways[WAYS_SIZE_MAX];
 };
 
 struct say_request {

@@ -116,6 +116,7 @@ static enum status start_process(struct supervisor *supervisor, const struct mes
         (void)snprintf(child->fabric, sizeof(child->fabric), "%s", text_or_empty(body->fabric));
         (void)snprintf(child->front, sizeof(child->front), "%s", text_or_empty(body->front));
         (void)snprintf(child->rdma, sizeof(child->rdma), "%s", text_or_empty(body->rdma));
+        (void)snprintf(child->ways, sizeof(child->ways), "%s", text_or_empty(body->ways));
         child_start(supervisor, child);
         return answer_phase(supervisor, task, &key, TASK_RUNNING);
     }

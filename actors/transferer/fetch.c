@@ -148,7 +148,7 @@ static void connect_holder(struct transferer_step *step, const struct endpoint_r
     struct link_options options = {.role = LINK_CONNECT, .server_key = endpoint->key,
                                    .message_size_max = TRANSFER_MESSAGE_MAX};
     char address[ADDRESS_SIZE_MAX];
-    state_endpoint_address(&transferer->session.mirror.state, endpoint, address);
+    session_endpoint_address(&transferer->session, endpoint, address);
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     fetch->link = FETCH_LINK_FIRST + transferer->links_used++ % FETCH_LINK_COUNT;
     fetch->holder = endpoint->node_id;

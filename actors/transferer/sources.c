@@ -147,7 +147,7 @@ bool sources_connect(struct transferer_step *step, struct sources *sources,
         .deadline_ms = step->input->now_ms + terms->connect_ms};
     memcpy(&source->session, &session, sizeof(source->session));
     char address[ADDRESS_SIZE_MAX];
-    state_endpoint_address(&transferer->session.mirror.state, endpoint, address);
+    session_endpoint_address(&transferer->session, endpoint, address);
     (void)snprintf(source->host, sizeof(source->host), "%.127s", address);
     (void)snprintf(options.endpoint, sizeof(options.endpoint), "%.127s", address);
     outbox_link_open(step->outbox, source->link, &options);

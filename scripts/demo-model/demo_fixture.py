@@ -76,5 +76,5 @@ for c in convs:
         )
     )
     print(out[-1]["text"][:90], round(min(margins), 4), len(got))
-json.dump(out, open(sys.argv[2], "w"), indent=1, ensure_ascii=False)
+json.dump(out, open(sys.argv[2], "w"), separators=(",", ":"), ensure_ascii=False)
 print("worst margin", worst)

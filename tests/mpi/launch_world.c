@@ -2,19 +2,23 @@
 /*
  * launch_world: N launchers in N processes, each with a PMIx server and one rank, no actors.
  *
- *     launch_world [--address A] [--kill-after MS] N DIRECTORY PROGRAM [ARGUMENT...]
+ *     launch_world [--address A] [--ways W] [--space S] [--kill-after MS] N DIRECTORY PROGRAM
+ *                  [ARGUMENT...]
  *
  * The launchers are nodes node0, node1, ... and exchange fence blobs over socket pairs.  A launcher
  * whose rank ends badly, or whose sibling is gone before its own rank has ended, kills its rank
  * and ends with 1.  --kill-after kills the last rank some time after the first fence was complete.
- * Exit 0 when every rank ended with 0.
+ * Each rank may have its own address, ways (runtime/fabric_ways.h) and network namespace: then they
+ * stand in the order of the ranks with + between.  Exit 0 when every rank ended with 0.
  */
 #include "actors/launcher/pmix_host.h"
 #include "runtime/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -43,6 +47,8 @@ struct world {
     uint32_t rank; /* of this launcher */
     const char *directory;
     const char *address;
+    const char *ways;
+    const char *space;
     char **program;
     int64_t kill_after_ms;
     int sockets[WORLD_MAX]; /* to sibling i; -1 for ourselves and for those that ended well */
@@ -176,8 +182,32 @@ static int watch_rank(struct world *world)
     }
 }
 
+/* What is for that rank: all of it where there is no +. */
+static const char *part_of(const char *text, uint32_t rank, char part_out[1024])
+{
+    for (uint32_t i = 0; i < rank && text && strchr(text, '+'); i++)
+        text = strchr(text, '+') + 1;
+    (void)snprintf(part_out, 1024, "%.*s", text ? (int)strcspn(text, "+") : 0, text ? text : "");
+    return part_out;
+}
+
+/* As `ip netns exec` does, but for /sys. */
+static void enter_space(const char *name)
+{
+    char path[1200];
+    if (!*name)
+        return;
+    (void)snprintf(path, sizeof(path), "/run/netns/%s", name);
+    const int space = open(path, O_RDONLY | O_CLOEXEC);
+    ASSERT(space >= 0 && setns(space, CLONE_NEWNET) == 0);
+    (void)close(space);
+}
+
 static int run_launcher(struct world *world)
 {
+    char address[1024];
+    char ways[1024];
+    char space[1024];
     static const char *const names[WORLD_MAX] = {"node0", "node1", "node2", "node3",
                                                  "node4", "node5", "node6", "node7"};
     extern char **environ;
@@ -189,7 +219,9 @@ static int run_launcher(struct world *world)
     (void)snprintf(name, sizeof(name), "test-%d-1.1", (int)getppid());
     struct pmix_host_options options = {.directory = directory, .name = name, .nodes = names,
                                         .rank = world->rank, .rank_count = world->size};
-    struct pmix_host_fabric fabric = {.address = world->address};
+    struct pmix_host_fabric fabric = {.address = part_of(world->address, world->rank, address),
+                                      .ways = part_of(world->ways, world->rank, ways)};
+    enter_space(part_of(world->space, world->rank, space));
     struct reason reason = {""};
     char **environment = NULL;
     enum status status = pmix_host_open(&options, &world->host, &reason);
@@ -265,12 +297,16 @@ int main(int count, char **arguments)
     for (; at + 1 < count && strncmp(arguments[at], "--", 2) == 0; at += 2) {
         if (strcmp(arguments[at], "--address") == 0)
             world.address = arguments[at + 1];
+        else if (strcmp(arguments[at], "--ways") == 0)
+            world.ways = arguments[at + 1];
+        else if (strcmp(arguments[at], "--space") == 0)
+            world.space = arguments[at + 1];
         else if (strcmp(arguments[at], "--kill-after") == 0)
             world.kill_after_ms = strtoll(arguments[at + 1], NULL, 10);
     }
     if (count - at < 3) {
-        fprintf(stderr, "usage: launch_world [--address A] [--kill-after MS] N DIRECTORY PROGRAM"
-                        " [ARGUMENT...]\n");
+        fprintf(stderr, "usage: launch_world [--address A] [--ways W] [--space S]"
+                        " [--kill-after MS] N DIRECTORY PROGRAM [ARGUMENT...]\n");
         return 2;
     }
     world.size = (uint32_t)strtoul(arguments[at], NULL, 10);

@@ -309,6 +309,59 @@ START_TEST(what_is_sent_while_the_link_is_down_is_dropped)
 }
 END_TEST
 
+/* The master's row: it reaches node 2 at that one of 10.1.0.2 and 10.2.0.2. */
+static void tell_links(const char *reached)
+{
+    static const char *const hosts[] = {"10.1.0.2", "10.2.0.2"};
+    struct message message;
+    ck_assert_int_eq(message_init(&message, MESSAGE_SIGNAL, SIGNAL_LINKS_MEASURED), STATUS_OK);
+    struct links_measured *row = message.body;
+    struct link_measured *link = record_list_push(&link_measured_type, RECORD_LIST(row->links),
+                                                  NULL, NODE_COUNT_MAX);
+    ck_assert_ptr_nonnull(link);
+    link->node_id.bytes[0] = 2;
+    ck_assert(text_set(&link->address, "tcp://10.1.0.2:7"));
+    link->reaches = strcmp(reached, hosts[0]) == 0;
+    struct way_measured *way = record_list_push(&way_measured_type, RECORD_LIST(link->ways), NULL,
+                                                ADDRESS_OFFER_COUNT_MAX);
+    ck_assert(way && text_set(&way->host, hosts[1]));
+    way->reaches = strcmp(reached, hosts[1]) == 0;
+    bench_message(&bench, peer_of_link(SESSION_LINK), &message);
+}
+
+static const char *address_of_endpoint(const char *told)
+{
+    static char address[ADDRESS_SIZE_MAX];
+    struct endpoint_record endpoint = {.node_id = {{2}}, .actor = ACTOR_TRANSFERER};
+    ck_assert(text_set(&endpoint.address, told));
+    session_endpoint_address(session(), &endpoint, address);
+    record_fini(&endpoint_record_type, &endpoint);
+    return address;
+}
+
+START_TEST(another_node_is_met_where_its_own_reaches_it)
+{
+    struct state state;
+    feed_link(INPUT_LINK_UP);
+    state_init(&state);
+    struct node_record *node = record_list_push(&node_record_type, RECORD_LIST(state.nodes), NULL,
+                                                NODE_COUNT_MAX);
+    ck_assert_ptr_nonnull(node);
+    node->node_id.bytes[0] = 2;
+    ck_assert(text_set(&node->fabric, "10.1.0.2") && text_set(&node->hosts, "10.1.0.2 10.2.0.2"));
+    bench_state(&bench, &state);
+    state_fini(&state);
+    ck_assert_str_eq(address_of_endpoint("tcp://10.1.0.2:9"), "tcp://10.1.0.2:9");
+    tell_links("10.1.0.2");
+    ck_assert_str_eq(address_of_endpoint("tcp://10.2.0.2:9"), "tcp://10.1.0.2:9");
+    tell_links("10.2.0.2");
+    ck_assert_str_eq(address_of_endpoint("tcp://10.1.0.2:9"), "tcp://10.2.0.2:9");
+    ck_assert_str_eq(address_of_endpoint("tcp://192.0.2.1:9"), "tcp://192.0.2.1:9"); /* its own */
+    tell_links("nowhere");
+    ck_assert_str_eq(address_of_endpoint("tcp://10.1.0.2:9"), "tcp://10.1.0.2:9");
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     const TTest *const tests[] = {it_connects_to_its_own_master,
@@ -323,7 +376,8 @@ Suite *suite_of_tests(void)
                                          too_many_waiting_reports_are_refused,
                                          a_gap_makes_it_say_hello_again_from_nothing,
                                          a_refused_version_ends_it_with_the_reason,
-                                         what_is_sent_while_the_link_is_down_is_dropped};
+                                         what_is_sent_while_the_link_is_down_is_dropped,
+                                         another_node_is_met_where_its_own_reaches_it};
     Suite *suite = suite_create("runtime/session");
     TCase *group = tcase_create("session");
     tcase_add_checked_fixture(group, setup, teardown);

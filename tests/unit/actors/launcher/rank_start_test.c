@@ -29,7 +29,7 @@ START_TEST(the_environment_is_ours_and_nobody_elses)
     char slurm[] = "SLURM_JOBID=1";
     char *const base[] = {home, foreign, slurm, NULL};
     char **environment = NULL;
-    const struct rank_network network = {"127.0.0.1", 52000, 100, NULL};
+    const struct rank_network network = {"127.0.0.1", 52000, 100, NULL, NULL};
     ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
     ck_assert(has(environment, home));
     ck_assert(!has(environment, foreign));
@@ -64,7 +64,7 @@ START_TEST(an_address_of_this_machine_is_used_alone)
             continue;
         memcpy(&v4, i->ifa_addr, sizeof(v4));
         (void)inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
-        const struct rank_network network = {text, 0, 0, NULL};
+        const struct rank_network network = {text, 0, 0, NULL, NULL};
         if (strncmp(text, "127.", 4) == 0)
             continue;
         ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
@@ -81,7 +81,7 @@ START_TEST(rdma_takes_the_place_of_tcp_and_falls_to_nothing_else)
     char foreign[] = "UCX_TLS=tcp";
     char *const base[] = {foreign, NULL};
     char **environment = NULL;
-    const struct rank_network network = {"127.0.0.1", 0, 0, "mlx5_0"};
+    const struct rank_network network = {"127.0.0.1", 0, 0, "mlx5_0", NULL};
     ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
     static const char *const wanted[] = {"JSM_JSRUN_PORT=1", "OMPI_MCA_pml=ucx",
                                          "UCX_NET_DEVICES=mlx5_0:1", "UCX_TLS=self,rc,ud",
@@ -94,16 +94,35 @@ START_TEST(rdma_takes_the_place_of_tcp_and_falls_to_nothing_else)
 }
 END_TEST
 
+START_TEST(a_rank_is_told_the_ways_to_those_it_meets_elsewhere)
+{
+    char foreign[] = "TROUPE_FABRIC_WAYS=1.1.1.1/2.2.2.2/3.3.3.3";
+    char *const base[] = {foreign, NULL};
+    char **environment = NULL;
+    struct rank_network network = {.address = "127.0.0.1", .ways = "10.1.0.2/10.3.0.1/10.3.0.2"};
+    ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
+    ck_assert(!has(environment, foreign));
+    ck_assert(has(environment, "TROUPE_FABRIC_WAYS=10.1.0.2/10.3.0.1/10.3.0.2"));
+    ck_assert(has(environment, "OMPI_MCA_btl_tcp_if_include=127.0.0.0/8"));
+    rank_environment_free(environment);
+    network.ways = "";
+    ck_assert_int_eq(rank_environment_open(base, &network, &environment, NULL), STATUS_OK);
+    ck_assert(!has(environment, foreign));
+    ck_assert(!has(environment, "TROUPE_FABRIC_WAYS="));
+    rank_environment_free(environment);
+}
+END_TEST
+
 START_TEST(an_address_of_no_interface_is_refused_by_name)
 {
     char *const base[] = {NULL};
     char **environment = NULL;
     struct reason reason = {""};
-    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){"192.0.2.77", 0, 0, NULL},
+    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){.address = "192.0.2.77"},
                                            &environment, &reason),
                      STATUS_INVALID);
     ck_assert_ptr_nonnull(strstr(reason.text, "192.0.2.77"));
-    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){"localhost", 0, 0, NULL},
+    ck_assert_int_eq(rank_environment_open(base, &(struct rank_network){.address = "localhost"},
                                            &environment, &reason),
                      STATUS_INVALID);
     ck_assert_ptr_null(environment);
@@ -174,6 +193,7 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {the_environment_is_ours_and_nobody_elses,
                                   an_address_of_this_machine_is_used_alone,
                                   rdma_takes_the_place_of_tcp_and_falls_to_nothing_else,
+                                         a_rank_is_told_the_ways_to_those_it_meets_elsewhere,
                                   an_address_of_no_interface_is_refused_by_name,
                                   the_directory_is_private_locked_and_gone_at_the_end,
                                   what_a_killed_launcher_left_goes_when_the_next_one_starts};
