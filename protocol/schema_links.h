@@ -101,14 +101,15 @@
     F(S, u64, products_per_s, 0, "multiplications, many tokens at a time")                         \
     F(S, mode, mode, MODE_END, "1 exact, 2 fast")                                                  \
     F(S, u64, attended_per_s, 0, "of attention, a token at a time; 0: as with 16 bits")            \
-    F(S, u64, attended_many_per_s, 0, "the same, many tokens at a time")
+    F(S, u64, attended_many_per_s, 0, "the same, many tokens at a time")                           \
+    F(S, u64, layer_ns, 0, "of a token in a layer beside its weights and attention")
 #define NODE_LOAD_FIELDS(F, L, R, S)                                                               \
     F(S, u64, memory_free, 0, "bytes a placement may use now")                                     \
     F(S, u64, memory_total, 0, "bytes")                                                            \
     F(S, f64, cpu, 0, "share of all cores in use, 0 to 1")                                         \
     F(S, u64, disk_free, 0, "bytes free in the model store")                                       \
     L(S, kernel_rate, kernels, KERNEL_RATE_COUNT_MAX, "as measured once; empty: not yet")          \
-    F(S, u64, wake_ns, 0, "to set all cores to one matrix and wait for them; 0: not known")        \
+    F(S, u64, entry_ns, 0, "to parse an entry of a JSON object and free it; 0: not measured")      \
     F(S, u64, near_ns, 0, "for a message from one of its processes to another; 0: not measured")   \
     F(S, u64, near_bytes_per_s, 0, "of what passes between them")
 #define LOAD_PROGRESSED_FIELDS(F, L, R, S)                                                         \

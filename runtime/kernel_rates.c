@@ -38,13 +38,13 @@ static bool take_numbers(const char *line, uint64_t *numbers, size_t count, size
 
 static bool take_rate(const char *line, enum mode mode, struct kernel_rates *rates)
 {
-    uint64_t numbers[6];
-    if (rates->count == KERNEL_RATE_COUNT_MAX || !take_numbers(line, numbers, 6, 4) ||
+    uint64_t numbers[7];
+    if (rates->count == KERNEL_RATE_COUNT_MAX || !take_numbers(line, numbers, 7, 4) ||
         numbers[0] > UINT32_MAX || numbers[1] > UINT32_MAX)
         return false;
     rates->rates[rates->count++] =
         (struct kernel_rate){(uint32_t)numbers[0], (uint32_t)numbers[1], numbers[2], numbers[3],
-                             mode, numbers[4], numbers[5]};
+                             mode, numbers[4], numbers[5], numbers[6]};
     return true;
 }
 
@@ -68,8 +68,8 @@ static bool take_line(const char *line, struct kernel_rates *rates)
         return take_rate(line + 4, MODE_FAST, rates);
     else if (strncmp(line, "exact", 5) == 0)
         return take_rate(line + 5, MODE_EXACT, rates);
-    else if (strncmp(line, "wake", 4) == 0)
-        return take_numbers(line + 4, &rates->wake_ns, 1, 1);
+    else if (strncmp(line, "plain", 5) == 0)
+        return take_numbers(line + 5, &rates->entry_ns, 1, 1);
     else if (strncmp(line, "near", 4) == 0)
         return take_near(line + 4, rates);
     else
@@ -100,12 +100,12 @@ static bool write_lines(FILE *file, const struct kernel_rates *rates)
     for (uint32_t i = 0; ok && i < rates->count; i++) {
         const struct kernel_rate *rate = &rates->rates[i];
         ok = fprintf(file, "%s %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %" PRIu64
-                     " %" PRIu64 "\n", mode_name(rate->mode), rate->bits, rate->threads,
+                     " %" PRIu64 " %" PRIu64 "\n", mode_name(rate->mode), rate->bits, rate->threads,
                      rate->bytes_per_s, rate->products_per_s, rate->attended_per_s,
-                     rate->attended_many_per_s) > 0;
+                     rate->attended_many_per_s, rate->layer_ns) > 0;
     }
-    if (ok && rates->wake_ns > 0)
-        ok = fprintf(file, "wake %" PRIu64 "\n", rates->wake_ns) > 0;
+    if (ok && rates->entry_ns > 0)
+        ok = fprintf(file, "plain %" PRIu64 "\n", rates->entry_ns) > 0;
     if (ok && rates->near_ns > 0)
         ok = fprintf(file, "near %" PRIu64 " %" PRIu64 "\n", rates->near_ns,
                      rates->near_bytes_per_s) > 0;

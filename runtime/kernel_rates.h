@@ -3,8 +3,9 @@
  * kernel_rates: what the kernels of this machine manage, kept in a file of the node's home.
  *
  * A text of lines: "build" and "cpu", of which it holds, then "fast BITS THREADS BYTES PRODUCTS
- * ATTENDED ATTENDED" or "exact ...", with what a second sees; "wake NS" and "near NS BYTES" as in
- * node_load, each where it was measured.  Written by troupe-engine measure, read by the master.
+ * ATTENDED ATTENDED NS" or "exact ...", with what a second sees and what a layer takes besides;
+ * "plain NS" and "near NS BYTES" as in node_load, each where it was measured.  Written by
+ * troupe-engine measure, read by the master.
  *
  * Memory   plain.
  * Threads  any.
@@ -25,7 +26,7 @@ struct kernel_rates {
     char cpu[KERNEL_RATES_NAME_SIZE]; /* with how many of its cores this process may use */
     struct kernel_rate rates[KERNEL_RATE_COUNT_MAX];
     uint32_t count;
-    uint64_t wake_ns;          /* these as in struct node_load; 0: not measured */
+    uint64_t entry_ns; /* these as in struct node_load; 0: not measured */
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
 };

@@ -96,7 +96,7 @@ static uint32_t survey_nodes(struct master *master, const struct instance_id *re
             place->disk_free = load->load.disk_free;
             place->kernels = load->kernels;
             place->kernel_count = load->kernel_count;
-            place->wake_ns = load->load.wake_ns;
+            place->entry_ns = load->load.entry_ns;
             place->near_ns = load->load.near_ns;
             place->near_bytes_per_s = load->load.near_bytes_per_s;
             place->memory_free =

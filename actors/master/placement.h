@@ -32,7 +32,7 @@ struct placement_node {
     uint64_t disk_free;   /* in its store */
     const struct kernel_rate *kernels; /* what its kernels manage; NULL: not measured yet */
     uint32_t kernel_count;
-    uint64_t wake_ns;     /* these as in struct node_load; 0: not measured yet */
+    uint64_t entry_ns; /* these as in struct node_load; 0: not measured yet */
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
     bool is_heard;        /* in view and its load told in this epoch */

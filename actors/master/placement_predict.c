@@ -16,23 +16,15 @@
 #define PRODUCTS_PER_S 2e10
 #define ATTENDED_PER_S 4e9
 #define ATTENDED_MANY_PER_S 1e10
-#define WAKE_S 3e-6
+#define LAYER_S 20e-6
 #define NEAR_S 10e-6
 #define NEAR_BYTES_PER_S 1.5e9
 /* Fast kernels read packed weights with bytes; exact ones make floats of them. */
 #define EXACT_SLOWER 2.5
-/* Of what was measured of one kernel at a time what is left where they take turns and find each
- * other's caches.  By troupe-engine bench --profile --context 512 on qwen3-0.6b and qwen3-small,
- * beside troupe-engine measure; the prompt's by 04-predict. */
-#define PROMPT_PART 0.85
-#define ATTENDED_PART 0.7
-#define EXACT_PART 0.82
-/* How often a layer sets its threads to work (blocks.c, block_attention.c, block_ffn.c). */
-#define LAYER_WAKES 8
-/* Of a layer beside products and attention, for each float of a row's width: norms, positions,
- * activations and what they are packed to.  troupe-engine bench --profile --threads 1 on the shapes
- * of 0.6B and of qwen3-small. */
-#define FLOAT_S 10e-9
+/* Of what attention was measured at alone what is left where it takes turns with products and finds
+ * their caches: troupe-engine bench --profile --context 512 on qwen3-0.6b gives 0.7 to 0.95 of
+ * troupe-engine measure. */
+#define ATTENDED_PART 0.86
 /* Of a step: its plan, drawing a token and saying it; of the rows of logits drawn from. */
 #define STEP_S 120e-6
 #define LOGIT_S 1.2e-9
@@ -49,18 +41,21 @@
 /* Between machines where nothing was measured. */
 #define WIRE_S 100e-6
 #define FAR_BYTES_PER_S 110e6
-/* Of a load: a process, the entries of its tokenizer; of several ranks: MPI, which all join.
- * Fitted to what 04-predict got on two cores of an EPYC. */
-#define START_S 0.04
-#define ENTRY_S 1.6e-6
-#define JOIN_S 0.2
-#define DISK_BYTES_PER_S 1.5e9
+/* Of a load, in plain code of so many entries of a JSON object: a process, an entry of its
+ * tokenizer; of several ranks: MPI, which all join.  And weights of files in the page cache,
+ * checked and met once by a first step.  Fitted to what 04-predict got on two cores of an EPYC. */
+#define START_ENTRIES 76e3
+#define TOKEN_ENTRIES 3.0
+#define JOIN_ENTRIES 325e3
+#define ENTRY_S 520e-9
+#define FILE_BYTES_PER_S 2.2e9
 
 struct pace {
     double bytes_per_s;
     double products_per_s;
     double attended_per_s;
     double attended_many_per_s;
+    double layer_s; /* beside its weights and attention */
 };
 
 /* Of one measured with fewer threads and one with more what lies between. */
@@ -76,7 +71,8 @@ static struct pace pace_between(const struct kernel_rate *below, const struct ke
         rest * (double)below->bytes_per_s + share * (double)above->bytes_per_s,
         rest * (double)below->products_per_s + share * (double)above->products_per_s,
         rest * (double)below->attended_per_s + share * (double)above->attended_per_s,
-        rest * (double)below->attended_many_per_s + share * (double)above->attended_many_per_s};
+        rest * (double)below->attended_many_per_s + share * (double)above->attended_many_per_s,
+        (rest * (double)below->layer_ns + share * (double)above->layer_ns) / 1e9};
 }
 
 /* With weights of the nearest size; false: nothing of this mode was measured. */
@@ -111,20 +107,19 @@ static struct pace pace_measured(const struct placement_node *node, uint32_t mod
                                  uint32_t threads)
 {
     const double slower = mode == MODE_EXACT ? EXACT_SLOWER : 1;
-    struct pace pace = {0, 0, 0, 0};
-    struct pace with_floats = {0, 0, 0, 0};
+    struct pace pace = {0, 0, 0, 0, 0};
+    struct pace with_floats = {0, 0, 0, 0, 0};
     if (!find_pace(node, mode, bits, threads, &pace))
-        pace = (struct pace){BYTES_PER_S / slower, PRODUCTS_PER_S * threads / slower, 0, 0};
+        pace = (struct pace){BYTES_PER_S / slower, PRODUCTS_PER_S * threads / slower, 0, 0,
+                             LAYER_S};
     (void)find_pace(node, mode, 16, threads, &with_floats);
     pace.attended_per_s =
         with_floats.attended_per_s > 0 ? with_floats.attended_per_s : ATTENDED_PER_S;
     pace.attended_many_per_s = with_floats.attended_many_per_s > 0
                                    ? with_floats.attended_many_per_s
                                    : ATTENDED_MANY_PER_S * threads;
-    pace.bytes_per_s *= mode == MODE_EXACT ? EXACT_PART : 1;
-    pace.products_per_s *= PROMPT_PART;
     pace.attended_per_s *= ATTENDED_PART;
-    pace.attended_many_per_s *= PROMPT_PART;
+    pace.attended_many_per_s *= ATTENDED_PART;
     return pace;
 }
 
@@ -204,7 +199,7 @@ struct rank_cost {
     double head_bytes;
     double part;        /* of all layers */
     double attended[2]; /* multiplications of a token: in decoding, in the middle of the prompt */
-    double wakes_s;
+    double layers_s;    /* beside weights and attention, for a step */
     double hop_s;       /* to the farthest of its stage */
     double each_byte_s; /* to all others of its stage */
 };
@@ -273,9 +268,7 @@ static void count_costs(const struct attempt *attempt, const struct candidate *c
         cost->part = all ? (double)own / (double)all : 0;
         cost->attended[0] = placement_attended(shape, &cuts[i], PREDICTED_PROMPT_TOKENS);
         cost->attended[1] = placement_attended(shape, &cuts[i], PREDICTED_PROMPT_TOKENS / 2);
-        if (candidate->ranks.items[i].threads > 1)
-            cost->wakes_s = layers * LAYER_WAKES *
-                            or_else((double)attempt->chosen[i]->wake_ns / 1e9, WAKE_S);
+        cost->layers_s = layers * cost->pace.layer_s;
         count_ways(attempt, cuts, i, cost);
     }
     count_ring(attempt, cuts, costs);
@@ -305,10 +298,8 @@ static double sum_s(const struct costs *costs, const struct partition *first, do
     return slowest;
 }
 
-static double rank_s(const struct attempt *attempt, const struct candidate *candidate,
-                     const struct costs *costs, uint32_t rank, const struct rows *rows)
+static double rank_s(const struct costs *costs, uint32_t rank, const struct rows *rows)
 {
-    const struct model_shape *shape = &attempt->model->shape;
     const struct rank_cost *cost = &costs->ranks[rank];
     const struct pace *pace = &cost->pace;
     double seconds =
@@ -318,22 +309,19 @@ static double rank_s(const struct attempt *attempt, const struct candidate *cand
                              cost->attended[1] / pace->attended_many_per_s);
     if (rows->is_drawn)
         seconds += cost->head_bytes / pace->bytes_per_s;
-    return seconds + cost->wakes_s +
-           cost->part * shape->layers * rows->count * shape->hidden * FLOAT_S /
-               candidate->ranks.items[rank].threads;
+    return seconds + cost->layers_s;
 }
 
 /* Stages one after the other, of each the slowest rank. */
-static double layers_s(const struct attempt *attempt, const struct candidate *candidate,
-                       const struct partition *cuts, const struct costs *costs,
-                       const struct rows *rows)
+static double layers_s(const struct attempt *attempt, const struct partition *cuts,
+                       const struct costs *costs, const struct rows *rows)
 {
     double sum = 0;
     double slowest = 0;
     for (uint32_t i = 0; i < attempt->count; i++) {
         if (i == cuts[i].stage_first)
             slowest = 0;
-        const double own = rank_s(attempt, candidate, costs, i, rows);
+        const double own = rank_s(costs, i, rows);
         sum += own > slowest ? own - slowest : 0;
         slowest = own > slowest ? own : slowest;
     }
@@ -346,7 +334,7 @@ static double steps_s(const struct attempt *attempt, const struct candidate *can
 {
     const struct model_shape *shape = &attempt->model->shape;
     const double row_bytes = (double)shape->hidden * sizeof(float) * rows->count;
-    double seconds = layers_s(attempt, candidate, cuts, costs, rows);
+    double seconds = layers_s(attempt, cuts, costs, rows);
     if (rows->is_drawn)
         seconds += STEP_S + LOGIT_S * shape->vocab;
     for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks)
@@ -376,18 +364,23 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
 {
     double slowest = 0;
     double sent = 0;
+    double entry_s = 0;
     for (uint32_t i = 0; i < attempt->count; i++) {
         const struct rank_record *rank = &candidate->ranks.items[i];
         const bool reads = rank->has_weights || candidate->sources.count == 0;
-        const double own = (double)rank->weight_bytes / DISK_BYTES_PER_S;
+        const double each_s =
+            or_else((double)attempt->chosen[i]->entry_ns / 1e9, ENTRY_S);
+        entry_s = each_s > entry_s ? each_s : entry_s;
+        const double own = (double)rank->weight_bytes / FILE_BYTES_PER_S;
         if (reads)
             slowest = own > slowest ? own : slowest;
         else
             sent += (double)rank->weight_bytes /
                     way_between(attempt, i ? 0 : attempt->count - 1, i, 0).bytes_per_s;
     }
-    return START_S + ENTRY_S * attempt->model->shape.vocab + (attempt->count > 1 ? JOIN_S : 0) +
-           (sent > slowest ? sent : slowest);
+    const double entries = START_ENTRIES + TOKEN_ENTRIES * attempt->model->shape.vocab +
+                           (attempt->count > 1 ? JOIN_ENTRIES : 0);
+    return entries * entry_s + (sent > slowest ? sent : slowest);
 }
 
 void attempt_predict(const struct attempt *attempt, const struct partition *cuts,

@@ -372,7 +372,7 @@ static enum status add_kernels(const struct master_shell *shell, struct node_loa
         if (!record_list_push(&kernel_rate_type, RECORD_LIST(load->kernels), &rates.rates[i],
                               KERNEL_RATE_COUNT_MAX))
             return STATUS_NO_MEMORY;
-    load->wake_ns = rates.wake_ns;
+    load->entry_ns = rates.entry_ns;
     load->near_ns = rates.near_ns;
     load->near_bytes_per_s = rates.near_bytes_per_s;
     return STATUS_OK;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measures what the kernels manage on this machine: packed weights of 4, 8 and 16 bits read for a
- * token at a time, and multiplied with many; with one thread and with all.  Short, at the lowest
+ * Measures what the engine manages on this machine: layers of made-up models of 4, 8 and 16 bits
+ * for a token at a time and for many, with one thread and with all, in both modes.  At the lowest
  * priority, while nobody else computes (a turn beside others says nothing), and once: a file that
  * says so of this program and CPU is left as it is.
  */
 #include "actors/runner/engine/commands.h"
 #include "actors/runner/engine/kernels/kernels.h"
+#include "actors/runner/engine/measure_layers.h"
 #include "actors/runner/engine/measure_parts.h"
 #include "actors/runner/engine/pool.h"
 #include "protocol/memory.h"
@@ -20,251 +21,307 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COLUMNS 2048u
-#define MATRIX_SIZE ((size_t)96 << 20) /* well beyond the caches of common machines */
-#define TOKENS 128u /* of a prompt in a step, as prefill_rows says */
-#define TURNS 3u /* at least a second apart */
+#define LAYERS_SIZE ((uint64_t)88 << 20) /* well beyond the caches of common machines */
+#define PROMPT_ROWS 128u                 /* of a prompt in a step, as prefill_rows says */
+#define PROMPT_ROUNDS 2u
+#define LAYER_BITS 4u /* of those that tell what a layer takes beside its weights */
 #define QUIET_LIMIT_MS ((uint64_t)24 * 3600 * 1000)
-#define GROUP 64u
-#define OUT_FLOATS                                                                                 \
-    (MATRIX_SIZE / (COLUMNS / 2) + (size_t)TOKENS * LAYER_ROWS + MEASURE_ATTENTION_FLOATS)
-#define LAYER_ROWS 1024u /* of a matrix of a small model */
+/* Turns, at least a second apart: as many as it takes until those a machine's neighbours and its
+ * clock cut into make little of the mean. */
+#define TURNS_MIN 3u
+#define TURNS_MAX 6u
+#define APART_MOST 0.1 /* of the slowest turn to the fastest */
 
-struct measure {
-    const struct kernel_set *kernels;
-    struct matrix matrix;
-    struct activations inputs;
-    uint8_t *bytes;
-    float *out;
-    size_t tokens;
-    bool has_bytes;
-    enum mode mode;
+/* The layers of a model of half a billion weights, and narrow ones of which more is not weights. */
+static const struct made_shape common = {
+    "common", MADE_QWEN3, 0, 1024, 16, 8, 64, 3072, 256, true, 0, 64};
+static const struct made_shape narrow = {
+    "narrow", MADE_QWEN3, 0, 512, 8, 4, 64, 1536, 256, true, 0, 64};
+
+/* Of one thing, the seconds of each turn. */
+struct timing {
+    double seconds[TURNS_MAX];
+    uint32_t count;
 };
 
-static void multiply(void *work, size_t first, size_t end, float *scratch)
+/* What was found of weights of so many bits, in this mode and with so many threads. */
+struct finding {
+    uint32_t bits;
+    uint32_t threads;
+    enum mode mode;
+    struct timing token;     /* of one, in the common layers */
+    uint64_t bytes;          /* of which, */
+    uint32_t layers;         /* and how many they are */
+    struct timing layer;     /* of a layer, beside its weights; none: not with these bits */
+    struct timing product;   /* of a multiplication in a prompt */
+    struct timing attended;  /* of one in attention; none: not with these bits */
+    struct timing attended_many;
+};
+
+struct measure {
+    uint32_t cores;
+    struct finding findings[KERNEL_RATE_COUNT_MAX];
+    uint32_t count;
+    struct timing entry; /* of plain code */
+    struct timing word;  /* between two processes */
+    struct timing byte;
+};
+
+static void add(struct timing *timing, double seconds)
 {
-    const struct measure *m = work;
-    (m->has_bytes && m->mode == MODE_FAST ? m->kernels->matmul_bytes : m->kernels->matmul)(
-        &m->matrix, &m->inputs, m->tokens, first, end, m->out, m->matrix.rows, scratch);
+    ASSERT(timing->count < TURNS_MAX);
+    timing->seconds[timing->count++] = seconds;
 }
 
-/* Codes that differ and scales that are small; what they say is of no matter. */
-static void fill_matrix(struct measure *m, uint32_t bits)
+/* The mean: a rank meets what cut into the turns, too. */
+static double mean(const struct timing *timing)
 {
-    const uint64_t row = COLUMNS * bits / 8;
-    const uint64_t scales = bits < 16 ? COLUMNS / GROUP * 2 : 0;
-    const uint64_t rows = MATRIX_SIZE / (row + 2 * scales);
-    uint64_t random = 88172645463325252u;
-    m->matrix = (struct matrix){
-        .quantisation = {.format = bits < 16 ? WEIGHT_AFFINE : WEIGHT_BF16,
-                         .bits = bits,
-                         .group = bits < 16 ? GROUP : 0},
-        .scale_type = TENSOR_BF16,
-        .rows = rows,
-        .columns = COLUMNS,
-        .weight = m->bytes,
-        .weight_stride = row,
-        .scales = m->bytes + rows * row,
-        .biases = m->bytes + rows * (row + scales),
-        .scale_stride = scales,
-        .bias_stride = scales};
-    for (size_t i = 0; i + 8 <= MATRIX_SIZE; i += 8) {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        const uint64_t word = bits < 16 && i < rows * row ? random : 0x3c003c003c003c00u;
-        memcpy(m->bytes + i, &word, sizeof word);
+    double sum = 0;
+    for (uint32_t i = 0; i < timing->count; i++)
+        sum += timing->seconds[i];
+    return timing->count ? sum / timing->count : 0;
+}
+
+static bool agrees(const struct timing *timing)
+{
+    double least = timing->seconds[0];
+    double most = least;
+    for (uint32_t i = 1; i < timing->count; i++) {
+        least = timing->seconds[i] < least ? timing->seconds[i] : least;
+        most = timing->seconds[i] > most ? timing->seconds[i] : most;
     }
-    m->has_bytes = m->kernels->has_bytes && m->kernels->has_bytes(&m->matrix);
+    return most <= least * (1 + APART_MOST);
 }
 
-static void fill_inputs(struct measure *m)
+static struct finding *finding_of(struct measure *m, uint32_t bits, enum mode mode,
+                                  uint32_t threads)
 {
-    for (size_t row = 0; row < TOKENS; row++) {
-        for (size_t i = 0; i < COLUMNS; i++)
-            m->inputs.values[row * COLUMNS + i] = (float)((i * 7 + row) % 13) * 0.01f - 0.06f;
-        m->kernels->prepare(&m->inputs, row, ACTIVATION_SUMS | ACTIVATION_BYTES);
-    }
+    for (uint32_t i = 0; i < m->count; i++)
+        if (m->findings[i].bits == bits && m->findings[i].mode == mode &&
+            m->findings[i].threads == threads)
+            return &m->findings[i];
+    ASSERT(m->count < COUNT_OF(m->findings));
+    m->findings[m->count] = (struct finding){.bits = bits, .threads = threads, .mode = mode};
+    return &m->findings[m->count++];
 }
 
-/* The better of what was found before and now: what runs for longer than a measurement only takes
- * away. */
-static void keep_best(struct kernel_rates *rates, const struct kernel_rate *found)
+/* ---- layers ---- */
+
+/* So many such layers as are LAYERS_SIZE bytes, or one. */
+static enum status open_layers(const struct made_shape *of, uint32_t bits, bool is_one,
+                               struct made_shape *shape_out, struct measure_layers **layers_out,
+                               struct reason *reason)
 {
-    struct kernel_rate *row = NULL;
-    for (uint32_t i = 0; i < rates->count && !row; i++)
-        if (rates->rates[i].bits == found->bits && rates->rates[i].threads == found->threads &&
-            rates->rates[i].mode == found->mode)
-            row = &rates->rates[i];
-    if (!row) {
-        rates->rates[rates->count++] = *found;
-        return;
-    }
-    if (found->bytes_per_s > row->bytes_per_s)
-        row->bytes_per_s = found->bytes_per_s;
-    if (found->products_per_s > row->products_per_s)
-        row->products_per_s = found->products_per_s;
-    if (found->attended_per_s > row->attended_per_s)
-        row->attended_per_s = found->attended_per_s;
-    if (found->attended_many_per_s > row->attended_many_per_s)
-        row->attended_many_per_s = found->attended_many_per_s;
+    *shape_out = *of;
+    shape_out->bits = bits;
+    shape_out->layers = 1;
+    enum status status = measure_layers_open(shape_out, layers_out, reason);
+    if (status != STATUS_OK || is_one)
+        return status;
+    shape_out->layers = (uint32_t)(LAYERS_SIZE / measure_layers_bytes(*layers_out));
+    measure_layers_close(*layers_out);
+    *layers_out = NULL;
+    return measure_layers_open(shape_out, layers_out, reason);
 }
 
-/* Seconds of a round as most are, in runs over so many rows of the matrix, each with other weights,
- * as a model's layers have. */
-static double round_s(struct measure *m, struct pool *pool, size_t tokens, uint64_t rows,
-                     uint32_t runs)
+static enum status take_steps(struct measure_run **runs, uint32_t run_count, uint32_t rounds,
+                              double *seconds_out, struct reason *reason)
 {
-    const struct matrix whole = m->matrix;
-    const uint64_t places = whole.rows / rows;
-    uint64_t took_ns[MEASURE_ROUNDS];
-    uint64_t place = 0;
-    m->tokens = tokens;
-    m->matrix.rows = rows;
-    for (unsigned round = 0; round < MEASURE_ROUNDS; round++) {
-        const uint64_t start_ns = clock_now_ns();
-        for (uint32_t i = 0; i < runs; i++, place = (place + 1) % places) {
-            m->matrix.weight = whole.weight + place * rows * whole.weight_stride;
-            m->matrix.scales = whole.scales + place * rows * whole.scale_stride;
-            m->matrix.biases = whole.biases + place * rows * whole.bias_stride;
-            pool_run(pool, rows, 64, multiply, m);
-        }
-        took_ns[round] = clock_now_ns() - start_ns;
-    }
-    m->matrix = whole;
-    return measure_typical_s(took_ns);
+    uint64_t took_ns[2][MEASURE_ROUNDS];
+    enum status status = STATUS_OK;
+    for (uint32_t round = 0; round < rounds; round++)
+        for (uint32_t i = 0; i < run_count && status == STATUS_OK; i++)
+            status = measure_run_step(runs[i], &took_ns[i][round], reason);
+    for (uint32_t i = 0; i < run_count && status == STATUS_OK; i++)
+        seconds_out[i] = measure_typical_s(took_ns[i], rounds);
+    return status;
 }
 
-static void attend(const struct measure *m, struct pool *pool, struct kernel_rate *found)
+/* Common layers and narrow ones step by step in turn, so that what cuts into the one cuts into the
+ * other: a token takes its bytes at a rate, and for each layer what is not of them. */
+static enum status take_tokens(struct measure_layers *const *layers, const uint32_t *counts,
+                               uint32_t kinds, struct finding *finding, struct reason *reason)
 {
-    struct measure_attention attention = {
-        .kernels = m->kernels,
-        .bytes = m->bytes,
-        .size = MATRIX_SIZE,
-        .out = m->out,
-        .format = m->mode == MODE_EXACT ? KV_F32 : KV_BF16};
-    found->attended_per_s = (uint64_t)measure_attention(&attention, pool, 2);
-    found->attended_many_per_s =
-        (uint64_t)measure_attention(&attention, pool, MEASURE_ATTENTION_HEADS);
-}
-
-/* What each of the short runs costs that a layer is made of, beyond its part of one long run. */
-static uint64_t wake_ns(struct measure *m, struct pool *pool, double long_s)
-{
-    const uint32_t runs = (uint32_t)(m->matrix.rows / LAYER_ROWS);
-    const double part_s = long_s * runs * LAYER_ROWS / (double)m->matrix.rows;
-    const double more_s = round_s(m, pool, 1, LAYER_ROWS, runs) - part_s;
-    return more_s > 0 ? (uint64_t)(more_s * 1e9 / runs) + 1 : 1;
-}
-
-static uint64_t least(uint64_t before, uint64_t found)
-{
-    return before > 0 && before < found ? before : found;
-}
-
-static enum status measure_with(struct measure *m, uint32_t bits, uint32_t threads,
-                                struct kernel_rates *rates, struct reason *reason)
-{
-    struct pool *pool = NULL;
-    enum status status = pool_open(threads, kernel_scratch_floats(COLUMNS), &pool, reason);
+    struct measure_run *runs[2] = {NULL, NULL};
+    double seconds[2] = {0, 0};
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < kinds && status == STATUS_OK; i++)
+        status = measure_run_open(layers[i], finding->mode, finding->threads, 1, &runs[i], reason);
+    if (status == STATUS_OK)
+        status = take_steps(runs, kinds, MEASURE_ROUNDS, seconds, reason);
+    for (uint32_t i = 0; i < kinds; i++)
+        measure_run_close(runs[i]);
     if (status != STATUS_OK)
         return status;
-    const uint64_t rows = m->matrix.rows;
-    const double token_s = round_s(m, pool, 1, rows, 1);
-    const double tokens_s = round_s(m, pool, TOKENS, LAYER_ROWS, 1);
-    const uint64_t size = rows * (m->matrix.weight_stride + 2 * m->matrix.scale_stride);
-    struct kernel_rate found = {bits, threads, (uint64_t)((double)size / token_s),
-                                (uint64_t)((double)LAYER_ROWS * COLUMNS * TOKENS / tokens_s),
-                                m->mode, 0, 0};
-    if (bits == 16) /* what stands in the matrix are small numbers in any format */
-        attend(m, pool, &found);
-    if (threads > 1 && bits == 4 && m->mode == MODE_FAST)
-        rates->wake_ns = least(rates->wake_ns, wake_ns(m, pool, token_s));
-    keep_best(rates, &found);
-    pool_close(pool);
+    finding->bytes = measure_layers_bytes(layers[0]);
+    finding->layers = counts[0];
+    add(&finding->token, seconds[0]);
+    if (kinds > 1) {
+        const double ratio = (double)measure_layers_bytes(layers[1]) / (double)finding->bytes;
+        add(&finding->layer,
+            (seconds[1] - seconds[0] * ratio) / (counts[1] - counts[0] * ratio));
+    }
     return STATUS_OK;
 }
 
-static bool allocate(struct measure *m)
+static enum status take_prompt(struct measure_layers *layers, struct finding *finding,
+                               struct reason *reason)
 {
-    struct activations *inputs = &m->inputs;
-    const size_t groups = COLUMNS / KERNEL_QUANT_BLOCK;
-    *inputs = (struct activations){.capacity = TOKENS, .columns = COLUMNS, .stride = COLUMNS};
-    m->bytes = memory_zeroed(MATRIX_SIZE, 1);
-    m->out = memory_zeroed(OUT_FLOATS, sizeof(float));
-    inputs->values = memory_zeroed(TOKENS * COLUMNS, sizeof(float));
-    inputs->bytes = memory_zeroed(TOKENS * COLUMNS, 1);
-    inputs->split = memory_zeroed(TOKENS * COLUMNS, 1);
-    inputs->scales = memory_zeroed(TOKENS * groups, sizeof(float));
-    bool ok = m->bytes && m->out && inputs->values && inputs->bytes && inputs->split &&
-              inputs->scales;
-    for (size_t i = 0; i < COUNT_OF(inputs->sums); i++) {
-        inputs->sums[i] = memory_zeroed(TOKENS * groups, sizeof(float));
-        inputs->byte_sums[i] = memory_zeroed(TOKENS * groups, sizeof(float));
-        ok = ok && inputs->sums[i] && inputs->byte_sums[i];
-    }
-    return ok;
+    struct measure_run *run = NULL;
+    double seconds = 0;
+    enum status status = measure_run_open(layers, finding->mode, finding->threads, PROMPT_ROWS,
+                                          &run, reason);
+    if (status == STATUS_OK)
+        status = take_steps(&run, 1, PROMPT_ROUNDS, &seconds, reason);
+    measure_run_close(run);
+    if (status == STATUS_OK)
+        add(&finding->product,
+            seconds / PROMPT_ROWS / (double)measure_layers_products(layers));
+    return status;
 }
 
-static void release(struct measure *m)
+/* In both modes, with one thread and with all. */
+static enum status measure_bits(struct measure *m, uint32_t bits, struct reason *reason)
 {
-    memory_free(m->bytes);
-    memory_free(m->out);
-    memory_free(m->inputs.values);
-    memory_free(m->inputs.bytes);
-    memory_free(m->inputs.split);
-    memory_free(m->inputs.scales);
-    for (size_t i = 0; i < COUNT_OF(m->inputs.sums); i++) {
-        memory_free(m->inputs.sums[i]);
-        memory_free(m->inputs.byte_sums[i]);
+    struct measure_layers *layers[2] = {NULL, NULL};
+    struct measure_layers *one = NULL;
+    struct made_shape shapes[3];
+    const uint32_t kinds = bits == LAYER_BITS ? 2 : 1;
+    enum status status = open_layers(&common, bits, false, &shapes[0], &layers[0], reason);
+    if (status == STATUS_OK && kinds > 1)
+        status = open_layers(&narrow, bits, false, &shapes[1], &layers[1], reason);
+    if (status == STATUS_OK)
+        status = open_layers(&common, bits, true, &shapes[2], &one, reason);
+    const uint32_t counts[2] = {shapes[0].layers, shapes[1].layers};
+    for (uint32_t i = 0; i < 4 && status == STATUS_OK; i++) {
+        if (i / 2 > 0 && m->cores == 1)
+            break;
+        struct finding *finding = finding_of(m, bits, i % 2 ? MODE_FAST : MODE_EXACT,
+                                             i / 2 ? m->cores : 1);
+        status = take_tokens(layers, counts, kinds, finding, reason);
+        if (status == STATUS_OK)
+            status = take_prompt(one, finding, reason);
     }
+    measure_layers_close(one);
+    for (uint32_t i = 0; i < 2; i++)
+        measure_layers_close(layers[i]);
+    return status;
 }
 
-/* Every size of weights, with one thread and with all. */
-static enum status measure_turn(struct measure *m, uint32_t cores, struct kernel_rates *rates,
-                                struct reason *reason)
+/* ---- attention ---- */
+
+static enum status measure_attend(struct measure *m, const struct measure_attention *room,
+                                  uint32_t threads, struct reason *reason)
+{
+    struct pool *pool = NULL;
+    enum status status = pool_open(threads, kernel_scratch_floats(MEASURE_ATTENTION_COLUMNS),
+                                   &pool, reason);
+    for (enum mode mode = MODE_EXACT; mode <= MODE_FAST && status == STATUS_OK; mode++) {
+        struct finding *finding = finding_of(m, 16, mode, threads);
+        struct measure_attention attention = *room;
+        attention.format = mode == MODE_EXACT ? KV_F32 : KV_BF16;
+        add(&finding->attended, 1 / measure_attention(&attention, pool, false));
+        add(&finding->attended_many, 1 / measure_attention(&attention, pool, true));
+    }
+    pool_close(pool);
+    return status;
+}
+
+static enum status measure_attentions(struct measure *m, struct reason *reason)
+{
+    struct measure_attention room = {.bytes = memory_zeroed(LAYERS_SIZE, 1),
+                                     .size = LAYERS_SIZE,
+                                     .out = memory_zeroed(MEASURE_ATTENTION_FLOATS, sizeof(float))};
+    enum status status = kernel_set_choose(NULL, &room.kernels, reason);
+    if (!room.bytes || !room.out)
+        status = refuse(reason, STATUS_NO_MEMORY, "no memory to measure attention");
+    if (room.bytes)
+        memset(room.bytes, 0x3c, LAYERS_SIZE); /* small numbers, as floats and as bf16 */
+    if (status == STATUS_OK)
+        status = measure_attend(m, &room, 1, reason);
+    if (status == STATUS_OK && m->cores > 1)
+        status = measure_attend(m, &room, m->cores, reason);
+    memory_free(room.bytes);
+    memory_free(room.out);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static enum status measure_turn(struct measure *m, struct reason *reason)
 {
     static const uint32_t bits[] = {4, 8, 16};
+    uint64_t bytes_per_s = 0;
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < COUNT_OF(bits) && status == STATUS_OK; i++) {
-        fill_matrix(m, bits[i]);
-        for (m->mode = MODE_EXACT; m->mode <= MODE_FAST && status == STATUS_OK; m->mode++) {
-            status = measure_with(m, bits[i], 1, rates, reason);
-            if (status == STATUS_OK && cores > 1)
-                status = measure_with(m, bits[i], cores, rates, reason);
-        }
+    for (size_t i = 0; i < COUNT_OF(bits) && status == STATUS_OK; i++)
+        status = measure_bits(m, bits[i], reason);
+    if (status == STATUS_OK)
+        status = measure_attentions(m, reason);
+    add(&m->entry, (double)measure_entry_ns() / 1e9);
+    const uint64_t word_ns = measure_near_ns(&bytes_per_s);
+    if (word_ns > 0 && bytes_per_s > 0) {
+        add(&m->word, (double)word_ns / 1e9);
+        add(&m->byte, 1 / (double)bytes_per_s);
     }
     return status;
 }
 
-static enum status measure_all(uint32_t cores, struct kernel_rates *rates, struct reason *reason)
+static bool is_settled(const struct measure *m)
+{
+    for (uint32_t i = 0; i < m->count; i++)
+        if (!agrees(&m->findings[i].token) || !agrees(&m->findings[i].product))
+            return false;
+    return true;
+}
+
+static enum status measure_all(struct measure *m, struct reason *reason)
 {
     const uint64_t end_us = clock_now_us() + QUIET_LIMIT_MS * 1000;
-    struct measure m = {.kernels = NULL};
     struct quiet_watch watch;
-    enum status status = kernel_set_choose(NULL, &m.kernels, reason);
+    enum status status = STATUS_OK;
     uint32_t turns = 0;
-    while (turns < TURNS && status == STATUS_OK) {
+    while (status == STATUS_OK && turns < TURNS_MAX && (turns < TURNS_MIN || !is_settled(m))) {
         const uint64_t now_us = clock_now_us();
         if (now_us >= end_us || !quiet_wait((end_us - now_us) / 1000))
             return refuse(reason, STATUS_TIMED_OUT, "others computed all the time");
-        struct kernel_rates found = *rates;
-        if (!allocate(&m))
-            status = refuse(reason, STATUS_NO_MEMORY, "no memory to measure the kernels");
+        struct measure found = *m;
         quiet_watch_start(&watch);
-        if (status == STATUS_OK) {
-            fill_inputs(&m);
-            status = measure_turn(&m, cores, &found, reason);
-        }
-        release(&m);
+        status = measure_turn(&found, reason);
         if (status == STATUS_OK && quiet_watch_others(&watch) < QUIET_SHARE) {
-            *rates = found;
+            *m = found;
             turns++;
         }
     }
-    if (status == STATUS_OK)
-        rates->near_ns = measure_near_ns(&rates->near_bytes_per_s);
     return status;
+}
+
+static uint64_t rate(const struct timing *timing)
+{
+    const double seconds = mean(timing);
+    return seconds > 0 ? (uint64_t)(1 / seconds) : 0;
+}
+
+static void tell_rates(struct measure *m, struct kernel_rates *rates)
+{
+    rates->count = m->count;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct finding *f = &m->findings[i];
+        const double more_s = mean(&finding_of(m, LAYER_BITS, f->mode, f->threads)->layer);
+        const double layer_s = more_s > 0 ? more_s : 0;
+        rates->rates[i] = (struct kernel_rate){
+            .bits = f->bits,
+            .threads = f->threads,
+            .bytes_per_s =
+                (uint64_t)((double)f->bytes / (mean(&f->token) - layer_s * f->layers)),
+            .products_per_s = rate(&f->product),
+            .mode = f->mode,
+            .attended_per_s = rate(&f->attended),
+            .attended_many_per_s = rate(&f->attended_many),
+            .layer_ns = (uint64_t)(layer_s * 1e9)};
+    }
+    rates->entry_ns = (uint64_t)(mean(&m->entry) * 1e9);
+    rates->near_ns = (uint64_t)(mean(&m->word) * 1e9);
+    rates->near_bytes_per_s = rate(&m->byte);
 }
 
 /* The version, and of which moment and size this program is: a build of the same version may have
@@ -301,7 +358,10 @@ int engine_command_measure(int argc, char **argv)
     clock_sleep_ms(after_s * 1000);
     (void)setpriority(PRIO_PROCESS, 0, 19);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    enum status status = measure_all(cores > 0 ? (uint32_t)cores : 1, &rates, &reason);
+    struct measure measure = {.cores = cores > 0 ? (uint32_t)cores : 1};
+    enum status status = measure_all(&measure, &reason);
+    if (status == STATUS_OK)
+        tell_rates(&measure, &rates);
     if (status == STATUS_OK)
         status = kernel_rates_write(path, &rates, &reason);
     return status == STATUS_OK ? ENGINE_EXIT_OK : engine_command_failed(status, &reason);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/runner/engine/measure_parts.h"
 
+#include "protocol/memory.h"
 #include "runtime/clock.h"
 
 #include <arpa/inet.h>
+#include <jansson.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,8 +18,13 @@
 #define PAGE_POSITIONS 64u
 #define PAGES 8u /* 512 positions: the prompt a placement predicts for */
 #define HEAD_DIM 128u
-#define CUT_INTO 2u
+#define WARM_ROUNDS 4u
+#define HEADS_MOST 8u
+#define MANY_TIMES 32u /* 128 tokens with 2 queries of each key, 8 at a time */
+#define CUT_ONE_OF 5u
 #define WORDS 800u
+#define ENTRIES 20000u
+#define ENTRY_ROOM 40u
 #define BURST ((size_t)16 << 20)
 
 static int compare(const void *a, const void *b)
@@ -26,13 +34,14 @@ static int compare(const void *a, const void *b)
     return (one > other) - (one < other);
 }
 
-double measure_typical_s(uint64_t took_ns[MEASURE_ROUNDS])
+double measure_typical_s(uint64_t *took_ns, uint32_t rounds)
 {
+    const uint32_t kept = rounds - rounds / CUT_ONE_OF;
     uint64_t sum_ns = 1;
-    qsort(took_ns, MEASURE_ROUNDS, sizeof(took_ns[0]), compare);
-    for (unsigned i = 0; i < MEASURE_ROUNDS - CUT_INTO; i++)
+    qsort(took_ns, rounds, sizeof(took_ns[0]), compare);
+    for (uint32_t i = 0; i < kept; i++)
         sum_ns += took_ns[i];
-    return (double)sum_ns / (MEASURE_ROUNDS - CUT_INTO) / 1e9;
+    return (double)sum_ns / kept / 1e9;
 }
 
 /* ---- attention ---- */
@@ -43,44 +52,67 @@ static void attend(void *work, size_t first, size_t end, float *scratch)
     struct measure_attention *m = work;
     static const float query[HEAD_DIM] = {0.01f, 0.02f, 0.03f};
     uint8_t *pages[PAGES];
-    struct attention attentions[MEASURE_ATTENTION_HEADS];
-    float *outs[MEASURE_ATTENTION_HEADS];
+    struct attention attentions[HEADS_MOST];
+    float *outs[HEADS_MOST];
     for (size_t page = 0; page < PAGES; page++)
         pages[page] = m->bytes + page * (m->size / PAGES);
     for (size_t item = first; item < end; item++) {
+        const size_t offset = item / m->times * m->head_bytes;
         for (uint32_t head = 0; head < m->heads; head++) {
             attentions[head] = (struct attention){.query = query,
                                                   .pages = pages,
-                                                  .key_offset = item * m->head_bytes,
-                                                  .value_offset = item * m->head_bytes +
-                                                                  m->head_bytes / 2,
+                                                  .key_offset = offset,
+                                                  .value_offset = offset + m->head_bytes / 2,
                                                   .page_positions = PAGE_POSITIONS,
                                                   .length = PAGES * PAGE_POSITIONS,
                                                   .head_dim = HEAD_DIM,
                                                   .format = m->format,
                                                   .scale = 0.1f};
-            outs[head] = m->out + (item * MEASURE_ATTENTION_HEADS + head) * HEAD_DIM;
+            outs[head] = m->out + (item * HEADS_MOST + head) * HEAD_DIM;
         }
         m->kernels->attend_many(attentions, m->heads, scratch, outs);
     }
 }
 
-double measure_attention(struct measure_attention *attention, struct pool *pool, uint32_t heads)
+double measure_attention(struct measure_attention *attention, struct pool *pool, bool is_many)
 {
     const size_t float_size = attention->format == KV_F32 ? 4 : 2;
-    const size_t most = MEASURE_ATTENTION_FLOATS / HEAD_DIM / MEASURE_ATTENTION_HEADS;
+    const size_t most = MEASURE_ATTENTION_FLOATS / HEAD_DIM / HEADS_MOST;
     uint64_t took_ns[MEASURE_ROUNDS];
-    attention->heads = heads;
+    attention->heads = is_many ? HEADS_MOST : 2;
+    attention->times = is_many ? MANY_TIMES : 1;
     attention->head_bytes = PAGE_POSITIONS * HEAD_DIM * 2 * float_size;
     size_t items = attention->size / PAGES / attention->head_bytes;
     items = items < most ? items : most;
-    for (unsigned round = 0; round < MEASURE_ROUNDS; round++) {
+    for (unsigned i = 0; i < WARM_ROUNDS + MEASURE_ROUNDS; i++) {
         const uint64_t start_ns = clock_now_ns();
-        pool_run(pool, items, 1, attend, attention);
-        took_ns[round] = clock_now_ns() - start_ns;
+        pool_run(pool, items, is_many ? MANY_TIMES : 1, attend, attention);
+        took_ns[i < WARM_ROUNDS ? i : i - WARM_ROUNDS] = clock_now_ns() - start_ns;
     }
-    return (double)items * heads * PAGES * PAGE_POSITIONS * 2 * HEAD_DIM /
-           measure_typical_s(took_ns);
+    return (double)items * attention->heads * PAGES * PAGE_POSITIONS * 2 * HEAD_DIM /
+           measure_typical_s(took_ns, MEASURE_ROUNDS);
+}
+
+/* ---- plain code ---- */
+
+uint64_t measure_entry_ns(void)
+{
+    char *text = memory_zeroed(ENTRIES, ENTRY_ROOM);
+    uint64_t took_ns[MEASURE_ROUNDS];
+    size_t size = 0;
+    if (!text)
+        return 0;
+    for (uint32_t i = 0; i < ENTRIES; i++)
+        size += (size_t)snprintf(text + size, ENTRY_ROOM, "%c\"piece%u\":%u", i ? ',' : '{',
+                                 i * 2654435761u, i);
+    text[size++] = '}';
+    for (uint32_t i = 0; i < MEASURE_ROUNDS; i++) {
+        const uint64_t start_ns = clock_now_ns();
+        json_decref(json_loadb(text, size, 0, NULL));
+        took_ns[i] = clock_now_ns() - start_ns;
+    }
+    memory_free(text);
+    return (uint64_t)(measure_typical_s(took_ns, MEASURE_ROUNDS) * 1e9 / ENTRIES) + 1;
 }
 
 /* ---- processes ---- */

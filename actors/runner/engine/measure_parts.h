@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * measure_parts: what a step takes beside multiplying packed weights: attention, and a word from
- * one process of the machine to another.
+ * measure_parts: what a rank takes beside multiplying packed weights: attention, plain code, and a
+ * word from one process of the machine to another.
  *
  * Memory   the caller's.
  * Threads  of the pool; a word to another process is sent to a thread of its own.
@@ -19,19 +19,24 @@ struct measure_attention {
     size_t size;
     float *out;     /* of MEASURE_ATTENTION_FLOATS */
     enum kv_format format;
-    uint32_t heads; /* that attend together: queries of a key's head, and more with more tokens */
-    size_t head_bytes; /* the rest is its own */
+    uint32_t heads;    /* the rest is its own: that attend together, */
+    uint32_t times;    /* how often a head's keys are met, */
+    size_t head_bytes; /* and what they and its values are in a page */
 };
 
-#define MEASURE_ATTENTION_HEADS 8u
+#define MEASURE_ATTENTION_COLUMNS 2048u /* that the scratch of its pool is for */
 #define MEASURE_ATTENTION_FLOATS ((size_t)1 << 18)
 
-/* Of these many rounds, without the few that something cut into: a decoding rank meets the rest,
- * too, so the best would promise too much.  Seconds of one; sorts them. */
+/* Of so many rounds, without the fifth of them that something cut into: a decoding rank meets the
+ * rest, too, so the best would promise too much.  Seconds of one; sorts them. */
 #define MEASURE_ROUNDS 10u
-double measure_typical_s(uint64_t took_ns[MEASURE_ROUNDS]);
-/* Multiplications a second: a token at a time (2 heads) or many (8). */
-double measure_attention(struct measure_attention *attention, struct pool *pool, uint32_t heads);
+double measure_typical_s(uint64_t *took_ns, uint32_t rounds);
+/* Multiplications a second: of a token, which meets each head's keys once (2 queries of it), or of
+ * many, which meet them again and again in the caches (8 at a time). */
+double measure_attention(struct measure_attention *attention, struct pool *pool, bool is_many);
+/* To parse an entry of a JSON object and free it: the pace of code that is neither products nor
+ * memory, of which starting and reading a tokenizer are. */
+uint64_t measure_entry_ns(void);
 /* A word over TCP on this machine, half of there and back, and bytes a second. */
 uint64_t measure_near_ns(uint64_t *bytes_per_s_out);
 

@@ -395,9 +395,9 @@ START_TEST(who_is_left_out_is_named_with_the_reason)
     nodes[0].memory_free = 480 * MB;
     nodes[3].is_exposed = false;
     static const struct kernel_rate fast = {4, 2, 40000000000, 400000000000,
-                                            MODE_FAST, 0, 0};
+                                            MODE_FAST, 0, 0, 0};
     static const struct kernel_rate slow = {4, 2, 1000000000, 10000000000,
-                                            MODE_FAST, 0, 0};
+                                            MODE_FAST, 0, 0, 0};
     for (uint32_t i = 0; i < 4; i++) {
         nodes[i].kernels = i < 1 ? &slow : &fast;
         nodes[i].kernel_count = 1;
@@ -427,7 +427,7 @@ START_TEST(one_node_wins_when_it_is_faster)
     request.any_sharding = true;
     request.sharding = SHARDING_NONE;
     static const struct kernel_rate fast = {4, 2, 400000000000, 4000000000000,
-                                            MODE_FAST, 0, 0};
+                                            MODE_FAST, 0, 0, 0};
     nodes[1].kernels = &fast;
     nodes[1].kernel_count = 1;
     ck_assert_int_eq(place(3), STATUS_OK);
