@@ -4,7 +4,8 @@
  *
  *     collective_rank all|listeners|loop|leave|narrow|narrow-killed|diverge EXPECTED_SIZE [MARK]
  *
- * A rank in the loop makes the file MARK after its first sum; for listeners MARK is the addresses
+ * A rank in the loop makes the file MARK after its first sum, one of those that diverge MARK with
+ * its number behind when it found it; for listeners MARK is the addresses
  * they may have, as the kernel prints them, where they are several.  Of a world that is narrowed
  * the last rank sends to all others and ends at once, by itself or by SIGKILL.  Ends with 0 when
  * all it saw was right, else prints what was not and ends with 3.
@@ -275,7 +276,27 @@ static void check_narrow(struct collective *world, bool is_killed)
 
 /* Rank 1 does something else than the others, each time after some they did together; every rank
  * finds it in that very call. */
-static void check_divergence(struct collective *world)
+static void make_mark(const char *path)
+{
+    FILE *file = fopen(path, "w");
+    EXPECT(file && fclose(file) == 0);
+}
+
+/* Until all have found it: Open MPI has something to say of a sibling that went before. */
+static void wait_for_all(uint32_t ranks, const char *mark)
+{
+    char path[512];
+    const uint64_t end_ms = clock_now_ms() + 30000;
+    (void)snprintf(path, sizeof(path), "%s.%" PRIu32, mark, own_rank);
+    make_mark(path);
+    for (uint32_t i = 0; i < ranks; i++) {
+        (void)snprintf(path, sizeof(path), "%s.%" PRIu32, mark, i);
+        while (access(path, F_OK) != 0 && clock_now_ms() < end_ms)
+            clock_sleep_ms(5);
+    }
+}
+
+static void check_divergence(struct collective *world, const char *mark)
 {
     float values[4] = {1, 2, 3, 4};
     unsigned char bytes[16] = {0};
@@ -288,13 +309,8 @@ static void check_divergence(struct collective *world)
     EXPECT(status == STATUS_MALFORMED);
     EXPECT(strstr(world->why.text, "no longer do the same") != NULL ||
            strstr(world->why.text, "its part") != NULL);
+    wait_for_all(world->size, mark);
     _exit(0);
-}
-
-static void make_mark(const char *path)
-{
-    FILE *file = fopen(path, "w");
-    EXPECT(file && fclose(file) == 0);
 }
 
 int main(int count, char **arguments)
@@ -317,8 +333,8 @@ int main(int count, char **arguments)
         check_listeners(world, count > 3 ? arguments[3] : NULL);
     if (strncmp(arguments[1], "narrow", 6) == 0)
         check_narrow(world, strcmp(arguments[1], "narrow-killed") == 0);
-    if (strcmp(arguments[1], "diverge") == 0)
-        check_divergence(world);
+    if (strcmp(arguments[1], "diverge") == 0 && count > 3)
+        check_divergence(world, arguments[3]);
     if (strcmp(arguments[1], "leave") == 0 && own_rank == 0)
         _exit(7);
     float one = 1;

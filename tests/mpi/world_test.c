@@ -141,8 +141,18 @@ END_TEST
 
 START_TEST(ranks_that_do_not_do_the_same_find_it_at_once)
 {
-    expect_good_world(2, "./collective_rank diverge 2");
-    expect_good_world(3, "./collective_rank diverge 3");
+    struct scratch scratch;
+    char mark[256];
+    char program[512];
+    scratch_open(&scratch);
+    for (int ranks = 2; ranks < 4; ranks++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "found-%d", ranks);
+        (void)scratch_path(&scratch, name, mark);
+        (void)snprintf(program, sizeof(program), "./collective_rank diverge %d %s", ranks, mark);
+        expect_good_world(ranks, program);
+    }
+    scratch_close(&scratch);
 }
 END_TEST
 
