@@ -44,9 +44,9 @@
 /* Of a load, in plain code of so many entries of a JSON object: a process, an entry of its
  * tokenizer; of several ranks: MPI, which all join.  And weights of files in the page cache,
  * checked and met once by a first step.  Fitted to what 04-predict got on two cores of an EPYC. */
-#define START_ENTRIES 76e3
-#define TOKEN_ENTRIES 3.0
-#define JOIN_ENTRIES 325e3
+#define START_ENTRIES 50e3
+#define TOKEN_ENTRIES 2.7
+#define JOIN_ENTRIES 200e3
 #define ENTRY_S 520e-9
 #define FILE_BYTES_PER_S 2.2e9
 
