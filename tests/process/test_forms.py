@@ -91,7 +91,7 @@ def test_the_form_begins_at_once_where_thinking_is_off(node):
 
 
 def test_a_request_waits_for_a_model_that_is_being_loaded(tmp_path):
-    """On the node that did not place it, the moment the other says it shall run."""
+    """On the node that did not place it, the moment it hears that it shall run."""
     with Node("--name", "one") as one:
         code, token, err = one.troupe("token")
         assert code == 0, err
@@ -105,6 +105,9 @@ def test_a_request_waits_for_a_model_that_is_being_loaded(tmp_path):
                      lambda: "demo" in json.dumps(other.http("GET", "/v1/models")[1]))
             for _ in range(3):
                 one.does("place", "demo", "--nodes", "one", "--wait")
+                placed = one.http("GET", "/instance")[1]["instances"][-1]["instance_id"]
+                wait_for("the other gateway to hear of it",
+                         lambda: placed in json.dumps(other.http("GET", "/instance")[1]))
                 status, answer = other.chat("demo", 3)
                 assert status == 200, answer
                 one.does("delete", "demo")
