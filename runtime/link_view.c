@@ -35,14 +35,19 @@ const struct links_measured *link_view_row(const struct links_listed *listed,
     return NULL;
 }
 
-const struct link_measured *link_view_find(const struct links_listed *listed,
-                                           const struct node_id *from, const struct node_id *to)
+const struct link_measured *link_view_of(const struct links_measured *row,
+                                         const struct node_id *to)
 {
-    const struct links_measured *row = link_view_row(listed, from);
     for (uint32_t i = 0; row && i < row->links.count; i++)
         if (ID_EQUAL(row->links.items[i].node_id, *to))
             return &row->links.items[i];
     return NULL;
+}
+
+const struct link_measured *link_view_find(const struct links_listed *listed,
+                                           const struct node_id *from, const struct node_id *to)
+{
+    return link_view_of(link_view_row(listed, from), to);
 }
 
 bool link_view_address_is(const char *address, const char *host)

@@ -42,6 +42,9 @@ bool link_view_address_is(const char *address, const char *host);
 bool link_view_host_reaches(const struct link_measured *link, const char *host);
 /* At one address at least. */
 bool link_view_reaches(const struct link_measured *link);
+/* Of that row, the link to `to`; NULL: there is none, or no row. */
+const struct link_measured *link_view_of(const struct links_measured *row,
+                                         const struct node_id *to);
 /* What `from` measured towards `to`; NULL: it has not told of late. */
 const struct link_measured *link_view_find(const struct links_listed *listed,
                                            const struct node_id *from, const struct node_id *to);

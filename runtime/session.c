@@ -257,19 +257,10 @@ enum status session_answer_held(struct session *session, const struct task_held 
     return say_answer(session, &answer, &held->key, how, sentence, outbox);
 }
 
-static const struct link_measured *link_to(const struct session *session,
-                                           const struct node_id *node)
-{
-    for (uint32_t i = 0; i < session->reach.links.count; i++)
-        if (ID_EQUAL(session->reach.links.items[i].node_id, *node))
-            return &session->reach.links.items[i];
-    return NULL;
-}
-
 void session_address(const struct session *session, const struct node_id *node,
                      const char *address, char address_out[ADDRESS_SIZE_MAX])
 {
-    const struct link_measured *link = link_to(session, node);
+    const struct link_measured *link = link_view_of(&session->reach, node);
     const struct node_record *record = state_find_node(&session->mirror.state, node);
     const char *hosts = record ? text_or_empty(record->hosts) : "";
     const char *port = strrchr(address, ':');

@@ -3,6 +3,7 @@
 
 #include "protocol/limits.h"
 #include "protocol/memory.h"
+#include "runtime/process.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -162,9 +163,9 @@ static void list_set_own(struct variable_list *list, const struct rank_network *
      * name: on a host that knows no localhost they wait seconds for the name server. */
     list_set(list, "HWLOC_HIDE_ERRORS=2");
     list_set(list, "HWLOC_PLUGINS_PATH=/nonexistent");
-    list_set(list, FABRIC_ADDRESS_VARIABLE "=%s", network->address);
+    list_set(list, FABRIC_VARIABLE "=%s", network->address);
     if (network->ways && network->ways[0])
-        list_set(list, RANK_WAYS_VARIABLE "=%s", network->ways);
+        list_set(list, FABRIC_WAYS_VARIABLE "=%s", network->ways);
 }
 
 enum status rank_environment_open(char *const *base, const struct rank_network *network,

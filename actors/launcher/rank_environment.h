@@ -15,11 +15,7 @@
 
 #include <stdint.h>
 
-/* What the runner does with both: runner/collective_fabric.h. */
-#define FABRIC_ADDRESS_VARIABLE "TROUPE_FABRIC_ADDRESS"
-#define RANK_WAYS_VARIABLE "TROUPE_FABRIC_WAYS"
-
-/* Where its MPI talks. */
+/* Where its MPI talks; what the runner does with it: runner/collective_fabric.h. */
 struct rank_network {
     const char *address; /* numeric */
     uint16_t port_first; /* 0: any free port */

@@ -21,15 +21,6 @@ struct meeting {
     uint64_t worth;      /* 0: nowhere */
 };
 
-static const struct link_measured *link_to(const struct links_measured *row,
-                                           const struct node_id *node)
-{
-    for (uint32_t i = 0; row && i < row->links.count; i++)
-        if (ID_EQUAL(row->links.items[i].node_id, *node))
-            return &row->links.items[i];
-    return NULL;
-}
-
 static bool pair_find(const struct reach_question *question, const struct node_id *a,
                       const struct node_id *b, struct pair *pair_out)
 {
@@ -37,7 +28,7 @@ static bool pair_find(const struct reach_question *question, const struct node_i
     for (uint32_t i = 0; i < 2; i++) {
         pair_out->nodes[i] = state_find_node(question->state, ids[i]);
         pair_out->rows[i] = question->links ? link_view_row(question->links, ids[i]) : NULL;
-        pair_out->links[i] = link_to(pair_out->rows[i], ids[1 - i]);
+        pair_out->links[i] = link_view_of(pair_out->rows[i], ids[1 - i]);
     }
     return pair_out->nodes[0] && pair_out->nodes[1];
 }
