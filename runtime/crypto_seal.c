@@ -8,10 +8,9 @@
 #include <sodium.h>
 #include <string.h>
 
-#define COUNTER_SIZE 8u
 #define TAG_SIZE 16u
 
-_Static_assert(COUNTER_SIZE + TAG_SIZE == SEAL_OVERHEAD, "what a sealed message is longer by");
+_Static_assert(SEAL_COUNTER_SIZE + TAG_SIZE == SEAL_OVERHEAD, "what a sealed message is longer by");
 _Static_assert(TAG_SIZE == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tags are of one size");
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 
@@ -73,7 +72,7 @@ void seal_close(struct seal *seal, const void *with, size_t with_size, const voi
                 size_t size, uint8_t *sealed_out)
 {
     uint8_t nonce[24];
-    uint8_t *to = sealed_out + COUNTER_SIZE;
+    uint8_t *to = sealed_out + SEAL_COUNTER_SIZE;
     make_nonce(seal, nonce);
     put_u64(sealed_out, seal->counter++);
     if (!seal->cipher)
@@ -91,7 +90,7 @@ enum status seal_open(struct seal *seal, const void *with, size_t with_size, con
     if (sealed_size < SEAL_OVERHEAD || get_u64(sealed) != seal->counter)
         return STATUS_HASH_MISMATCH;
     make_nonce(seal, nonce);
-    const uint8_t *from = sealed + COUNTER_SIZE;
+    const uint8_t *from = sealed + SEAL_COUNTER_SIZE;
     const size_t size = sealed_size - SEAL_OVERHEAD;
     memcpy(tag, from + size, TAG_SIZE);
     const bool is_opened =

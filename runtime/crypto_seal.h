@@ -23,6 +23,7 @@
 
 #include <stdbool.h>
 
+#define SEAL_COUNTER_SIZE 8u
 #define SEAL_OVERHEAD 24u
 
 enum seal_direction { SEAL_FROM_SOURCE = 1, SEAL_TO_SOURCE = 2 };
@@ -40,7 +41,8 @@ MUST_CHECK enum status seal_init(struct seal *seal, const struct hash *key,
                                  enum seal_direction direction, bool is_aes);
 /* Accepts a zeroed seal. */
 void seal_fini(struct seal *seal);
-/* Writes size + SEAL_OVERHEAD bytes; `size` is below 2^31. */
+/* Writes size + SEAL_OVERHEAD bytes; `size` is below 2^31.  The bytes may lie where they will be
+ * enciphered: at sealed_out + SEAL_COUNTER_SIZE. */
 void seal_close(struct seal *seal, const void *with, size_t with_size, const void *bytes,
                 size_t size, uint8_t *sealed_out);
 /* Writes sealed_size - SEAL_OVERHEAD bytes, of no worth unless OK. */

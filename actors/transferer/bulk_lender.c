@@ -46,7 +46,6 @@ struct bulk_lender {
     struct transport *transport;
     struct lend *lends[LENDS_MAX];
     size_t turn; /* whose it is */
-    uint8_t *piece;
     uint64_t rate_from_us; /* the bytes allowed are counted from here */
     uint64_t rate_bytes;
     uint64_t strangers; /* messages that were nobody's hello */
@@ -232,19 +231,21 @@ static enum status seal_piece(struct bulk_lender *lender, struct lend *lend)
         lend->sealed = memory_resized(NULL, PIECE_MESSAGE_MAX, 1); /* all of it is written */
     if (!lend->sealed)
         return STATUS_NO_MEMORY;
+    /* Where its cipher text will be: a second place for each piece would not stay in the cache. */
+    uint8_t *bytes = lend->sealed + PIECE_HEADER_SIZE + SEAL_COUNTER_SIZE;
     const uint32_t left = lend->place.size - lend->at;
     uint32_t size = left < PIECE_SIZE ? left : (uint32_t)PIECE_SIZE;
     enum status status = STATUS_OK;
     if (left == 0)
-        size = read_digest(lend, lender->piece);
+        size = read_digest(lend, bytes);
     else
-        status = read_piece(lend, chunk, size, lender->piece);
+        status = read_piece(lend, chunk, size, bytes);
     if (status != STATUS_OK)
         return status;
     piece_with(&lend->session, chunk, lend->at, with);
     put_u32(lend->sealed, chunk);
     put_u32(lend->sealed + 4, lend->at);
-    seal_close(&lend->from, with, sizeof(with), lender->piece, size,
+    seal_close(&lend->from, with, sizeof(with), bytes, size,
                lend->sealed + PIECE_HEADER_SIZE);
     lend->sealed_size = PIECE_HEADER_SIZE + size + SEAL_OVERHEAD;
     lend->at += left == 0 ? 0 : size;
@@ -412,11 +413,9 @@ enum status bulk_lender_open(const struct bulk_options *options, struct bulk_len
                              struct reason *reason)
 {
     struct bulk_lender *lender = memory_zeroed(1, sizeof(*lender));
-    if (lender) {
+    if (lender)
         lender->options = *options;
-        lender->piece = memory_zeroed(PIECE_SIZE, 1);
-    }
-    enum status status = lender && lender->piece
+    enum status status = lender
                              ? bulk_thread_open(&lender->options, &ops, lender,
                                                 &lender->thread, reason)
                              : refuse(reason, STATUS_NO_MEMORY, "no memory to lend models");
@@ -437,6 +436,5 @@ void bulk_lender_close(struct bulk_lender *lender)
     if (!lender)
         return;
     bulk_thread_close(lender->thread);
-    memory_free(lender->piece);
     memory_free(lender);
 }
