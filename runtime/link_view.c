@@ -62,14 +62,16 @@ bool link_view_address_is(const char *address, const char *host)
            (address[length] == ':' && !strchr(address + length + 1, ':'));
 }
 
-bool link_view_host_reaches(const struct link_measured *link, const char *host)
+enum proof link_view_proof(const struct link_measured *link, const char *host)
 {
+    if (!link)
+        return PROOF_UNKNOWN;
     if (link_view_address_is(text_or_empty(link->address), host))
-        return link->reaches;
+        return link->reaches ? PROOF_GIVEN : PROOF_NONE;
     for (uint32_t i = 0; i < link->ways.count; i++)
         if (strcmp(text_or_empty(link->ways.items[i].host), host) == 0)
-            return link->ways.items[i].reaches;
-    return false;
+            return link->ways.items[i].reaches ? PROOF_GIVEN : PROOF_NONE;
+    return PROOF_UNKNOWN;
 }
 
 bool link_view_reaches(const struct link_measured *link)

@@ -38,8 +38,13 @@ const struct links_measured *link_view_row(const struct links_listed *listed,
                                            const struct node_id *node);
 /* "tcp://HOST:PORT" is an address of `host`. */
 bool link_view_address_is(const char *address, const char *host);
-/* At that one. */
-bool link_view_host_reaches(const struct link_measured *link, const char *host);
+enum proof {
+    PROOF_NONE,    /* it was tried and does not answer */
+    PROOF_UNKNOWN, /* not tried yet, or nothing told of late */
+    PROOF_GIVEN
+};
+/* Does the one that told of that link reach the other at that host?  NULL: nobody told. */
+enum proof link_view_proof(const struct link_measured *link, const char *host);
 /* At one address at least. */
 bool link_view_reaches(const struct link_measured *link);
 /* Of that row, the link to `to`; NULL: there is none, or no row. */

@@ -271,7 +271,7 @@ void session_address(const struct session *session, const struct node_id *node,
     while (link && port && state_host_next(&hosts, host, sizeof(host))) {
         const bool is_told = link_view_address_is(address, host);
         is_of_node = is_of_node || is_told;
-        if (!link_view_host_reaches(link, host))
+        if (link_view_proof(link, host) != PROOF_GIVEN)
             continue;
         if (is_told)
             return;

@@ -278,7 +278,7 @@ static uint32_t proofs_of(const struct master *master, const char *host)
             continue;
         for (uint32_t k = 0; k < heard->row.links.count; k++)
             if (ID_EQUAL(heard->row.links.items[k].node_id, master->settings->node_id))
-                count += link_view_host_reaches(&heard->row.links.items[k], host);
+                count += link_view_proof(&heard->row.links.items[k], host) == PROOF_GIVEN;
     }
     return count;
 }

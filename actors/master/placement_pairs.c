@@ -41,7 +41,7 @@ static bool is_v4(const char *host)
 /* Has the other proven that host of the side? */
 static bool is_proven(const struct pair *pair, uint32_t side, const char *host)
 {
-    return is_v4(host) && proof_at(pair->links[1 - side], host) == PROOF_GIVEN;
+    return is_v4(host) && link_view_proof(pair->links[1 - side], host) == PROOF_GIVEN;
 }
 
 static bool is_better(uint64_t worth, const char *network, const struct meeting *than)

@@ -1,27 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "actors/master/placement_proof.h"
 
-#include "runtime/link_view.h"
 #include "runtime/network.h"
 
 #include <string.h>
 
-enum proof proof_at(const struct link_measured *link, const char *host)
-{
-    if (!link)
-        return PROOF_UNKNOWN;
-    if (link_view_address_is(text_or_empty(link->address), host))
-        return link->reaches ? PROOF_GIVEN : PROOF_NONE;
-    for (uint32_t i = 0; i < link->ways.count; i++)
-        if (strcmp(text_or_empty(link->ways.items[i].host), host) == 0)
-            return link->ways.items[i].reaches ? PROOF_GIVEN : PROOF_NONE;
-    return PROOF_UNKNOWN;
-}
-
 enum proof proof_of(const struct links_listed *links, const struct node_id *from,
                     const struct node_id *to, const char *host)
 {
-    return proof_at(links ? link_view_find(links, from, to) : NULL, host);
+    return link_view_proof(links ? link_view_find(links, from, to) : NULL, host);
 }
 
 bool proof_is_trusted(const struct reach_question *question, const char *host)

@@ -12,15 +12,8 @@
 #define TROUPE_ACTORS_MASTER_PLACEMENT_PROOF_H
 
 #include "actors/master/placement_reach.h"
+#include "runtime/link_view.h"
 
-enum proof {
-    PROOF_NONE,    /* it was tried and does not answer */
-    PROOF_UNKNOWN, /* not tried yet, or nothing told of late */
-    PROOF_GIVEN
-};
-
-/* Does the one that told of that link reach the other at that host?  NULL: nobody told. */
-enum proof proof_at(const struct link_measured *link, const char *host);
 /* Does `from` reach `to` at that host?  NULL links: nobody told anything. */
 enum proof proof_of(const struct links_listed *links, const struct node_id *from,
                     const struct node_id *to, const char *host);
