@@ -274,13 +274,16 @@ static bool is_settled(const struct measure *m)
     return true;
 }
 
-static enum status measure_all(struct measure *m, struct reason *reason)
+/* `exact` of them; 0: as many as it takes. */
+static enum status measure_all(struct measure *m, uint64_t exact, struct reason *reason)
 {
+    const uint64_t least = exact ? exact : TURNS_MIN;
+    const uint64_t most = exact ? exact : TURNS_MAX;
     const uint64_t end_us = clock_now_us() + QUIET_LIMIT_MS * 1000;
     struct quiet_watch watch;
     enum status status = STATUS_OK;
     uint32_t turns = 0;
-    while (status == STATUS_OK && turns < TURNS_MAX && (turns < TURNS_MIN || !is_settled(m))) {
+    while (status == STATUS_OK && turns < most && (turns < least || !is_settled(m))) {
         const uint64_t now_us = clock_now_us();
         if (now_us >= end_us || !quiet_wait((end_us - now_us) / 1000))
             return refuse(reason, STATUS_TIMED_OUT, "others computed all the time");
@@ -341,11 +344,14 @@ int engine_command_measure(int argc, char **argv)
     struct reason reason = {""};
     const char *path = NULL;
     uint64_t after_s = 0;
+    uint64_t turns = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--out") == 0)
             path = argv[i + 1];
-        else if (strcmp(argv[i], "--after") != 0 ||
-                 !engine_command_number(argv[i + 1], 0, 86400, &after_s))
+        else if (strcmp(argv[i], "--after") == 0
+                     ? !engine_command_number(argv[i + 1], 0, 86400, &after_s)
+                     : strcmp(argv[i], "--turns") != 0 ||
+                           !engine_command_number(argv[i + 1], 1, TURNS_MAX, &turns))
             return engine_command_usage("measure", argv[i]);
     }
     if (!path || argc % 2 == 0)
@@ -359,7 +365,7 @@ int engine_command_measure(int argc, char **argv)
     (void)setpriority(PRIO_PROCESS, 0, 19);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct measure measure = {.cores = cores > 0 ? (uint32_t)cores : 1};
-    enum status status = measure_all(&measure, &reason);
+    enum status status = measure_all(&measure, turns, &reason);
     if (status == STATUS_OK)
         tell_rates(&measure, &rates);
     if (status == STATUS_OK)
