@@ -276,9 +276,9 @@ static uint32_t proofs_of(const struct master *master, const char *host)
         if (!master->nodes[i].is_used || heard->heard_ms == 0 ||
             master->input->now_ms - heard->heard_ms >= LINK_ROW_LIFE_MS)
             continue;
-        for (uint32_t k = 0; k < heard->row.links.count; k++)
-            if (ID_EQUAL(heard->row.links.items[k].node_id, master->settings->node_id))
-                count += link_view_proof(&heard->row.links.items[k], host) == PROOF_GIVEN;
+        const struct link_measured *link =
+            link_view_of(&heard->row, &master->settings->node_id);
+        count += link_view_proof(link, host) == PROOF_GIVEN;
     }
     return count;
 }
