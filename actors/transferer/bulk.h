@@ -20,7 +20,7 @@
  *
  * What does not open, or is not the next piece, ends the stream.  The lender's endpoint takes no
  * message longer than LENDER_MESSAGE_MAX, so a stranger can make nobody allocate anything.  No more
- * than PIECES_QUEUED wait at either end: a kill costs the chunk that was coming, and not the next.
+ * than PIECES_QUEUED wait at either end.
  *
  * Owner    the transferer's shell.
  * Memory   the receiver: one chunk and PIECES_QUEUED pieces for each stream.  The lender: one piece

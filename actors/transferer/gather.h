@@ -24,8 +24,8 @@
 
 #define GATHER_LINK_FIRST 300u
 #define GATHER_LINK_COUNT 200u
-#define GATHER_SOURCES_MAX 6
-#define GATHER_WINDOW 4u
+#define GATHER_SOURCES_MAX 8
+#define GATHER_CONNECTIONS 2u /* to a node: one chunk comes while the other is stored */
 #define GATHER_WRONG_MAX 3u
 #define GATHER_LOOK_MS 200u
 #define GATHER_POLL_MS 150u

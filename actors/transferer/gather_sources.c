@@ -30,19 +30,20 @@ static bool may_have(const struct transferer *transferer, const struct download_
            (holder && (holder->has_weights || holder->held.count > 0));
 }
 
-/* Those who fetch first: what the others have comes from them. */
+/* Those who fetch first: what the others have comes from them.  Nobody twice before each once. */
 static void connect_more(struct transferer_step *step, struct gather *gather,
                          const struct download_record *download)
 {
     struct transferer *transferer = step->transferer;
     const struct state *state = &transferer->session.mirror.state;
-    for (int pass = 0; pass < 2; pass++) {
+    for (uint32_t pass = 0; pass < 2 * GATHER_CONNECTIONS; pass++) {
         for (uint32_t i = 0; i < state->nodes.count; i++) {
             const struct node_id *id = &state->nodes.items[i].node_id;
-            if (is_fetcher(download, id) != (pass == 0) || !may_have(transferer, download, id))
+            if (is_fetcher(download, id) != (pass % 2 == 0) ||
+                !may_have(transferer, download, id))
                 continue;
-            const struct endpoint_record *endpoint =
-                sources_endpoint(transferer, &gather->sources, id, 1, step->input->now_ms);
+            const struct endpoint_record *endpoint = sources_endpoint(
+                transferer, &gather->sources, id, pass / 2 + 1, step->input->now_ms);
             if (endpoint && !sources_connect(step, &gather->sources, endpoint))
                 return;
         }
@@ -128,8 +129,6 @@ enum status gather_chunk(struct transferer_step *step, struct gather *gather,
         else if (result->status != STATUS_OK)
             /* A disk that takes nothing is the downloader's to tell. */
             status = source_failed(step, gather, source, is_wrong);
-        else
-            source->deadline_ms = step->input->now_ms + GATHER_CHUNK_MS;
     }
     return status == STATUS_OK ? gather_fill(step, gather) : status;
 }
@@ -178,7 +177,7 @@ enum status gather_sources_time(struct transferer_step *step, struct gather *gat
             continue;
         /* An open one is asked again and again; it may be busy with chunks. */
         const bool is_silent =
-            source->phase == SOURCE_OPEN && source->window_count == 0 &&
+            source->phase == SOURCE_OPEN && source->owed == CHUNK_NONE &&
             now_ms - sources_rest(&gather->sources, &source->node_id)->answered_ms >=
                 GATHER_ANSWER_MS;
         if (is_silent || source_is_late(source, false, now_ms))

@@ -57,7 +57,8 @@ static bool may_have(const struct transferer *transferer, const struct receive *
            (ID_IS_ZERO(transfer->source_node_id) || ID_EQUAL(transfer->source_node_id, *id));
 }
 
-/* One; but if a single one has the model, a connection for each thread that opens and checks. */
+/* Those that receive too, one.  Those that have the model, two, so that a chunk comes while another
+ * is stored; but a single one, a connection for each thread that opens and checks. */
 static uint32_t connections_wanted(const struct transferer *transferer,
                                    const struct receive *receive, const struct node_id *id)
 {
@@ -71,24 +72,26 @@ static uint32_t connections_wanted(const struct transferer *transferer,
         whole++;
         is_whole = is_whole || ID_EQUAL(holder->node_id, *id);
     }
-    return is_whole && whole == 1 ? BULK_LANES : 1;
+    return !is_whole ? 1 : whole == 1 ? BULK_LANES : 2;
 }
 
+/* Each once, before any of them again. */
 static void connect_more(struct transferer_step *step, struct receive *receive)
 {
     struct transferer *transferer = step->transferer;
     struct sources *sources = &receive->sources;
     const struct state *state = &transferer->session.mirror.state;
-    const struct endpoint_record *endpoint;
-    for (uint32_t i = 0; i < state->nodes.count; i++) {
-        const struct node_id *id = &state->nodes.items[i].node_id;
-        if (!may_have(transferer, receive, id))
-            continue;
-        const uint32_t wanted = connections_wanted(transferer, receive, id);
-        while ((endpoint = sources_endpoint(transferer, sources, id, wanted,
-                                            step->input->now_ms)) != NULL)
-            if (!sources_connect(step, sources, endpoint))
+    for (uint32_t connections = 1; connections <= BULK_LANES; connections++) {
+        for (uint32_t i = 0; i < state->nodes.count; i++) {
+            const struct node_id *id = &state->nodes.items[i].node_id;
+            if (!may_have(transferer, receive, id) ||
+                connections_wanted(transferer, receive, id) < connections)
+                continue;
+            const struct endpoint_record *endpoint = sources_endpoint(
+                transferer, sources, id, connections, step->input->now_ms);
+            if (endpoint && !sources_connect(step, sources, endpoint))
                 return;
+        }
     }
 }
 
@@ -254,7 +257,6 @@ enum status receive_chunk(struct transferer_step *step, struct receive *receive,
         sources_rest(&receive->sources, &source->node_id)->doubted = told->chunk + 1;
         status = source_failed(step, receive, source, source->is_doubted, "sent a wrong chunk");
     } else {
-        source->deadline_ms = step->input->now_ms + RECEIVE_CHUNK_MS;
         sources_rest(&receive->sources, &source->node_id)->failures = 0;
     }
     return status == STATUS_OK ? receive_go_on(step, receive) : status;

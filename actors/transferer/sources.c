@@ -12,7 +12,6 @@ struct terms {
     uint32_t link_first;
     uint32_t link_count;
     uint32_t source_count;
-    uint32_t window;
     uint32_t wrong_max;
     uint64_t connect_ms;
     uint64_t chunk_ms;
@@ -26,7 +25,6 @@ static const struct terms terms_of[SOURCES_KIND_COUNT] = {
     [SOURCES_OF_COPY] = {.link_first = RECEIVE_LINK_FIRST,
                          .link_count = RECEIVE_LINK_COUNT,
                          .source_count = RECEIVE_SOURCES_MAX,
-                         .window = RECEIVE_WINDOW,
                          .wrong_max = RECEIVE_WRONG_MAX,
                          .connect_ms = RECEIVE_CONNECT_MS,
                          .chunk_ms = RECEIVE_CHUNK_MS,
@@ -37,7 +35,6 @@ static const struct terms terms_of[SOURCES_KIND_COUNT] = {
     [SOURCES_OF_DOWNLOAD] = {.link_first = GATHER_LINK_FIRST,
                              .link_count = GATHER_LINK_COUNT,
                              .source_count = GATHER_SOURCES_MAX,
-                             .window = GATHER_WINDOW,
                              .wrong_max = GATHER_WRONG_MAX,
                              .connect_ms = GATHER_CONNECT_MS,
                              .chunk_ms = GATHER_CHUNK_MS,
@@ -49,8 +46,6 @@ static const struct terms terms_of[SOURCES_KIND_COUNT] = {
 
 _Static_assert(RECEIVE_SOURCES_MAX <= SOURCES_MAX && GATHER_SOURCES_MAX <= SOURCES_MAX,
                "each kind has room for its sources");
-_Static_assert(RECEIVE_WINDOW <= SOURCE_WINDOW_MAX && GATHER_WINDOW <= SOURCE_WINDOW_MAX,
-               "each kind has room for its credits");
 _Static_assert(RECEIVE_LINK_FIRST + RECEIVE_LINK_COUNT <= GATHER_LINK_FIRST,
                "a link is of a copy or of a download");
 
@@ -96,11 +91,20 @@ struct source_rest *sources_rest(struct sources *sources, const struct node_id *
 static bool is_free(const struct sources *sources, const struct node_id *node_id,
                     uint32_t connections_max, uint64_t now_ms)
 {
+    uint32_t used = 0;
     uint32_t connections = 0;
-    for (size_t i = 0; i < SOURCES_MAX; i++)
-        connections += sources->items[i].phase != SOURCE_NONE &&
-                       ID_EQUAL(sources->items[i].node_id, *node_id);
-    if (connections >= connections_max)
+    bool has_more = false;
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        const struct source *source = &sources->items[i];
+        const bool is_its = source->phase != SOURCE_NONE && ID_EQUAL(source->node_id, *node_id);
+        used += source->phase != SOURCE_NONE;
+        connections += is_its;
+        has_more = has_more || (is_its && source->phase == SOURCE_OPEN &&
+                                (source->is_whole || source->owed != CHUNK_NONE));
+    }
+    if (connections >= connections_max ||
+        (connections > 0 &&
+         (!has_more || used + SOURCES_SPARE >= terms_of[sources->kind].source_count)))
         return false;
     for (uint32_t i = 0; i < sources->rest_count; i++)
         if (ID_EQUAL(sources->rests[i].node_id, *node_id))
@@ -144,6 +148,7 @@ bool sources_connect(struct transferer_step *step, struct sources *sources,
         .link = terms->link_first +
                 transferer->source_links[sources->kind]++ % terms->link_count,
         .key = transferer_draw(transferer),
+        .owed = CHUNK_NONE,
         .deadline_ms = step->input->now_ms + terms->connect_ms};
     memcpy(&source->session, &session, sizeof(source->session));
     char address[ADDRESS_SIZE_MAX];
@@ -157,8 +162,8 @@ bool sources_connect(struct transferer_step *step, struct sources *sources,
 enum status sources_leave(struct transferer_step *step, struct sources *sources,
                           struct source *source)
 {
-    for (uint32_t i = 0; i < source->window_count; i++)
-        chunk_remove(sources->asked, source->window[i]);
+    if (source->owed != CHUNK_NONE)
+        chunk_remove(sources->asked, source->owed);
     if (source->is_joined) {
         struct stream_request *request = memory_zeroed(1, sizeof(*request));
         if (!request)
@@ -215,9 +220,8 @@ static enum status ask_chunk(struct transferer_step *step, struct sources *sourc
     if (status != STATUS_OK)
         return status;
     chunk_add(sources->asked, chunk);
-    if (source->window_count == 0)
-        source->deadline_ms = step->input->now_ms + terms_of[sources->kind].chunk_ms;
-    source->window[source->window_count++] = chunk;
+    source->deadline_ms = step->input->now_ms + terms_of[sources->kind].chunk_ms;
+    source->owed = chunk;
     *MESSAGE_BODY(&message, chunk_asked) = (struct chunk_asked){source->session, chunk};
     return source_send(step, source, &message, true);
 }
@@ -244,42 +248,31 @@ static uint32_t choose(const struct transferer *transferer, const struct sources
 
 enum status sources_ask(struct transferer_step *step, struct sources *sources)
 {
-    const uint32_t window = terms_of[sources->kind].window;
-    bool is_more = sources->chunk_count > 0;
-    for (uint32_t turn = 0; turn < window && is_more; turn++) {
-        is_more = false;
-        for (size_t i = 0; i < SOURCES_MAX; i++) {
-            struct source *source = &sources->items[i];
-            if (source->phase != SOURCE_OPEN || !source->is_joined ||
-                source->window_count == window)
-                continue;
-            const uint32_t chunk = choose(step->transferer, sources, source);
-            if (chunk == CHUNK_NONE)
-                continue;
-            enum status status = ask_chunk(step, sources, source, chunk);
-            if (status != STATUS_OK)
-                return status;
-            is_more = true;
-        }
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < SOURCES_MAX && status == STATUS_OK; i++) {
+        struct source *source = &sources->items[i];
+        if (source->phase != SOURCE_OPEN || !source->is_joined || source->owed != CHUNK_NONE ||
+            sources->chunk_count == 0)
+            continue;
+        const uint32_t chunk = choose(step->transferer, sources, source);
+        if (chunk != CHUNK_NONE)
+            status = ask_chunk(step, sources, source, chunk);
     }
-    return STATUS_OK;
+    return status;
 }
 
 bool sources_credit_return(struct sources *sources, struct source *source, uint32_t chunk)
 {
-    for (uint32_t i = 0; i < source->window_count; i++) {
-        if (source->window[i] != chunk)
-            continue;
-        source->window[i] = source->window[--source->window_count];
-        chunk_remove(sources->asked, chunk);
-        return true;
-    }
-    return false;
+    if (chunk == CHUNK_NONE || source->owed != chunk)
+        return false;
+    source->owed = CHUNK_NONE;
+    chunk_remove(sources->asked, chunk);
+    return true;
 }
 
 bool source_is_late(const struct source *source, bool is_waited_for, uint64_t now_ms)
 {
-    return (is_waited_for || source->phase != SOURCE_OPEN || source->window_count > 0) &&
+    return (is_waited_for || source->phase != SOURCE_OPEN || source->owed != CHUNK_NONE) &&
            now_ms >= source->deadline_ms;
 }
 

@@ -3,10 +3,12 @@
  * sources: the nodes that are asked for chunks at once, for a copy of a model (receive_sources.c)
  * as for a download (gather_sources.c); between the files of the transferer alone.
  *
- * A source is connected to, asked what it has, asked again now and then, and asked for chunks with
- * a window of credits, the rarest first.  One that fails is left: its chunks are free to be asked
- * of others, and it rests for a while.  One that sent wrong bytes too often is not asked again.
- * Who may have something, and what else is said over the link, is the owner's.
+ * A source is connected to, asked what it has, asked again now and then, and asked for one chunk
+ * at a time, the rarest first: what is on its way when a process is killed comes twice, and no
+ * more than a chunk is on its way over a connection.  So that one comes while another is checked
+ * and stored, a node may be asked over some connections.  One that fails is left: its chunk is
+ * free to be asked of others, and it rests for a while.  One that sent wrong bytes too often is
+ * not asked again.  Who may have something, and what else is said over the link, is the owner's.
  *
  * Owner    a receive or a gather of the transferer's step.
  * Memory   two bytes for each chunk, and what each source holds; sources_free frees all.
@@ -20,7 +22,7 @@
 #include "runtime/actor.h"
 
 #define SOURCES_MAX 12
-#define SOURCE_WINDOW_MAX 4u
+#define SOURCES_SPARE 2u /* connections kept for nodes that are not asked yet */
 
 enum sources_kind { SOURCES_OF_COPY, SOURCES_OF_DOWNLOAD };
 #define SOURCES_KIND_COUNT 2
@@ -37,8 +39,7 @@ struct source {
     bool is_joined; /* the stream was begun */
     bool is_whole;
     uint8_t *held; /* a set of chunks, unless it is whole */
-    uint32_t window[SOURCE_WINDOW_MAX];
-    uint32_t window_count;
+    uint32_t owed; /* the chunk it was asked for; CHUNK_NONE: none */
     uint64_t deadline_ms;
     uint64_t poll_ms;
     bool is_doubted; /* it was told which chunk came wrong from its node before */
@@ -81,7 +82,8 @@ void sources_free(struct sources *sources);
 struct source *sources_find(struct sources *sources, uint32_t link);
 struct source_rest *sources_rest(struct sources *sources, const struct node_id *node_id);
 
-/* Where a node can be asked, over so many connections at most; NULL: nowhere, or not now. */
+/* Where a node can be asked, over so many connections at most; NULL: nowhere, or not now.  Those
+ * beyond the first wait until it has something for us, and leave SOURCES_SPARE for others. */
 const struct endpoint_record *sources_endpoint(const struct transferer *transferer,
                                                const struct sources *sources,
                                                const struct node_id *node_id,
@@ -105,8 +107,7 @@ bool sources_fit(const struct sources *sources, const struct source_told *told);
 /* What it has, which fits or is whole; its stream is begun. */
 enum status sources_take_told(struct transferer_step *step, struct sources *sources,
                               struct source *source, const struct source_told *told);
-/* As many chunks as the credits allow, one for each source in turn, so that none takes what
- * another could send as soon. */
+/* A chunk of each source that owes none. */
 enum status sources_ask(struct transferer_step *step, struct sources *sources);
 /* Takes a chunk that came, or will not, from what was asked; false: it was not. */
 bool sources_credit_return(struct sources *sources, struct source *source, uint32_t chunk);

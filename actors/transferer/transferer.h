@@ -24,9 +24,10 @@
  * Up to RECEIVES_MAX models are received at once, in fair shares, as each has its own sources and
  * credits; the next ones wait.  A whole model is received from up to RECEIVE_SOURCES_MAX nodes at
  * once (receive.c): those who hold it, and those who receive it too, of whose chunks we take what
- * they have by then.  A single one that holds it is asked over BULK_LANES connections.  Each has
- * RECEIVE_WINDOW credits.  One that falls silent, closes or sends something wrong is left, its
- * chunks are asked of others, and it is tried again later, unless it sent wrong bytes too often.
+ * they have by then.  A single one that holds it is asked over BULK_LANES connections, one of
+ * several over two, each for one chunk at a time (sources.h).  One that falls silent, closes or
+ * sends something wrong is left, its chunk is asked of others, and it is tried again later, unless
+ * it sent wrong bytes too often.
  * Without a chunk from anybody for RECEIVE_SILENCE_MS the transfer fails with the last reason; in
  * RECEIVE_HOPE_MS when no node has, by the state, what lacks: one that finds that its disk has not
  * what the state says (lend.c) says so to who asks, and corrects the state.  The bytes themselves
@@ -58,7 +59,6 @@
 #define RECEIVE_LINK_FIRST 100u /* a new number for each source, too */
 #define RECEIVE_LINK_COUNT 100u
 #define RECEIVE_SOURCES_MAX 12
-#define RECEIVE_WINDOW 3u
 #define RECEIVE_WRONG_MAX 3u /* wrong chunks of a node before it is not asked again */
 #define RECEIVE_CONNECT_MS 3000u
 #define RECEIVE_ANSWER_MS 5000u

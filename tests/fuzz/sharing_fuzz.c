@@ -206,6 +206,22 @@ static void happen(struct step_bench *bench, struct input_list *list)
     bench_feed(bench, (struct input){.kind = INPUT_WAKE});
 }
 
+/* A chunk that is asked for is owed by one source, and one that is not by none. */
+static void check_owed(const struct sources *sources)
+{
+    uint32_t owed[CHUNKS] = {0};
+    for (size_t i = 0; i < SOURCES_MAX; i++) {
+        const struct source *source = &sources->items[i];
+        if (source->phase == SOURCE_NONE || source->owed == CHUNK_NONE)
+            continue;
+        ASSERT(source->owed < CHUNKS);
+        owed[source->owed]++;
+    }
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        ASSERT(owed[i] == (sources->asked && i < sources->chunk_count &&
+                           chunk_has(sources->asked, i)));
+}
+
 static void check(const struct step_bench *bench)
 {
     const struct transferer *transferer = bench->actor;
@@ -216,8 +232,7 @@ static void check(const struct step_bench *bench)
         ASSERT(bench->links[i].kind != OUTBOX_LINK_OPEN ||
                bench->links[i].peer.link < GATHER_LINK_FIRST ||
                strcmp(bench->links[i].options->endpoint, ADDRESS) == 0);
-    for (size_t i = 0; i < SOURCES_MAX; i++)
-        ASSERT(transferer->gathers[0].sources.items[i].window_count <= GATHER_WINDOW);
+    check_owed(&transferer->gathers[0].sources);
     for (size_t i = 0; i < LENDS_MAX; i++)
         ASSERT(transferer->lents[i].asked <= LEND_WINDOW_MAX);
 }

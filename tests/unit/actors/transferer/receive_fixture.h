@@ -194,16 +194,37 @@ static inline void begin(void)
     answer_find("org/m", MODEL_ABSENT);
 }
 
-/* The link number opened last for the node. */
-static inline struct peer link_to(uint8_t node)
+static inline bool is_link_to(const struct outbox_item *item, uint8_t node)
+{
+    return item->kind == OUTBOX_LINK_OPEN && item->peer.link >= RECEIVE_LINK_FIRST &&
+           item->options->server_key.bytes[0] == (uint8_t)(50 * node);
+}
+
+static inline bool is_left(struct peer peer)
+{
+    for (size_t i = 0; i < bench.link_count; i++)
+        if (bench.links[i].kind == OUTBOX_LINK_CLOSE && bench.links[i].peer.link == peer.link)
+            return true;
+    return false;
+}
+
+/* The link to the node that was opened last. */
+static inline struct peer last_link_to(uint8_t node)
 {
     for (size_t i = bench.link_count; i-- > 0;)
-        if (bench.links[i].kind == OUTBOX_LINK_OPEN &&
-            bench.links[i].peer.link >= RECEIVE_LINK_FIRST &&
-            bench.links[i].options->server_key.bytes[0] == (uint8_t)(50 * node))
+        if (is_link_to(&bench.links[i], node))
             return peer_of_link(bench.links[i].peer.link);
     ck_abort_msg("no link to node %u", node);
     return peer_of_link(0);
+}
+
+/* The first one that was not left, or the last one of all. */
+static inline struct peer link_to(uint8_t node)
+{
+    for (size_t i = 0; i < bench.link_count; i++)
+        if (is_link_to(&bench.links[i], node) && !is_left(bench.links[i].peer))
+            return peer_of_link(bench.links[i].peer.link);
+    return last_link_to(node);
 }
 
 /* The last message of that code to that link. */
