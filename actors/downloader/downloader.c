@@ -18,69 +18,6 @@ struct downloader_step {
     struct reason *reason;
 };
 
-void import_request_free(void *request)
-{
-    struct import_request *import = request;
-    if (!import)
-        return;
-    memory_free(import->model_id);
-    memory_free(import->path);
-    memory_free(import->hub_revision);
-    memory_free(import);
-}
-
-void model_record_free(void *record)
-{
-    if (record)
-        record_fini(&model_record_type, record);
-    memory_free(record);
-}
-
-void import_progressed_free(void *progressed)
-{
-    if (progressed)
-        record_fini(&import_progressed_type, progressed);
-    memory_free(progressed);
-}
-
-void download_resolved_free(void *resolved)
-{
-    if (resolved)
-        record_fini(&download_resolved_type, resolved);
-    memory_free(resolved);
-}
-
-void file_downloaded_free(void *downloaded)
-{
-    if (downloaded)
-        record_fini(&file_downloaded_type, downloaded);
-    memory_free(downloaded);
-}
-
-void download_hindered_free(void *hindered)
-{
-    if (hindered)
-        record_fini(&download_hindered_type, hindered);
-    memory_free(hindered);
-}
-
-void plan_request_free(void *plan)
-{
-    if (plan)
-        hub_plan_fini(plan);
-    memory_free(plan);
-}
-
-void store_found_free(void *value)
-{
-    struct store_found *found = value;
-    if (!found)
-        return;
-    for (uint32_t i = 0; i < found->count; i++)
-        record_fini(&model_record_type, &found->models[i].record);
-    memory_free(found);
-}
-
 static const struct node_id *own_node(const struct downloader *downloader)
 {
     return &downloader->session.mirror.node_id;
@@ -211,6 +148,37 @@ static enum status list_tasks(struct downloader_step *step, const struct message
     return status;
 }
 
+/* ---- deletions ---- */
+
+/* What takes a model in meanwhile would lose files it placed, under the names of those that go. */
+static bool is_being_deleted(const struct downloader *downloader, const char *model_id)
+{
+    bool is_any = downloader->deletion_count == DOWNLOADER_DELETIONS_MAX;
+    for (uint32_t i = 0; i < downloader->deletion_count && !is_any; i++)
+        is_any = strcmp(downloader->deletions[i].model_id, model_id) == 0;
+    return is_any;
+}
+
+static void deletion_begun(struct downloader *downloader, uint64_t id, const char *model_id)
+{
+    if (downloader->deletion_count == DOWNLOADER_DELETIONS_MAX)
+        return; /* nothing is taken in until one of the others ended */
+    struct deletion *deletion = &downloader->deletions[downloader->deletion_count++];
+    deletion->id = id;
+    (void)snprintf(deletion->model_id, sizeof(deletion->model_id), "%s", model_id);
+}
+
+static void deletion_ended(struct downloader *downloader, uint64_t id)
+{
+    for (uint32_t i = 0; i < downloader->deletion_count; i++)
+        if (downloader->deletions[i].id == id) {
+            downloader->deletions[i] = downloader->deletions[--downloader->deletion_count];
+            return;
+        }
+}
+
+/* ---- wishes ---- */
+
 struct wish {
     enum downloader_effect effect;
     const char *model_id;
@@ -240,6 +208,8 @@ static enum status ask_shell(struct downloader_step *step, const struct wish *wi
     request->is_pinned = wish->is_pinned;
     request->used_ms = wish->used_ms;
     request->bytes = wish->bytes;
+    if (wish->effect == DOWNLOADER_DELETE)
+        deletion_begun(step->downloader, id, wish->model_id);
     outbox_effect(step->outbox, id, wish->effect, request, import_request_free);
     return STATUS_OK;
 }
@@ -277,6 +247,9 @@ static enum status begin(struct downloader_step *step, const struct message *mes
         return session_answer(&downloader->session, message, STATUS_BUSY,
                               "too many models are being taken in; it is tried again",
                               step->outbox);
+    if (wish->effect != DOWNLOADER_DELETE && is_being_deleted(downloader, wish->model_id))
+        return session_answer(&downloader->session, message, STATUS_BUSY,
+                              "its old files are being deleted; it is tried again", step->outbox);
     struct held_task *task = &downloader->tasks[downloader->task_count++];
     *task = (struct held_task){.id = ++downloader->last_id,
                                .key = message->head.key,
@@ -323,6 +296,7 @@ static enum status task_ended(struct downloader_step *step)
     struct downloader *downloader = step->downloader;
     const struct result *result = step->input->result;
     struct held_task *task = task_of_id(downloader, result->id);
+    deletion_ended(downloader, result->id);
     if (!task) /* model_removed asked for it */
         return STATUS_OK;
     const bool is_import = task->code == TASK_IMPORT_MODEL;

@@ -20,6 +20,7 @@
 
 #define DOWNLOADER_TASKS_MAX 64
 #define DOWNLOADER_LOOKS_MAX 5
+#define DOWNLOADER_DELETIONS_MAX MODEL_COUNT_MAX
 
 /* Effects and their results. */
 enum downloader_effect {
@@ -102,6 +103,12 @@ struct held_task {
     struct reason reason;
 };
 
+/* A model's files that the shell was told to delete, and may not have yet. */
+struct deletion {
+    uint64_t id; /* of the effect */
+    char model_id[NAME_SIZE_MAX + 1];
+};
+
 /* Ids of DOWNLOADER_LOOK: a glance trusts stamps and reads no weights. */
 enum downloader_look { LOOK_WHOLE = 0, LOOK_GLANCE = 1 };
 /* So often, for directories that people delete or spoil while the node runs. */
@@ -111,6 +118,8 @@ struct downloader {
     struct session session;
     struct held_task tasks[DOWNLOADER_TASKS_MAX];
     uint32_t task_count;
+    struct deletion deletions[DOWNLOADER_DELETIONS_MAX];
+    uint32_t deletion_count;
     uint64_t last_id;
     bool is_looking;
     bool look_again;

@@ -414,6 +414,30 @@ START_TEST(a_removed_model_is_deleted_from_the_disk)
 }
 END_TEST
 
+/* Files it placed at once would go with the old ones. */
+START_TEST(a_model_is_not_taken_in_while_its_old_files_are_deleted)
+{
+    struct state state;
+    struct message event;
+    state_init(&state);
+    add_model(&state, "m", 1, true, true);
+    begin(&state);
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
+    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "m"));
+    bench_event(&bench, &event);
+    const struct effect deletion = *bench_effect(&bench, DOWNLOADER_DELETE);
+    give_task("m", "", "");
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_PULL), 0);
+    const struct message *answer = bench_sent(&bench, MESSAGE_ANSWER, ANSWER_DONE);
+    ck_assert_ptr_nonnull(answer);
+    ck_assert_uint_eq(answer->head.status, STATUS_BUSY);
+    bench_result(&bench, &deletion, STATUS_OK, "", NULL, NULL);
+    give_task("m", "", "");
+    ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_PULL), 1);
+    step_bench_close(&bench);
+}
+END_TEST
+
 START_TEST(a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull)
 {
     struct state state;
@@ -435,6 +459,8 @@ START_TEST(a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull)
     ck_assert_ptr_nonnull(bench_effect(&bench, DOWNLOADER_DELETE));
     bench_result(&bench, &pull, STATUS_CANCELLED, "cancelled", NULL, NULL);
     ck_assert_int_eq(bench.failed, STATUS_OK);
+    const struct effect deletion = *bench_effect(&bench, DOWNLOADER_DELETE);
+    bench_result(&bench, &deletion, STATUS_OK, "", NULL, NULL);
     /* It is forgotten: the same task begins anew. */
     give_task("org/m", "", "v2");
     ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_PULL), 2);
@@ -561,6 +587,7 @@ Suite *suite_of_tests(void)
         what_a_runner_found_changed_is_looked_at,
         a_look_that_was_overtaken_is_repeated,
         a_removed_model_is_deleted_from_the_disk,
+        a_model_is_not_taken_in_while_its_old_files_are_deleted,
         a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull,
         it_tells_what_it_holds,
         it_glances_at_the_store_and_looks_where_something_changed,
