@@ -317,6 +317,45 @@ START_TEST(chunks_come_from_several_nodes_at_once)
 }
 END_TEST
 
+static uint32_t links_to(uint8_t node)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < bench.link_count; i++)
+        count += is_to(&bench.links[i], node);
+    return count;
+}
+
+START_TEST(a_node_that_owes_a_chunk_is_asked_over_one_connection_more)
+{
+    begin(0, 7);
+    join(2, ALL);
+    ck_assert_uint_eq(links_to(2), GATHER_CONNECTIONS);
+    join(3, 0);
+    ck_assert_uint_eq(links_to(3), 1);
+    bench_pass(&bench, GATHER_POLL_MS);
+    ck_assert_uint_eq(links_to(2), GATHER_CONNECTIONS);
+    ck_assert_uint_eq(links_to(3), 1);
+}
+END_TEST
+
+START_TEST(nobody_is_asked_over_a_second_connection_for_which_others_need_the_room)
+{
+    const uint8_t last = GATHER_SOURCES_MAX - SOURCES_SPARE + 1;
+    for (uint8_t node = 5; node <= last; node++)
+        add_node(node);
+    for (uint8_t node = 4; node <= last; node++) {
+        const struct download_target target = {.node_id = {{node}}};
+        ck_assert_ptr_nonnull(record_list_push(
+            &download_target_type, RECORD_LIST(state.downloads.items[0].targets), &target, 10));
+    }
+    begin(0, 7);
+    for (uint8_t node = 2; node <= last; node++)
+        join(node, ALL);
+    for (uint8_t node = 2; node <= last; node++)
+        ck_assert_uint_eq(links_to(node), 1);
+}
+END_TEST
+
 START_TEST(the_rarest_is_asked_first)
 {
     uint32_t chunks[16];
@@ -637,6 +676,8 @@ Suite *suite_of_tests(void)
     const TTest *const tests[] = {
         those_who_fetch_and_the_other_targets_are_asked,
         chunks_come_from_several_nodes_at_once,
+        a_node_that_owes_a_chunk_is_asked_over_one_connection_more,
+        nobody_is_asked_over_a_second_connection_for_which_others_need_the_room,
         the_rarest_is_asked_first,
         chunks_that_are_here_or_cannot_be_written_are_not_asked_for,
         the_chunk_of_a_source_that_leaves_is_asked_of_another,
