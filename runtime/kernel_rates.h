@@ -29,6 +29,7 @@ struct kernel_rates {
     uint64_t entry_ns; /* these as in struct node_load; 0: not measured */
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
+    uint64_t fresh_bytes_per_s;
 };
 
 /* False where there is no such file, or what it says is not whole. */

@@ -35,6 +35,7 @@ struct placement_node {
     uint64_t entry_ns; /* these as in struct node_load; 0: not measured yet */
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
+    uint64_t fresh_bytes_per_s;
     bool is_heard;        /* in view and its load told in this epoch */
     bool is_exposed;      /* none of its addresses is in a network the operator trusts */
 };

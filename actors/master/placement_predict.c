@@ -49,6 +49,8 @@
 #define JOIN_ENTRIES 200e3
 #define ENTRY_S 520e-9
 #define FILE_BYTES_PER_S 2.2e9
+/* Of memory, where it was not measured. */
+#define FRESH_BYTES_PER_S 5e9
 
 struct pace {
     double bytes_per_s;
@@ -359,6 +361,15 @@ static double prompt_s(const struct attempt *attempt, const struct candidate *ca
            steps_s(attempt, candidate, cuts, costs, &last);
 }
 
+/* One rank maps its files; of several each has its part in memory that it meets first. */
+static double fresh_s(const struct attempt *attempt, const struct candidate *candidate,
+                      uint32_t rank)
+{
+    const double rate =
+        or_else((double)attempt->chosen[rank]->fresh_bytes_per_s, FRESH_BYTES_PER_S);
+    return attempt->count > 1 ? (double)candidate->ranks.items[rank].weight_bytes / rate : 0;
+}
+
 /* Those that hold the weights read them; the others get them from one that does. */
 static double load_s(const struct attempt *attempt, const struct candidate *candidate)
 {
@@ -371,10 +382,11 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
         const double each_s =
             or_else((double)attempt->chosen[i]->entry_ns / 1e9, ENTRY_S);
         entry_s = each_s > entry_s ? each_s : entry_s;
-        const double own = (double)rank->weight_bytes / FILE_BYTES_PER_S;
-        if (reads)
-            slowest = own > slowest ? own : slowest;
-        else
+        const double fresh = fresh_s(attempt, candidate, i);
+        const double own =
+            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : 0);
+        slowest = own > slowest ? own : slowest;
+        if (!reads)
             sent += (double)rank->weight_bytes /
                     way_between(attempt, i ? 0 : attempt->count - 1, i, 0).bytes_per_s;
     }

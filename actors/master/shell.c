@@ -375,6 +375,7 @@ static enum status add_kernels(const struct master_shell *shell, struct node_loa
     load->entry_ns = rates.entry_ns;
     load->near_ns = rates.near_ns;
     load->near_bytes_per_s = rates.near_bytes_per_s;
+    load->fresh_bytes_per_s = rates.fresh_bytes_per_s;
     return STATUS_OK;
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,7 +26,10 @@
 #define WORDS 800u
 #define ENTRIES 20000u
 #define ENTRY_ROOM 40u
+#define ENTRY_ROUNDS 3u
 #define BURST ((size_t)16 << 20)
+#define FRESH_SIZE ((size_t)128 << 20)
+#define PAGE ((size_t)4096)
 
 static int compare(const void *a, const void *b)
 {
@@ -98,7 +102,7 @@ double measure_attention(struct measure_attention *attention, struct pool *pool,
 uint64_t measure_entry_ns(void)
 {
     char *text = memory_zeroed(ENTRIES, ENTRY_ROOM);
-    uint64_t took_ns[MEASURE_ROUNDS];
+    uint64_t took_ns[ENTRY_ROUNDS];
     size_t size = 0;
     if (!text)
         return 0;
@@ -106,13 +110,32 @@ uint64_t measure_entry_ns(void)
         size += (size_t)snprintf(text + size, ENTRY_ROOM, "%c\"piece%u\":%u", i ? ',' : '{',
                                  i * 2654435761u, i);
     text[size++] = '}';
-    for (uint32_t i = 0; i < MEASURE_ROUNDS; i++) {
+    for (uint32_t i = 0; i < ENTRY_ROUNDS; i++) {
         const uint64_t start_ns = clock_now_ns();
         json_decref(json_loadb(text, size, 0, NULL));
         took_ns[i] = clock_now_ns() - start_ns;
     }
     memory_free(text);
-    return (uint64_t)(measure_typical_s(took_ns, MEASURE_ROUNDS) * 1e9 / ENTRIES) + 1;
+    return (uint64_t)(measure_typical_s(took_ns, ENTRY_ROUNDS) * 1e9 / ENTRIES) + 1;
+}
+
+/* ---- fresh memory ---- */
+
+uint64_t measure_fresh_bytes_per_s(void)
+{
+    uint8_t *bytes = mmap(NULL, FRESH_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                          -1, 0);
+    if (bytes == MAP_FAILED)
+        return 0;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(bytes, FRESH_SIZE, MADV_HUGEPAGE); /* as weights.c does */
+#endif
+    const uint64_t start_ns = clock_now_ns();
+    for (size_t i = 0; i < FRESH_SIZE; i += PAGE)
+        ((volatile uint8_t *)bytes)[i] = 1;
+    const uint64_t took_ns = clock_now_ns() - start_ns;
+    (void)munmap(bytes, FRESH_SIZE);
+    return took_ns > 0 ? (uint64_t)((double)FRESH_SIZE * 1e9 / (double)took_ns) : 0;
 }
 
 /* ---- processes ---- */

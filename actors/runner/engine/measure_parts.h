@@ -37,6 +37,9 @@ double measure_attention(struct measure_attention *attention, struct pool *pool,
 /* To parse an entry of a JSON object and free it: the pace of code that is neither products nor
  * memory, of which starting and reading a tokenizer are. */
 uint64_t measure_entry_ns(void);
+/* Bytes a second of memory that lay free, when it is first met, as by a load.  A machine clears it;
+ * one that is virtual may have to ask its host first, which can take twenty times as long. */
+uint64_t measure_fresh_bytes_per_s(void);
 /* A word over TCP on this machine, half of there and back, and bytes a second. */
 uint64_t measure_near_ns(uint64_t *bytes_per_s_out);
 

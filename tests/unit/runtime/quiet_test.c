@@ -86,7 +86,8 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
                                                  {16, 2, 12000000000u, 40000000000u,
                                                   MODE_EXACT, 0, 7, 0}},
                                        .count = 2,
-                                       .entry_ns = 300};
+                                       .entry_ns = 300,
+                                       .fresh_bytes_per_s = 4000000000u};
     scratch_open(&scratch);
     (void)scratch_path(&scratch, "kernels", path);
     ck_assert(!kernel_rates_read(path, &back));
@@ -100,6 +101,7 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
     ck_assert_uint_eq(back.rates[1].attended_many_per_s, 7);
     ck_assert_uint_eq(back.rates[0].layer_ns, 900);
     ck_assert_uint_eq(back.entry_ns, 300);
+    ck_assert_uint_eq(back.fresh_bytes_per_s, 4000000000u);
     FILE *file = fopen(path, "r");
     ck_assert_ptr_nonnull(file);
     const size_t size = fread(text, 1, sizeof(text), file);
@@ -110,7 +112,7 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
         ck_assert_uint_eq(fwrite(text, 1, cut, file), cut);
         (void)fclose(file);
         if (kernel_rates_read(path, &back))
-            ck_assert(back.count < 2 || back.entry_ns == 0); /* cut between two lines */
+            ck_assert(back.count < 2 || back.fresh_bytes_per_s == 0); /* cut between lines */
     }
     scratch_close(&scratch);
 }

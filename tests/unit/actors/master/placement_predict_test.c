@@ -324,6 +324,27 @@ START_TEST(one_node_wins_where_links_are_slow_and_several_where_they_are_fast)
 }
 END_TEST
 
+static double load_s(enum sharding sharding, uint32_t count)
+{
+    place(sharding, count);
+    return instance.load_s;
+}
+
+START_TEST(a_load_meets_memory_as_fast_as_its_machine_gives_it)
+{
+    nodes[0].fresh_bytes_per_s = nodes[1].fresh_bytes_per_s = 1000 * MB;
+    const double one_s = load_s(SHARDING_NONE, 1);
+    const double two_s = load_s(SHARDING_TENSOR, 2);
+    nodes[1].fresh_bytes_per_s = 100 * MB;
+    const double weights_mb = (double)instance.ranks.items[1].weight_bytes / (double)MB;
+    ck_assert_double_eq_tol(load_s(SHARDING_TENSOR, 2) - two_s,
+                            weights_mb / 100 - weights_mb / 1000, 1e-6);
+    /* A single rank maps its files. */
+    nodes[0].fresh_bytes_per_s = 100 * MB;
+    ck_assert_double_eq_tol(load_s(SHARDING_NONE, 1), one_s, 1e-9);
+}
+END_TEST
+
 START_TEST(who_has_no_weights_gets_them_over_the_link)
 {
     struct link_measured *there = link_between(0, 1000, 100 * MB);
@@ -355,6 +376,7 @@ Suite *suite_of_tests(void)
         sums_between_machines_take_what_their_links_take,
         a_prompt_crosses_slow_links_with_all_its_rows,
         one_node_wins_where_links_are_slow_and_several_where_they_are_fast,
+        a_load_meets_memory_as_fast_as_its_machine_gives_it,
         who_has_no_weights_gets_them_over_the_link,
     };
     TCase *group = tcase_create("predict");
