@@ -192,6 +192,14 @@ unsigned bench_effect_count(const struct step_bench *bench, uint32_t kind)
     return count;
 }
 
+bool bench_is_left(const struct step_bench *bench, struct peer peer)
+{
+    for (size_t i = 0; i < bench->link_count; i++)
+        if (bench->links[i].kind == OUTBOX_LINK_CLOSE && bench->links[i].peer.link == peer.link)
+            return true;
+    return false;
+}
+
 const struct outbox_item *bench_link(const struct step_bench *bench, enum outbox_kind kind)
 {
     for (size_t i = bench->link_count; i-- > 0;)

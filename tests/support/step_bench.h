@@ -63,5 +63,7 @@ unsigned bench_sent_count(const struct step_bench *bench, enum message_kind kind
 struct effect *bench_effect(struct step_bench *bench, uint32_t kind);
 unsigned bench_effect_count(const struct step_bench *bench, uint32_t kind);
 const struct outbox_item *bench_link(const struct step_bench *bench, enum outbox_kind kind);
+/* The link was closed by us. */
+bool bench_is_left(const struct step_bench *bench, struct peer peer);
 
 #endif

@@ -395,16 +395,21 @@ START_TEST(a_look_that_was_overtaken_is_repeated)
 }
 END_TEST
 
+static void remove_model(const char *model_id)
+{
+    struct message event;
+    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
+    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, model_id));
+    bench_event(&bench, &event);
+}
+
 START_TEST(a_removed_model_is_deleted_from_the_disk)
 {
     struct state state;
-    struct message event;
     state_init(&state);
     add_model(&state, "m", 1, true, true);
     begin(&state);
-    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
-    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "m"));
-    bench_event(&bench, &event);
+    remove_model("m");
     const struct effect *effect = bench_effect(&bench, DOWNLOADER_DELETE);
     ck_assert_ptr_nonnull(effect);
     ck_assert_str_eq(((const struct import_request *)effect->request)->model_id, "m");
@@ -418,13 +423,10 @@ END_TEST
 START_TEST(a_model_is_not_taken_in_while_its_old_files_are_deleted)
 {
     struct state state;
-    struct message event;
     state_init(&state);
     add_model(&state, "m", 1, true, true);
     begin(&state);
-    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
-    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "m"));
-    bench_event(&bench, &event);
+    remove_model("m");
     const struct effect deletion = *bench_effect(&bench, DOWNLOADER_DELETE);
     give_task("m", "", "");
     ck_assert_uint_eq(bench_effect_count(&bench, DOWNLOADER_PULL), 0);
@@ -441,7 +443,6 @@ END_TEST
 START_TEST(a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull)
 {
     struct state state;
-    struct message event;
     state_init(&state);
     add_import(&state, "org/m");
     begin(&state);
@@ -452,9 +453,7 @@ START_TEST(a_model_without_a_path_is_pulled_and_its_removal_cancels_the_pull)
     const struct import_request *request = pull.request;
     ck_assert_str_eq(request->model_id, "org/m");
     ck_assert_str_eq(request->hub_revision, "v2");
-    ck_assert_int_eq(message_init(&event, MESSAGE_EVENT, EVENT_MODEL_REMOVED), STATUS_OK);
-    ck_assert(text_set(&MESSAGE_BODY(&event, model_removed)->model_id, "org/m"));
-    bench_event(&bench, &event);
+    remove_model("org/m");
     ck_assert_uint_eq(bench_effect(&bench, DOWNLOADER_CANCEL)->id, pull.id);
     ck_assert_ptr_nonnull(bench_effect(&bench, DOWNLOADER_DELETE));
     bench_result(&bench, &pull, STATUS_CANCELLED, "cancelled", NULL, NULL);

@@ -135,14 +135,6 @@ static void chunk(struct peer peer, uint32_t number, enum status status)
 
 /* ---- the other nodes ---- */
 
-static bool is_left(struct peer peer)
-{
-    for (size_t i = 0; i < bench.link_count; i++)
-        if (bench.links[i].kind == OUTBOX_LINK_CLOSE && bench.links[i].peer.link == peer.link)
-            return true;
-    return false;
-}
-
 static bool is_to(const struct outbox_item *item, uint8_t node)
 {
     return item->kind == OUTBOX_LINK_OPEN && item->peer.link >= GATHER_LINK_FIRST &&
@@ -157,7 +149,7 @@ static uint32_t link_number(uint8_t node)
         if (!is_to(&bench.links[i], node))
             continue;
         last = bench.links[i].peer.link;
-        if (!is_left(bench.links[i].peer))
+        if (!bench_is_left(&bench, bench.links[i].peer))
             break;
     }
     return last;
@@ -412,7 +404,7 @@ START_TEST(a_wrong_chunk_is_asked_of_another)
     uint32_t chunks[16];
     ck_assert_uint_eq(asked_of(liar, chunks), 1);
     chunk(liar, chunks[0], STATUS_HASH_MISMATCH);
-    ck_assert(is_left(liar));
+    ck_assert(bench_is_left(&bench, liar));
     ck_assert_uint_eq(drained(link_to(3)), OF_FIRST);
 }
 END_TEST
@@ -422,14 +414,14 @@ START_TEST(who_is_often_wrong_is_not_asked_again)
     begin(OF_SECOND | OF_THIRD, 7);
     for (unsigned i = 0; i < GATHER_WRONG_MAX; i++) {
         const struct peer liar = link_to(2);
-        ck_assert(!is_left(liar));
+        ck_assert(!bench_is_left(&bench, liar));
         join(2, OF_FIRST);
         chunk(liar, 0, STATUS_HASH_MISMATCH);
-        ck_assert(is_left(liar));
+        ck_assert(bench_is_left(&bench, liar));
         bench_pass(&bench, GATHER_REST_MS + GATHER_POLL_MS);
     }
     bench_pass(&bench, 10 * GATHER_REST_MS);
-    ck_assert(is_left(link_to(2)));
+    ck_assert(bench_is_left(&bench, link_to(2)));
 }
 END_TEST
 
@@ -439,7 +431,7 @@ START_TEST(a_chunk_nobody_asked_for_costs_the_source)
     join(2, 1);
     const struct peer liar = link_to(2);
     chunk(liar, 5, STATUS_OK);
-    ck_assert(is_left(liar));
+    ck_assert(bench_is_left(&bench, liar));
 }
 END_TEST
 
@@ -449,7 +441,7 @@ START_TEST(a_refused_chunk_is_asked_of_another)
     join(2, 1);
     join(3, 1);
     refuse_chunk(link_to(2), 0);
-    ck_assert(!is_left(link_to(2)));
+    ck_assert(!bench_is_left(&bench, link_to(2)));
     ck_assert_uint_eq(set_asked_of(link_to(3)), 1);
 }
 END_TEST
@@ -465,7 +457,7 @@ START_TEST(who_lies_about_the_chunks_is_left)
         up(link_to(2));
         const struct peer liar = link_to(2);
         say(liar, STATUS_OK, set, size);
-        ck_assert(is_left(liar));
+        ck_assert(bench_is_left(&bench, liar));
         ck_assert_uint_eq(bench_effect_count(&bench, BULK_GATHER_JOIN), 0);
         step_bench_close(&bench);
     }
@@ -483,8 +475,8 @@ START_TEST(bits_and_chunks_beyond_the_last_change_nothing)
     refuse_chunk(link_to(3), CHUNKS);
     refuse_chunk(link_to(3), UINT32_MAX);
     chunk(link_to(3), UINT32_MAX - 1, STATUS_OK);
-    ck_assert(is_left(link_to(3)));
-    ck_assert(!is_left(link_to(2)));
+    ck_assert(bench_is_left(&bench, link_to(3)));
+    ck_assert(!bench_is_left(&bench, link_to(2)));
 }
 END_TEST
 
@@ -495,7 +487,7 @@ START_TEST(results_of_an_earlier_gather_change_nothing)
     struct chunk_told *told = memory_zeroed(1, sizeof(*told));
     *told = (struct chunk_told){link_number(2), CHUNK_NONE, 0};
     unasked(BULK_CHUNK_TOLD, gather_number() + 1, STATUS_UNREACHABLE, told);
-    ck_assert(!is_left(link_to(2)));
+    ck_assert(!bench_is_left(&bench, link_to(2)));
 }
 END_TEST
 
@@ -508,7 +500,7 @@ START_TEST(after_a_wrong_whole_each_is_asked_anew_for_what_it_found_right)
     ck_assert_uint_eq(set_asked_of(before), 0);
     bench_pass(&bench, GATHER_LOOK_MS + GATHER_POLL_MS);
     looked_after(BULK_GATHER_LOOK, OF_SECOND | OF_THIRD, 7, true);
-    ck_assert(is_left(before));
+    ck_assert(bench_is_left(&bench, before));
     ck_assert_uint_eq(set_asked_of(before), 0);
     ck_assert_uint_ne(link_to(2).link, before.link);
     up(link_to(2));
@@ -520,7 +512,7 @@ START_TEST(after_a_wrong_whole_each_is_asked_anew_for_what_it_found_right)
     /* It stays so, and nobody is left again. */
     bench_pass(&bench, GATHER_LOOK_MS + GATHER_POLL_MS);
     looked_after(BULK_GATHER_LOOK, OF_SECOND | OF_THIRD, 7, true);
-    ck_assert(!is_left(link_to(2)));
+    ck_assert(!bench_is_left(&bench, link_to(2)));
 }
 END_TEST
 
@@ -530,7 +522,7 @@ START_TEST(a_source_that_falls_silent_is_left)
     join(2, OF_FIRST);
     const struct peer silent = link_to(2);
     bench_pass(&bench, GATHER_CHUNK_MS);
-    ck_assert(is_left(silent));
+    ck_assert(bench_is_left(&bench, silent));
 }
 END_TEST
 
@@ -591,9 +583,9 @@ START_TEST(a_fetcher_that_is_open_and_says_no_more_is_left)
     join(3, 0);
     const struct peer silent = link_to(3);
     bench_pass(&bench, GATHER_ANSWER_MS / 2);
-    ck_assert(!is_left(silent));
+    ck_assert(!bench_is_left(&bench, silent));
     bench_pass(&bench, GATHER_ANSWER_MS);
-    ck_assert(is_left(silent));
+    ck_assert(bench_is_left(&bench, silent));
 }
 END_TEST
 
@@ -602,7 +594,7 @@ START_TEST(a_fetcher_that_has_nothing_yet_is_waited_for)
     begin(ALL & ~OF_SECOND, 7);
     up(link_to(3));
     pass_answering(3, 0, GATHER_MUTE_MS + GATHER_RARE_MS);
-    ck_assert(!is_left(link_to(3)));
+    ck_assert(!bench_is_left(&bench, link_to(3)));
     ck_assert_ptr_null(told_lacking());
     ck_assert_ptr_null(told_alone());
 }

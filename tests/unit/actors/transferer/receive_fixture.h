@@ -200,14 +200,6 @@ static inline bool is_link_to(const struct outbox_item *item, uint8_t node)
            item->options->server_key.bytes[0] == (uint8_t)(50 * node);
 }
 
-static inline bool is_left(struct peer peer)
-{
-    for (size_t i = 0; i < bench.link_count; i++)
-        if (bench.links[i].kind == OUTBOX_LINK_CLOSE && bench.links[i].peer.link == peer.link)
-            return true;
-    return false;
-}
-
 /* The link to the node that was opened last. */
 static inline struct peer last_link_to(uint8_t node)
 {
@@ -222,7 +214,7 @@ static inline struct peer last_link_to(uint8_t node)
 static inline struct peer link_to(uint8_t node)
 {
     for (size_t i = 0; i < bench.link_count; i++)
-        if (is_link_to(&bench.links[i], node) && !is_left(bench.links[i].peer))
+        if (is_link_to(&bench.links[i], node) && !bench_is_left(&bench, bench.links[i].peer))
             return peer_of_link(bench.links[i].peer.link);
     return last_link_to(node);
 }

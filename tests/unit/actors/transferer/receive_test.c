@@ -130,7 +130,7 @@ START_TEST(a_source_of_another_number_of_chunks_is_left)
     ck_assert(text_set(&body->address, STREAM_ADDRESS) &&
               bytes_set(&body->held, part, sizeof(part)));
     bench_message(&bench, liar, &message);
-    ck_assert(is_left(liar));
+    ck_assert(bench_is_left(&bench, liar));
 }
 END_TEST
 
