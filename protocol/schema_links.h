@@ -112,7 +112,8 @@
     F(S, u64, entry_ns, 0, "to parse an entry of a JSON object and free it; 0: not measured")      \
     F(S, u64, near_ns, 0, "for a message from one of its processes to another; 0: not measured")   \
     F(S, u64, near_bytes_per_s, 0, "of what passes between them")                                  \
-    F(S, u64, fresh_bytes_per_s, 0, "of memory that lay free, when first met; 0: not measured")
+    F(S, u64, fresh_bytes_per_s, 0, "of memory that lay free, when first met; 0: not measured")    \
+    F(S, u64, wake_ns, 0, "until a thread that slept runs, woken by one that computed")
 #define LOAD_PROGRESSED_FIELDS(F, L, R, S)                                                         \
     F(S, instance_id, instance_id, 16, "")                                                         \
     R(S, generation, generation, "")                                                               \

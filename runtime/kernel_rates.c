@@ -74,6 +74,8 @@ static bool take_line(const char *line, struct kernel_rates *rates)
         return take_near(line + 4, rates);
     else if (strncmp(line, "fresh", 5) == 0)
         return take_numbers(line + 5, &rates->fresh_bytes_per_s, 1, 1);
+    else if (strncmp(line, "wake", 4) == 0)
+        return take_numbers(line + 4, &rates->wake_ns, 1, 1);
     else
         return false;
     return true;
@@ -113,6 +115,8 @@ static bool write_lines(FILE *file, const struct kernel_rates *rates)
                      rates->near_bytes_per_s) > 0;
     if (ok && rates->fresh_bytes_per_s > 0)
         ok = fprintf(file, "fresh %" PRIu64 "\n", rates->fresh_bytes_per_s) > 0;
+    if (ok && rates->wake_ns > 0)
+        ok = fprintf(file, "wake %" PRIu64 "\n", rates->wake_ns) > 0;
     return ok;
 }
 

@@ -4,8 +4,8 @@
  *
  * A text of lines: "build" and "cpu", of which it holds, then "fast BITS THREADS BYTES PRODUCTS
  * ATTENDED ATTENDED NS" or "exact ...", with what a second sees and what a layer takes besides;
- * "plain NS" and "near NS BYTES" as in node_load, each where it was measured.  Written by
- * troupe-engine measure, read by the master.
+ * "plain NS", "near NS BYTES", "fresh BYTES" and "wake NS" as in node_load, each where it was
+ * measured.  Written by troupe-engine measure, read by the master.
  *
  * Memory   plain.
  * Threads  any.
@@ -30,6 +30,7 @@ struct kernel_rates {
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
     uint64_t fresh_bytes_per_s;
+    uint64_t wake_ns;
 };
 
 /* False where there is no such file, or what it says is not whole. */

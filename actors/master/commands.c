@@ -100,6 +100,7 @@ static uint32_t survey_nodes(struct master *master, const struct instance_id *re
             place->near_ns = load->load.near_ns;
             place->near_bytes_per_s = load->load.near_bytes_per_s;
             place->fresh_bytes_per_s = load->load.fresh_bytes_per_s;
+            place->wake_ns = load->load.wake_ns;
             place->memory_free =
                 load->load.memory_free < unreserved ? load->load.memory_free : unreserved;
         }

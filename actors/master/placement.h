@@ -36,6 +36,7 @@ struct placement_node {
     uint64_t near_ns;
     uint64_t near_bytes_per_s;
     uint64_t fresh_bytes_per_s;
+    uint64_t wake_ns;
     bool is_heard;        /* in view and its load told in this epoch */
     bool is_exposed;      /* none of its addresses is in a network the operator trusts */
 };

@@ -19,6 +19,7 @@
 #define LAYER_S 20e-6
 #define NEAR_S 10e-6
 #define NEAR_BYTES_PER_S 1.5e9
+#define WAKE_S 50e-6
 /* Fast kernels read packed weights with bytes; exact ones make floats of them. */
 #define EXACT_SLOWER 2.5
 /* Of what attention was measured at alone what is left where it takes turns with products and finds
@@ -46,7 +47,7 @@
  * checked and met once by a first step.  Fitted to what 04-predict got on two cores of an EPYC. */
 #define START_ENTRIES 50e3
 #define TOKEN_ENTRIES 2.7
-#define JOIN_ENTRIES 200e3
+#define JOIN_ENTRIES 300e3
 #define ENTRY_S 520e-9
 #define FILE_BYTES_PER_S 2.2e9
 /* Of memory, where it was not measured. */
@@ -233,6 +234,12 @@ static void count_ways(const struct attempt *attempt, const struct partition *cu
     }
 }
 
+/* Of a rank that slept while others computed. */
+static double wake_s(const struct attempt *attempt, uint32_t rank)
+{
+    return or_else((double)attempt->chosen[rank]->wake_ns / 1e9, WAKE_S);
+}
+
 /* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
  * on to the others of a stage. */
 static void count_ring(const struct attempt *attempt, const struct partition *cuts,
@@ -241,11 +248,12 @@ static void count_ring(const struct attempt *attempt, const struct partition *cu
     for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
         const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
         const struct way way = way_between(attempt, i, next, HOP_WORDS);
-        costs->ring_s += way.hop_s;
+        costs->ring_s += way.hop_s + wake_s(attempt, next);
         /* Of the last stage comes little: what a token is drawn from. */
         costs->ring_byte_s += next == 0 ? 0 : 1 / way.bytes_per_s;
         if (cuts[i].stage_ranks > 1)
-            costs->ring_s += way_between(attempt, i, i + 1, HOP_WORDS).hop_s;
+            costs->ring_s +=
+                way_between(attempt, i, i + 1, HOP_WORDS).hop_s + wake_s(attempt, i + 1);
     }
 }
 
@@ -370,7 +378,7 @@ static double fresh_s(const struct attempt *attempt, const struct candidate *can
     return attempt->count > 1 ? (double)candidate->ranks.items[rank].weight_bytes / rate : 0;
 }
 
-/* Those that hold the weights read them; the others get them from one that does. */
+/* Those that hold the weights read them; the others get them from one that does, in turn. */
 static double load_s(const struct attempt *attempt, const struct candidate *candidate)
 {
     double slowest = 0;
@@ -383,16 +391,16 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
             or_else((double)attempt->chosen[i]->entry_ns / 1e9, ENTRY_S);
         entry_s = each_s > entry_s ? each_s : entry_s;
         const double fresh = fresh_s(attempt, candidate, i);
-        const double own =
-            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : 0);
-        slowest = own > slowest ? own : slowest;
         if (!reads)
             sent += (double)rank->weight_bytes /
                     way_between(attempt, i ? 0 : attempt->count - 1, i, 0).bytes_per_s;
+        const double own =
+            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : sent);
+        slowest = own > slowest ? own : slowest;
     }
     const double entries = START_ENTRIES + TOKEN_ENTRIES * attempt->model->shape.vocab +
                            (attempt->count > 1 ? JOIN_ENTRIES : 0);
-    return entries * entry_s + (sent > slowest ? sent : slowest);
+    return entries * entry_s + slowest;
 }
 
 void attempt_predict(const struct attempt *attempt, const struct partition *cuts,

@@ -376,6 +376,7 @@ static enum status add_kernels(const struct master_shell *shell, struct node_loa
     load->near_ns = rates.near_ns;
     load->near_bytes_per_s = rates.near_bytes_per_s;
     load->fresh_bytes_per_s = rates.fresh_bytes_per_s;
+    load->wake_ns = rates.wake_ns;
     return STATUS_OK;
 }
 

@@ -23,8 +23,13 @@
 
 #define LAYERS_SIZE ((uint64_t)88 << 20) /* well beyond the caches of common machines */
 #define PROMPT_ROWS 128u                 /* of a prompt in a step, as prefill_rows says */
-#define PROMPT_ROUNDS 2u
-#define LAYER_BITS 4u /* of those that tell what a layer takes beside its weights */
+/* Rounds of each, for so long: a neighbour on the same core takes a quarter of its pace for a tenth
+ * of a second or two at a time, so that half a second differs from the next by a tenth. */
+#define ROUNDS_MIN 4u
+#define ROUNDS_MAX 256u
+#define WINDOW_NS ((uint64_t)500000000)
+#define LAYER_BITS 4u /* of those that tell what a layer takes beside its weights, the fewest */
+#define BITS_MOST 16u
 #define QUIET_LIMIT_MS ((uint64_t)24 * 3600 * 1000)
 /* Turns, at least a second apart: as many as it takes until those a machine's neighbours and its
  * clock cut into make little of the mean. */
@@ -54,18 +59,20 @@ struct finding {
     uint32_t layers;         /* and how many they are */
     struct timing layer;     /* of a layer, beside its weights; none: not with these bits */
     struct timing product;   /* of a multiplication in a prompt */
-    struct timing attended;  /* of one in attention; none: not with these bits */
+    struct timing attended;  /* of one in attention; none: not with the most bits */
     struct timing attended_many;
 };
 
 struct measure {
     uint32_t cores;
+    uint32_t bits_most; /* of weights */
     struct finding findings[KERNEL_RATE_COUNT_MAX];
     uint32_t count;
     double entry_s; /* of plain code, the sum of so many samples */
     uint32_t entry_count;
     struct timing word;  /* between two processes */
     struct timing byte;
+    struct timing wake;
     struct timing fresh; /* of a byte of memory that lay free */
 };
 
@@ -126,16 +133,23 @@ static enum status open_layers(const struct made_shape *of, uint32_t bits, bool 
     return measure_layers_open(shape_out, layers_out, reason);
 }
 
-static enum status take_steps(struct measure_run **runs, uint32_t run_count, uint32_t rounds,
-                              double *seconds_out, struct reason *reason)
+static enum status take_steps(struct measure_run **runs, uint32_t run_count, double *seconds_out,
+                              struct reason *reason)
 {
-    uint64_t took_ns[2][MEASURE_ROUNDS];
+    uint64_t took_ns[2][ROUNDS_MAX];
+    uint64_t all_ns = 0;
+    uint32_t rounds = 0;
     enum status status = STATUS_OK;
-    for (uint32_t round = 0; round < rounds; round++)
-        for (uint32_t i = 0; i < run_count && status == STATUS_OK; i++)
-            status = measure_run_step(runs[i], &took_ns[i][round], reason);
+    while (status == STATUS_OK && rounds < ROUNDS_MAX &&
+           (rounds < ROUNDS_MIN || all_ns < WINDOW_NS * run_count)) {
+        for (uint32_t i = 0; i < run_count && status == STATUS_OK; i++) {
+            status = measure_run_step(runs[i], &took_ns[i][rounds], reason);
+            all_ns += status == STATUS_OK ? took_ns[i][rounds] : 0;
+        }
+        rounds++;
+    }
     for (uint32_t i = 0; i < run_count && status == STATUS_OK; i++)
-        seconds_out[i] = measure_typical_s(took_ns[i], rounds);
+        seconds_out[i] = measure_mean_s(took_ns[i], rounds);
     return status;
 }
 
@@ -150,7 +164,7 @@ static enum status take_tokens(struct measure_layers *const *layers, const uint3
     for (uint32_t i = 0; i < kinds && status == STATUS_OK; i++)
         status = measure_run_open(layers[i], finding->mode, finding->threads, 1, &runs[i], reason);
     if (status == STATUS_OK)
-        status = take_steps(runs, kinds, MEASURE_ROUNDS, seconds, reason);
+        status = take_steps(runs, kinds, seconds, reason);
     for (uint32_t i = 0; i < kinds; i++)
         measure_run_close(runs[i]);
     if (status != STATUS_OK)
@@ -174,7 +188,7 @@ static enum status take_prompt(struct measure_layers *layers, struct finding *fi
     enum status status = measure_run_open(layers, finding->mode, finding->threads, PROMPT_ROWS,
                                           &run, reason);
     if (status == STATUS_OK)
-        status = take_steps(&run, 1, PROMPT_ROUNDS, &seconds, reason);
+        status = take_steps(&run, 1, &seconds, reason);
     measure_run_close(run);
     if (status == STATUS_OK)
         add(&finding->product,
@@ -222,7 +236,7 @@ static enum status measure_attend(struct measure *m, const struct measure_attent
     enum status status = pool_open(threads, kernel_scratch_floats(MEASURE_ATTENTION_COLUMNS),
                                    &pool, reason);
     for (enum mode mode = MODE_EXACT; mode <= MODE_FAST && status == STATUS_OK; mode++) {
-        struct finding *finding = finding_of(m, 16, mode, threads);
+        struct finding *finding = finding_of(m, m->bits_most, mode, threads);
         struct measure_attention attention = *room;
         attention.format = mode == MODE_EXACT ? KV_F32 : KV_BF16;
         add(&finding->attended, 1 / measure_attention(&attention, pool, false));
@@ -255,21 +269,21 @@ static enum status measure_attentions(struct measure *m, struct reason *reason)
 
 static enum status measure_turn(struct measure *m, struct reason *reason)
 {
-    static const uint32_t bits[] = {4, 8, 16};
-    uint64_t bytes_per_s = 0;
+    struct measure_near near;
     enum status status = STATUS_OK;
-    /* First: what this turn frees itself may be met again faster. */
-    const uint64_t fresh_bytes_per_s = measure_fresh_bytes_per_s();
+    /* First, and once: what a turn frees is met again twenty times as fast for a second or two. */
+    const uint64_t fresh_bytes_per_s = m->fresh.count ? 0 : measure_fresh_bytes_per_s();
     if (fresh_bytes_per_s > 0)
         add(&m->fresh, 1 / (double)fresh_bytes_per_s);
-    for (size_t i = 0; i < COUNT_OF(bits) && status == STATUS_OK; i++)
-        status = measure_bits(m, bits[i], reason);
+    for (uint32_t bits = LAYER_BITS; bits <= m->bits_most && status == STATUS_OK; bits *= 2)
+        status = measure_bits(m, bits, reason);
     if (status == STATUS_OK)
         status = measure_attentions(m, reason);
-    const uint64_t word_ns = measure_near_ns(&bytes_per_s);
-    if (word_ns > 0 && bytes_per_s > 0) {
-        add(&m->word, (double)word_ns / 1e9);
-        add(&m->byte, 1 / (double)bytes_per_s);
+    measure_near(&near);
+    if (near.word_ns > 0) {
+        add(&m->word, (double)near.word_ns / 1e9);
+        add(&m->byte, 1 / (double)near.bytes_per_s);
+        add(&m->wake, (double)near.wake_ns / 1e9);
     }
     return status;
 }
@@ -334,6 +348,7 @@ static void tell_rates(struct measure *m, struct kernel_rates *rates)
     rates->near_ns = (uint64_t)(mean(&m->word) * 1e9);
     rates->near_bytes_per_s = rate(&m->byte);
     rates->fresh_bytes_per_s = rate(&m->fresh);
+    rates->wake_ns = (uint64_t)(mean(&m->wake) * 1e9);
 }
 
 /* The version, and of which moment and size this program is: a build of the same version may have
@@ -346,38 +361,52 @@ static void name_build(char name_out[KERNEL_RATES_NAME_SIZE], const char *progra
                    (unsigned long long)stat_of.st_size, (long long)stat_of.st_mtime);
 }
 
+struct measure_options {
+    const char *path;
+    uint64_t after_s;
+    uint64_t turns; /* 0: as many as it takes */
+    uint64_t bits_most;
+};
+
+/* False where the option is not one of those with a value, or the value is not one of its. */
+static bool take_value(const char *option, const char *value, struct measure_options *options)
+{
+    if (strcmp(option, "--after") == 0)
+        return engine_command_number(value, 0, 86400, &options->after_s);
+    if (strcmp(option, "--turns") == 0)
+        return engine_command_number(value, 1, TURNS_MAX, &options->turns);
+    if (strcmp(option, "--bits") == 0)
+        return engine_command_number(value, LAYER_BITS, BITS_MOST, &options->bits_most) &&
+               (options->bits_most & (options->bits_most - 1)) == 0;
+    options->path = value;
+    return strcmp(option, "--out") == 0;
+}
+
 int engine_command_measure(int argc, char **argv)
 {
     struct kernel_rates rates = {.count = 0};
     struct kernel_rates old;
     struct reason reason = {""};
-    const char *path = NULL;
-    uint64_t after_s = 0;
-    uint64_t turns = 0;
-    for (int i = 1; i + 1 < argc; i += 2) {
-        if (strcmp(argv[i], "--out") == 0)
-            path = argv[i + 1];
-        else if (strcmp(argv[i], "--after") == 0
-                     ? !engine_command_number(argv[i + 1], 0, 86400, &after_s)
-                     : strcmp(argv[i], "--turns") != 0 ||
-                           !engine_command_number(argv[i + 1], 1, TURNS_MAX, &turns))
+    struct measure_options options = {.bits_most = BITS_MOST};
+    for (int i = 1; i + 1 < argc; i += 2)
+        if (!take_value(argv[i], argv[i + 1], &options))
             return engine_command_usage("measure", argv[i]);
-    }
-    if (!path || argc % 2 == 0)
+    if (!options.path || argc % 2 == 0)
         return engine_command_usage("measure", "--out FILE is missing");
     name_build(rates.build, argv[-1]);
     kernel_rates_cpu(rates.cpu);
-    if (kernel_rates_read(path, &old) && strcmp(old.build, rates.build) == 0 &&
+    if (kernel_rates_read(options.path, &old) && strcmp(old.build, rates.build) == 0 &&
         strcmp(old.cpu, rates.cpu) == 0)
         return ENGINE_EXIT_OK;
-    clock_sleep_ms(after_s * 1000);
+    clock_sleep_ms(options.after_s * 1000);
     (void)setpriority(PRIO_PROCESS, 0, 19);
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct measure measure = {.cores = cores > 0 ? (uint32_t)cores : 1};
-    enum status status = measure_all(&measure, turns, &reason);
+    struct measure measure = {.cores = cores > 0 ? (uint32_t)cores : 1,
+                              .bits_most = (uint32_t)options.bits_most};
+    enum status status = measure_all(&measure, options.turns, &reason);
     if (status == STATUS_OK)
         tell_rates(&measure, &rates);
     if (status == STATUS_OK)
-        status = kernel_rates_write(path, &rates, &reason);
+        status = kernel_rates_write(options.path, &rates, &reason);
     return status == STATUS_OK ? ENGINE_EXIT_OK : engine_command_failed(status, &reason);
 }

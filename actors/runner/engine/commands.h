@@ -21,7 +21,7 @@
     X(eval, "--model DIR --ids 1,2,3 [--greedy N] [--json] ...: logits, tokens, states, experts")  \
     X(loss, "--model DIR [--fast] [--json] ...: how well it foretells known token ids")            \
     X(bench, "--model DIR [--prompt N,..] [--context N,..] [--batch N,..] ...: speed")             \
-    X(measure, "--out FILE [--after SECONDS] [--turns N]: what kernels manage, once a build") \
+    X(measure, "--out FILE [--after SECONDS] [--turns N] [--bits N]: what kernels manage")         \
     X(shape, "--like NAME --out DIR [--layers N]: random weights of a real model's shape")         \
     X(tokenize, "--model DIR [--special-as-text] [--post-process]: JSON strings to ids")           \
     X(detokenize, "--model DIR [--skip-special] [--pieces]: lists of ids to JSON strings")

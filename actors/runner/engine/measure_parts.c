@@ -22,8 +22,9 @@
 #define WARM_ROUNDS 4u
 #define HEADS_MOST 8u
 #define MANY_TIMES 32u /* 128 tokens with 2 queries of each key, 8 at a time */
-#define CUT_ONE_OF 5u
 #define WORDS 800u
+#define WAKES 100u
+#define COMPUTED_NS ((uint64_t)2000000)
 #define ENTRIES 20000u
 #define ENTRY_ROOM 40u
 #define ENTRY_ROUNDS 3u
@@ -31,21 +32,19 @@
 #define FRESH_SIZE ((size_t)128 << 20)
 #define PAGE ((size_t)4096)
 
+double measure_mean_s(const uint64_t *took_ns, uint32_t rounds)
+{
+    uint64_t sum_ns = 1;
+    for (uint32_t i = 0; i < rounds; i++)
+        sum_ns += took_ns[i];
+    return (double)sum_ns / rounds / 1e9;
+}
+
 static int compare(const void *a, const void *b)
 {
     const uint64_t one = *(const uint64_t *)a;
     const uint64_t other = *(const uint64_t *)b;
     return (one > other) - (one < other);
-}
-
-double measure_typical_s(uint64_t *took_ns, uint32_t rounds)
-{
-    const uint32_t kept = rounds - rounds / CUT_ONE_OF;
-    uint64_t sum_ns = 1;
-    qsort(took_ns, rounds, sizeof(took_ns[0]), compare);
-    for (uint32_t i = 0; i < kept; i++)
-        sum_ns += took_ns[i];
-    return (double)sum_ns / kept / 1e9;
 }
 
 /* ---- attention ---- */
@@ -94,7 +93,7 @@ double measure_attention(struct measure_attention *attention, struct pool *pool,
         took_ns[i < WARM_ROUNDS ? i : i - WARM_ROUNDS] = clock_now_ns() - start_ns;
     }
     return (double)items * attention->heads * PAGES * PAGE_POSITIONS * 2 * HEAD_DIM /
-           measure_typical_s(took_ns, MEASURE_ROUNDS);
+           measure_mean_s(took_ns, MEASURE_ROUNDS);
 }
 
 /* ---- plain code ---- */
@@ -116,7 +115,7 @@ uint64_t measure_entry_ns(void)
         took_ns[i] = clock_now_ns() - start_ns;
     }
     memory_free(text);
-    return (uint64_t)(measure_typical_s(took_ns, ENTRY_ROUNDS) * 1e9 / ENTRIES) + 1;
+    return (uint64_t)(measure_mean_s(took_ns, ENTRY_ROUNDS) * 1e9 / ENTRIES) + 1;
 }
 
 /* ---- fresh memory ---- */
@@ -147,7 +146,7 @@ static void *answer(void *argument)
     static uint8_t bytes[1 << 16];
     uint8_t word = 0;
     size_t got = 0;
-    for (unsigned i = 0; i < WORDS; i++)
+    for (unsigned i = 0; i < WORDS + WAKES; i++)
         if (recv(fd, &word, 1, MSG_WAITALL) != 1 || send(fd, &word, 1, MSG_NOSIGNAL) != 1)
             return NULL;
     while (got < BURST) {
@@ -160,19 +159,36 @@ static void *answer(void *argument)
     return NULL;
 }
 
-/* Half of what a word takes there and back, mostly; 0: the connection broke. */
-static uint64_t time_words(int fd)
+/* What words take there and back, each after so long at work. */
+static bool send_words(int fd, uint32_t count, uint64_t pause_ns, uint64_t *took_ns_out)
+{
+    uint8_t word = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t begun_ns = clock_now_ns();
+        uint64_t start_ns = begun_ns;
+        while (start_ns - begun_ns < pause_ns)
+            start_ns = clock_now_ns();
+        if (send(fd, &word, 1, MSG_NOSIGNAL) != 1 || recv(fd, &word, 1, MSG_WAITALL) != 1)
+            return false;
+        took_ns_out[i] = clock_now_ns() - start_ns;
+    }
+    return true;
+}
+
+/* Half of what a word takes there and back, mostly, and what it takes more to a sleeper: that is
+ * seldom the same, so the mean. */
+static bool time_words(int fd, struct measure_near *near)
 {
     uint64_t took_ns[WORDS];
-    uint8_t word = 1;
-    for (unsigned i = 0; i < WORDS; i++) {
-        const uint64_t start_ns = clock_now_ns();
-        if (send(fd, &word, 1, MSG_NOSIGNAL) != 1 || recv(fd, &word, 1, MSG_WAITALL) != 1)
-            return 0;
-        took_ns[i] = clock_now_ns() - start_ns;
-    }
+    uint64_t woken_ns[WAKES];
+    if (!send_words(fd, WORDS, 0, took_ns) || !send_words(fd, WAKES, COMPUTED_NS, woken_ns))
+        return false;
     qsort(took_ns, WORDS, sizeof(took_ns[0]), compare);
-    return took_ns[WORDS / 2] / 2 + 1;
+    const uint64_t both_ns = took_ns[WORDS / 2];
+    const uint64_t woken_mean_ns = (uint64_t)(measure_mean_s(woken_ns, WAKES) * 1e9);
+    near->word_ns = both_ns / 2 + 1;
+    near->wake_ns = woken_mean_ns > both_ns ? woken_mean_ns - both_ns : 1;
+    return true;
 }
 
 static uint64_t time_burst(int fd)
@@ -213,20 +229,20 @@ static bool connect_ends(int ends_out[2])
     return ok;
 }
 
-uint64_t measure_near_ns(uint64_t *bytes_per_s_out)
+void measure_near(struct measure_near *near_out)
 {
     pthread_t thread;
     int ends[2];
-    uint64_t word_ns = 0;
-    *bytes_per_s_out = 0;
+    *near_out = (struct measure_near){.word_ns = 0};
     if (connect_ends(ends) && pthread_create(&thread, NULL, answer, &ends[1]) == 0) {
-        word_ns = time_words(ends[0]);
-        *bytes_per_s_out = word_ns > 0 ? time_burst(ends[0]) : 0;
+        if (time_words(ends[0], near_out))
+            near_out->bytes_per_s = time_burst(ends[0]);
         (void)shutdown(ends[0], SHUT_RDWR);
         pthread_join(thread, NULL);
     }
     for (unsigned i = 0; i < 2; i++)
         if (ends[i] >= 0)
             (void)close(ends[i]);
-    return *bytes_per_s_out > 0 ? word_ns : 0;
+    if (near_out->bytes_per_s == 0)
+        near_out->word_ns = 0;
 }

@@ -27,10 +27,10 @@ struct measure_attention {
 #define MEASURE_ATTENTION_COLUMNS 2048u /* that the scratch of its pool is for */
 #define MEASURE_ATTENTION_FLOATS ((size_t)1 << 18)
 
-/* Of so many rounds, without the fifth of them that something cut into: a decoding rank meets the
- * rest, too, so the best would promise too much.  Seconds of one; sorts them. */
+/* Seconds of one of so many rounds.  The mean: what cuts into a round cuts into a rank's steps, and
+ * without the slowest fifth a machine with busy neighbours promised an eighth too much. */
 #define MEASURE_ROUNDS 10u
-double measure_typical_s(uint64_t *took_ns, uint32_t rounds);
+double measure_mean_s(const uint64_t *took_ns, uint32_t rounds);
 /* Multiplications a second: of a token, which meets each head's keys once (2 queries of it), or of
  * many, which meet them again and again in the caches (8 at a time). */
 double measure_attention(struct measure_attention *attention, struct pool *pool, bool is_many);
@@ -40,7 +40,14 @@ uint64_t measure_entry_ns(void);
 /* Bytes a second of memory that lay free, when it is first met, as by a load.  A machine clears it;
  * one that is virtual may have to ask its host first, which can take twenty times as long. */
 uint64_t measure_fresh_bytes_per_s(void);
-/* A word over TCP on this machine, half of there and back, and bytes a second. */
-uint64_t measure_near_ns(uint64_t *bytes_per_s_out);
+/* A word over TCP on this machine, half of there and back, and bytes a second; and how much longer
+ * it takes when its reader slept while the writer computed, as the next rank of a pipeline does: a
+ * virtual processor may have to be given a core again first. */
+struct measure_near {
+    uint64_t word_ns; /* 0: nothing was measured */
+    uint64_t bytes_per_s;
+    uint64_t wake_ns;
+};
+void measure_near(struct measure_near *near_out);
 
 #endif

@@ -87,7 +87,8 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
                                                   MODE_EXACT, 0, 7, 0}},
                                        .count = 2,
                                        .entry_ns = 300,
-                                       .fresh_bytes_per_s = 4000000000u};
+                                       .fresh_bytes_per_s = 4000000000u,
+                                       .wake_ns = 250000};
     scratch_open(&scratch);
     (void)scratch_path(&scratch, "kernels", path);
     ck_assert(!kernel_rates_read(path, &back));
@@ -102,6 +103,7 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
     ck_assert_uint_eq(back.rates[0].layer_ns, 900);
     ck_assert_uint_eq(back.entry_ns, 300);
     ck_assert_uint_eq(back.fresh_bytes_per_s, 4000000000u);
+    ck_assert_uint_eq(back.wake_ns, 250000);
     FILE *file = fopen(path, "r");
     ck_assert_ptr_nonnull(file);
     const size_t size = fread(text, 1, sizeof(text), file);
@@ -112,7 +114,7 @@ START_TEST(rates_come_back_as_they_were_written_and_damage_is_none)
         ck_assert_uint_eq(fwrite(text, 1, cut, file), cut);
         (void)fclose(file);
         if (kernel_rates_read(path, &back))
-            ck_assert(back.count < 2 || back.fresh_bytes_per_s == 0); /* cut between lines */
+            ck_assert(back.count < 2 || back.wake_ns == 0); /* cut between lines */
     }
     scratch_close(&scratch);
 }

@@ -345,6 +345,19 @@ START_TEST(a_load_meets_memory_as_fast_as_its_machine_gives_it)
 }
 END_TEST
 
+/* In a pipeline the next rank slept while this one computed; in a tensor cut all compute. */
+START_TEST(each_hop_of_a_pipeline_wakes_the_next)
+{
+    nodes[0].wake_ns = nodes[1].wake_ns = 100000;
+    const double pipeline_s = token_s(SHARDING_PIPELINE, 2);
+    const double tensor_s = token_s(SHARDING_TENSOR, 2);
+    nodes[0].wake_ns = 400000;
+    nodes[1].wake_ns = 800000;
+    ck_assert_double_eq_tol(token_s(SHARDING_PIPELINE, 2) - pipeline_s, 1e-3, 1e-9);
+    ck_assert_double_eq_tol(token_s(SHARDING_TENSOR, 2), tensor_s, 1e-9);
+}
+END_TEST
+
 START_TEST(who_has_no_weights_gets_them_over_the_link)
 {
     struct link_measured *there = link_between(0, 1000, 100 * MB);
@@ -377,6 +390,7 @@ Suite *suite_of_tests(void)
         a_prompt_crosses_slow_links_with_all_its_rows,
         one_node_wins_where_links_are_slow_and_several_where_they_are_fast,
         a_load_meets_memory_as_fast_as_its_machine_gives_it,
+        each_hop_of_a_pipeline_wakes_the_next,
         who_has_no_weights_gets_them_over_the_link,
     };
     TCase *group = tcase_create("predict");
