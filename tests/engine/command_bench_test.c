@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* troupe-engine shape and bench: each kind of shape is made, opened and measured, and what the
- * profile says of a figure adds up. */
+/* troupe-engine shape, bench and measure: each kind of shape is made, opened and measured, and what
+ * the profile says of a figure adds up. */
 #include "tests/support/check_main.h"
 #include "tests/support/run_program.h"
 #include "tests/support/scratch.h"
@@ -76,6 +76,18 @@ START_TEST(lists_that_are_none_are_refused)
 }
 END_TEST
 
+/* Before anything is measured. */
+START_TEST(what_cannot_be_measured_is_refused)
+{
+    static const char *const wrong[] = {"--bits 2", "--bits 5", "--bits 32", "--turns 0",
+                                        "--turns 7"};
+    struct scratch scratch;
+    scratch_open(&scratch);
+    ck_assert_int_eq(run_engine(&scratch, "measure --out", wrong[_i]), 2);
+    scratch_close(&scratch);
+}
+END_TEST
+
 Suite *suite_of_tests(void)
 {
     Suite *suite = suite_create("engine-command-bench");
@@ -83,6 +95,7 @@ Suite *suite_of_tests(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, shapes_are_made_and_measured, 0, 4);
     tcase_add_loop_test(tcase, lists_that_are_none_are_refused, 0, 7);
+    tcase_add_loop_test(tcase, what_cannot_be_measured_is_refused, 0, 5);
     suite_add_tcase(suite, tcase);
     return suite;
 }
