@@ -378,7 +378,8 @@ static double fresh_s(const struct attempt *attempt, const struct candidate *can
     return attempt->count > 1 ? (double)candidate->ranks.items[rank].weight_bytes / rate : 0;
 }
 
-/* Those that hold the weights read them; the others get them from one that does, in turn. */
+/* Those that hold the weights read them; the others get them from one that does, and meet their
+ * memory meanwhile. */
 static double load_s(const struct attempt *attempt, const struct candidate *candidate)
 {
     double slowest = 0;
@@ -395,12 +396,12 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
             sent += (double)rank->weight_bytes /
                     way_between(attempt, i ? 0 : attempt->count - 1, i, 0).bytes_per_s;
         const double own =
-            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : sent);
+            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : 0);
         slowest = own > slowest ? own : slowest;
     }
     const double entries = START_ENTRIES + TOKEN_ENTRIES * attempt->model->shape.vocab +
                            (attempt->count > 1 ? JOIN_ENTRIES : 0);
-    return entries * entry_s + slowest;
+    return entries * entry_s + (sent > slowest ? sent : slowest);
 }
 
 void attempt_predict(const struct attempt *attempt, const struct partition *cuts,
