@@ -234,10 +234,12 @@ static void count_ways(const struct attempt *attempt, const struct partition *cu
     }
 }
 
-/* Of a rank that slept while others computed. */
-static double wake_s(const struct attempt *attempt, uint32_t rank)
+/* To a rank that slept while others computed. */
+static struct way hop_between(const struct attempt *attempt, uint32_t from, uint32_t to)
 {
-    return or_else((double)attempt->chosen[rank]->wake_ns / 1e9, WAKE_S);
+    struct way way = way_between(attempt, from, to, HOP_WORDS);
+    way.hop_s += or_else((double)attempt->chosen[to]->wake_ns / 1e9, WAKE_S);
+    return way;
 }
 
 /* Round the ring of a pipeline, from the first rank of a stage to that of the next; what comes goes
@@ -247,13 +249,12 @@ static void count_ring(const struct attempt *attempt, const struct partition *cu
 {
     for (uint32_t i = 0; i < attempt->count; i += cuts[i].stage_ranks) {
         const uint32_t next = (i + cuts[i].stage_ranks) % attempt->count;
-        const struct way way = way_between(attempt, i, next, HOP_WORDS);
-        costs->ring_s += way.hop_s + wake_s(attempt, next);
+        const struct way way = hop_between(attempt, i, next);
+        costs->ring_s += way.hop_s;
         /* Of the last stage comes little: what a token is drawn from. */
         costs->ring_byte_s += next == 0 ? 0 : 1 / way.bytes_per_s;
         if (cuts[i].stage_ranks > 1)
-            costs->ring_s +=
-                way_between(attempt, i, i + 1, HOP_WORDS).hop_s + wake_s(attempt, i + 1);
+            costs->ring_s += hop_between(attempt, i, i + 1).hop_s;
     }
 }
 
@@ -391,12 +392,12 @@ static double load_s(const struct attempt *attempt, const struct candidate *cand
         const double each_s =
             or_else((double)attempt->chosen[i]->entry_ns / 1e9, ENTRY_S);
         entry_s = each_s > entry_s ? each_s : entry_s;
-        const double fresh = fresh_s(attempt, candidate, i);
-        if (!reads)
+        double own = fresh_s(attempt, candidate, i);
+        if (reads)
+            own += (double)rank->weight_bytes / FILE_BYTES_PER_S;
+        else
             sent += (double)rank->weight_bytes /
                     way_between(attempt, i ? 0 : attempt->count - 1, i, 0).bytes_per_s;
-        const double own =
-            fresh + (reads ? (double)rank->weight_bytes / FILE_BYTES_PER_S : 0);
         slowest = own > slowest ? own : slowest;
     }
     const double entries = START_ENTRIES + TOKEN_ENTRIES * attempt->model->shape.vocab +
